@@ -1,0 +1,270 @@
+//! What the engine is asked and what it answers: episodes, memory spaces, requests, replies.
+//!
+//! Requests own their bytes as [`Bytes`], slices of the buffer they were read into: they cross from
+//! one shard's thread to another by value and are copied once, into the log's open batch.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::filter::Filter;
+
+/// The number of a memory space: given at creation, never used again after a drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpaceNumber(pub u32);
+
+/// Position of an acknowledged write in its shard's order; the first is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Sequence(pub u64);
+
+/// How two embeddings of a space are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Metric {
+    /// Cosine of the angle, in [-1, 1].
+    #[default]
+    Cosine,
+    /// Inner product.
+    Dot,
+    /// Euclidean distance `d`, reported as the similarity `1 / (1 + d)`, in (0, 1].
+    L2,
+}
+
+/// How a memory space was created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceSettings {
+    /// UTF-8, 1 to [`SPACE_NAME_BYTES_MAX`](crate::limits::SPACE_NAME_BYTES_MAX) bytes.
+    pub name: String,
+    /// Components of every embedding of the space.
+    pub dimensions: u32,
+    pub metric: Metric,
+    /// Label of the embedding model; empty when none was given.
+    pub model: String,
+    /// How many shards the space spans, 1 to the shard count of the data directory.
+    pub shards: u32,
+}
+
+/// How sure the client is of an episode: a point and the interval around it, each in [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Confidence {
+    pub point: f32,
+    pub low: f32,
+    pub high: f32,
+}
+
+impl Confidence {
+    /// An episode stored without a confidence is certain.
+    pub const CERTAIN: Self = Self { point: 1.0, low: 1.0, high: 1.0 };
+
+    /// A confidence without an interval: low = high = point.
+    pub fn point(point: f32) -> Result<Self, Refusal> {
+        Self::interval(point, point, point)
+    }
+
+    /// Checks 0 ≤ low ≤ point ≤ high ≤ 1; NaN fails.
+    pub fn interval(point: f32, low: f32, high: f32) -> Result<Self, Refusal> {
+        if 0.0 <= low && low <= point && point <= high && high <= 1.0 {
+            Ok(Self { point, low, high })
+        } else {
+            Err(Refusal::Syntax(format!(
+                "confidence must satisfy 0 <= low <= point <= high <= 1, got point {point}, low \
+                 {low}, high {high}"
+            )))
+        }
+    }
+}
+
+/// An association from the stored episode to another, which need not exist yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    pub target: Bytes,
+    /// Finite and greater than 0.
+    pub weight: f32,
+    /// What kind of association, e.g. `hypernym`; empty when none was given.
+    pub kind: Bytes,
+}
+
+/// When a write counts as acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After the device flushed it: survives power loss.
+    #[default]
+    Disk,
+    /// After the kernel wrote it: survives a killed process.
+    Os,
+}
+
+/// Which lane a request waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+/// The content of an episode as the client gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Episode {
+    /// UTF-8, 1 to [`ID_BYTES_MAX`](crate::limits::ID_BYTES_MAX) bytes.
+    pub id: Bytes,
+    /// Little-endian f32, `dimensions` of them, in no particular alignment.
+    pub vector: Bytes,
+    /// UTF-8; empty when none was given.
+    pub text: Bytes,
+    /// Microseconds since 1970-01-01 UTC; the shard's clock when not given.
+    pub happened_at_us: Option<i64>,
+    pub confidence: Confidence,
+    /// A JSON object as it was sent; empty when none was given.
+    pub metadata: Bytes,
+    /// The conversation or session the episode belongs to; empty when none was given.
+    pub thread: Bytes,
+    pub links: Vec<Link>,
+}
+
+/// A store, complete and owned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreRequest {
+    pub space: SpaceNumber,
+    pub episode: Episode,
+    /// Idempotency key; empty when none was given.
+    pub key: Bytes,
+    pub priority: Priority,
+    pub durability: Durability,
+    /// User id of the process that wrote, from the socket's peer credentials.
+    pub writer_uid: u32,
+}
+
+/// What a store did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The id was not known.
+    Created,
+    /// The idempotency key had been seen: nothing was written again.
+    Existing,
+    /// The id was known: the new episode took its place.
+    Replaced,
+}
+
+/// The answer to a store.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activation {
+    pub sequence: Sequence,
+    pub outcome: Outcome,
+    /// `confidence.point × (1 − pressure / 2)`.
+    pub activation: f32,
+    pub confidence: Confidence,
+    /// Share of the shard's memory in use, in [0, 1].
+    pub pressure: f32,
+    /// Whether pressure has begun to cost something.
+    pub degraded: bool,
+}
+
+/// The optional parts of an episode that an answer carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fields {
+    pub text: bool,
+    pub vector: bool,
+    pub metadata: bool,
+    pub links: bool,
+    pub why: bool,
+}
+
+/// A recall on one shard. The cue is prepared by [`crate::recall::Cue`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallRequest {
+    pub space: SpaceNumber,
+    /// Results wanted, 1 to [`RECALL_K_MAX`](crate::limits::RECALL_K_MAX).
+    pub k: usize,
+    /// `dimensions` finite components; under cosine of unit length.
+    pub cue: std::sync::Arc<[f32]>,
+    pub conditions: Conditions,
+    pub fields: Fields,
+    /// Bytes of texts, vectors and metadata that the answer may carry in all.
+    pub bytes_max: usize,
+}
+
+/// What an episode must satisfy to be recalled. Bounds are inclusive.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conditions {
+    /// On `happened_at`.
+    pub since_us: Option<i64>,
+    /// On `happened_at`.
+    pub until_us: Option<i64>,
+    /// On the point of the confidence.
+    pub confidence_min: Option<f32>,
+    pub filter: Option<std::sync::Arc<Filter>>,
+}
+
+/// A recalled episode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    pub score: f32,
+    pub similarity: f32,
+    pub episode: StoredEpisode,
+    pub why: Option<Why>,
+}
+
+/// How a hit was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    /// Rows of this shard that were compared with the cue.
+    pub rows_compared: u64,
+}
+
+/// An episode as it is read back; parts that were not asked for are `None`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEpisode {
+    pub id: Bytes,
+    pub sequence: Sequence,
+    pub happened_at_us: i64,
+    pub recorded_at_us: i64,
+    pub confidence: Confidence,
+    pub writer_uid: u32,
+    /// Empty when the episode has none, as is `metadata`.
+    pub text: Option<Bytes>,
+    /// Little-endian f32.
+    pub vector: Option<Bytes>,
+    pub metadata: Option<Bytes>,
+    pub thread: Bytes,
+    pub links: Option<Vec<Link>>,
+}
+
+/// Why a request was not carried out. The text of each is one sentence that says what to do; the
+/// code in front of it on the wire is [`Refusal::code`].
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum Refusal {
+    #[error("{what} is full; retry in {retry_after_ms} ms")]
+    Busy { what: &'static str, retry_after_ms: u32 },
+    #[error("no memory space named '{0}'; create it with EG.SPACE CREATE")]
+    NoSpace(String),
+    #[error("no episode '{0}' in this memory space")]
+    NoEpisode(String),
+    #[error("the memory space has {expected} dimensions, the vector has {got}")]
+    Dimension { expected: usize, got: usize },
+    #[error("{0}")]
+    BadVector(String),
+    #[error("{what} has {got} bytes or items, the bound is {max}")]
+    TooBig { what: &'static str, got: usize, max: usize },
+    #[error("{0}")]
+    ReadOnly(String),
+    #[error("{0}")]
+    Syntax(String),
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl Refusal {
+    /// The error code on the wire.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "BUSY",
+            Self::NoSpace(_) => "NOSPACE",
+            Self::NoEpisode(_) => "NOEPISODE",
+            Self::Dimension { .. } => "DIM",
+            Self::BadVector(_) => "BADVEC",
+            Self::TooBig { .. } => "TOOBIG",
+            Self::ReadOnly(_) => "READONLY",
+            Self::Syntax(_) => "SYNTAX",
+            Self::Corrupt(_) => "CORRUPT",
+        }
+    }
+}

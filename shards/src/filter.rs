@@ -1,0 +1,5 @@
+//! Metadata filters.
+
+/// A parsed filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {}

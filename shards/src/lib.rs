@@ -1,0 +1,6 @@
+//! The engine of Engram: one passive state machine per shard.
+
+pub mod episode;
+pub mod filter;
+pub mod limits;
+pub mod recall;

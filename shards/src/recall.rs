@@ -1,0 +1,5 @@
+//! Exact recall.
+
+/// A prepared cue.
+#[derive(Debug)]
+pub struct Cue;
