@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use thiserror::Error;
 
+use super::StoreId;
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX};
 
 pub const BATCH_HEADER_BYTES: usize = size_of::<BatchBlock>();
@@ -96,10 +97,10 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads a header; `None` when these bytes are not one that verifies.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads a header; `None` when these bytes are not one of this store that verifies.
+    pub fn decode(bytes: &[u8], store_id: &StoreId) -> Option<Self> {
         let (block, _) = BatchBlock::ref_from_prefix(bytes).ok()?;
-        let crc = crc32c::crc32c(&block.as_bytes()[..BATCH_HEADER_BYTES - 4]);
+        let crc = header_crc(block, store_id);
         let bytes = block.bytes.get() as usize;
         let sound = block.magic == BATCH_MAGIC
             && block.crc.get() == crc
@@ -117,7 +118,7 @@ impl BatchHeader {
         })
     }
 
-    fn encode(&self) -> [u8; BATCH_HEADER_BYTES] {
+    fn encode(&self, store_id: &StoreId) -> [u8; BATCH_HEADER_BYTES] {
         let mut block = BatchBlock {
             magic: BATCH_MAGIC,
             bytes: u32::try_from(self.bytes).expect("a batch is at most BATCH_BYTES_MAX").into(),
@@ -132,7 +133,7 @@ impl BatchHeader {
             zero: 0.into(),
             crc: 0.into(),
         };
-        block.crc = crc32c::crc32c(&block.as_bytes()[..BATCH_HEADER_BYTES - 4]).into();
+        block.crc = header_crc(&block, store_id).into();
         zerocopy::transmute!(block)
     }
 
@@ -163,6 +164,12 @@ fn frame_bytes(payload_bytes: usize) -> usize {
     (FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(FRAME_ALIGN)
 }
 
+/// Seeded with the store's random id, so that nobody can plant a header inside a text.
+fn header_crc(block: &BatchBlock, store_id: &StoreId) -> u32 {
+    let seed = crc32c::crc32c(store_id);
+    crc32c::crc32c_append(seed, &block.as_bytes()[..BATCH_HEADER_BYTES - 4])
+}
+
 fn frame_crc(chain: u32, frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(chain, &frame[..4]), &frame[8..])
 }
@@ -180,6 +187,10 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     pub fn new(first_sequence: u64, chain: u32) -> Self {
         Self { bytes: BATCH_HEADER_BYTES, frames: 0, first_sequence, chain_before: chain, chain }
+    }
+
+    pub fn first_sequence(&self) -> u64 {
+        self.first_sequence
     }
 
     pub fn frames(&self) -> u32 {
@@ -254,7 +265,7 @@ impl BatchBuilder {
             offset: place.offset,
             shard: place.shard,
         };
-        buffer[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode());
+        buffer[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(&place.store_id));
         let padded = self.bytes.next_multiple_of(crate::limits::SECTOR_BYTES);
         buffer[self.bytes..padded].fill(0);
         padded
@@ -264,6 +275,7 @@ impl BatchBuilder {
 /// Where a batch goes, known when it is sealed.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchPlace {
+    pub store_id: StoreId,
     pub shard: u32,
     pub segment: u64,
     pub offset: u64,
@@ -326,8 +338,8 @@ impl<'a> BatchView<'a> {
     }
 
     /// A batch that this process built and has not let anyone change since: not verified again.
-    pub fn trusted(bytes: &'a [u8]) -> Self {
-        let header = BatchHeader::decode(bytes).expect("a batch sealed by this process");
+    pub fn trusted(bytes: &'a [u8], store_id: &StoreId) -> Self {
+        let header = BatchHeader::decode(bytes, store_id).expect("sealed by this process");
         Self { header, frames: &bytes[BATCH_HEADER_BYTES..header.bytes] }
     }
 
@@ -372,8 +384,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const ID: StoreId = [9; 16];
     const PLACE: BatchPlace =
-        BatchPlace { shard: 1, segment: 2, offset: 8192, durable_sequence: 6 };
+        BatchPlace { store_id: ID, shard: 1, segment: 2, offset: 8192, durable_sequence: 6 };
 
     fn build(payloads: &[Vec<u8>]) -> Vec<u8> {
         let mut buffer = vec![0xaa; BATCH_BYTES_MAX];
@@ -400,7 +413,7 @@ mod tests {
         ) {
             let bytes = build(&payloads);
             prop_assert_eq!(bytes.len() % crate::limits::SECTOR_BYTES, 0);
-            let header = BatchHeader::decode(&bytes).unwrap();
+            let header = BatchHeader::decode(&bytes, &ID).unwrap();
             prop_assert_eq!(header.durable_sequence, PLACE.durable_sequence);
             let view = BatchView::verify(header, &bytes).unwrap();
             let read: Vec<_> = view.frames().map(|f| (f.sequence, f.payload.to_vec())).collect();
@@ -416,19 +429,25 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_batch_is_noticed() {
         let good = build(&[b"one".to_vec(), b"twenty-two".to_vec()]);
-        let bytes = BatchHeader::decode(&good).unwrap().bytes;
+        let bytes = BatchHeader::decode(&good, &ID).unwrap().bytes;
         for bit in 0..bytes * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let verified = BatchHeader::decode(&bad).map(|h| BatchView::verify(h, &bad).is_ok());
+            let verified =
+                BatchHeader::decode(&bad, &ID).map(|h| BatchView::verify(h, &bad).is_ok());
             assert_ne!(verified, Some(true), "bit {bit}");
         }
     }
 
     #[test]
+    fn a_batch_of_another_store_is_not_one() {
+        assert_eq!(BatchHeader::decode(&build(&[vec![1]]), &[8; 16]), None);
+    }
+
+    #[test]
     fn a_batch_that_is_cut_off_is_refused() {
         let bytes = build(&[vec![5; 9000]]);
-        let header = BatchHeader::decode(&bytes).unwrap();
+        let header = BatchHeader::decode(&bytes, &ID).unwrap();
         let cut = &bytes[..8192];
         assert!(matches!(BatchView::verify(header, cut), Err(BatchError::Short { .. })));
     }
