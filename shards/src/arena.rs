@@ -13,6 +13,8 @@ use std::ops::{Deref, DerefMut};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use zerocopy::FromBytes;
 
+use crate::limits::SPACES_MAX;
+
 /// One huge page on x86-64 and on aarch64 with 4 KiB base pages.
 pub const CHUNK_BYTES: usize = 2 << 20;
 
@@ -61,11 +63,18 @@ pub type Binder<'a> = &'a dyn Fn(&mut [u8]);
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chunk(u32);
 
+/// Chunks beyond the bound that [`Arena::allocate_reserved`] can still give. What was acknowledged
+/// must be applied even when the bound was reached meanwhile; what may be in flight is bounded by
+/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors and one
+/// for the bodies of its space. This is address space, not memory.
+const CHUNKS_RESERVED: u32 = 2 * SPACES_MAX as u32 + 64;
+
 /// Address space for `chunks_max` chunks, taken one by one.
 #[derive(Debug)]
 pub struct Arena {
     region: Region,
     chunks_max: u32,
+    in_use: u32,
     /// Chunks below this have been given out at least once.
     touched: u32,
     free: Vec<Chunk>,
@@ -74,22 +83,35 @@ pub struct Arena {
 impl Arena {
     /// Reserves address space for `bytes_max`, rounded down to whole chunks but at least one.
     pub fn reserve(bytes_max: u64, bind: Binder<'_>) -> io::Result<Self> {
-        let chunks = (bytes_max / CHUNK_BYTES as u64).clamp(1, u64::from(u32::MAX));
+        let chunks = (bytes_max / CHUNK_BYTES as u64).clamp(1, u64::from(u32::MAX / 2));
         let chunks_max = u32::try_from(chunks).expect("clamped");
-        let mut region = Region::new(chunks_max as usize * CHUNK_BYTES)?;
+        let mut region = Region::new((chunks_max + CHUNKS_RESERVED) as usize * CHUNK_BYTES)?;
         bind(&mut region);
-        Ok(Self { region, chunks_max, touched: 0, free: Vec::new() })
+        Ok(Self { region, chunks_max, in_use: 0, touched: 0, free: Vec::new() })
     }
 
-    /// A chunk of zeroes; `None` at the bound.
-    pub fn allocate(&mut self) -> Option<Chunk> {
-        if let Some(chunk) = self.free.pop() {
-            return Some(chunk);
-        }
-        (self.touched < self.chunks_max).then(|| {
+    /// A chunk of zeroes, beyond the bound if need be.
+    ///
+    /// # Panics
+    /// When more than the reserve beyond the bound is asked for; admission asks
+    /// [`is_full`](Self::is_full) first, and [`can_grow`](Self::can_grow) guards recovery.
+    pub fn allocate_reserved(&mut self) -> Chunk {
+        assert!(self.can_grow(), "the reserve covers everything that can be in flight");
+        self.in_use += 1;
+        self.free.pop().unwrap_or_else(|| {
             self.touched += 1;
             Chunk(self.touched - 1)
         })
+    }
+
+    /// Whether the bound is reached: nothing new may be admitted.
+    pub fn is_full(&self) -> bool {
+        self.in_use >= self.chunks_max
+    }
+
+    /// Whether another pair of chunks can be had, reserve included.
+    pub fn can_grow(&self) -> bool {
+        self.in_use < self.chunks_max + CHUNKS_RESERVED
     }
 
     /// Takes a chunk back and returns its memory to the kernel.
@@ -99,6 +121,7 @@ impl Arena {
         if zeroed.is_err() {
             self.bytes_mut(&chunk).fill(0);
         }
+        self.in_use -= 1;
         self.free.push(chunk);
     }
 
@@ -118,13 +141,12 @@ impl Arena {
         <[f32]>::mut_from_bytes(self.bytes_mut(chunk)).expect("chunks are aligned")
     }
 
-    /// Chunks that can still be allocated.
-    pub fn chunks_left(&self) -> usize {
-        (self.chunks_max - self.touched) as usize + self.free.len()
+    pub fn bytes_in_use(&self) -> u64 {
+        u64::from(self.in_use) * CHUNK_BYTES as u64
     }
 
-    pub fn chunks_max(&self) -> usize {
-        self.chunks_max as usize
+    pub fn bytes_max(&self) -> u64 {
+        u64::from(self.chunks_max) * CHUNK_BYTES as u64
     }
 }
 
@@ -142,26 +164,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_zeroed_aligned_and_bounded() {
+    fn chunks_are_zeroed_aligned_and_counted() {
         let mut arena = Arena::reserve(2 * CHUNK_BYTES as u64 + 5, &|_| {}).unwrap();
-        let first = arena.allocate().unwrap();
-        let second = arena.allocate().unwrap();
-        assert_eq!(arena.allocate(), None);
+        let first = arena.allocate_reserved();
+        assert!(!arena.is_full());
+        let second = arena.allocate_reserved();
+        assert!(arena.is_full() && arena.can_grow());
         assert_eq!(arena.bytes(&second).as_ptr().align_offset(CHUNK_BYTES), 0);
         arena.floats_mut(&first)[7] = 1.5;
         assert_eq!(arena.floats(&first)[7], 1.5);
         assert!(arena.bytes(&second).iter().all(|&byte| byte == 0));
         arena.release(first);
-        assert_eq!(arena.chunks_left(), 1);
-        let again = arena.allocate().unwrap();
+        assert_eq!(arena.bytes_in_use(), CHUNK_BYTES as u64);
+        let again = arena.allocate_reserved();
         assert!(arena.bytes(&again).iter().all(|&byte| byte == 0), "a released chunk is cleared");
+    }
+
+    #[test]
+    fn the_reserve_is_bounded() {
+        let mut arena = Arena::reserve(CHUNK_BYTES as u64, &|_| {}).unwrap();
+        for _ in 0..=CHUNKS_RESERVED {
+            arena.allocate_reserved();
+        }
+        assert!(!arena.can_grow());
     }
 
     #[test]
     fn the_binder_sees_the_whole_region_before_it_is_used() {
         let seen = std::cell::Cell::new(0);
         let arena = Arena::reserve(3 * CHUNK_BYTES as u64, &|region| seen.set(region.len()));
-        assert_eq!(seen.get(), 3 * CHUNK_BYTES);
-        assert_eq!(arena.unwrap().chunks_max(), 3);
+        assert!(seen.get() > 3 * CHUNK_BYTES);
+        assert_eq!(arena.unwrap().bytes_max(), 3 * CHUNK_BYTES as u64);
     }
 }
