@@ -2,5 +2,6 @@
 
 pub mod episode;
 pub mod filter;
+pub mod kernels;
 pub mod limits;
 pub mod recall;
