@@ -7,6 +7,7 @@
 //! | [`log`] | When is it durable, and what survives? |
 //! | [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
 //! | [`recall`], [`kernels`], [`filter`] | How is it found again? |
+//! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
 //! | [`io`] | How do time and disk get in? |
 //! | [`limits`] | What bounds all this? |
@@ -26,3 +27,4 @@ pub mod log;
 pub mod recall;
 pub mod shard;
 pub mod space;
+pub mod store;
