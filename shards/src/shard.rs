@@ -248,19 +248,26 @@ impl<I: Io> Shard<I> {
     }
 
     /// Admits the creation of a space. The first shard gives the number, the others are told it.
+    /// `None` means that the answer follows; a space that exists just so is answered at once.
     pub fn create_space(
         &mut self,
         ticket: Ticket,
         number: Option<SpaceNumber>,
         settings: &SpaceSettings,
         writer_uid: u32,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Reply>, Refusal> {
         if self.changing.contains_key(&settings.name) {
             return Err(Refusal::Busy { what: "this memory space", retry_after_ms: RETRY_LOG_MS });
         }
-        if self.memory.names.contains_key(&settings.name) {
+        if let Some(&space) = self.memory.names.get(&settings.name) {
+            let existing = &self.memory.spaces[&space].settings;
+            if existing == settings && number.is_none_or(|number| number == space) {
+                return Ok(Some(Reply::SpaceCreated { space }));
+            }
             let name = &settings.name;
-            return Err(Refusal::Syntax(format!("a memory space named '{name}' exists already")));
+            return Err(Refusal::Syntax(format!(
+                "a memory space named '{name}' exists with other settings; see EG.SPACE INFO"
+            )));
         }
         if self.memory.spaces.len() + self.changing.len() >= SPACES_MAX {
             let got = self.memory.spaces.len() + 1;
@@ -278,7 +285,7 @@ impl<I: Io> Shard<I> {
             encode_space(number, settings, out);
         })?;
         self.changing.insert(settings.name.clone(), number);
-        Ok(())
+        Ok(None)
     }
 
     /// Admits the drop of a space with everything in it.
