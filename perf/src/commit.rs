@@ -1,4 +1,4 @@
-//! What the disk gives a log: writes of whole commits, each linked to an `fdatasync`, on a raw ring.
+//! What the disk gives a log: whole commits written and flushed (`fdatasync`) on a bare ring.
 //!
 //! This is the engine's commit path without the engine: direct I/O into a file that was written
 //! with zeros before (an unwritten extent would cost a journal update per flush), a registered file

@@ -27,8 +27,8 @@
 //! kept), which Rust requires anyway. The rejected option, several partial sums per row, would
 //! gain nothing here: 64 independent rows already fill the pipeline.
 //!
-//! There is no software prefetch. A scan is one long stream, which the CPU's own prefetcher follows:
-//! on Zen 4, prefetching 512 bytes to 8 KiB ahead into L1 left the 92 to 96 ns per row of 768 in
+//! There is no software prefetch: a scan is one long stream, which the CPU prefetches by itself.
+//! On Zen 4, prefetching 512 bytes to 8 KiB ahead into L1 left the 92 to 96 ns per row of 768 in
 //! DRAM as they were and cost up to 4 % in cache; into L2 it cost 20 % in cache and more in DRAM.
 //!
 //! # How the files divide
