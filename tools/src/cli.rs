@@ -1,0 +1,102 @@
+//! The command line: global options and the list of commands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::Client;
+use crate::commands::{forget, get, ping, recall, space, stats, store};
+use crate::error::ToolError;
+use crate::{export, import, load};
+
+/// Client of the Engram memory daemon: store, recall, move and measure episodes
+#[derive(Debug, Parser)]
+#[command(name = "engram", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 refused by the daemon or not verified, 2 wrong \
+    arguments or files, 3 the daemon cannot be reached.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    context: Context,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command needs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Context {
+    /// The daemon's socket
+    #[arg(long, global = true, env = "ENGRAM_SOCKET", value_name = "PATH")]
+    #[arg(default_value = "/run/engramd/engramd.sock")]
+    pub(crate) socket: PathBuf,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How long to wait for a reply
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout_seconds: u64,
+}
+
+impl Context {
+    pub(crate) fn connect(&self) -> Result<Client, ToolError> {
+        Client::connect(&self.socket, self.timeout())
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check that the daemon answers
+    Ping(ping::Ping),
+    /// Create, list, describe and drop memory spaces
+    Space(space::Space),
+    /// Store one episode
+    Store(store::Store),
+    /// Recall the episodes nearest to a cue
+    Recall(recall::Recall),
+    /// Read one episode
+    Get(get::Get),
+    /// Forget one episode
+    Forget(forget::Forget),
+    /// Store the episodes of a JSONL file
+    Import(import::Import),
+    /// Write all episodes of a memory space as JSONL
+    Export(export::Export),
+    /// Show the daemon's counters and latencies
+    Stats(stats::Stats),
+    /// Generate load and measure latency
+    Load(load::Load),
+}
+
+impl Arguments {
+    pub(crate) fn run(&self) -> Result<(), ToolError> {
+        let context = &self.context;
+        match &self.command {
+            Command::Ping(ping) => ping.run(context),
+            Command::Space(space) => space.run(context),
+            Command::Store(store) => store.run(context),
+            Command::Recall(recall) => recall.run(context),
+            Command::Get(get) => get.run(context),
+            Command::Forget(forget) => forget.run(context),
+            Command::Import(import) => import.run(context),
+            Command::Export(export) => export.run(context),
+            Command::Stats(stats) => stats.run(context),
+            Command::Load(load) => load.run(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,64 @@
+//! `engram get`: one episode in full.
+
+use clap::Args;
+use redis::Value;
+
+use crate::cli::Context;
+use crate::commands::recall::{Part, push_parts};
+use crate::error::ToolError;
+use crate::render;
+use crate::reply;
+use crate::time;
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The memory space
+    space: String,
+    /// The episode's id
+    id: String,
+    /// Parts to answer with
+    #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "text,meta,links")]
+    with: Vec<Part>,
+}
+
+impl Get {
+    pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
+        let mut command = redis::cmd("EG.GET");
+        command.arg(&self.space).arg(&self.id);
+        push_parts(&mut command, &self.with);
+        let reply = context.connect()?.call(&command)?;
+        if matches!(reply, Value::Nil) {
+            return Err(ToolError::no_episode(&self.id, &self.space));
+        }
+        if context.json {
+            return render::print_json(&reply::to_json(&reply));
+        }
+        let entries = reply::entries(reply).ok_or_else(|| ToolError::Reply {
+            command: "EG.GET",
+            reason: "an episode is no map".into(),
+        })?;
+        let readable = entries.into_iter().map(|(key, value)| {
+            let value = readable(&key, value);
+            (Value::SimpleString(key), value)
+        });
+        render::print(&render::outline(Value::Map(readable.collect())))
+    }
+}
+
+/// Times as dates, the vector as its dimensions.
+fn readable(key: &str, value: Value) -> Value {
+    match key {
+        "happened_at" | "recorded_at" => match reply::integer(&value) {
+            Some(us) => Value::SimpleString(format!("{} UTC", time::format_us(us))),
+            None => value,
+        },
+        "vec" => match &value {
+            Value::BulkString(bytes) => Value::SimpleString(format!(
+                "{} dimensions (--json shows them)",
+                bytes.len() / size_of::<f32>()
+            )),
+            _ => value,
+        },
+        _ => value,
+    }
+}

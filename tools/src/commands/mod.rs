@@ -1,0 +1,9 @@
+//! The commands that ask one thing and show the answer.
+
+pub(crate) mod forget;
+pub(crate) mod get;
+pub(crate) mod ping;
+pub(crate) mod recall;
+pub(crate) mod space;
+pub(crate) mod stats;
+pub(crate) mod store;

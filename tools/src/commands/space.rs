@@ -1,0 +1,141 @@
+//! `engram space`: memory spaces.
+
+use clap::{Args, Subcommand, ValueEnum};
+use redis::{Cmd, Value};
+
+use crate::cli::Context;
+use crate::error::ToolError;
+use crate::render::{self, Align};
+use crate::reply;
+
+#[derive(Debug, Args)]
+pub(crate) struct Space {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create a memory space
+    Create {
+        name: String,
+        /// Components of every embedding
+        #[arg(long, value_name = "N")]
+        dim: usize,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// List the memory spaces
+    List,
+    /// Describe one memory space
+    Info { name: String },
+    /// Drop a memory space with all its episodes
+    Drop {
+        name: String,
+        /// Do it: there is no way back
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// How a memory space is created, its dimensions aside.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// Label of the embedding model, e.g. all-mpnet-base-v2
+    #[arg(long)]
+    model: Option<String>,
+    /// How embeddings are compared; the daemon takes cosine when left out
+    #[arg(long)]
+    metric: Option<Metric>,
+    /// Shards that the memory space spans; the daemon takes all when left out
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Metric {
+    Cosine,
+    Dot,
+    L2,
+}
+
+impl Settings {
+    /// `EG.SPACE CREATE` with these settings.
+    pub(crate) fn create_command(&self, name: &str, dimensions: usize) -> Cmd {
+        let mut command = redis::cmd("EG.SPACE");
+        command.arg("CREATE").arg(name).arg("DIM").arg(dimensions);
+        if let Some(model) = &self.model {
+            command.arg("MODEL").arg(model);
+        }
+        if let Some(metric) = self.metric {
+            command.arg("METRIC").arg(match metric {
+                Metric::Cosine => "cosine",
+                Metric::Dot => "dot",
+                Metric::L2 => "l2",
+            });
+        }
+        if let Some(shards) = self.shards {
+            command.arg("SHARDS").arg(shards);
+        }
+        command
+    }
+}
+
+impl Space {
+    pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
+        let mut command = redis::cmd("EG.SPACE");
+        match &self.action {
+            Action::Create { name, dim, settings } => command = settings.create_command(name, *dim),
+            Action::List => {
+                command.arg("LIST");
+            }
+            Action::Info { name } => {
+                command.arg("INFO").arg(name);
+            }
+            Action::Drop { name, yes } => {
+                if !yes {
+                    return Err(ToolError::usage(format!(
+                        "dropping '{name}' removes all its episodes for good; add --yes"
+                    )));
+                }
+                command.arg("DROP").arg(name);
+            }
+        }
+        let reply = context.connect()?.call(&command)?;
+        if context.json {
+            return render::print_json(&reply::to_json(&reply));
+        }
+        match &self.action {
+            Action::Create { name, dim, .. } => {
+                render::print(&format!("created '{name}' with {dim} dimensions"))
+            }
+            Action::List => render::print(&list(reply)?),
+            Action::Info { .. } => render::print(&render::outline(reply)),
+            Action::Drop { name, .. } => render::print(&format!("dropped '{name}'")),
+        }
+    }
+}
+
+/// A table with the keys of the first memory space as its header, or one name a line.
+fn list(reply: Value) -> Result<String, ToolError> {
+    let spaces = reply::array(reply, "EG.SPACE LIST")?;
+    if spaces.is_empty() {
+        return Ok("no memory spaces; create one with: engram space create NAME --dim N".into());
+    }
+    let rows: Option<Vec<_>> = spaces.iter().cloned().map(reply::entries).collect();
+    let Some(rows) = rows else {
+        return Ok(spaces.iter().filter_map(reply::text).collect::<Vec<_>>().join("\n"));
+    };
+    let header: Vec<(&str, Align)> = rows[0]
+        .iter()
+        .map(|(key, value)| {
+            let align = if matches!(value, Value::Int(_)) { Align::Right } else { Align::Left };
+            (key.as_str(), align)
+        })
+        .collect();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|(_, value)| reply::text(value).unwrap_or_default()).collect())
+        .collect();
+    Ok(render::table(&header, &cells, render::terminal_width()))
+}

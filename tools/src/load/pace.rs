@@ -1,0 +1,123 @@
+//! When the next request of a connection is due.
+//!
+//! **Closed loop**: a request is due as soon as fewer than `window` wait for their reply. Such a
+//! client slows down with the server, so that a stall of one second shows as one slow request per
+//! window instead of as the thousands that would have been sent meanwhile.
+//!
+//! **Open loop**: request `i` is due at `start + i / rate`, whatever the server does, and its
+//! latency counts from that time, not from when it was sent. A stall therefore shows in full, as
+//! clients that do not wait for each other would feel it (Tene's correction of coordinated
+//! omission, by construction instead of by arithmetic).
+//!
+//! Time comes in as nanoseconds since the run's start: no clock is read here.
+
+/// Requests that may wait for their reply in an open loop. Beyond it requests wait unsent, which
+/// their latency includes.
+const OPEN_OUTSTANDING_MAX: usize = 16_384;
+
+#[derive(Debug, Clone)]
+pub(super) enum Pace {
+    Closed {
+        window: usize,
+    },
+    Open {
+        /// Between two requests of this connection.
+        interval_ns: f64,
+        /// When the first is due.
+        first_ns: f64,
+        /// Requests taken.
+        taken: u64,
+    },
+}
+
+impl Pace {
+    pub(super) fn closed(window: usize) -> Self {
+        Self::Closed { window }
+    }
+
+    /// The share of connection `index` in `rate` requests per second over all connections, shifted
+    /// so that the connections take turns.
+    pub(super) fn open(rate: f64, connections: usize, index: usize) -> Self {
+        let interval_ns = 1e9 * connections as f64 / rate;
+        let first_ns = interval_ns * index as f64 / connections as f64;
+        Self::Open { interval_ns, first_ns, taken: 0 }
+    }
+
+    /// Takes the next request if it is due and returns when it was meant to be sent.
+    pub(super) fn take(&mut self, now_ns: u64, outstanding: usize) -> Option<u64> {
+        match self {
+            Self::Closed { window } => (outstanding < *window).then_some(now_ns),
+            Self::Open { interval_ns, first_ns, taken } => {
+                let due_ns = (*first_ns + *interval_ns * *taken as f64) as u64;
+                if due_ns > now_ns || outstanding >= OPEN_OUTSTANDING_MAX {
+                    return None;
+                }
+                *taken += 1;
+                Some(due_ns)
+            }
+        }
+    }
+
+    /// When to look again although nothing arrived; `None`: only a reply makes a request due.
+    pub(super) fn next_due_ns(&self, outstanding: usize) -> Option<u64> {
+        match self {
+            Self::Open { interval_ns, first_ns, taken } if outstanding < OPEN_OUTSTANDING_MAX => {
+                Some((first_ns + interval_ns * *taken as f64) as u64)
+            }
+            Self::Open { .. } | Self::Closed { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every request taken at `now_ns`, by the time it was meant for.
+    fn take_all(pace: &mut Pace, now_ns: u64) -> Vec<u64> {
+        std::iter::from_fn(|| pace.take(now_ns, 0)).collect()
+    }
+
+    #[test]
+    fn an_open_loop_keeps_its_schedule_through_a_stall() {
+        let mut pace = Pace::open(1000.0, 1, 0);
+        assert_eq!(take_all(&mut pace, 0), [0]);
+        assert_eq!(pace.next_due_ns(0), Some(1_000_000));
+        assert_eq!(take_all(&mut pace, 999_999), [0; 0]);
+        assert_eq!(take_all(&mut pace, 1_000_000), [1_000_000]);
+        let behind_a_stall = take_all(&mut pace, 5_500_000);
+        assert_eq!(behind_a_stall, [2_000_000, 3_000_000, 4_000_000, 5_000_000]);
+    }
+
+    #[test]
+    fn connections_share_the_rate_and_take_turns() {
+        let mut due: Vec<u64> = (0..4)
+            .flat_map(|index| take_all(&mut Pace::open(4000.0, 4, index), 1_999_999))
+            .collect();
+        due.sort_unstable();
+        assert_eq!(due, (0..8).map(|i| i * 250_000).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn the_schedule_does_not_drift() {
+        let mut pace = Pace::open(30_000.0, 8, 3);
+        let last = take_all(&mut pace, 100_000_000_000).last().copied().unwrap();
+        let expected = 3.0 / 30_000.0 + 374_999.0 * 8.0 / 30_000.0;
+        assert!((last as f64 / 1e9 - expected).abs() < 1e-6, "{last} {expected}");
+    }
+
+    #[test]
+    fn an_open_loop_bounds_what_waits() {
+        let mut pace = Pace::open(1e9, 1, 0);
+        assert_eq!(pace.take(1_000_000, OPEN_OUTSTANDING_MAX), None);
+        assert_eq!(pace.next_due_ns(OPEN_OUTSTANDING_MAX), None);
+    }
+
+    #[test]
+    fn a_closed_loop_fills_its_window() {
+        let mut pace = Pace::closed(2);
+        assert_eq!(pace.take(5, 1), Some(5));
+        assert_eq!(pace.take(6, 2), None);
+        assert_eq!(pace.next_due_ns(2), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! Text for people: numbers with separators, aligned tables that fit the terminal.
+
+use std::io::Write as _;
+
+use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
+use redis::Value;
+
+use crate::error::ToolError;
+use crate::reply;
+
+/// Columns to fill when standard output is no terminal.
+const WIDTH_DEFAULT: usize = 100;
+/// Narrower than this a table is no longer readable: let the terminal wrap it.
+const WIDTH_MIN: usize = 60;
+
+/// Writes to standard output, with a line end.
+pub(crate) fn print(text: &str) -> Result<(), ToolError> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(ToolError::Output)
+}
+
+/// Writes one JSON document to standard output.
+pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), ToolError> {
+    print(&value.to_string())
+}
+
+/// Columns of the terminal on standard output.
+pub(crate) fn terminal_width() -> usize {
+    let width = Term::stdout().size_checked().map_or(WIDTH_DEFAULT, |(_, columns)| columns.into());
+    width.max(WIDTH_MIN)
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Text on one line, shortened to `width` columns.
+pub(crate) fn snippet(text: &str, width: usize) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    truncate_str(&line, width, "…").into_owned()
+}
+
+/// How a column is aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// Rows under a header; the last column takes what is left of `width`.
+pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>], width: usize) -> String {
+    let last = header.len() - 1;
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| measure_text_width(&row[column]));
+            cells.max().unwrap_or(0).max(header[column].0.len())
+        })
+        .collect();
+    let used: usize = widths[..last].iter().map(|width| width + 2).sum();
+    let room = width.saturating_sub(used).max(20);
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (column, cell) in cells.enumerate() {
+            let align = match header[column].1 {
+                Align::Left => Alignment::Left,
+                Align::Right => Alignment::Right,
+            };
+            if column < last {
+                text.push_str(&pad_str(cell, widths[column], align, None));
+                text.push_str("  ");
+            } else if align == Alignment::Right {
+                text.push_str(&pad_str(cell, widths[column], align, None));
+            } else {
+                text.push_str(&snippet(cell, room));
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    let mut lines = vec![line(&mut header.iter().map(|(name, _)| *name))];
+    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    lines.join("\n")
+}
+
+/// A share of a full bar, `cells` wide.
+pub(crate) fn bar(share: f64, cells: usize) -> String {
+    let filled = (share.clamp(0.0, 1.0) * cells as f64).round() as usize;
+    "█".repeat(filled) + &"·".repeat(cells - filled)
+}
+
+/// Any reply as indented `key  value` lines.
+pub(crate) fn outline(value: Value) -> String {
+    let mut lines = Vec::new();
+    outline_into(&mut lines, value, 0);
+    lines.join("\n")
+}
+
+fn outline_into(lines: &mut Vec<String>, value: Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Map(_) => {
+            let entries = reply::entries(value).unwrap_or_default();
+            let width = entries.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+            for (key, value) in entries {
+                match inline(&value) {
+                    Some(text) => lines.push(format!("{indent}{key:width$}  {text}")),
+                    None => {
+                        lines.push(format!("{indent}{key}"));
+                        outline_into(lines, value, depth + 1);
+                    }
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.into_iter().enumerate() {
+                match inline(&item) {
+                    Some(text) => lines.push(format!("{indent}{text}")),
+                    None => {
+                        lines.push(format!("{indent}[{at}]"));
+                        outline_into(lines, item, depth + 1);
+                    }
+                }
+            }
+        }
+        other => lines.push(format!("{indent}{}", inline(&other).unwrap_or_default())),
+    }
+}
+
+/// A value that fits behind its key.
+fn inline(value: &Value) -> Option<String> {
+    match value {
+        Value::Nil => Some("-".to_owned()),
+        Value::Int(number) if *number >= 0 => Some(grouped(number.unsigned_abs())),
+        Value::Double(number) => Some(decimal(*number)),
+        Value::Array(items) if items.is_empty() => Some("-".to_owned()),
+        Value::Array(items) if items.iter().all(|item| matches!(item, Value::Double(_))) => {
+            let numbers: Vec<String> = items.iter().filter_map(inline).collect();
+            Some(numbers.join(" "))
+        }
+        other => reply::text(other),
+    }
+}
+
+/// At most four decimals, no trailing zeros.
+fn decimal(number: f64) -> String {
+    let text = format!("{number:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, expected) in cases {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn a_table_fits_its_width() {
+        let header = [("#", Align::Right), ("id", Align::Left), ("text", Align::Left)];
+        let rows = vec![
+            vec!["1".into(), "wordnet-1".into(), "a text that\nis longer ".repeat(9)],
+            vec!["10".into(), "x".into(), "короткий".into()],
+        ];
+        let table = table(&header, &rows, 60);
+        for line in table.lines() {
+            assert!(measure_text_width(line) <= 60, "{line}");
+        }
+        assert!(table.lines().nth(1).unwrap().ends_with('…'), "{table}");
+        assert_eq!(table.lines().count(), 3);
+    }
+
+    #[test]
+    fn a_nested_reply_is_indented() {
+        let text = |s: &str| Value::SimpleString(s.into());
+        let value = Value::Map(vec![
+            (text("episodes"), Value::Int(12_000)),
+            (text("commit"), Value::Map(vec![(text("p99_us"), Value::Double(1.5))])),
+            (text("none"), Value::Nil),
+        ]);
+        assert_eq!(outline(value), "episodes  12,000\ncommit\n  p99_us  1.5\nnone      -");
+    }
+}

@@ -1,0 +1,321 @@
+//! The `engram` binary against a fake daemon: what goes over the wire, what people see, exit codes.
+
+mod fake;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::Ordering::SeqCst;
+
+use fake::FakeDaemon;
+use serde_json::Value;
+
+fn engram(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_engram"))
+        .arg("--socket")
+        .arg(socket)
+        .args(arguments)
+        .env_remove("ENGRAM_SOCKET")
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command that must succeed and returns its standard output.
+fn succeed(daemon: &FakeDaemon, arguments: &[&str]) -> String {
+    let output = engram(daemon.socket(), arguments);
+    assert!(output.status.success(), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
+    stdout(&output)
+}
+
+/// Runs a command that must end with this code and returns its standard error.
+fn fail(daemon: &FakeDaemon, code: i32, arguments: &[&str]) -> String {
+    let output = engram(daemon.socket(), arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
+    stderr(&output)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// A JSONL file of `count` episodes with two dimensions, vectors inline.
+fn write_episodes(path: &Path, count: usize) {
+    let line = |n: usize| {
+        let angle = n as f32 / count as f32;
+        format!("{{\"id\":\"e{n:04}\",\"text\":\"number {n}\",\"vector\":[{angle},1]}}\n")
+    };
+    fs::write(path, (0..count).map(line).collect::<String>()).unwrap();
+}
+
+fn expected_ids(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("e{n:04}")).collect()
+}
+
+#[test]
+fn an_episode_is_stored_recalled_read_and_forgotten() {
+    let daemon = FakeDaemon::start();
+    assert!(succeed(&daemon, &["ping"]).starts_with("PONG from "));
+    succeed(&daemon, &["space", "create", "s", "--dim", "2"]);
+    assert!(succeed(&daemon, &["space", "list"]).lines().nth(1).unwrap().starts_with('s'));
+    let stored = succeed(
+        &daemon,
+        &[
+            "store",
+            "s",
+            "ferry",
+            "--values",
+            "1 -0.5",
+            "--text",
+            "We missed the ferry.",
+            "--at",
+            "2026-03-01T12:00:00Z",
+            "--confidence",
+            "0.9,0.5,1",
+            "--meta",
+            r#"{"place":"Naxos"}"#,
+            "--thread",
+            "greece",
+            "--link",
+            "port=0.5",
+        ],
+    );
+    assert!(stored.starts_with("created 'ferry' in 's' (sequence 1"), "{stored}");
+    let parts = "text,vec,meta,links";
+    let read = json(&succeed(&daemon, &["get", "s", "ferry", "--json", "--with", parts]));
+    assert_eq!(read["happened_at"], 1_772_366_400_000_000_i64);
+    assert_eq!(read["meta"]["place"], "Naxos");
+    assert_eq!(read["thread"], "greece");
+    assert_eq!(read["links"][0]["weight"], 0.5);
+    assert_eq!(read["vec"], json("[1.0, -0.5]"));
+
+    succeed(&daemon, &["store", "s", "taxi", "--values", "1,0", "--text", "A taxi.", "--at", "7"]);
+    let table = succeed(&daemon, &["recall", "s", "--id", "ferry", "-k", "2"]);
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[1].contains("ferry") && rows[1].contains("2026-03-01 12:00:00"), "{table}");
+    assert!(rows[1].ends_with("We missed the ferry."), "{table}");
+    assert!(rows[2].contains("taxi"), "{table}");
+    let recent = ["recall", "s", "--values", "1 0", "--since", "2026-01-01T00:00:00Z", "--json"];
+    let recent = json(&succeed(&daemon, &recent));
+    assert_eq!(recent.as_array().unwrap().len(), 1);
+    assert_eq!(recent[0]["id"], "ferry");
+
+    succeed(&daemon, &["forget", "s", "ferry"]);
+    assert!(fail(&daemon, 1, &["get", "s", "ferry"]).contains("no episode 'ferry'"));
+    assert!(fail(&daemon, 1, &["forget", "s", "ferry"]).contains("NOEPISODE"));
+}
+
+#[test]
+fn errors_are_one_sentence_with_the_exit_code_of_their_kind() {
+    let daemon = FakeDaemon::start();
+    let refused = fail(&daemon, 1, &["recall", "nowhere", "--values", "1 0"]);
+    assert_eq!(refused, "engram: no memory space named 'nowhere' (NOSPACE)\n");
+    succeed(&daemon, &["space", "create", "s", "--dim", "2"]);
+    assert!(fail(&daemon, 1, &["store", "s", "a", "--values", "1"]).contains("(DIM)"));
+    assert!(fail(&daemon, 2, &["store", "s", "a"]).contains("--vector FILE.npy"));
+    assert!(fail(&daemon, 2, &["recall", "s"]).contains("a recall needs a cue"));
+    assert!(fail(&daemon, 2, &["space", "drop", "s"]).contains("add --yes"));
+    assert!(
+        fail(&daemon, 2, &["recall", "s", "--values", "1", "--since", "noon"]).contains("3339")
+    );
+    assert!(fail(&daemon, 2, &["no-such-command"]).contains("no-such-command"));
+
+    let missing = daemon.path("missing.sock");
+    let output = engram(&missing, &["ping"]);
+    assert_eq!(output.status.code(), Some(3));
+    let sentence = stderr(&output);
+    assert!(sentence.contains(missing.to_str().unwrap()), "{sentence}");
+    assert!(sentence.contains("start engramd"), "{sentence}");
+}
+
+#[test]
+fn an_import_survives_busy_answers_and_lost_connections() {
+    const COUNT: usize = 1000;
+    let daemon = FakeDaemon::start();
+    let episodes = daemon.path("e.jsonl");
+    let acked = daemon.path("acked");
+    write_episodes(&episodes, COUNT);
+    daemon.faults.busy_every.store(7, SeqCst);
+    daemon.faults.close_every.store(20, SeqCst);
+    let import = [
+        "import",
+        "s",
+        "--episodes",
+        episodes.to_str().unwrap(),
+        "--create",
+        "--batch",
+        "16",
+        "--acked-log",
+        acked.to_str().unwrap(),
+        "--json",
+    ];
+    let report = json(&succeed(&daemon, &import));
+    assert_eq!(report["acknowledged"], COUNT);
+    assert!(report["busy_retries"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["reconnects"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["existing"].as_u64().unwrap() > 0, "resent episodes were stored: {report}");
+    assert_eq!(report["replaced"], 0);
+    assert_eq!(daemon.ids("s"), expected_ids(COUNT));
+    let log = fs::read_to_string(&acked).unwrap();
+    let logged: BTreeSet<&str> = log.lines().collect();
+    assert_eq!(logged.len(), COUNT);
+    assert!(!daemon.path("e.jsonl.engram-import").exists(), "the checkpoint is left behind");
+
+    let again = json(&succeed(&daemon, &import));
+    assert_eq!((&again["existing"], &again["created"]), (&COUNT.into(), &0.into()));
+}
+
+#[test]
+fn an_import_stops_at_a_bad_line_and_resumes_behind_what_is_acknowledged() {
+    const COUNT: usize = 200;
+    let daemon = FakeDaemon::start();
+    let episodes = daemon.path("e.jsonl");
+    write_episodes(&episodes, COUNT);
+    let good = fs::read_to_string(&episodes).unwrap();
+    let bad_line = good.lines().nth(149).unwrap();
+    fs::write(&episodes, good.replace(bad_line, "{\"id\":7}")).unwrap();
+    let path = episodes.to_str().unwrap();
+    let import = ["import", "s", "--episodes", path, "--create", "--batch", "10"];
+    let sentence = fail(&daemon, 2, &import);
+    assert!(sentence.contains("e.jsonl, line 150: invalid type"), "{sentence}");
+    assert!(sentence.contains("--resume"), "{sentence}");
+
+    fs::write(&episodes, &good).unwrap();
+    let resumed = [import.as_slice(), &["--resume", "--json"]].concat();
+    let report = json(&succeed(&daemon, &resumed));
+    assert_eq!(daemon.ids("s"), expected_ids(COUNT));
+    let acknowledged = report["acknowledged"].as_u64().unwrap();
+    assert!((51..COUNT as u64).contains(&acknowledged), "{report}");
+}
+
+#[test]
+fn bad_lines_and_refused_episodes_can_be_skipped() {
+    let daemon = FakeDaemon::start();
+    let episodes = daemon.path("e.jsonl");
+    let lines = "{\"id\":\"a\",\"vector\":[1,0]}\nnonsense\n{\"id\":\"b\",\"vector\":[1]}\n\
+                 {\"id\":\"c\",\"vector\":[0,1]}\n";
+    fs::write(&episodes, lines).unwrap();
+    succeed(&daemon, &["space", "create", "s", "--dim", "2"]);
+    let import = ["import", "s", "--episodes", episodes.to_str().unwrap()];
+    assert!(fail(&daemon, 2, &import).contains("line 2"));
+    let output = engram(daemon.socket(), &[import.as_slice(), &["--skip-bad"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).ends_with("2 skipped\n"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("line 3: 'b' was refused"), "{}", stderr(&output));
+    assert_eq!(daemon.ids("s"), ["a", "c"]);
+}
+
+#[test]
+fn what_is_exported_imports_to_the_same() {
+    let daemon = FakeDaemon::start();
+    let episodes = daemon.path("e.jsonl");
+    let lines = r#"{"id":"a","text":"x \"quoted\"","at":-5,"meta":{ "z": 1.10 },"vector":[0.1,3e-9]}
+{"id":"b","at":"2026-03-01T12:00:00Z","confidence":0.9,"thread":"t","vector":[1,2]}
+{"id":"c","confidence":[0.5,0.25,0.7],"links":[{"id":"a","kind":"next"},{"id":"b","weight":0.3}],"vector":[1,2]}
+{"id":"d","vector":[-1,0.33333334]}
+"#;
+    fs::write(&episodes, lines).unwrap();
+    let import = |space: &str, path: &Path, vectors: Option<&Path>| {
+        let mut arguments = vec!["import", space, "--create", "--episodes", path.to_str().unwrap()];
+        arguments.extend(vectors.iter().flat_map(|v| ["--vectors", v.to_str().unwrap()]));
+        succeed(&daemon, &arguments);
+    };
+    import("one", &episodes, None);
+    let inline = daemon.path("inline.jsonl");
+    fs::write(&inline, succeed(&daemon, &["export", "one"])).unwrap();
+    import("two", &inline, None);
+    let matrix = daemon.path("two.npy");
+    let rows = daemon.path("rows.jsonl");
+    let export = ["export", "two", "--vectors", matrix.to_str().unwrap()];
+    fs::write(&rows, succeed(&daemon, &export)).unwrap();
+    import("three", &rows, Some(&matrix));
+    let last = succeed(&daemon, &["export", "three"]);
+    assert_eq!(last, fs::read_to_string(&inline).unwrap());
+    assert!(last.contains(r#""meta":{ "z": 1.10 }"#), "{last}");
+    assert!(last.contains(r#""vector":[0.1,3e-9]"#), "{last}");
+    assert!(last.contains(r#""confidence":0.9,"#), "{last}");
+}
+
+#[test]
+fn load_stores_what_it_says_and_verifies_it() {
+    let daemon = FakeDaemon::start();
+    let acked = daemon.path("acked");
+    let load = [
+        "load",
+        "--create",
+        "--workload",
+        "mixed",
+        "--recall-share",
+        "0.1",
+        "--dimensions",
+        "8",
+        "--connections",
+        "2",
+        "--window",
+        "8",
+        "--seconds",
+        "0.3",
+        "--warmup-seconds",
+        "0.1",
+        "--batch",
+        "3",
+        "--acked-log",
+        acked.to_str().unwrap(),
+        "--json",
+    ];
+    let report = json(&succeed(&daemon, &load));
+    assert_eq!(report["errors"], json("{}"));
+    assert_eq!(report["unanswered"], 0);
+    let stores = &report["operations"][0];
+    assert_eq!(stores["operation"], "store");
+    assert!(stores["latency_us"]["p50"].as_f64().unwrap() > 0.0, "{report}");
+    assert_eq!(report["operations"][1]["operation"], "recall");
+    assert_eq!(report["hits_per_recall"], 10.0);
+    assert!(report["daemon"]["stores"].as_u64().unwrap() > 0, "{report}");
+    let log = fs::read_to_string(&acked).unwrap();
+    let logged: Vec<String> = log.lines().map(str::to_owned).collect();
+    let distinct: BTreeSet<&String> = logged.iter().collect();
+    assert_eq!(distinct.len(), logged.len(), "an id was acknowledged twice");
+    assert_eq!(distinct.into_iter().cloned().collect::<Vec<_>>(), daemon.ids("load"));
+
+    let verify = ["load", "--verify", acked.to_str().unwrap()];
+    assert!(succeed(&daemon, &verify).ends_with("0 missing, 0 altered\n"));
+    daemon.lose("load", &logged[5]);
+    let sentence = fail(&daemon, 1, &verify);
+    assert!(sentence.contains(&logged[5]), "{sentence}");
+    let altered = ["store", "load", &logged[6], "--values", "1 0 0 0 0 0 0 0", "--text", "other"];
+    succeed(&daemon, &altered);
+    let output = engram(daemon.socket(), &verify);
+    assert!(stdout(&output).ends_with("1 missing, 1 altered\n"), "{}", stdout(&output));
+}
+
+#[test]
+fn an_open_loop_sends_at_its_rate() {
+    let daemon = FakeDaemon::start();
+    let load = [
+        "load",
+        "--create",
+        "--rate",
+        "2000",
+        "--dimensions",
+        "4",
+        "--connections",
+        "2",
+        "--seconds",
+        "0.5",
+        "--warmup-seconds",
+        "0",
+        "--json",
+    ];
+    let report = json(&succeed(&daemon, &load));
+    assert_eq!(report["loop_mode"], "open");
+    assert_eq!(daemon.ids("load").len(), 1000, "every request of the schedule was sent: {report}");
+}

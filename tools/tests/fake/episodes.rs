@@ -1,0 +1,259 @@
+//! What the fake daemon remembers and how it answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Faults;
+use super::wire::Reply;
+
+#[derive(Default)]
+pub(crate) struct State {
+    spaces: BTreeMap<String, Space>,
+    sequence: i64,
+}
+
+#[derive(Default)]
+struct Space {
+    dimensions: usize,
+    episodes: BTreeMap<String, Episode>,
+    keys: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Episode {
+    vector: Vec<u8>,
+    text: String,
+    at_us: i64,
+    confidence: [f32; 3],
+    meta: String,
+    thread: String,
+    links: Vec<(String, f32, String)>,
+    key: Option<String>,
+}
+
+type Arguments<'a> = std::iter::Peekable<std::slice::Iter<'a, String>>;
+
+impl State {
+    pub(crate) fn lose(&mut self, space: &str, id: &str) {
+        assert!(self.spaces.get_mut(space).unwrap().episodes.remove(id).is_some());
+    }
+
+    pub(crate) fn ids(&self, space: &str) -> Vec<String> {
+        self.spaces[space].episodes.keys().cloned().collect()
+    }
+
+    /// Arguments are handled as Latin-1 text, which keeps every byte of a vector.
+    pub(crate) fn answer(&mut self, command: &[Vec<u8>], faults: &Faults) -> Reply {
+        let arguments: Vec<String> =
+            command.iter().map(|argument| argument.iter().map(|b| *b as char).collect()).collect();
+        let name = arguments[0].to_uppercase();
+        let result = match name.as_str() {
+            "HELLO" => Ok(Reply::Map(vec![("proto", Reply::Int(3))])),
+            "CLIENT" => Ok(Reply::Simple("OK")),
+            "PING" => Ok(Reply::Simple("PONG")),
+            "EG.STATS" => Ok(Reply::Map(vec![("stores", Reply::Int(self.sequence))])),
+            "EG.SPACE" => self.space_command(&arguments[1..]),
+            "EG.STORE" => self.store(&arguments[1], &mut arguments[2..].iter().peekable()),
+            "EG.MSTORE" => self.store_batch(&arguments[1..], faults),
+            "EG.GET" => {
+                let (id, parts) = arguments[2..].split_at(1);
+                self.get(&arguments[1], id, parts).map(|mut found| found.remove(0))
+            }
+            "EG.MGET" => {
+                let count: usize = arguments[2].parse().unwrap();
+                let (ids, parts) = arguments[3..].split_at(count);
+                self.get(&arguments[1], ids, parts).map(Reply::Array)
+            }
+            "EG.RECALL" => self.recall(&arguments[1..]),
+            "EG.FORGET" => self.forget(&arguments[1], &arguments[2]),
+            "EG.SCAN" => self.scan(&arguments[1..]),
+            other => Err(format!("SYNTAX unknown command {other}")),
+        };
+        result.unwrap_or_else(Reply::Error)
+    }
+
+    fn space(&mut self, name: &str) -> Result<&mut Space, String> {
+        let missing = || format!("NOSPACE no memory space named '{name}'");
+        self.spaces.get_mut(name).ok_or_else(missing)
+    }
+
+    fn space_command(&mut self, arguments: &[String]) -> Result<Reply, String> {
+        match arguments[0].as_str() {
+            "CREATE" => {
+                let dimensions = arguments[3].parse().unwrap();
+                let space = Space { dimensions, ..Space::default() };
+                self.spaces.insert(arguments[1].clone(), space);
+                Ok(Reply::Simple("OK"))
+            }
+            "DROP" => {
+                self.spaces.remove(&arguments[1]);
+                Ok(Reply::Simple("OK"))
+            }
+            "LIST" => Ok(Reply::Array(self.spaces.iter().map(|(n, s)| describe(n, s)).collect())),
+            _ => self.space(&arguments[1]).map(|space| describe(&arguments[1], space)),
+        }
+    }
+
+    fn store(&mut self, space: &str, arguments: &mut Arguments<'_>) -> Result<Reply, String> {
+        let id = arguments.next().unwrap().clone();
+        let episode = Episode::read(arguments);
+        self.sequence += 1;
+        let sequence = self.sequence;
+        let space = self.space(space)?;
+        let got = episode.vector.len() / 4;
+        if got != space.dimensions {
+            return Err(format!("DIM the space has {} dimensions, got {got}", space.dimensions));
+        }
+        let is_known_key = episode.key.clone().is_some_and(|key| !space.keys.insert(key));
+        let outcome = if is_known_key {
+            "existing"
+        } else if space.episodes.insert(id, episode).is_some() {
+            "replaced"
+        } else {
+            "created"
+        };
+        Ok(Reply::Map(vec![("seq", Reply::Int(sequence)), ("outcome", Reply::text(outcome))]))
+    }
+
+    fn store_batch(&mut self, arguments: &[String], faults: &Faults) -> Result<Reply, String> {
+        let count: usize = arguments[1].parse().unwrap();
+        self.space(&arguments[0])?;
+        let mut rest = arguments[2..].iter().peekable();
+        let replies = (0..count)
+            .map(|_| {
+                assert_eq!(rest.next().map(String::as_str), Some("ITEM"));
+                if faults.is_busy() {
+                    rest.next();
+                    Episode::read(&mut rest);
+                    return Reply::Error("BUSY the lane is full; retry in 1 ms".to_owned());
+                }
+                self.store(&arguments[0], &mut rest).unwrap_or_else(Reply::Error)
+            })
+            .collect();
+        assert!(rest.next().is_none(), "arguments behind the last item");
+        Ok(Reply::Array(replies))
+    }
+
+    fn get(&mut self, space: &str, ids: &[String], parts: &[String]) -> Result<Vec<Reply>, String> {
+        let space = self.space(space)?;
+        let find =
+            |id: &String| space.episodes.get(id).map_or(Reply::Nil, |e| e.describe(id, parts));
+        Ok(ids.iter().map(find).collect())
+    }
+
+    fn forget(&mut self, space: &str, id: &str) -> Result<Reply, String> {
+        let forgotten = self.space(space)?.episodes.remove(id);
+        let reply = Reply::Map(vec![("outcome", Reply::text("forgotten"))]);
+        Ok(forgotten.map_or(Reply::Nil, |_| reply))
+    }
+
+    /// By inner product, with `SINCE` as the only condition.
+    fn recall(&mut self, arguments: &[String]) -> Result<Reply, String> {
+        let space = self.space(&arguments[0])?;
+        let find =
+            |name: &str| arguments.iter().position(|a| a == name).map(|at| &arguments[at + 1]);
+        let k: usize = find("K").unwrap().parse().unwrap();
+        let since_us: i64 = find("SINCE").map_or(i64::MIN, |us| us.parse().unwrap());
+        let cue = match find("ID") {
+            Some(id) => match space.episodes.get(id) {
+                Some(episode) => floats(&episode.vector),
+                None => return Err(format!("NOEPISODE no episode '{id}'")),
+            },
+            None => floats(&find("VEC").unwrap().chars().map(|c| c as u8).collect::<Vec<_>>()),
+        };
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+        let mut hits: Vec<(f32, &String, &Episode)> = space
+            .episodes
+            .iter()
+            .filter(|(_, episode)| episode.at_us >= since_us)
+            .map(|(id, episode)| (dot(&cue, &floats(&episode.vector)), id, episode))
+            .collect();
+        hits.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let describe = |(score, id, episode): (f32, &String, &Episode)| {
+            let Reply::Map(mut entries) = episode.describe(id, arguments) else { unreachable!() };
+            entries.insert(1, ("score", Reply::Double(score.into())));
+            Reply::Map(entries)
+        };
+        Ok(Reply::Array(hits.into_iter().take(k).map(describe).collect()))
+    }
+
+    /// Three episodes a step; the cursor is the last id.
+    fn scan(&mut self, arguments: &[String]) -> Result<Reply, String> {
+        let space = self.space(&arguments[0])?;
+        let cursor = &arguments[2];
+        let rest = space.episodes.iter().filter(|(id, _)| *cursor == "0" || *id > cursor);
+        let step: Vec<_> = rest.take(3).collect();
+        let next = if step.len() < 3 { "0" } else { step[2].0.as_str() };
+        let episodes = step.iter().map(|(id, episode)| episode.describe(id, arguments)).collect();
+        Ok(Reply::Array(vec![Reply::text(next), Reply::Array(episodes)]))
+    }
+}
+
+fn describe(name: &str, space: &Space) -> Reply {
+    Reply::Map(vec![
+        ("name", Reply::text(name)),
+        ("dimensions", Reply::Int(space.dimensions as i64)),
+        ("episodes", Reply::Int(space.episodes.len() as i64)),
+    ])
+}
+
+impl Episode {
+    /// Reads fields up to the first argument that names none.
+    fn read(arguments: &mut Arguments<'_>) -> Self {
+        let mut episode = Self { confidence: [1.0; 3], ..Self::default() };
+        while let Some(field) = arguments.next_if(|field| *field != "ITEM") {
+            let mut next = || arguments.next().unwrap().clone();
+            match field.as_str() {
+                "VEC" => episode.vector = next().chars().map(|c| c as u8).collect(),
+                "TEXT" => episode.text = next(),
+                "AT" => episode.at_us = next().parse().unwrap(),
+                "CONF" => {
+                    episode.confidence = [next().parse().unwrap(); 3];
+                    if let Some(low) = arguments.next_if(|next| next.parse::<f32>().is_ok()) {
+                        episode.confidence[1] = low.parse().unwrap();
+                        episode.confidence[2] = arguments.next().unwrap().parse().unwrap();
+                    }
+                }
+                "META" => episode.meta = next(),
+                "THREAD" => episode.thread = next(),
+                "LINK" => episode.links.push((next(), next().parse().unwrap(), String::new())),
+                "KIND" => episode.links.last_mut().unwrap().2 = next(),
+                "KEY" => episode.key = Some(next()),
+                "DUR" => drop(next()),
+                other => panic!("unknown field {other}"),
+            }
+        }
+        episode
+    }
+
+    /// The episode with the parts that follow a `WITH` in the arguments.
+    fn describe(&self, id: &str, arguments: &[String]) -> Reply {
+        let bytes = |text: &str| Reply::Bulk(text.chars().map(|c| c as u8).collect());
+        let link = |(target, weight, kind): &(String, f32, String)| {
+            Reply::Map(vec![
+                ("id", bytes(target)),
+                ("weight", Reply::Double((*weight).into())),
+                ("kind", bytes(kind)),
+            ])
+        };
+        let mut entries = vec![
+            ("id", bytes(id)),
+            ("happened_at", Reply::Int(self.at_us)),
+            ("confidence", Reply::Array(self.confidence.map(|c| Reply::Double(c.into())).into())),
+            ("thread", bytes(&self.thread)),
+        ];
+        for pair in arguments.windows(2).filter(|pair| pair[0] == "WITH") {
+            entries.push(match pair[1].as_str() {
+                "text" => ("text", bytes(&self.text)),
+                "vec" => ("vec", Reply::Bulk(self.vector.clone())),
+                "meta" => ("meta", bytes(&self.meta)),
+                "links" => ("links", Reply::Array(self.links.iter().map(link).collect())),
+                other => panic!("unknown part {other}"),
+            });
+        }
+        Reply::Map(entries)
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
