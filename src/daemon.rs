@@ -217,10 +217,7 @@ impl Crew {
                     let (done, all) = (opened.len(), self.executors.len());
                     let status = format!("replaying the logs: {done} of {all} shards are done");
                     let micros = u32::try_from(EXTEND_START.as_micros()).expect("a constant");
-                    notify(&[
-                        NotifyState::ExtendTimeoutUsec(micros),
-                        NotifyState::Status(&status),
-                    ]);
+                    notify(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(&status)]);
                 }
                 Err(flume::RecvTimeoutError::Disconnected) => return Err(DaemonError::ShardEnded),
             }

@@ -58,10 +58,7 @@ pub fn connect<Q, A>(shards: usize) -> Vec<Lanes<Q, A>> {
     let wakers: Vec<_> = (0..shards).map(|_| Arc::new(AtomicWaker::new())).collect();
     let mut all: Vec<Lanes<Q, A>> = wakers
         .iter()
-        .map(|waker| Lanes {
-            lanes: (0..shards).map(|_| None).collect(),
-            waker: Arc::clone(waker),
-        })
+        .map(|waker| Lanes { lanes: (0..shards).map(|_| None).collect(), waker: Arc::clone(waker) })
         .collect();
     for a in 0..shards {
         for b in 0..a {
@@ -150,9 +147,8 @@ impl<Q, A> Lanes<Q, A> {
     /// Ready when something came in; otherwise this task is woken then.
     pub fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
-        let waiting = |lane: &Lane<Q, A>| {
-            !lane.requests_in.is_empty() || !lane.answers_in.is_empty()
-        };
+        let waiting =
+            |lane: &Lane<Q, A>| !lane.requests_in.is_empty() || !lane.answers_in.is_empty();
         if self.lanes.iter().flatten().any(waiting) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

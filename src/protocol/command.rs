@@ -7,13 +7,15 @@
 //!
 //! `table.rs` holds the commands as data: it finds the parser of a command, renders its usage line
 //! for errors, and answers `COMMAND` (`docs.rs`), so that the three can't disagree. One file holds
-//! each family: `connection.rs` what any Redis client sends, `space.rs`, `store.rs`, `recall.rs`.
+//! each family: `connection.rs` what any Redis client sends, `space.rs`, `store.rs`, `recall.rs`,
+//! `scan.rs`.
 
 mod arguments;
 mod checks;
 mod connection;
 mod docs;
 mod recall;
+mod scan;
 mod space;
 mod store;
 mod table;
@@ -27,6 +29,7 @@ pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use recall::{
     Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
 };
+pub use scan::{ScanCommand, ScanCursor};
 pub use space::SpaceCreate;
 pub use store::{MSTORE_ITEMS_MAX, StoreCommand};
 
@@ -66,6 +69,7 @@ pub enum Command {
         items: Vec<Result<StoreCommand, Refusal>>,
     },
     Recall(RecallCommand),
+    Scan(ScanCommand),
     Get {
         space: String,
         id: Bytes,

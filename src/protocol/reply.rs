@@ -8,6 +8,7 @@ use engram_shards::episode::{
     StoredEpisode,
 };
 
+use crate::protocol::command::ScanCursor;
 use crate::protocol::{Encoder, ProtocolVersion};
 
 /// The answer to `HELLO`.
@@ -101,6 +102,14 @@ pub fn episode(encoder: &mut Encoder<'_>, episode: Option<&StoredEpisode>) {
         text(encoder, "thread", &episode.thread);
     }
     parts(encoder, episode);
+}
+
+/// The answer to `EG.SCAN`: the next cursor and the episodes.
+pub fn scanned(encoder: &mut Encoder<'_>, next: ScanCursor, episodes: &[StoredEpisode]) {
+    encoder.array(2);
+    encoder.bulk(next.number().to_string().as_bytes());
+    encoder.array(episodes.len());
+    episodes.iter().for_each(|each| episode(encoder, Some(each)));
 }
 
 /// The answer to `EG.FORGET`; `None` when the id is unknown.

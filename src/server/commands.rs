@@ -17,7 +17,7 @@ use super::request::{Answer, Request};
 use super::route::Route;
 use super::{info, spaces};
 use crate::protocol::command::{
-    ClientCommand, ClientLibrary, Cue, RecallCommand, ScanCommand, StoreCommand,
+    ClientCommand, ClientLibrary, Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand,
 };
 use crate::protocol::{Command, Encoder, reply};
 use crate::runtime;
@@ -209,8 +209,7 @@ fn take_store(
 ) {
     match core.route(space) {
         Ok(route) => {
-            let (owner, request, assigned) =
-                place_store(core, &route, store, connection.peer.uid);
+            let (owner, request, assigned) = place_store(core, &route, store, connection.peer.uid);
             submit(core, connection, owner, request, at_ns, assigned);
         }
         Err(refusal) => refuse(core, connection, refusal),
@@ -323,8 +322,7 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
         fields: command.fields,
         bytes_max: command.bytes_max,
     };
-    let answers =
-        core.call_all(route.all(), || Request::Recall(Box::new(request.clone()))).await;
+    let answers = core.call_all(route.all(), || Request::Recall(Box::new(request.clone()))).await;
     let mut parts = Vec::with_capacity(answers.len());
     for answer in answers {
         match answer {
@@ -406,9 +404,9 @@ async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
     };
     let (episodes, next_row) = scanned?;
     let next = match next_row {
-        Some(row) => command.cursor.at(nth, row),
-        None if nth + 1 < route.span() => command.cursor.at(nth + 1, 0),
-        None => command.cursor.end(),
+        Some(row) => ScanCursor::at(nth, row),
+        None if nth + 1 < route.span() => ScanCursor::at(nth + 1, 0),
+        None => ScanCursor::END,
     };
     Ok(Box::new(move |encoder| reply::scanned(encoder, next, &episodes)))
 }

@@ -45,9 +45,14 @@ pub struct Peer {
 
 /// A reply on its way out.
 pub(super) enum Outgoing {
-    Stored { assigned: Option<Bytes>, result: Answer },
+    Stored {
+        assigned: Option<Bytes>,
+        result: Answer,
+    },
     /// Changes what the connection speaks, from this reply on.
-    Hello { version: Option<ProtocolVersion> },
+    Hello {
+        version: Option<ProtocolVersion>,
+    },
     Refused(Refusal),
     Encode(Box<dyn FnOnce(&mut Encoder<'_>)>),
     /// Nothing comes after this.
@@ -322,7 +327,9 @@ fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: &An
         }
         Answer::Write(Ok(Reply::SpaceCreated { .. } | Reply::SpaceDropped)) => encoder.simple("OK"),
         Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
-        Answer::Write(Err(refusal)) | Answer::Episode(Err(refusal)) | Answer::Hits(Err(refusal)) => {
+        Answer::Write(Err(refusal))
+        | Answer::Episode(Err(refusal))
+        | Answer::Hits(Err(refusal)) => {
             encoder.refusal(refusal);
         }
         Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits),

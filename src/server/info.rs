@@ -179,17 +179,20 @@ fn render(reports: &[Report], sections: &[String]) -> String {
         }
     };
     let line = |key: &str, value: &dyn ToString| (key.to_owned(), value.to_string());
-    section("Server", &[
-        line("engramd_version", &env!("CARGO_PKG_VERSION")),
-        line("process_id", &std::process::id()),
-        line("shards", &reports.len()),
-        line("kernels", &engram_shards::kernels::kernels().name()),
-        line("log_direct_io", &reports.iter().all(|report| report.is_direct)),
-        line(
-            "log_registered_buffers",
-            &reports.iter().all(|report| report.has_registered_buffers),
-        ),
-    ]);
+    section(
+        "Server",
+        &[
+            line("engramd_version", &env!("CARGO_PKG_VERSION")),
+            line("process_id", &std::process::id()),
+            line("shards", &reports.len()),
+            line("kernels", &engram_shards::kernels::kernels().name()),
+            line("log_direct_io", &reports.iter().all(|report| report.is_direct)),
+            line(
+                "log_registered_buffers",
+                &reports.iter().all(|report| report.has_registered_buffers),
+            ),
+        ],
+    );
     let counters = counters(reports, &metrics);
     let lines: Vec<_> = counters.iter().map(|(name, value)| line(name, value)).collect();
     section("Stats", &lines);

@@ -13,15 +13,39 @@ use super::info::Report;
 #[derive(Debug)]
 pub enum Request {
     Store(Box<StoreRequest>),
-    Forget { space: SpaceNumber, id: Bytes, durability: Durability, writer_uid: u32 },
-    Get { space: SpaceNumber, id: Bytes, fields: Fields },
+    Forget {
+        space: SpaceNumber,
+        id: Bytes,
+        durability: Durability,
+        writer_uid: u32,
+    },
+    Get {
+        space: SpaceNumber,
+        id: Bytes,
+        fields: Fields,
+    },
     Recall(Box<RecallRequest>),
     /// Live episodes from a row on.
-    Scan { space: SpaceNumber, row: u32, count: usize, bytes_max: usize, fields: Fields },
+    Scan {
+        space: SpaceNumber,
+        row: u32,
+        count: usize,
+        bytes_max: usize,
+        fields: Fields,
+    },
     /// The first shard gives the number, the others are told it.
-    CreateSpace { number: Option<SpaceNumber>, settings: Box<SpaceSettings>, writer_uid: u32 },
-    DropSpace { space: SpaceNumber, writer_uid: u32 },
-    SpaceStats { space: SpaceNumber },
+    CreateSpace {
+        number: Option<SpaceNumber>,
+        settings: Box<SpaceSettings>,
+        writer_uid: u32,
+    },
+    DropSpace {
+        space: SpaceNumber,
+        writer_uid: u32,
+    },
+    SpaceStats {
+        space: SpaceNumber,
+    },
     Report,
 }
 

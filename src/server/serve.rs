@@ -43,7 +43,11 @@ pub struct ShardStart {
 pub enum Control {
     /// Bring the spaces in line with these, which are what shard 0 has, and begin to serve.
     Begin(Vec<(SpaceNumber, SpaceSettings)>),
-    Connect { socket: OwnedFd, peer: Peer, permit: Permit },
+    Connect {
+        socket: OwnedFd,
+        peer: Peer,
+        permit: Permit,
+    },
     Beat,
     /// Take no more commands and answer those that were taken.
     Drain,
@@ -89,11 +93,7 @@ pub enum ServeError {
 }
 
 /// Runs a shard on the calling executor until it has drained.
-pub async fn run(
-    start: ShardStart,
-    bind: impl Fn(&mut [u8]) + 'static,
-    said: flume::Sender<Said>,
-) {
+pub async fn run(start: ShardStart, bind: impl Fn(&mut [u8]) + 'static, said: flume::Sender<Said>) {
     // The supervisor waits for what is said here; if it has gone, so has the process.
     let failed = |error| drop(said.send(Said::Failed(error)));
     let number = start.number;
@@ -114,10 +114,7 @@ pub async fn run(
     }
 }
 
-fn open(
-    start: &ShardStart,
-    bind: Binder<'_>,
-) -> Result<(Shard<UringIo>, Recovered), ServeError> {
+fn open(start: &ShardStart, bind: Binder<'_>) -> Result<(Shard<UringIo>, Recovered), ServeError> {
     let shard = start.number;
     let io = UringIo::new(&start.io).map_err(|error| {
         let folder = start.io.folder.display().to_string();

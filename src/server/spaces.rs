@@ -30,11 +30,8 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         model: create.model,
         shards,
     };
-    let request = |number| Request::CreateSpace {
-        number,
-        settings: Box::new(settings.clone()),
-        writer_uid,
-    };
+    let request =
+        |number| Request::CreateSpace { number, settings: Box::new(settings.clone()), writer_uid };
     let space = match core.call(0, request(None)).await {
         Answer::Write(Ok(Reply::SpaceCreated { space })) => space,
         other => return Err(refusal_of(other)),

@@ -196,21 +196,29 @@ const RECALL_PARTS: [(&str, Part); 5] = [
     ("why", Part::Why),
 ];
 
-/// Text and metadata unless parts are asked for: then exactly those.
 fn get_fields(arguments: &mut Arguments) -> Result<Fields, Refusal> {
-    // Only a recall has a reason to give.
-    let parts = &RECALL_PARTS[..4];
     let mut fields = Fields::default();
     while let Some(token) = arguments.next() {
         if !is_keyword(&token, "WITH") {
             return Err(arguments.unknown(&token));
         }
-        with(&mut fields, arguments, parts)?;
+        episode_part(&mut fields, arguments)?;
     }
+    Ok(or_text_and_metadata(fields))
+}
+
+/// A part of an episode that is read by its id: only a recall has a reason to give.
+pub(super) fn episode_part(fields: &mut Fields, arguments: &mut Arguments) -> Result<(), Refusal> {
+    with(fields, arguments, &RECALL_PARTS[..4])
+}
+
+/// Text and metadata unless parts are asked for: then exactly those.
+pub(super) fn or_text_and_metadata(fields: Fields) -> Fields {
     if fields == Fields::default() {
-        fields = Fields { text: true, metadata: true, ..fields };
+        Fields { text: true, metadata: true, ..fields }
+    } else {
+        fields
     }
-    Ok(fields)
 }
 
 fn with(

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use engram_shards::episode::Refusal;
 
 use super::arguments::{Arguments, is_keyword, shown};
-use super::{Command, connection, recall, space, store};
+use super::{Command, connection, recall, scan, space, store};
 
 /// Reads the arguments behind the command's name.
 pub(super) type Parse = fn(&mut Arguments) -> Result<Command, Refusal>;
@@ -432,6 +432,17 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.MGET", "Reads episodes by their ids; nil for an unknown id.")
         .flags(&["readonly"])
         .takes(&[SPACE, integer("n"), ID.multiple(), GET_WITH], recall::get_many),
+    CommandSpec::engram("EG.SCAN", "Goes through all episodes of a memory space.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                integer("cursor").behind("CURSOR").optional(),
+                integer("count").behind("COUNT").optional(),
+                GET_WITH,
+            ],
+            scan::scan,
+        ),
     CommandSpec::engram("EG.FORGET", "Hides an episode from now on.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, ID, DURABILITY], recall::forget),
