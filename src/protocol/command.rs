@@ -5,9 +5,10 @@
 //! only the owner of the data can check (does the space exist, has the vector its dimensions, is
 //! it finite) is left to the engine.
 //!
-//! `table.rs` holds the commands as data: it finds the parser of a command, renders its usage line
-//! for errors, and answers `COMMAND` (`docs.rs`), so that the three can't disagree. One file holds
-//! each family: `connection.rs` what any Redis client sends, `space.rs`, `store.rs`, `recall.rs`.
+//! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
+//! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
+//! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
+//! `space.rs`, `store.rs`, `recall.rs`.
 
 mod arguments;
 mod checks;
@@ -15,6 +16,7 @@ mod connection;
 mod docs;
 mod recall;
 mod space;
+mod spec;
 mod store;
 mod table;
 #[cfg(test)]
