@@ -1,1 +1,11 @@
-//! Benchmarks.
+//! Benchmarks, latency profiles and probes of the machine's own limits.
+//!
+//! The probes are the reference lines: what this machine's memory and disk do with no engine in
+//! the way. A benchmark that states a ratio measures its probe in the same run, because absolute
+//! figures of a shared machine do not travel.
+
+pub mod commit;
+pub mod huge_pages;
+pub mod memory;
+pub mod random;
+pub mod row_major;

@@ -1,6 +1,30 @@
 //! The engine of Engram: one passive state machine per shard.
+//!
+//! | Module | Answers |
+//! |---|---|
+//! | [`episode`] | What can be asked, and what comes back? |
+//! | [`shard`] | What happens to a request? |
+//! | [`log`] | When is it durable, and what survives? |
+//! | [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
+//! | [`recall`], [`kernels`], [`filter`] | How is it found again? |
+//! | [`store`] | What makes a folder a data directory? |
+//! | [`format`] | What do the bytes on disk mean? |
+//! | [`io`] | How do time and disk get in? |
+//! | [`limits`] | What bounds all this? |
+//!
+//! What is deliberately absent: threads, locks, sockets, a clock, an async runtime. The log does not
+//! know what it logs; nothing here knows the daemon.
 
+pub mod arena;
 pub mod episode;
 pub mod filter;
+pub mod format;
+pub mod io;
+pub mod kernels;
+pub mod keys;
 pub mod limits;
+pub mod log;
 pub mod recall;
+pub mod shard;
+pub mod space;
+pub mod store;

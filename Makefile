@@ -1,0 +1,43 @@
+# The verbs of this repository. `make` alone lists them; CI runs `make lint test`.
+
+CARGO ?= cargo
+STEP := scripts/step.sh
+PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
+
+.DEFAULT_GOAL := help
+.PHONY: help install-deps build demo test bench lint clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+install-deps: ## Install what the build needs from the system, or name the exact command
+	@scripts/install-deps.sh
+
+build: install-deps ## Build engramd and engram, optimised, into target/release
+	@$(STEP) build $(CARGO) build --release --bins -p engramd -p engram-tools
+
+demo: install-deps ## Store, recall, kill in mid-import and recover, on bundled real episodes
+	@scripts/demo.sh
+
+test: install-deps ## Run every test of every package
+	@$(STEP) binaries $(CARGO) build --workspace --bins
+	@$(STEP) doc-tests $(CARGO) test --workspace --doc --quiet
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(STEP) tests $(CARGO) nextest run --workspace; \
+	else \
+		$(STEP) tests $(CARGO) test --workspace --lib --bins --tests; \
+	fi
+
+bench: install-deps ## Run the benchmarks, then the probes and profiles in perf/src/bin
+	@$(STEP) benchmarks $(CARGO) bench -p engram-perf
+	@for bin in $(PERF_BINS); do \
+		$(STEP) $$bin $(CARGO) run --release -p engram-perf --bin $$bin || exit 1; \
+	done
+
+lint: install-deps ## Check the format, clippy without a warning, and the build without hwloc
+	@$(STEP) rustfmt $(CARGO) fmt --all --check
+	@$(STEP) clippy $(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(STEP) without-hwloc $(CARGO) check -p engramd --no-default-features --all-targets
+
+clean: ## Remove everything that was built
+	@$(CARGO) clean

@@ -1,0 +1,65 @@
+//! Bytes on disk: the one place that knows them, shared by the engine and the inspector.
+//!
+//! `shards/FORMAT.md` is the same layout in prose. Everything here is pure: no file is opened, no
+//! clock is read. All integers are little-endian; all structures are multiples of eight bytes and
+//! have no padding that is not named, so that every byte on disk is defined and checksummed.
+
+mod batch;
+mod payload;
+mod segment;
+mod store;
+
+pub use batch::{
+    BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, BatchPlace, BatchView,
+    FRAME_HEADER_BYTES, Frame, FrameHead, Frames, Operation,
+};
+pub use payload::{
+    ForgetPayload, LinkRecords, PayloadError, SpacePayload, StorePayload, StoreSizes,
+    encode_forget, encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
+};
+pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_name, segment_from_file_name};
+pub use store::{STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
+
+use thiserror::Error;
+
+/// The version of everything in this folder. A store of another version is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Why a header block was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HeaderError {
+    #[error("it does not begin with the magic bytes of {0}")]
+    Magic(&'static str),
+    #[error("it has format version {got}; this build reads version {FORMAT_VERSION}")]
+    Version { got: u32 },
+    #[error("its checksum does not match its bytes")]
+    Checksum,
+    #[error("it holds {what} {got}, expected {expected}")]
+    Mismatch { what: &'static str, got: String, expected: String },
+}
+
+/// The checksum of a header block: crc32c of all but the last four bytes, which hold it.
+fn block_crc(block: &[u8]) -> u32 {
+    crc32c::crc32c(&block[..block.len() - 4])
+}
+
+/// The checks that every header block shares. The version is judged before the checksum, because a
+/// later version may checksum differently and deserves to be named.
+fn check_block(
+    block: &[u8],
+    magic: &[u8; 8],
+    name: &'static str,
+    version: u32,
+) -> Result<(), HeaderError> {
+    if &block[..8] != magic {
+        return Err(HeaderError::Magic(name));
+    }
+    if version != FORMAT_VERSION {
+        return Err(HeaderError::Version { got: version });
+    }
+    let (_, stored) = block.split_last_chunk::<4>().expect("a block is longer than its checksum");
+    if u32::from_le_bytes(*stored) != block_crc(block) {
+        return Err(HeaderError::Checksum);
+    }
+    Ok(())
+}

@@ -1,0 +1,424 @@
+//! Payloads of the log's frames: what the shard writes down for each operation.
+
+use thiserror::Error;
+use zerocopy::little_endian::{F32, U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::episode::{Confidence, Link, Metric, SpaceNumber, SpaceSettings, StoreRequest};
+
+/// Why the payload of a frame that verifies cannot be read: a later version wrote it, or a bug.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the payload of a {operation} is malformed: {what}")]
+pub struct PayloadError {
+    pub operation: &'static str,
+    pub what: &'static str,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct StoreBlock {
+    space: U32,
+    dimensions: U32,
+    norm: F32,
+    confidence_point: F32,
+    confidence_low: F32,
+    confidence_high: F32,
+    text_bytes: U32,
+    metadata_bytes: U32,
+    links_bytes: U32,
+    id_bytes: U16,
+    thread_bytes: U16,
+    key_bytes: U16,
+    links: U16,
+    durability: u8,
+    priority: u8,
+    zero: [u8; 18],
+}
+
+const STORE_BLOCK_BYTES: usize = size_of::<StoreBlock>();
+// Frame header and this block together keep the vector aligned to 16 bytes.
+const _: () = assert!(STORE_BLOCK_BYTES == 64);
+const _: () = assert!((super::FRAME_HEADER_BYTES + STORE_BLOCK_BYTES).is_multiple_of(16));
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct LinkBlock {
+    weight: F32,
+    target_bytes: U16,
+    kind_bytes: U16,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct SpaceBlock {
+    space: U32,
+    dimensions: U32,
+    shards: U32,
+    metric: u8,
+    zero: u8,
+    name_bytes: U16,
+    model_bytes: U16,
+    zero_b: [u8; 6],
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ForgetBlock {
+    space: U32,
+    id_bytes: U16,
+    zero: U16,
+}
+
+/// Lengths of the variable parts of a stored episode. They stand in the frame in this order, right
+/// behind the vector: id, thread, key, text, metadata, links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreSizes {
+    pub id: u16,
+    pub thread: u16,
+    pub key: u16,
+    pub links: u16,
+    pub text: u32,
+    pub metadata: u32,
+    pub links_bytes: u32,
+}
+
+impl StoreSizes {
+    /// Bytes of all variable parts together: the *body* of the episode.
+    pub fn body_bytes(&self) -> usize {
+        usize::from(self.id)
+            + usize::from(self.thread)
+            + usize::from(self.key)
+            + self.text as usize
+            + self.metadata as usize
+            + self.links_bytes as usize
+    }
+}
+
+/// A store frame's payload, read in place.
+#[derive(Debug, Clone, Copy)]
+pub struct StorePayload<'a> {
+    pub space: SpaceNumber,
+    pub norm: f32,
+    pub confidence: Confidence,
+    /// Little-endian f32, one per dimension.
+    pub vector: &'a [u8],
+    pub sizes: StoreSizes,
+    /// The variable parts, one behind the other.
+    pub body: &'a [u8],
+}
+
+impl<'a> StorePayload<'a> {
+    pub fn decode(payload: &'a [u8]) -> Result<Self, PayloadError> {
+        let malformed = |what| PayloadError { operation: "store", what };
+        let (block, rest) = StoreBlock::ref_from_prefix(payload)
+            .map_err(|_| malformed("shorter than its fixed part"))?;
+        let vector_bytes = block.dimensions.get() as usize * 4;
+        let sizes = StoreSizes {
+            id: block.id_bytes.get(),
+            thread: block.thread_bytes.get(),
+            key: block.key_bytes.get(),
+            links: block.links.get(),
+            text: block.text_bytes.get(),
+            metadata: block.metadata_bytes.get(),
+            links_bytes: block.links_bytes.get(),
+        };
+        if rest.len() != vector_bytes + sizes.body_bytes() {
+            return Err(malformed("its parts do not add up to its length"));
+        }
+        let (vector, body) = rest.split_at(vector_bytes);
+        Ok(Self {
+            space: SpaceNumber(block.space.get()),
+            norm: block.norm.get(),
+            confidence: Confidence {
+                point: block.confidence_point.get(),
+                low: block.confidence_low.get(),
+                high: block.confidence_high.get(),
+            },
+            vector,
+            sizes,
+            body,
+        })
+    }
+
+    pub fn id(&self) -> &'a [u8] {
+        &self.body[..usize::from(self.sizes.id)]
+    }
+
+    pub fn key(&self) -> &'a [u8] {
+        let at = usize::from(self.sizes.id) + usize::from(self.sizes.thread);
+        &self.body[at..at + usize::from(self.sizes.key)]
+    }
+}
+
+/// Lengths of a request's variable parts and of its whole payload.
+pub fn store_sizes(request: &StoreRequest) -> (StoreSizes, usize) {
+    let episode = &request.episode;
+    let links_bytes = |link: &Link| size_of::<LinkBlock>() + link.target.len() + link.kind.len();
+    let sizes = StoreSizes {
+        id: narrow(episode.id.len()),
+        thread: narrow(episode.thread.len()),
+        key: narrow(request.key.len()),
+        links: narrow(episode.links.len()),
+        text: narrow(episode.text.len()),
+        metadata: narrow(episode.metadata.len()),
+        links_bytes: narrow(episode.links.iter().map(links_bytes).sum::<usize>()),
+    };
+    (sizes, STORE_BLOCK_BYTES + episode.vector.len() + sizes.body_bytes())
+}
+
+/// Lengths are bounded by `limits.rs` before they come here.
+fn narrow<T: TryFrom<usize>>(bytes: usize) -> T {
+    T::try_from(bytes).ok().expect("the request was checked against the limits")
+}
+
+/// Writes a store into a payload of the size that [`store_sizes`] gave.
+pub fn encode_store(request: &StoreRequest, sizes: StoreSizes, norm: f32, out: &mut [u8]) {
+    let episode = &request.episode;
+    let block = StoreBlock {
+        space: request.space.0.into(),
+        dimensions: narrow::<u32>(episode.vector.len() / 4).into(),
+        norm: norm.into(),
+        confidence_point: episode.confidence.point.into(),
+        confidence_low: episode.confidence.low.into(),
+        confidence_high: episode.confidence.high.into(),
+        text_bytes: sizes.text.into(),
+        metadata_bytes: sizes.metadata.into(),
+        links_bytes: sizes.links_bytes.into(),
+        id_bytes: sizes.id.into(),
+        thread_bytes: sizes.thread.into(),
+        key_bytes: sizes.key.into(),
+        links: sizes.links.into(),
+        durability: request.durability as u8,
+        priority: request.priority as u8,
+        zero: [0; 18],
+    };
+    let mut out = Cursor(out);
+    out.put(block.as_bytes());
+    out.put(&episode.vector);
+    for part in [&episode.id, &episode.thread, &request.key, &episode.text, &episode.metadata] {
+        out.put(part);
+    }
+    for link in &episode.links {
+        let block = LinkBlock {
+            weight: link.weight.into(),
+            target_bytes: narrow::<u16>(link.target.len()).into(),
+            kind_bytes: narrow::<u16>(link.kind.len()).into(),
+        };
+        out.put(block.as_bytes());
+        out.put(&link.target);
+        out.put(&link.kind);
+    }
+    out.finish();
+}
+
+/// Fills a slice from front to back, exactly.
+struct Cursor<'a>(&'a mut [u8]);
+
+impl Cursor<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let (head, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        self.0 = rest;
+    }
+
+    fn finish(self) {
+        assert!(self.0.is_empty(), "the payload is as long as its parts");
+    }
+}
+
+/// The links of an episode as they stand in its body.
+#[derive(Debug, Clone)]
+pub struct LinkRecords<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for LinkRecords<'a> {
+    /// Weight, target, kind.
+    type Item = (f32, &'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (block, rest) = LinkBlock::ref_from_prefix(self.0).ok()?;
+        let target_bytes = usize::from(block.target_bytes.get());
+        let (target, rest) = rest.split_at_checked(target_bytes)?;
+        let (kind, rest) = rest.split_at_checked(usize::from(block.kind_bytes.get()))?;
+        self.0 = rest;
+        Some((block.weight.get(), target, kind))
+    }
+}
+
+/// The payload of a space's creation; a drop carries the same, so that the log tells by itself what
+/// was dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpacePayload {
+    pub space: SpaceNumber,
+    pub settings: SpaceSettings,
+}
+
+impl SpacePayload {
+    pub fn decode(payload: &[u8]) -> Result<Self, PayloadError> {
+        let malformed = |what| PayloadError { operation: "space", what };
+        let (block, rest) = SpaceBlock::ref_from_prefix(payload)
+            .map_err(|_| malformed("shorter than its fixed part"))?;
+        let name_bytes = usize::from(block.name_bytes.get());
+        if rest.len() != name_bytes + usize::from(block.model_bytes.get()) {
+            return Err(malformed("its parts do not add up to its length"));
+        }
+        let (name, model) = rest.split_at(name_bytes);
+        let text = |bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec()).map_err(|_| malformed("a name is not UTF-8"))
+        };
+        let metric = match block.metric {
+            0 => Metric::Cosine,
+            1 => Metric::Dot,
+            2 => Metric::L2,
+            _ => return Err(malformed("an unknown metric")),
+        };
+        Ok(Self {
+            space: SpaceNumber(block.space.get()),
+            settings: SpaceSettings {
+                name: text(name)?,
+                dimensions: block.dimensions.get(),
+                metric,
+                model: text(model)?,
+                shards: block.shards.get(),
+            },
+        })
+    }
+}
+
+pub fn space_bytes(settings: &SpaceSettings) -> usize {
+    size_of::<SpaceBlock>() + settings.name.len() + settings.model.len()
+}
+
+pub fn encode_space(space: SpaceNumber, settings: &SpaceSettings, out: &mut [u8]) {
+    let block = SpaceBlock {
+        space: space.0.into(),
+        dimensions: settings.dimensions.into(),
+        shards: settings.shards.into(),
+        metric: match settings.metric {
+            Metric::Cosine => 0,
+            Metric::Dot => 1,
+            Metric::L2 => 2,
+        },
+        zero: 0,
+        name_bytes: narrow::<u16>(settings.name.len()).into(),
+        model_bytes: narrow::<u16>(settings.model.len()).into(),
+        zero_b: [0; 6],
+    };
+    let mut out = Cursor(out);
+    out.put(block.as_bytes());
+    out.put(settings.name.as_bytes());
+    out.put(settings.model.as_bytes());
+    out.finish();
+}
+
+/// The payload of a forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForgetPayload<'a> {
+    pub space: SpaceNumber,
+    pub id: &'a [u8],
+}
+
+impl<'a> ForgetPayload<'a> {
+    pub fn decode(payload: &'a [u8]) -> Result<Self, PayloadError> {
+        let malformed = |what| PayloadError { operation: "forget", what };
+        let (block, id) = ForgetBlock::ref_from_prefix(payload)
+            .map_err(|_| malformed("shorter than its fixed part"))?;
+        if id.len() != usize::from(block.id_bytes.get()) {
+            return Err(malformed("its parts do not add up to its length"));
+        }
+        Ok(Self { space: SpaceNumber(block.space.get()), id })
+    }
+}
+
+pub fn forget_bytes(id: &[u8]) -> usize {
+    size_of::<ForgetBlock>() + id.len()
+}
+
+pub fn encode_forget(space: SpaceNumber, id: &[u8], out: &mut [u8]) {
+    let block = ForgetBlock {
+        space: space.0.into(),
+        id_bytes: narrow::<u16>(id.len()).into(),
+        zero: 0.into(),
+    };
+    let mut out = Cursor(out);
+    out.put(block.as_bytes());
+    out.put(id);
+    out.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::episode::{Durability, Episode, Priority};
+    use bytes::Bytes;
+
+    fn request() -> StoreRequest {
+        StoreRequest {
+            space: SpaceNumber(3),
+            episode: Episode {
+                id: Bytes::from_static(b"e1"),
+                vector: Bytes::from_static(&[0, 0, 128, 63, 0, 0, 0, 64]),
+                text: Bytes::from_static("größer".as_bytes()),
+                happened_at_us: None,
+                confidence: Confidence { point: 0.5, low: 0.25, high: 0.75 },
+                metadata: Bytes::from_static(b"{\"a\":1}"),
+                thread: Bytes::from_static(b"t"),
+                links: vec![
+                    Link { target: "x".into(), weight: 0.5, kind: "k".into() },
+                    Link { target: "yy".into(), weight: 2.0, kind: Bytes::new() },
+                ],
+            },
+            key: Bytes::from_static(b"key"),
+            priority: Priority::High,
+            durability: Durability::Os,
+            writer_uid: 1000,
+        }
+    }
+
+    #[test]
+    fn a_store_reads_back_as_written() {
+        let request = request();
+        let (sizes, bytes) = store_sizes(&request);
+        let mut payload = vec![0xff; bytes];
+        encode_store(&request, sizes, 2.25, &mut payload);
+        let read = StorePayload::decode(&payload).unwrap();
+        assert_eq!((read.space, read.norm), (request.space, 2.25));
+        assert_eq!(read.confidence, request.episode.confidence);
+        assert_eq!(read.vector, &request.episode.vector[..]);
+        assert_eq!((read.id(), read.key()), (&b"e1"[..], &b"key"[..]));
+        let links_at = read.body.len() - read.sizes.links_bytes as usize;
+        let links: Vec<_> = LinkRecords(&read.body[links_at..]).collect();
+        assert_eq!(links, vec![(0.5, &b"x"[..], &b"k"[..]), (2.0, &b"yy"[..], &b""[..])]);
+    }
+
+    #[test]
+    fn a_store_of_any_other_length_is_refused() {
+        let request = request();
+        let (sizes, bytes) = store_sizes(&request);
+        let mut payload = vec![0; bytes + 1];
+        encode_store(&request, sizes, 1.0, &mut payload[..bytes]);
+        assert!(StorePayload::decode(&payload).is_err());
+        for cut in 0..bytes {
+            assert!(StorePayload::decode(&payload[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn spaces_and_forgets_read_back_as_written() {
+        let settings = SpaceSettings {
+            name: "notes".into(),
+            dimensions: 768,
+            metric: Metric::L2,
+            model: "m".into(),
+            shards: 2,
+        };
+        let mut payload = vec![0; space_bytes(&settings)];
+        encode_space(SpaceNumber(9), &settings, &mut payload);
+        let wanted = SpacePayload { space: SpaceNumber(9), settings };
+        assert_eq!(SpacePayload::decode(&payload), Ok(wanted));
+
+        let mut payload = vec![0; forget_bytes(b"id")];
+        encode_forget(SpaceNumber(9), b"id", &mut payload);
+        let wanted = ForgetPayload { space: SpaceNumber(9), id: b"id" };
+        assert_eq!(ForgetPayload::decode(&payload), Ok(wanted));
+    }
+}

@@ -1,0 +1,93 @@
+//! The seam through which time and disk enter the engine.
+//!
+//! The log talks to its folder through [`Io`] and to nothing else, so the same engine runs on
+//! io_uring in the daemon ([`UringIo`]) and on a disk of plain memory in tests ([`MemoryIo`]), where
+//! every write can be lost, cut or refused.
+//!
+//! Writing is asynchronous: the log submits, goes on, and asks for completions. Reading and cutting
+//! happen in recovery only, before anything is served, and block.
+
+mod memory;
+mod uring;
+
+use std::io;
+
+use crate::arena::Region;
+
+pub use memory::{MemoryDisk, MemoryIo, WriteFault};
+pub use uring::{Clock, UringIo, UringSettings};
+
+/// A batch buffer. Whoever owns it may touch it; while a write is under way the [`Io`] does.
+#[derive(Debug)]
+pub struct Buffer {
+    pub region: Region,
+    /// Position among the buffers given to [`Io::register`].
+    pub index: u16,
+}
+
+/// A write of whole sectors followed by a flush.
+#[derive(Debug)]
+pub struct BatchWrite {
+    /// Names the write in its completions.
+    pub batch: u64,
+    pub segment: u64,
+    /// Where in the segment; a multiple of the sector.
+    pub offset: u64,
+    pub buffer: Buffer,
+    /// The part of the buffer to write.
+    pub from: usize,
+    pub bytes: usize,
+}
+
+/// What became of something that was submitted.
+#[derive(Debug)]
+pub enum Completion {
+    /// A segment file exists, is zeroed from end to end, and both it and its folder are flushed.
+    Prepared { segment: u64, result: io::Result<()> },
+    /// The write ended. A short write is an error.
+    Written { batch: u64, buffer: Buffer, result: io::Result<()> },
+    /// The flush that followed the write ended; if the write failed, so did this.
+    Flushed { batch: u64, result: io::Result<()> },
+}
+
+/// Time and one shard's log folder.
+pub trait Io {
+    /// Microseconds since 1970-01-01 UTC.
+    fn wall_us(&self) -> i64;
+
+    /// A clock that never goes back, for durations.
+    fn monotonic_ns(&self) -> u64;
+
+    /// Tells which buffers will be written from, before the first write.
+    fn register(&mut self, buffers: &[Buffer]);
+
+    /// Starts to make a segment file of `bytes`.
+    fn prepare(&mut self, segment: u64, bytes: u64);
+
+    /// Starts a write and its flush. Writes may overtake each other.
+    fn write(&mut self, write: BatchWrite);
+
+    /// The next completion, if one has arrived; never blocks.
+    fn complete(&mut self) -> Option<Completion>;
+
+    /// Blocks until a completion may have arrived. Only when something is under way.
+    fn wait(&mut self) -> io::Result<()>;
+
+    /// The segment files in the folder, in ascending order, with their sizes.
+    fn segments(&mut self) -> io::Result<Vec<(u64, u64)>>;
+
+    /// Fills `buffer` from a segment; offset and length are whole sectors inside the file.
+    fn read(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        buffer: &mut Region,
+        bytes: usize,
+    ) -> io::Result<()>;
+
+    /// Overwrites a segment with zeros from `offset` to its end and flushes it.
+    fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()>;
+
+    /// Removes a segment file and flushes the folder.
+    fn remove(&mut self, segment: u64) -> io::Result<()>;
+}

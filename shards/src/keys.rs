@@ -1,0 +1,105 @@
+//! Idempotency keys: the window in which a repeated store is recognised.
+//!
+//! A key belongs to a memory space and an id. The window keeps the most recent keys by sequence, so
+//! a replay of the log rebuilds exactly the same one. Keys are kept as 128-bit hashes: two different
+//! ones among a million collide with a probability below 10⁻²⁶.
+
+use std::collections::{HashMap, VecDeque};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::episode::{Confidence, SpaceNumber};
+
+/// Keys that a shard remembers.
+pub const KEYS_MAX: usize = 1 << 20;
+/// The table grows stripe by stripe, not in one pause.
+const STRIPES: usize = 64;
+
+/// A key, hashed together with what it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash(u128);
+
+impl KeyHash {
+    pub fn new(space: SpaceNumber, id: &[u8], key: &[u8]) -> Self {
+        let mut hasher = Xxh3::new();
+        hasher.update(&space.0.to_le_bytes());
+        hasher.update(&(id.len() as u64).to_le_bytes());
+        hasher.update(id);
+        hasher.update(key);
+        Self(hasher.digest128())
+    }
+}
+
+/// What the first store with a key was answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FirstAnswer {
+    pub sequence: u64,
+    pub confidence: Confidence,
+}
+
+#[derive(Debug)]
+pub struct Keys {
+    stripes: Box<[HashMap<KeyHash, FirstAnswer>]>,
+    order: VecDeque<KeyHash>,
+    keys_max: usize,
+}
+
+impl Keys {
+    pub fn new(keys_max: usize) -> Self {
+        let stripes = (0..STRIPES).map(|_| HashMap::new()).collect();
+        Self { stripes, order: VecDeque::new(), keys_max }
+    }
+
+    fn stripe(&mut self, key: KeyHash) -> &mut HashMap<KeyHash, FirstAnswer> {
+        &mut self.stripes[(key.0 % STRIPES as u128) as usize]
+    }
+
+    pub fn get(&self, key: KeyHash) -> Option<FirstAnswer> {
+        self.stripes[(key.0 % STRIPES as u128) as usize].get(&key).copied()
+    }
+
+    /// Remembers a key that is not in the window; the oldest makes room.
+    pub fn insert(&mut self, key: KeyHash, answer: FirstAnswer) {
+        if self.order.len() == self.keys_max {
+            let oldest = self.order.pop_front().expect("the bound is not zero");
+            self.stripe(oldest).remove(&oldest);
+        }
+        self.stripe(key).insert(key, answer);
+        self.order.push_back(key);
+    }
+
+    /// Keys in the window.
+    pub fn count(&self) -> usize {
+        self.order.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(sequence: u64) -> FirstAnswer {
+        FirstAnswer { sequence, confidence: Confidence::CERTAIN }
+    }
+
+    #[test]
+    fn the_oldest_key_makes_room() {
+        let mut keys = Keys::new(2);
+        let hash = |key: &str| KeyHash::new(SpaceNumber(1), b"id", key.as_bytes());
+        for (sequence, key) in [(1, "a"), (2, "b"), (3, "c")] {
+            keys.insert(hash(key), answer(sequence));
+        }
+        assert_eq!(keys.get(hash("a")), None);
+        assert_eq!(keys.get(hash("b")), Some(answer(2)));
+        assert_eq!(keys.get(hash("c")), Some(answer(3)));
+        assert_eq!(keys.count(), 2);
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_space_and_id() {
+        let one = KeyHash::new(SpaceNumber(1), b"ab", b"c");
+        assert_ne!(one, KeyHash::new(SpaceNumber(2), b"ab", b"c"));
+        assert_ne!(one, KeyHash::new(SpaceNumber(1), b"a", b"bc"));
+        assert_eq!(one, KeyHash::new(SpaceNumber(1), b"ab", b"c"));
+    }
+}

@@ -1,0 +1,531 @@
+//! The write-ahead log of one shard: group commit with several batches in flight.
+//!
+//! The log does not know what it logs. It takes payloads, gives them sequences, and says when they
+//! may be applied and when they are durable, always in the order of their sequences.
+//!
+//! A batch goes through the stages of [`Stage`]. Batching is natural: the open batch is sealed when
+//! the ring has room for another write, so it stays small while the disk is idle and grows while it
+//! is busy; no timer is involved unless `linger_us` asks for one. Writes in flight may end in any
+//! order, but batch *n* + 1 is never called durable before batch *n*. A write or flush that fails
+//! latches the log: everything unacknowledged fails, nothing more is taken, and nothing is tried
+//! again, because after a failed flush the kernel may call pages clean that never reached the disk.
+
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+
+use thiserror::Error;
+
+use crate::arena::Region;
+use crate::format::{
+    BatchBuilder, BatchPlace, BatchView, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader, StoreId,
+};
+use crate::io::{BatchWrite, Buffer, Completion, Io};
+use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
+
+pub use recovery::{Recovered, RecoveryError, TornTail, Visitor};
+
+/// Batch buffers of a shard. Those in flight are bounded by the settings; the others hold what
+/// waits for them, and when all are taken the shard is busy.
+pub const BUFFERS: usize = 16;
+/// Batches that may be in flight; the ring has room for as many.
+pub const IN_FLIGHT_MAX: usize = 8;
+/// Every buffer keeps room in front of its batch for a segment header, so that the first batch of a
+/// segment and the header go to disk in one write.
+const BATCH_FROM: usize = SEGMENT_HEADER_BYTES;
+/// How long to wait before a segment that could not be made is tried again.
+const PREPARE_RETRY_NS: u64 = 1_000_000_000;
+
+const _: () = assert!(IN_FLIGHT_MAX < BUFFERS);
+const _: () = assert!(BATCH_FROM.is_multiple_of(SECTOR_BYTES));
+
+/// What the operator may choose about a log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSettings {
+    /// Batches in flight, 1 to [`IN_FLIGHT_MAX`].
+    pub in_flight_max: usize,
+    /// How long an open batch may wait for company; 0 never waits.
+    pub linger_us: u64,
+    /// Frames of a batch at most; 0 sets no bound, 1 turns group commit off.
+    pub frames_max: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { in_flight_max: 4, linger_us: 0, frames_max: 0 }
+    }
+}
+
+/// Which log this is.
+#[derive(Debug, Clone, Copy)]
+pub struct LogIdentity {
+    pub store_id: StoreId,
+    pub shard: u32,
+    pub segment_bytes: u64,
+}
+
+/// The life of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Takes frames.
+    Open,
+    /// Full, waiting for the ring or for a segment.
+    Sealed,
+    /// With the kernel.
+    Submitted,
+    /// In the file; the flush is under way.
+    Written,
+    /// Flushed, and so are all before it.
+    Durable,
+}
+
+/// When a batch passed its stages, on the monotonic clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StageTimes {
+    /// First frame appended.
+    pub opened_ns: u64,
+    pub submitted_ns: u64,
+    pub written_ns: u64,
+    pub durable_ns: u64,
+}
+
+/// What the log tells the shard, in order.
+#[derive(Debug)]
+pub enum LogEvent {
+    /// The frames of this batch may be applied. Give the buffer back with [`Log::recycle`].
+    Apply(ReadyBatch),
+    /// Everything up to here is durable.
+    Durable { through: u64, frames: u32, bytes: u64, times: StageTimes },
+    /// There is no room on the disk for what was taken from this sequence on: it is forgotten, and
+    /// the sequences are given again.
+    Refused { from: u64, reason: String },
+    /// The log has latched: nothing that was not durable will be acknowledged.
+    Failed { reason: String },
+}
+
+/// A batch whose frames may be applied.
+#[derive(Debug)]
+pub struct ReadyBatch {
+    buffer: Buffer,
+    store_id: StoreId,
+}
+
+impl ReadyBatch {
+    pub fn view(&self) -> BatchView<'_> {
+        BatchView::trusted(&self.buffer.region[BATCH_FROM..], &self.store_id)
+    }
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AppendError {
+    #[error("every log batch is full or in flight")]
+    Busy,
+    #[error("{0}")]
+    ReadOnly(String),
+}
+
+#[derive(Debug)]
+struct Batch {
+    stage: Stage,
+    buffer: Option<Buffer>,
+    builder: BatchBuilder,
+    /// Apply as soon as it is written: someone asked for an acknowledgement without the flush.
+    eager: bool,
+    applied: bool,
+    bytes: u64,
+    times: StageTimes,
+}
+
+#[derive(Debug)]
+enum NextSegment {
+    Preparing,
+    Ready,
+    Failed { reason: String, since_ns: u64 },
+}
+
+/// Counters since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCounters {
+    pub frames: u64,
+    pub batches: u64,
+    pub bytes: u64,
+    pub flushes: u64,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct Log<I> {
+    /// Declared before the buffers: dropped first, it waits for what the kernel still does to them.
+    io: I,
+    identity: LogIdentity,
+    settings: LogSettings,
+    free: Vec<Buffer>,
+    /// In order of sequence: submitted ones, then sealed ones, then at most one open one.
+    batches: VecDeque<Batch>,
+    /// Number of the first of `batches`; completions name batches by number.
+    first_batch: u64,
+    segment: u64,
+    /// Where the next batch goes in `segment`.
+    offset: u64,
+    next_segment: NextSegment,
+    next_sequence: u64,
+    chain: u32,
+    /// Chain value behind the last submitted batch: what a new segment's header carries on from.
+    submitted_chain: u32,
+    durable: u64,
+    latch: Option<String>,
+    latch_told: bool,
+    counters: LogCounters,
+}
+
+impl<I: Io> Log<I> {
+    fn new(
+        io: I,
+        identity: LogIdentity,
+        settings: LogSettings,
+        at: &Recovered,
+    ) -> io::Result<Self> {
+        let buffer = |index: usize| -> io::Result<Buffer> {
+            let region = Region::new(BATCH_FROM + BATCH_BYTES_MAX)?;
+            Ok(Buffer { region, index: u16::try_from(index).expect("BUFFERS is small") })
+        };
+        let free = (0..BUFFERS).map(buffer).collect::<io::Result<Vec<_>>>()?;
+        let mut log = Self {
+            io,
+            identity,
+            settings,
+            free,
+            batches: VecDeque::with_capacity(BUFFERS),
+            first_batch: 0,
+            segment: at.segment,
+            offset: at.offset,
+            next_segment: NextSegment::Preparing,
+            next_sequence: at.next_sequence,
+            chain: at.chain,
+            submitted_chain: at.chain,
+            durable: at.next_sequence - 1,
+            latch: None,
+            latch_told: false,
+            counters: LogCounters::default(),
+        };
+        log.io.register(&log.free);
+        log.io.prepare(log.segment + 1, identity.segment_bytes);
+        Ok(log)
+    }
+
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
+    pub fn io_mut(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    pub fn counters(&self) -> LogCounters {
+        self.counters
+    }
+
+    /// The last sequence that survives a power loss.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Whether anything waits to become durable.
+    pub fn is_idle(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Why the log takes no more, if it does not.
+    pub fn latch(&self) -> Option<&str> {
+        self.latch.as_deref()
+    }
+
+    /// The segment that is being written and how far.
+    pub fn position(&self) -> (u64, u64) {
+        (self.segment, self.offset)
+    }
+
+    /// Takes a frame into the open batch and answers its sequence. `eager` asks that it be applied
+    /// when written, before it is flushed.
+    pub fn append(
+        &mut self,
+        head: &FrameHead,
+        payload_bytes: usize,
+        eager: bool,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<u64, AppendError> {
+        if let Some(reason) = &self.latch {
+            return Err(AppendError::ReadOnly(reason.clone()));
+        }
+        self.open_batch_for(payload_bytes)?;
+        let batch = self.batches.back_mut().expect("just opened");
+        let buffer = batch.buffer.as_mut().expect("an open batch has its buffer");
+        let sequence = batch.builder.next_sequence();
+        batch.builder.push(&mut buffer.region[BATCH_FROM..], head, payload_bytes, fill);
+        batch.eager |= eager;
+        self.next_sequence = sequence + 1;
+        self.chain = batch.builder.chain();
+        self.counters.frames += 1;
+        Ok(sequence)
+    }
+
+    /// Leaves an open batch at the back that has room for the payload.
+    fn open_batch_for(&mut self, payload_bytes: usize) -> Result<(), AppendError> {
+        if let Some(batch) = self.batches.back_mut().filter(|batch| batch.stage == Stage::Open) {
+            let frames_max = self.settings.frames_max;
+            let counts = frames_max == 0 || batch.builder.frames() < frames_max;
+            if counts && batch.builder.fits(payload_bytes) {
+                return Ok(());
+            }
+            batch.stage = Stage::Sealed;
+        }
+        // A batch is bounded by one buffer, so what waits is bounded by the buffers.
+        if let NextSegment::Failed { reason, .. } = &self.next_segment
+            && self.offset + self.waiting_bytes() + BATCH_BYTES_MAX as u64
+                > self.identity.segment_bytes
+        {
+            return Err(AppendError::ReadOnly(reason.clone()));
+        }
+        let buffer = self.free.pop().ok_or(AppendError::Busy)?;
+        self.batches.push_back(Batch {
+            stage: Stage::Open,
+            buffer: Some(buffer),
+            builder: BatchBuilder::new(self.next_sequence, self.chain),
+            eager: false,
+            applied: false,
+            bytes: 0,
+            times: StageTimes { opened_ns: self.io.monotonic_ns(), ..StageTimes::default() },
+        });
+        Ok(())
+    }
+
+    /// What the batches that were not submitted will take of a segment.
+    fn waiting_bytes(&self) -> u64 {
+        let waiting = self.batches.iter().filter(|batch| batch.stage < Stage::Submitted);
+        waiting.map(|batch| batch.builder.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum()
+    }
+
+    /// Submits what may be submitted. Answers the time at which to call again if a batch lingers.
+    pub fn pump(&mut self) -> Option<u64> {
+        loop {
+            if self.latch.is_some() {
+                return None;
+            }
+            let in_flight = self.batches.iter().filter(|b| b.stage >= Stage::Submitted).count();
+            if in_flight >= self.settings.in_flight_max || in_flight == self.batches.len() {
+                return None;
+            }
+            let batch = &self.batches[in_flight];
+            if batch.stage == Stage::Open && self.settings.linger_us > 0 {
+                let ripe_ns = batch.times.opened_ns + self.settings.linger_us * 1000;
+                if self.io.monotonic_ns() < ripe_ns {
+                    return Some(ripe_ns);
+                }
+            }
+            if !self.submit(in_flight) {
+                return None;
+            }
+        }
+    }
+
+    /// Gives one batch its place and hands it to the disk; false when no segment has room.
+    fn submit(&mut self, nth: usize) -> bool {
+        let bytes = self.batches[nth].builder.bytes().next_multiple_of(SECTOR_BYTES) as u64;
+        if self.offset + bytes > self.identity.segment_bytes && !self.next_segment() {
+            return false;
+        }
+        let header = (self.offset == 0).then(|| SegmentHeader {
+            store_id: self.identity.store_id,
+            shard: self.identity.shard,
+            segment: self.segment,
+            segment_bytes: self.identity.segment_bytes,
+            first_sequence: self.batches[nth].builder.first_sequence(),
+            activated_at_us: self.io.wall_us(),
+            chain: self.submitted_chain,
+        });
+        let batch = &mut self.batches[nth];
+        let mut buffer =
+            batch.buffer.take().expect("a batch that was not submitted has its buffer");
+        let (room, frames) = buffer.region.split_at_mut(BATCH_FROM);
+        let header_bytes = header.map_or(0, |header| {
+            room.copy_from_slice(&header.encode());
+            SEGMENT_HEADER_BYTES
+        });
+        let place = BatchPlace {
+            store_id: self.identity.store_id,
+            shard: self.identity.shard,
+            segment: self.segment,
+            offset: self.offset + header_bytes as u64,
+            durable_sequence: self.durable,
+        };
+        let bytes = header_bytes + batch.builder.seal(frames, &place);
+        batch.stage = Stage::Submitted;
+        batch.bytes = bytes as u64;
+        batch.times.submitted_ns = self.io.monotonic_ns();
+        self.submitted_chain = batch.builder.chain();
+        self.io.write(BatchWrite {
+            batch: self.first_batch + nth as u64,
+            segment: self.segment,
+            offset: self.offset,
+            buffer,
+            from: BATCH_FROM - header_bytes,
+            bytes,
+        });
+        self.offset += bytes as u64;
+        self.counters.batches += 1;
+        self.counters.bytes += bytes as u64;
+        true
+    }
+
+    /// Moves on to the prepared segment and starts to prepare the one after it.
+    fn next_segment(&mut self) -> bool {
+        match &self.next_segment {
+            NextSegment::Preparing | NextSegment::Failed { .. } => return false,
+            NextSegment::Ready => {}
+        }
+        self.segment += 1;
+        self.offset = 0;
+        self.next_segment = NextSegment::Preparing;
+        self.io.prepare(self.segment + 1, self.identity.segment_bytes);
+        true
+    }
+
+    /// Whether the disk had no room for another segment when last tried.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self.next_segment, NextSegment::Failed { .. })
+    }
+
+    /// Asks for a segment again that could not be made; to be called from time to time.
+    pub fn tick(&mut self) {
+        let NextSegment::Failed { since_ns, .. } = self.next_segment else { return };
+        if self.latch.is_none() && self.io.monotonic_ns() >= since_ns + PREPARE_RETRY_NS {
+            self.next_segment = NextSegment::Preparing;
+            self.io.prepare(self.segment + 1, self.identity.segment_bytes);
+        }
+    }
+
+    /// What happened since the last call; call until `None`.
+    pub fn poll(&mut self) -> Option<LogEvent> {
+        loop {
+            if let Some(event) = self.next_event() {
+                return Some(event);
+            }
+            let completion = self.io.complete()?;
+            self.take(completion);
+        }
+    }
+
+    fn take(&mut self, completion: Completion) {
+        let now = self.io.monotonic_ns();
+        match completion {
+            Completion::Prepared { segment, result } => {
+                self.next_segment = match result {
+                    Ok(()) => NextSegment::Ready,
+                    Err(error) => NextSegment::Failed {
+                        reason: format!(
+                            "log segment {segment} cannot be made ({error}); free disk space, \
+                             writing resumes by itself"
+                        ),
+                        since_ns: now,
+                    },
+                };
+            }
+            Completion::Written { batch, buffer, result } => {
+                let entry = &mut self.batches[at(batch, self.first_batch)];
+                entry.buffer = Some(buffer);
+                entry.stage = Stage::Written;
+                entry.times.written_ns = now;
+                self.latch_on(result, "write");
+            }
+            Completion::Flushed { batch, result } => {
+                let entry = &mut self.batches[at(batch, self.first_batch)];
+                entry.stage = Stage::Durable;
+                entry.times.durable_ns = now;
+                self.counters.flushes += 1;
+                self.latch_on(result, "flush");
+            }
+        }
+    }
+
+    fn latch_on(&mut self, result: io::Result<()>, what: &str) {
+        if let Err(error) = result
+            && self.latch.is_none()
+        {
+            self.latch = Some(format!(
+                "a log {what} of shard {} failed ({error}); restart engramd once the disk is sound",
+                self.identity.shard
+            ));
+        }
+    }
+
+    fn next_event(&mut self) -> Option<LogEvent> {
+        if let Some(reason) = &self.latch {
+            let told = std::mem::replace(&mut self.latch_told, true);
+            return (!told).then(|| LogEvent::Failed { reason: reason.clone() });
+        }
+        if let Some(refused) = self.refuse_what_has_no_room() {
+            return Some(refused);
+        }
+        for batch in &mut self.batches {
+            let eager = batch.stage == Stage::Written && batch.eager;
+            if !batch.applied && (eager || batch.stage == Stage::Durable) {
+                batch.applied = true;
+                let buffer = batch.buffer.take().expect("written, so its buffer is back");
+                let store_id = self.identity.store_id;
+                return Some(LogEvent::Apply(ReadyBatch { buffer, store_id }));
+            }
+            if !batch.applied {
+                break;
+            }
+        }
+        let first = self.batches.front()?;
+        if first.stage != Stage::Durable || !first.applied {
+            return None;
+        }
+        let batch = self.batches.pop_front().expect("just seen");
+        self.first_batch += 1;
+        self.durable = batch.builder.next_sequence() - 1;
+        Some(LogEvent::Durable {
+            through: self.durable,
+            frames: batch.builder.frames(),
+            bytes: batch.bytes,
+            times: batch.times,
+        })
+    }
+
+    /// When the next segment could not be made, what was taken in the hope for it must be given up:
+    /// nobody knows how long the disk stays full.
+    fn refuse_what_has_no_room(&mut self) -> Option<LogEvent> {
+        let NextSegment::Failed { reason, .. } = &self.next_segment else { return None };
+        if self.offset + self.waiting_bytes() <= self.identity.segment_bytes {
+            return None;
+        }
+        let reason = reason.clone();
+        let first = self.batches.iter().position(|batch| batch.stage < Stage::Submitted)?;
+        let from = self.batches[first].builder.first_sequence();
+        for batch in self.batches.drain(first..) {
+            self.free.extend(batch.buffer);
+        }
+        self.next_sequence = from;
+        self.chain = self.submitted_chain;
+        Some(LogEvent::Refused { from, reason })
+    }
+
+    /// Takes the buffer of an applied batch back.
+    pub fn recycle(&mut self, batch: ReadyBatch) {
+        self.free.push(batch.buffer);
+    }
+
+    /// Blocks until everything taken is durable or the log has latched; events stay to be polled.
+    pub fn wait(&mut self) -> io::Result<()> {
+        self.io.wait()
+    }
+}
+
+fn at(batch: u64, first: u64) -> usize {
+    usize::try_from(batch - first).expect("completions name batches in flight")
+}

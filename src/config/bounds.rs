@@ -1,0 +1,20 @@
+//! What each number may be, both ends included.
+
+use std::ops::RangeInclusive;
+
+use engram_shards::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
+
+pub const SHARDS: RangeInclusive<u64> = 1..=SHARDS_MAX as u64;
+/// The upper end is the memory that this process may use.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+pub const SEGMENT_BYTES: RangeInclusive<u64> = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+pub const COMMIT_LINGER_US: RangeInclusive<u64> = 0..=10_000;
+pub const COMMIT_FRAMES_MAX: RangeInclusive<u64> = 0..=65_536;
+/// Beyond a few batches in flight the disk's queue only adds latency.
+pub const COMMITS_IN_FLIGHT: RangeInclusive<u64> = 1..=8;
+pub const CONNECTIONS_MAX: RangeInclusive<u64> = 1..=65_536;
+pub const DRAIN_TIMEOUT_MS: RangeInclusive<u64> = 0..=600_000;
+/// Entries of `allow_uids` and of `allow_gids`.
+pub const ALLOWED_IDS: usize = 256;
+/// Bytes of a socket's path: the kernel's `sun_path` with its closing NUL is 108.
+pub const SOCKET_PATH_BYTES: usize = 107;

@@ -1,0 +1,181 @@
+//! The second stage: one value for each key, inside its bounds.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::Keys;
+use super::sources::{self, DEFAULT_FILE, Layer};
+use super::{Args, ConfigError, Effective, Host, bounds};
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Directory of the store.
+    pub data: PathBuf,
+    pub socket: PathBuf,
+    /// `None`: what the data directory says, or one for each allowed core when it is made.
+    pub shards: Option<usize>,
+    /// Bytes of rows and state that the daemon may hold, over all shards.
+    pub memory_bytes_max: u64,
+    /// Bytes of a log segment; a multiple of 4,096.
+    pub segment_bytes: u64,
+    /// How long an open batch waits for company before it is sealed.
+    pub commit_linger: Duration,
+    /// Frames after which a batch is sealed; 0 means that only its bytes bound it, 1 turns group
+    /// commit off.
+    pub commit_frames_max: usize,
+    /// Batches written but not yet acknowledged by the disk, in one shard.
+    pub commits_in_flight: usize,
+    /// Client connections over all shards.
+    pub connections_max: usize,
+    pub socket_mode: SocketMode,
+    /// User ids that may connect, root's and the daemon's own included; ascending.
+    pub allow_uids: Vec<u32>,
+    /// Group ids whose members may connect; ascending.
+    pub allow_gids: Vec<u32>,
+    pub log_level: LogLevel,
+    /// How long a stop waits for requests in progress.
+    pub drain_timeout: Duration,
+}
+
+/// The permissions of the socket's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// A valid configuration and the account of where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    pub config: Config,
+    pub effective: Effective,
+}
+
+impl Loaded {
+    /// What `--check-config` or `--print-config` prints instead of starting the daemon.
+    pub fn answer(&self, args: &Args) -> Option<String> {
+        if args.print_config {
+            Some(self.effective.to_string())
+        } else {
+            args.check_config.then(|| "configuration is valid\n".to_owned())
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the configuration of this process.
+    pub fn load(args: &Args) -> Result<Loaded, ConfigError> {
+        let host = Host::of_this_process();
+        Self::load_from(args, std::env::vars_os(), Path::new(DEFAULT_FILE), host)
+    }
+
+    /// [`Config::load`] with everything that it would take from the outside.
+    pub fn load_from(
+        args: &Args,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        default_file: &Path,
+        host: Host,
+    ) -> Result<Loaded, ConfigError> {
+        let layers = sources::collect(args, environment, default_file)?;
+        validate(&layers, host)
+    }
+
+    /// Whether a peer may talk to the daemon: by its user id or by one of its groups.
+    pub fn admits(&self, uid: u32, gids: &[u32]) -> bool {
+        self.allow_uids.contains(&uid) || gids.iter().any(|gid| self.allow_gids.contains(gid))
+    }
+}
+
+fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
+    let mut keys = Keys::new(layers);
+    // 60 %, in whole mebibytes so that it is printed as people would write it.
+    let three_fifths = (host.memory_bytes / 5 * 3) & !((1 << 20) - 1);
+    let memory_default = three_fifths.max(bounds::MEMORY_BYTES_MIN);
+    let memory_bounds = bounds::MEMORY_BYTES_MIN..=host.memory_bytes.max(memory_default);
+    let mut config = Config {
+        data: keys.path("data", |raw| raw.data.clone(), "/var/lib/engramd", usize::MAX)?,
+        socket: keys.path(
+            "socket",
+            |raw| raw.socket.clone(),
+            "/run/engramd/engramd.sock",
+            bounds::SOCKET_PATH_BYTES,
+        )?,
+        shards: keys.shards()?,
+        memory_bytes_max: keys.bytes(
+            "memory_bytes_max",
+            |raw| raw.memory_bytes_max,
+            memory_bounds,
+            memory_default,
+        )?,
+        segment_bytes: keys.segment_bytes()?,
+        commit_linger: Duration::from_micros(keys.count(
+            "commit_linger_us",
+            |raw| raw.commit_linger_us,
+            bounds::COMMIT_LINGER_US,
+            0,
+        )?),
+        commit_frames_max: keys.count(
+            "commit_frames_max",
+            |raw| raw.commit_frames_max,
+            bounds::COMMIT_FRAMES_MAX,
+            0,
+        )? as usize,
+        commits_in_flight: keys.count(
+            "commits_in_flight",
+            |raw| raw.commits_in_flight,
+            bounds::COMMITS_IN_FLIGHT,
+            4,
+        )? as usize,
+        connections_max: keys.count(
+            "connections_max",
+            |raw| raw.connections_max,
+            bounds::CONNECTIONS_MAX,
+            1024,
+        )? as usize,
+        socket_mode: keys.socket_mode()?,
+        allow_uids: keys.ids("allow_uids", |raw| raw.allow_uids.clone(), &[])?,
+        allow_gids: keys.ids("allow_gids", |raw| raw.allow_gids.clone(), &[host.gid])?,
+        log_level: keys.log_level()?,
+        drain_timeout: Duration::from_millis(keys.count(
+            "drain_timeout_ms",
+            |raw| raw.drain_timeout_ms,
+            bounds::DRAIN_TIMEOUT_MS,
+            5000,
+        )?),
+    };
+    config.allow_uids.extend([0, host.uid]);
+    for ids in [&mut config.allow_uids, &mut config.allow_gids] {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    Ok(Loaded { config, effective: Effective { settings: keys.settings } })
+}
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}

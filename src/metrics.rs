@@ -1,0 +1,135 @@
+//! What a shard measures about itself: counters and latency histograms, written by its thread alone
+//! and copied out on request.
+
+use hdrhistogram::Histogram;
+
+/// Latencies are recorded in nanoseconds, up to ten minutes, to three digits.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
+
+/// A latency histogram.
+#[derive(Debug, Clone)]
+pub struct Latency(Histogram<u64>);
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constants"))
+    }
+}
+
+impl Latency {
+    pub fn record(&mut self, ns: u64) {
+        self.0.saturating_record(ns);
+    }
+
+    pub fn record_many(&mut self, ns: u64, times: u64) {
+        self.0.saturating_record_n(ns, times);
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// In microseconds.
+    pub fn quantile_us(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// In microseconds.
+    pub fn max_us(&self) -> f64 {
+        self.0.max() as f64 / 1000.0
+    }
+}
+
+/// The cells of one shard.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// From when a request was read off its socket to when its owner began with it.
+    pub queue_wait: Latency,
+    /// From a frame's batch being opened to its durability, once per frame.
+    pub commit: Latency,
+    /// Of the commit: waiting for the ring, writing, flushing; once per batch.
+    pub commit_wait: Latency,
+    pub commit_write: Latency,
+    pub commit_flush: Latency,
+    /// From the request to the shard's own result.
+    pub recall: Latency,
+    pub commands: u64,
+    pub stores: u64,
+    pub recalls: u64,
+    pub reads: u64,
+    pub connections_opened: u64,
+    pub connections_open: u64,
+    pub protocol_errors: u64,
+    /// Refusals by code, in the order of [`REFUSAL_CODES`].
+    pub refusals: [u64; REFUSAL_CODES.len()],
+}
+
+/// The codes a refusal can have.
+pub const REFUSAL_CODES: [&str; 9] =
+    ["BUSY", "NOSPACE", "NOEPISODE", "DIM", "BADVEC", "TOOBIG", "READONLY", "SYNTAX", "CORRUPT"];
+
+impl Metrics {
+    pub fn count_refusal(&mut self, code: &str) {
+        if let Some(nth) = REFUSAL_CODES.iter().position(|known| *known == code) {
+            self.refusals[nth] += 1;
+        }
+    }
+
+    /// Adds another shard's cells.
+    pub fn add(&mut self, other: &Self) {
+        for (own, other) in [
+            (&mut self.queue_wait, &other.queue_wait),
+            (&mut self.commit, &other.commit),
+            (&mut self.commit_wait, &other.commit_wait),
+            (&mut self.commit_write, &other.commit_write),
+            (&mut self.commit_flush, &other.commit_flush),
+            (&mut self.recall, &other.recall),
+        ] {
+            own.add(other);
+        }
+        for (own, other) in [
+            (&mut self.commands, other.commands),
+            (&mut self.stores, other.stores),
+            (&mut self.recalls, other.recalls),
+            (&mut self.reads, other.reads),
+            (&mut self.connections_opened, other.connections_opened),
+            (&mut self.connections_open, other.connections_open),
+            (&mut self.protocol_errors, other.protocol_errors),
+        ] {
+            *own += other;
+        }
+        for (own, other) in self.refusals.iter_mut().zip(other.refusals) {
+            *own += other;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engram_shards::episode::Refusal;
+
+    #[test]
+    fn every_code_of_a_refusal_is_counted() {
+        let mut metrics = Metrics::default();
+        let busy = Refusal::Busy { what: "x", retry_after_ms: 1 };
+        metrics.count_refusal(busy.code());
+        metrics.count_refusal(Refusal::Corrupt(String::new()).code());
+        assert_eq!((metrics.refusals[0], metrics.refusals[8]), (1, 1));
+    }
+
+    #[test]
+    fn shards_add_up() {
+        let (mut a, mut b) = (Metrics::default(), Metrics::default());
+        a.recall.record(1000);
+        b.recall.record_many(3000, 3);
+        b.stores = 2;
+        a.add(&b);
+        assert_eq!((a.recall.count(), a.stores), (4, 2));
+        assert!((a.recall.quantile_us(0.99) - 3.0).abs() < 0.01);
+    }
+}

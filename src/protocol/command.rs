@@ -1,0 +1,103 @@
+//! Commands: from the arguments of a request to what it asks for.
+//!
+//! [`Command::parse`] checks everything that can be checked without knowing the memory space:
+//! names, numbers, bounds, options given twice, JSON. What comes out is complete and owned; what
+//! only the owner of the data can check (does the space exist, has the vector its dimensions, is
+//! it finite) is left to the engine.
+//!
+//! `table.rs` holds the commands as data: it finds the parser of a command, renders its usage line
+//! for errors, and answers `COMMAND` (`docs.rs`), so that the three can't disagree. One file holds
+//! each family: `connection.rs` what any Redis client sends, `space.rs`, `store.rs`, `recall.rs`,
+//! `scan.rs`.
+
+mod arguments;
+mod checks;
+mod connection;
+mod docs;
+mod recall;
+mod scan;
+mod space;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use engram_shards::episode::{Durability, Fields, Refusal};
+
+pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
+pub use recall::{
+    Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
+};
+pub use scan::{ScanCommand, ScanCursor};
+pub use space::SpaceCreate;
+pub use store::{MSTORE_ITEMS_MAX, StoreCommand};
+
+/// A request, checked as far as it can be without the data. Spaces go by name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    Hello(Hello),
+    Ping {
+        message: Option<Bytes>,
+    },
+    Echo {
+        message: Bytes,
+    },
+    Info {
+        /// In lower case; all sections when empty.
+        sections: Vec<String>,
+    },
+    /// `COMMAND`: answered by [`CommandQuery::answer`].
+    Command(CommandQuery),
+    Client(ClientCommand),
+    Quit,
+    SpaceCreate(SpaceCreate),
+    SpaceList,
+    SpaceInfo {
+        space: String,
+    },
+    SpaceDrop {
+        space: String,
+    },
+    Store {
+        space: String,
+        store: StoreCommand,
+    },
+    /// One answer for each item, in order. A refused item leaves the others as they are.
+    StoreMany {
+        space: String,
+        items: Vec<Result<StoreCommand, Refusal>>,
+    },
+    Recall(RecallCommand),
+    Scan(ScanCommand),
+    Get {
+        space: String,
+        id: Bytes,
+        fields: Fields,
+    },
+    GetMany {
+        space: String,
+        ids: Vec<Bytes>,
+        fields: Fields,
+    },
+    Forget {
+        space: String,
+        id: Bytes,
+        durability: Durability,
+    },
+    Stats {
+        space: Option<String>,
+    },
+}
+
+impl Command {
+    /// What the arguments of one request ask for. The first is the name of the command.
+    pub fn parse(arguments: Vec<Bytes>) -> Result<Self, Refusal> {
+        let (spec, parse, words) = table::find(&arguments)?;
+        spec.check_count(arguments.len())?;
+        let mut arguments = arguments::Arguments::new(spec, arguments, words);
+        let command = parse(&mut arguments)?;
+        arguments.finish()?;
+        Ok(command)
+    }
+}

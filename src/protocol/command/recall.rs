@@ -1,0 +1,241 @@
+//! Reads and forgetting: `EG.RECALL`, `EG.GET`, `EG.MGET`, `EG.FORGET`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engram_shards::episode::{Conditions, Fields, Refusal};
+use engram_shards::filter::Filter;
+use engram_shards::limits::RECALL_K_MAX;
+
+use super::Command;
+use super::arguments::{Arguments, choice, durability, is_keyword, set_once, shown};
+use super::checks;
+use super::store::values;
+
+/// Cues of one recall.
+pub const RECALL_CUES_MAX: usize = 64;
+/// Ids of one `EG.MGET`.
+pub const MGET_IDS_MAX: usize = 4096;
+/// Bytes of texts, vectors and metadata in an answer that `BYTES` did not limit.
+pub const REPLY_BYTES_DEFAULT: usize = 16 << 20;
+/// The most that `BYTES` may allow.
+pub const REPLY_BYTES_MAX: usize = 64 << 20;
+
+/// `EG.RECALL`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallCommand {
+    pub space: String,
+    /// 1 to [`RECALL_K_MAX`].
+    pub k: usize,
+    /// 1 to [`RECALL_CUES_MAX`]; what is looked for is their mean.
+    pub cues: Vec<Cue>,
+    pub conditions: Conditions,
+    /// Whether all rows must be compared.
+    pub is_exact: bool,
+    /// Whether being recalled strengthens an episode.
+    pub reinforces: bool,
+    pub fields: Fields,
+    /// Bytes of texts, vectors and metadata that the answer may carry in all.
+    pub bytes_max: usize,
+}
+
+/// What to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cue {
+    /// Little-endian f32, unchecked but for its size, as in a store.
+    Vector(Bytes),
+    /// The vector of a known episode.
+    Id(Bytes),
+}
+
+/// The parts an answer can carry, by their names behind `WITH`.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Text,
+    Vector,
+    Metadata,
+    Links,
+    Why,
+}
+
+pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = checks::space(&arguments.value("EG.RECALL")?)?;
+    let mut options = RecallOptions::default();
+    while let Some(token) = arguments.next() {
+        options.read(&token, arguments)?;
+    }
+    let Some(k) = options.k else {
+        return Err(arguments.misuse(format_args!("K is missing")));
+    };
+    if options.cues.is_empty() {
+        return Err(arguments.misuse(format_args!("a cue is missing")));
+    }
+    Ok(Command::Recall(RecallCommand {
+        space,
+        k,
+        cues: options.cues,
+        conditions: Conditions {
+            since_us: options.since_us,
+            until_us: options.until_us,
+            confidence_min: options.confidence_min,
+            filter: options.filter,
+        },
+        is_exact: options.exact.is_some(),
+        reinforces: options.no_reinforce.is_none(),
+        fields: options.fields,
+        bytes_max: options.bytes_max.unwrap_or(REPLY_BYTES_DEFAULT),
+    }))
+}
+
+/// The options read so far.
+#[derive(Debug, Default)]
+struct RecallOptions {
+    k: Option<usize>,
+    cues: Vec<Cue>,
+    since_us: Option<i64>,
+    until_us: Option<i64>,
+    confidence_min: Option<f32>,
+    filter: Option<Arc<Filter>>,
+    exact: Option<()>,
+    no_reinforce: Option<()>,
+    fields: Fields,
+    bytes_max: Option<usize>,
+}
+
+impl RecallOptions {
+    fn read(&mut self, token: &[u8], arguments: &mut Arguments) -> Result<(), Refusal> {
+        match &token.to_ascii_uppercase()[..] {
+            b"K" => {
+                let value = checks::whole("K", &arguments.value("K")?, &(1..=RECALL_K_MAX));
+                set_once(&mut self.k, "K", value)
+            }
+            b"VEC" => self.cue(Cue::Vector(checks::vector_blob(arguments.value("VEC")?)?)),
+            b"VALUES" => self.cue(Cue::Vector(values(arguments)?)),
+            b"ID" => self.cue(Cue::Id(checks::id(arguments.value("ID")?)?)),
+            b"SINCE" => {
+                let value = checks::time_us("SINCE", &arguments.value("SINCE")?);
+                set_once(&mut self.since_us, "SINCE", value)
+            }
+            b"UNTIL" => {
+                let value = checks::time_us("UNTIL", &arguments.value("UNTIL")?);
+                set_once(&mut self.until_us, "UNTIL", value)
+            }
+            b"MINCONF" => {
+                let value = confidence_min(&arguments.value("MINCONF")?);
+                set_once(&mut self.confidence_min, "MINCONF", value)
+            }
+            b"FILTER" => {
+                let value = Filter::parse(&arguments.value("FILTER")?).map(Arc::new);
+                set_once(&mut self.filter, "FILTER", value)
+            }
+            b"EXACT" => set_once(&mut self.exact, "EXACT", Ok(())),
+            b"NOREINFORCE" => set_once(&mut self.no_reinforce, "NOREINFORCE", Ok(())),
+            b"WITH" => with(&mut self.fields, arguments, &RECALL_PARTS),
+            b"BYTES" => {
+                let range = 1..=REPLY_BYTES_MAX;
+                let value = checks::whole("BYTES", &arguments.value("BYTES")?, &range);
+                set_once(&mut self.bytes_max, "BYTES", value)
+            }
+            _ => Err(arguments.unknown(token)),
+        }
+    }
+
+    fn cue(&mut self, cue: Cue) -> Result<(), Refusal> {
+        checks::within("list of cues", self.cues.len() + 1, RECALL_CUES_MAX)?;
+        self.cues.push(cue);
+        Ok(())
+    }
+}
+
+fn confidence_min(value: &[u8]) -> Result<f32, Refusal> {
+    let number = checks::finite("MINCONF", value)?;
+    if (0.0..=1.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err(Refusal::Syntax(format!("MINCONF must be from 0 to 1, got {}", shown(value))))
+    }
+}
+
+pub(super) fn get(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = checks::space(&arguments.value("EG.GET")?)?;
+    let id = checks::id(arguments.value("EG.GET")?)?;
+    Ok(Command::Get { space, id, fields: get_fields(arguments)? })
+}
+
+pub(super) fn get_many(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = checks::space(&arguments.value("EG.MGET")?)?;
+    let count = checks::whole("n", &arguments.value("n")?, &(1..=MGET_IDS_MAX))?;
+    if arguments.left() < count {
+        return Err(
+            arguments.misuse(format_args!("n is {count} and {} ids are there", arguments.left()))
+        );
+    }
+    let mut ids = Vec::with_capacity(count);
+    for _ in 0..count {
+        ids.push(checks::id(arguments.value("EG.MGET")?)?);
+    }
+    Ok(Command::GetMany { space, ids, fields: get_fields(arguments)? })
+}
+
+pub(super) fn forget(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = checks::space(&arguments.value("EG.FORGET")?)?;
+    let id = checks::id(arguments.value("EG.FORGET")?)?;
+    let durability = if arguments.take_keyword("DUR") {
+        durability(&arguments.value("DUR")?)?
+    } else {
+        Default::default()
+    };
+    Ok(Command::Forget { space, id, durability })
+}
+
+const RECALL_PARTS: [(&str, Part); 5] = [
+    ("text", Part::Text),
+    ("vec", Part::Vector),
+    ("meta", Part::Metadata),
+    ("links", Part::Links),
+    ("why", Part::Why),
+];
+
+fn get_fields(arguments: &mut Arguments) -> Result<Fields, Refusal> {
+    let mut fields = Fields::default();
+    while let Some(token) = arguments.next() {
+        if !is_keyword(&token, "WITH") {
+            return Err(arguments.unknown(&token));
+        }
+        episode_part(&mut fields, arguments)?;
+    }
+    Ok(or_text_and_metadata(fields))
+}
+
+/// A part of an episode that is read by its id: only a recall has a reason to give.
+pub(super) fn episode_part(fields: &mut Fields, arguments: &mut Arguments) -> Result<(), Refusal> {
+    with(fields, arguments, &RECALL_PARTS[..4])
+}
+
+/// Text and metadata unless parts are asked for: then exactly those.
+pub(super) fn or_text_and_metadata(fields: Fields) -> Fields {
+    if fields == Fields::default() {
+        Fields { text: true, metadata: true, ..fields }
+    } else {
+        fields
+    }
+}
+
+fn with(
+    fields: &mut Fields,
+    arguments: &mut Arguments,
+    parts: &[(&str, Part)],
+) -> Result<(), Refusal> {
+    let part = arguments.value("WITH")?;
+    let field = match choice("WITH", &part, parts)? {
+        Part::Text => &mut fields.text,
+        Part::Vector => &mut fields.vector,
+        Part::Metadata => &mut fields.metadata,
+        Part::Links => &mut fields.links,
+        Part::Why => &mut fields.why,
+    };
+    if std::mem::replace(field, true) {
+        return Err(Refusal::Syntax(format!("WITH {} is given twice", shown(&part))));
+    }
+    Ok(())
+}

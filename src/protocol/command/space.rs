@@ -1,0 +1,85 @@
+//! Memory spaces: `EG.SPACE …` and `EG.STATS`.
+
+use engram_shards::episode::{Metric, Refusal};
+use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
+
+use super::Command;
+use super::arguments::{Arguments, choice, is_keyword, set_once};
+use super::checks;
+
+/// `EG.SPACE CREATE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceCreate {
+    pub name: String,
+    /// 1 to [`DIMENSIONS_MAX`].
+    pub dimensions: u32,
+    /// Empty when none was given.
+    pub model: String,
+    pub metric: Metric,
+    /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
+    pub shards: Option<u32>,
+}
+
+pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
+    let (mut dimensions, mut model, mut metric, mut shards) = (None, None, None, None);
+    while let Some(option) = arguments.next() {
+        match &option.to_ascii_uppercase()[..] {
+            b"DIM" => {
+                let range = 1..=DIMENSIONS_MAX as u32;
+                let value = checks::whole("DIM", &arguments.value("DIM")?, &range);
+                set_once(&mut dimensions, "DIM", value)?;
+            }
+            b"MODEL" => {
+                let value = checks::name("MODEL", &arguments.value("MODEL")?, MODEL_BYTES_MAX);
+                set_once(&mut model, "MODEL", value)?;
+            }
+            b"METRIC" => {
+                let metrics =
+                    [("cosine", Metric::Cosine), ("dot", Metric::Dot), ("l2", Metric::L2)];
+                let value = choice("METRIC", &arguments.value("METRIC")?, &metrics);
+                set_once(&mut metric, "METRIC", value)?;
+            }
+            b"SHARDS" => {
+                let value = shard_count(&arguments.value("SHARDS")?);
+                set_once(&mut shards, "SHARDS", value)?;
+            }
+            _ => return Err(arguments.unknown(&option)),
+        }
+    }
+    let Some(dimensions) = dimensions else {
+        return Err(arguments.misuse(format_args!("DIM is missing")));
+    };
+    Ok(Command::SpaceCreate(SpaceCreate {
+        name,
+        dimensions,
+        model: model.unwrap_or_default(),
+        metric: metric.unwrap_or_default(),
+        shards: shards.flatten(),
+    }))
+}
+
+/// `all` is `None`.
+fn shard_count(value: &[u8]) -> Result<Option<u32>, Refusal> {
+    if is_keyword(value, "all") {
+        return Ok(None);
+    }
+    checks::whole("SHARDS (or all)", value, &(1..=SHARDS_MAX as u32)).map(Some)
+}
+
+pub(super) fn list(_: &mut Arguments) -> Result<Command, Refusal> {
+    Ok(Command::SpaceList)
+}
+
+pub(super) fn info(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    Ok(Command::SpaceInfo { space: checks::space(&arguments.value("EG.SPACE INFO")?)? })
+}
+
+pub(super) fn drop(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    Ok(Command::SpaceDrop { space: checks::space(&arguments.value("EG.SPACE DROP")?)? })
+}
+
+pub(super) fn stats(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = arguments.next().map(|space| checks::space(&space)).transpose()?;
+    Ok(Command::Stats { space })
+}

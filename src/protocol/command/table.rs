@@ -1,0 +1,484 @@
+//! The commands as data: names, arguments, what they are for, and who parses them.
+//!
+//! The arguments are described as `COMMAND DOCS` describes them, so that `redis-cli` can show hints
+//! and complete names. The usage line in errors and the arity are computed from the same
+//! description.
+
+use bytes::Bytes;
+use engram_shards::episode::Refusal;
+
+use super::arguments::{Arguments, is_keyword, shown};
+use super::{Command, connection, recall, scan, space, store};
+
+/// Reads the arguments behind the command's name.
+pub(super) type Parse = fn(&mut Arguments) -> Result<Command, Refusal>;
+
+/// A command, or a subcommand of one.
+#[derive(Debug)]
+pub(super) struct CommandSpec {
+    /// As it is written in full: `EG.SPACE CREATE`.
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
+    /// The version of Engram that first had it.
+    pub(super) since: &'static str,
+    pub(super) group: &'static str,
+    pub(super) flags: &'static [&'static str],
+    /// `None` when only its subcommands can be called.
+    pub(super) parse: Option<Parse>,
+    pub(super) arguments: &'static [Argument],
+    pub(super) subcommands: &'static [CommandSpec],
+}
+
+/// An argument as `COMMAND DOCS` describes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Argument {
+    pub(super) name: &'static str,
+    /// The keyword in front of it, or itself when it is [`Kind::Token`].
+    pub(super) token: Option<&'static str>,
+    pub(super) kind: Kind,
+    pub(super) is_optional: bool,
+    /// It may come several times, each time with its token if it has one.
+    pub(super) is_multiple: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    String,
+    Integer,
+    Double,
+    /// A keyword without a value.
+    Token,
+    OneOf(&'static [Argument]),
+    Block(&'static [Argument]),
+}
+
+impl Argument {
+    const fn new(name: &'static str, kind: Kind) -> Self {
+        Self { name, token: None, kind, is_optional: false, is_multiple: false }
+    }
+
+    const fn behind(self, token: &'static str) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    const fn optional(self) -> Self {
+        Self { is_optional: true, ..self }
+    }
+
+    const fn multiple(self) -> Self {
+        Self { is_multiple: true, ..self }
+    }
+
+    pub(super) fn nested(&self) -> &'static [Argument] {
+        match self.kind {
+            Kind::OneOf(nested) | Kind::Block(nested) => nested,
+            _ => &[],
+        }
+    }
+
+    /// Fewest and most words it takes.
+    fn words(&self) -> (usize, usize) {
+        let (mut least, mut most) = match self.kind {
+            Kind::String | Kind::Integer | Kind::Double | Kind::Token => (1, 1),
+            Kind::Block(nested) => words(nested),
+            Kind::OneOf(nested) => (
+                nested.iter().map(|choice| choice.words().0).min().unwrap_or(0),
+                nested.iter().map(|choice| choice.words().1).max().unwrap_or(0),
+            ),
+        };
+        if self.token.is_some() && !matches!(self.kind, Kind::Token) {
+            least += 1;
+            most = most.saturating_add(1);
+        }
+        if self.is_optional {
+            least = 0;
+        }
+        if self.is_multiple {
+            most = usize::MAX;
+        }
+        (least, most)
+    }
+
+    fn write_usage(&self, line: &mut String) {
+        if self.is_optional {
+            line.push('[');
+        }
+        self.write_once(line);
+        if self.is_multiple {
+            line.push_str(" [");
+            self.write_once(line);
+            line.push_str(" ...]");
+        }
+        if self.is_optional {
+            line.push(']');
+        }
+    }
+
+    fn write_once(&self, line: &mut String) {
+        if let Some(token) = self.token {
+            line.push_str(token);
+        }
+        if matches!(self.kind, Kind::Token) {
+            return;
+        }
+        if self.token.is_some() {
+            line.push(' ');
+        }
+        match self.kind {
+            Kind::OneOf(nested) => write_usage(line, nested, "|"),
+            Kind::Block(nested) => write_usage(line, nested, " "),
+            _ => line.push_str(self.name),
+        }
+    }
+}
+
+fn words(arguments: &[Argument]) -> (usize, usize) {
+    arguments.iter().fold((0, 0), |(least, most), argument| {
+        let words = argument.words();
+        (least + words.0, most.saturating_add(words.1))
+    })
+}
+
+fn write_usage(line: &mut String, arguments: &[Argument], separator: &str) {
+    for (position, argument) in arguments.iter().enumerate() {
+        if position > 0 {
+            line.push_str(separator);
+        }
+        argument.write_usage(line);
+    }
+}
+
+impl CommandSpec {
+    const fn new(name: &'static str, summary: &'static str, group: &'static str) -> Self {
+        Self {
+            name,
+            summary,
+            since: "0.1.0",
+            group,
+            flags: &[],
+            parse: None,
+            arguments: &[],
+            subcommands: &[],
+        }
+    }
+
+    const fn engram(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, "engram")
+    }
+
+    const fn connection(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, "connection")
+    }
+
+    const fn server(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, "server")
+    }
+
+    const fn flags(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
+    const fn takes(self, arguments: &'static [Argument], parse: Parse) -> Self {
+        Self { arguments, parse: Some(parse), ..self }
+    }
+
+    const fn subcommands(self, subcommands: &'static [CommandSpec]) -> Self {
+        Self { subcommands, ..self }
+    }
+
+    /// The name and the arguments, as `redis-cli` shows them.
+    pub(super) fn usage(&self) -> String {
+        let mut line = String::from(self.name);
+        if self.parse.is_none() {
+            let names: Vec<&str> = self.subcommands.iter().map(CommandSpec::last_word).collect();
+            line.push(' ');
+            line.push_str(&names.join("|"));
+        } else if !self.arguments.is_empty() {
+            line.push(' ');
+            write_usage(&mut line, self.arguments, " ");
+        }
+        line
+    }
+
+    /// Words of a call, the name included: exactly this many, or at least when negative.
+    pub(super) fn arity(&self) -> i64 {
+        let (least, most) = self.word_bounds();
+        if least == most { least as i64 } else { -(least as i64) }
+    }
+
+    fn word_bounds(&self) -> (usize, usize) {
+        let name = self.name.split(' ').count();
+        let (least, most) = words(self.arguments);
+        match self.parse {
+            Some(_) if self.subcommands.is_empty() => (name + least, most.saturating_add(name)),
+            Some(_) => (name + least, usize::MAX),
+            None => (name + 1, usize::MAX),
+        }
+    }
+
+    /// `CREATE` of `EG.SPACE CREATE`.
+    fn last_word(&self) -> &'static str {
+        self.name.rsplit(' ').next().unwrap_or(self.name)
+    }
+
+    /// `got` words with the name.
+    pub(super) fn check_count(&self, got: usize) -> Result<(), Refusal> {
+        let (least, most) = self.word_bounds();
+        if (least..=most).contains(&got) {
+            return Ok(());
+        }
+        let (name, usage) = (self.name, self.usage());
+        Err(Refusal::Syntax(format!("wrong number of arguments for {name}; usage: {usage}")))
+    }
+}
+
+/// The command that the arguments name, its parser, and how many words its name has.
+pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
+    let name = arguments.first().map(|name| &name[..]).unwrap_or_default();
+    let Some(spec) = COMMANDS.iter().find(|spec| is_keyword(name, spec.name)) else {
+        return Err(Refusal::Syntax(format!(
+            "unknown command {}; COMMAND LIST names those that exist",
+            shown(name)
+        )));
+    };
+    if let (false, Some(word)) = (spec.subcommands.is_empty(), arguments.get(1)) {
+        let found = spec.subcommands.iter().find(|sub| is_keyword(word, sub.last_word()));
+        if let Some((sub, parse)) = found.and_then(|sub| Some((sub, sub.parse?))) {
+            return Ok((sub, parse, 2));
+        }
+        let names: Vec<&str> = spec.subcommands.iter().map(CommandSpec::last_word).collect();
+        return Err(Refusal::Syntax(format!(
+            "unknown subcommand {} of {}; it has {}",
+            shown(word),
+            spec.name,
+            names.join(", ")
+        )));
+    }
+    match spec.parse {
+        Some(parse) => Ok((spec, parse, 1)),
+        None => Err(spec
+            .check_count(arguments.len())
+            .err()
+            .unwrap_or_else(|| Refusal::Syntax(format!("{} needs a subcommand", spec.name)))),
+    }
+}
+
+const fn string(name: &'static str) -> Argument {
+    Argument::new(name, Kind::String)
+}
+
+const fn integer(name: &'static str) -> Argument {
+    Argument::new(name, Kind::Integer)
+}
+
+const fn double(name: &'static str) -> Argument {
+    Argument::new(name, Kind::Double)
+}
+
+const fn token(token: &'static str) -> Argument {
+    Argument::new(token, Kind::Token).behind(token)
+}
+
+const fn one_of(name: &'static str, choices: &'static [Argument]) -> Argument {
+    Argument::new(name, Kind::OneOf(choices))
+}
+
+const fn block(name: &'static str, parts: &'static [Argument]) -> Argument {
+    Argument::new(name, Kind::Block(parts))
+}
+
+const SPACE: Argument = string("space");
+const ID: Argument = string("id");
+const SWITCH: &[Argument] = &[one_of("enabled", &[token("ON"), token("OFF")])];
+const BLOB: Argument = string("blob").behind("VEC");
+const VALUES: Argument = block("values", &[integer("n"), double("f").multiple()]).behind("VALUES");
+const VECTOR: Argument = one_of("vector", &[BLOB, VALUES]);
+const DURABILITY: Argument =
+    one_of("durability", &[token("disk"), token("os")]).behind("DUR").optional();
+const PARTS_OF_EPISODE: &[Argument] = &[token("text"), token("vec"), token("meta"), token("links")];
+const GET_WITH: Argument = one_of("part", PARTS_OF_EPISODE).behind("WITH").optional().multiple();
+const RECALL_WITH: Argument =
+    one_of("part", &[token("text"), token("vec"), token("meta"), token("links"), token("why")])
+        .behind("WITH")
+        .optional()
+        .multiple();
+const STORE_ID: Argument = one_of("id", &[ID, token("*")]);
+const EPISODE: Argument = block(
+    "episode",
+    &[
+        VECTOR,
+        string("text").behind("TEXT").optional(),
+        integer("microseconds").behind("AT").optional(),
+        block(
+            "confidence",
+            &[double("p"), block("interval", &[double("low"), double("high")]).optional()],
+        )
+        .behind("CONF")
+        .optional(),
+        string("json").behind("META").optional(),
+        string("thread").behind("THREAD").optional(),
+        block("link", &[ID, double("weight"), string("kind").behind("KIND").optional()])
+            .behind("LINK")
+            .optional()
+            .multiple(),
+        string("key").behind("KEY").optional(),
+        one_of("priority", &[token("high"), token("normal"), token("low")])
+            .behind("PRIO")
+            .optional(),
+        DURABILITY,
+    ],
+);
+
+const SPACE_COMMANDS: &[CommandSpec] = &[
+    CommandSpec::engram("EG.SPACE CREATE", "Creates a memory space.").flags(&["write"]).takes(
+        &[
+            SPACE,
+            integer("dimensions").behind("DIM"),
+            string("model").behind("MODEL").optional(),
+            one_of("metric", &[token("cosine"), token("dot"), token("l2")])
+                .behind("METRIC")
+                .optional(),
+            one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
+        ],
+        space::create,
+    ),
+    CommandSpec::engram("EG.SPACE LIST", "Names the memory spaces.")
+        .flags(&["readonly", "fast"])
+        .takes(&[], space::list),
+    CommandSpec::engram("EG.SPACE INFO", "Describes a memory space.")
+        .flags(&["readonly", "fast"])
+        .takes(&[SPACE], space::info),
+    CommandSpec::engram("EG.SPACE DROP", "Removes a memory space and all it holds.")
+        .flags(&["write"])
+        .takes(&[SPACE], space::drop),
+];
+
+const CLIENT_COMMANDS: &[CommandSpec] = &[
+    CommandSpec::connection("CLIENT ID", "Answers the number of this connection.")
+        .flags(&["fast"])
+        .takes(&[], connection::client_id),
+    CommandSpec::connection("CLIENT GETNAME", "Answers the name of this connection.")
+        .flags(&["fast"])
+        .takes(&[], connection::client_getname),
+    CommandSpec::connection("CLIENT SETNAME", "Names this connection.")
+        .flags(&["fast"])
+        .takes(&[string("connection-name")], connection::client_setname),
+    CommandSpec::connection("CLIENT SETINFO", "Tells which library the client uses.")
+        .flags(&["fast"])
+        .takes(
+            &[one_of(
+                "attribute",
+                &[string("name").behind("LIB-NAME"), string("version").behind("LIB-VER")],
+            )],
+            connection::client_setinfo,
+        ),
+    CommandSpec::connection("CLIENT INFO", "Describes this connection.")
+        .takes(&[], connection::client_info),
+    CommandSpec::connection("CLIENT LIST", "Describes the open connections.")
+        .flags(&["admin"])
+        .takes(&[], connection::client_list),
+    CommandSpec::connection("CLIENT NO-EVICT", "Accepted; connections are never evicted.")
+        .flags(&["fast"])
+        .takes(SWITCH, connection::client_no_evict),
+    CommandSpec::connection("CLIENT NO-TOUCH", "Accepted; see NOREINFORCE of EG.RECALL.")
+        .flags(&["fast"])
+        .takes(SWITCH, connection::client_no_touch),
+];
+
+const NAMES: &[Argument] = &[string("command-name").optional().multiple()];
+
+const COMMAND_COMMANDS: &[CommandSpec] = &[
+    CommandSpec::server("COMMAND COUNT", "Answers how many commands there are.")
+        .takes(&[], connection::command_count),
+    CommandSpec::server("COMMAND DOCS", "Documents all commands or those named.")
+        .takes(NAMES, connection::command_docs),
+    CommandSpec::server("COMMAND INFO", "Describes all commands or those named.")
+        .takes(NAMES, connection::command_info),
+    CommandSpec::server("COMMAND LIST", "Names the commands.").takes(&[], connection::command_list),
+];
+
+/// All commands, those of the hot path first.
+pub(super) static COMMANDS: &[CommandSpec] = &[
+    CommandSpec::engram("EG.STORE", "Stores an episode; acknowledged when it is durable.")
+        .flags(&["write"])
+        .takes(&[SPACE, STORE_ID, EPISODE], store::store),
+    CommandSpec::engram("EG.MSTORE", "Stores a batch of episodes; one answer for each, in order.")
+        .flags(&["write"])
+        .takes(
+            &[SPACE, integer("n"), block("item", &[STORE_ID, EPISODE]).behind("ITEM").multiple()],
+            store::store_many,
+        ),
+    CommandSpec::engram("EG.RECALL", "Recalls the k episodes nearest to the mean of the cues.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                integer("k").behind("K"),
+                one_of("cue", &[BLOB, VALUES, string("id").behind("ID")]).multiple(),
+                integer("microseconds").behind("SINCE").optional(),
+                integer("microseconds").behind("UNTIL").optional(),
+                double("p").behind("MINCONF").optional(),
+                string("json").behind("FILTER").optional(),
+                token("EXACT").optional(),
+                token("NOREINFORCE").optional(),
+                RECALL_WITH,
+                integer("n").behind("BYTES").optional(),
+            ],
+            recall::recall,
+        ),
+    CommandSpec::engram("EG.GET", "Reads an episode by its id.")
+        .flags(&["readonly", "fast"])
+        .takes(&[SPACE, ID, GET_WITH], recall::get),
+    CommandSpec::engram("EG.MGET", "Reads episodes by their ids; nil for an unknown id.")
+        .flags(&["readonly"])
+        .takes(&[SPACE, integer("n"), ID.multiple(), GET_WITH], recall::get_many),
+    CommandSpec::engram("EG.SCAN", "Goes through all episodes of a memory space.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                integer("cursor").behind("CURSOR").optional(),
+                integer("count").behind("COUNT").optional(),
+                GET_WITH,
+            ],
+            scan::scan,
+        ),
+    CommandSpec::engram("EG.FORGET", "Hides an episode from now on.")
+        .flags(&["write", "fast"])
+        .takes(&[SPACE, ID, DURABILITY], recall::forget),
+    CommandSpec::engram("EG.STATS", "Answers figures of the daemon or of a memory space.")
+        .flags(&["readonly"])
+        .takes(&[SPACE.optional()], space::stats),
+    CommandSpec::engram("EG.SPACE", "Manages memory spaces.").subcommands(SPACE_COMMANDS),
+    CommandSpec::connection("PING", "Answers PONG or the message.")
+        .flags(&["fast"])
+        .takes(&[string("message").optional()], connection::ping),
+    CommandSpec::connection("ECHO", "Answers the message.")
+        .flags(&["fast"])
+        .takes(&[string("message")], connection::echo),
+    CommandSpec::connection("HELLO", "Agrees on the protocol and describes the daemon.")
+        .flags(&["fast"])
+        .takes(
+            &[block(
+                "arguments",
+                &[
+                    integer("protover"),
+                    block("auth", &[string("username"), string("password")])
+                        .behind("AUTH")
+                        .optional(),
+                    string("clientname").behind("SETNAME").optional(),
+                ],
+            )
+            .optional()],
+            connection::hello,
+        ),
+    CommandSpec::connection("CLIENT", "About connections.").subcommands(CLIENT_COMMANDS),
+    CommandSpec::connection("QUIT", "Closes this connection after the replies before it.")
+        .flags(&["fast"])
+        .takes(&[], connection::quit),
+    CommandSpec::server("INFO", "Describes the daemon's state, all sections or those named.")
+        .takes(&[string("section").optional().multiple()], connection::info),
+    CommandSpec::server("COMMAND", "Describes all commands.")
+        .takes(&[], connection::command)
+        .subcommands(COMMAND_COMMANDS),
+];

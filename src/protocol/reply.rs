@@ -1,0 +1,221 @@
+//! The engine's answers as values on the wire: which keys, in which order, of which type.
+//!
+//! Keys of what was not asked for are left out. The engine's own types come in, so that a reply's
+//! shape is written down once, here, and described once, in `PROTOCOL.md`.
+
+use engram_shards::episode::{
+    Activation, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
+    StoredEpisode,
+};
+
+use crate::protocol::command::ScanCursor;
+use crate::protocol::{Encoder, ProtocolVersion};
+
+/// The answer to `HELLO`.
+pub fn hello(
+    encoder: &mut Encoder<'_>,
+    version: ProtocolVersion,
+    daemon_version: &str,
+    connection_id: u64,
+) {
+    encoder.map(7);
+    text(encoder, "server", b"engram");
+    text(encoder, "version", daemon_version.as_bytes());
+    key(encoder, "proto");
+    encoder.integer(i64::from(version.number()));
+    key(encoder, "id");
+    encoder.count(connection_id);
+    text(encoder, "mode", b"standalone");
+    text(encoder, "role", b"master");
+    key(encoder, "modules");
+    encoder.array(0);
+}
+
+/// The answer to a store. `assigned_id` is the id of an episode that came with `*`.
+pub fn stored(encoder: &mut Encoder<'_>, assigned_id: Option<&[u8]>, activation: &Activation) {
+    encoder.map(6 + usize::from(assigned_id.is_some()));
+    if let Some(id) = assigned_id {
+        text(encoder, "id", id);
+    }
+    key(encoder, "seq");
+    encoder.count(activation.sequence.0);
+    text(encoder, "outcome", outcome_name(activation.outcome).as_bytes());
+    key(encoder, "activation");
+    encoder.double_f32(activation.activation);
+    confidence(encoder, &activation.confidence);
+    key(encoder, "pressure");
+    encoder.double_f32(activation.pressure);
+    key(encoder, "degraded");
+    encoder.boolean(activation.degraded);
+}
+
+/// One item's answer of `EG.MSTORE`, behind the header of the array.
+pub fn stored_item(
+    encoder: &mut Encoder<'_>,
+    assigned_id: Option<&[u8]>,
+    answer: &Result<Activation, Refusal>,
+) {
+    match answer {
+        Ok(activation) => stored(encoder, assigned_id, activation),
+        Err(refusal) => encoder.refusal(refusal),
+    }
+}
+
+/// The answer to `EG.RECALL`, best first.
+pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
+    encoder.array(hits.len());
+    for hit in hits {
+        let episode = &hit.episode;
+        encoder.map(6 + parts_count(episode) + usize::from(hit.why.is_some()));
+        text(encoder, "id", &episode.id);
+        key(encoder, "score");
+        encoder.double_f32(hit.score);
+        key(encoder, "similarity");
+        encoder.double_f32(hit.similarity);
+        confidence(encoder, &episode.confidence);
+        times(encoder, episode);
+        parts(encoder, episode);
+        if let Some(why) = hit.why {
+            key(encoder, "why");
+            encoder.map(1);
+            key(encoder, "rows_compared");
+            encoder.count(why.rows_compared);
+        }
+    }
+}
+
+/// The answer to `EG.GET`, or one of `EG.MGET`.
+pub fn episode(encoder: &mut Encoder<'_>, episode: Option<&StoredEpisode>) {
+    let Some(episode) = episode else {
+        return encoder.null();
+    };
+    let has_thread = !episode.thread.is_empty();
+    encoder.map(6 + usize::from(has_thread) + parts_count(episode));
+    text(encoder, "id", &episode.id);
+    key(encoder, "seq");
+    encoder.count(episode.sequence.0);
+    confidence(encoder, &episode.confidence);
+    times(encoder, episode);
+    key(encoder, "writer_uid");
+    encoder.count(u64::from(episode.writer_uid));
+    if has_thread {
+        text(encoder, "thread", &episode.thread);
+    }
+    parts(encoder, episode);
+}
+
+/// The answer to `EG.SCAN`: the next cursor and the episodes.
+pub fn scanned(encoder: &mut Encoder<'_>, next: ScanCursor, episodes: &[StoredEpisode]) {
+    encoder.array(2);
+    encoder.bulk(next.number().to_string().as_bytes());
+    encoder.array(episodes.len());
+    episodes.iter().for_each(|each| episode(encoder, Some(each)));
+}
+
+/// The answer to `EG.FORGET`; `None` when the id is unknown.
+pub fn forgotten(encoder: &mut Encoder<'_>, sequence: Option<Sequence>) {
+    let Some(sequence) = sequence else {
+        return encoder.null();
+    };
+    encoder.map(2);
+    key(encoder, "seq");
+    encoder.count(sequence.0);
+    text(encoder, "outcome", b"forgotten");
+}
+
+/// The answer to `EG.SPACE LIST`.
+pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<Item = &'a str>) {
+    encoder.array(names.len());
+    names.for_each(|name| encoder.bulk(name.as_bytes()));
+}
+
+/// The answer to `EG.SPACE INFO`.
+pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
+    encoder.map(6);
+    text(encoder, "name", settings.name.as_bytes());
+    key(encoder, "dim");
+    encoder.count(u64::from(settings.dimensions));
+    text(encoder, "metric", metric_name(settings.metric).as_bytes());
+    text(encoder, "model", settings.model.as_bytes());
+    key(encoder, "shards");
+    encoder.count(u64::from(settings.shards));
+    key(encoder, "episodes");
+    encoder.count(episodes);
+}
+
+/// As it is written behind `METRIC`.
+pub fn metric_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::Dot => "dot",
+        Metric::L2 => "l2",
+    }
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "created",
+        Outcome::Existing => "existing",
+        Outcome::Replaced => "replaced",
+    }
+}
+
+fn key(encoder: &mut Encoder<'_>, key: &str) {
+    encoder.bulk(key.as_bytes());
+}
+
+fn text(encoder: &mut Encoder<'_>, name: &str, value: &[u8]) {
+    key(encoder, name);
+    encoder.bulk(value);
+}
+
+/// Point, low, high.
+fn confidence(encoder: &mut Encoder<'_>, confidence: &Confidence) {
+    key(encoder, "confidence");
+    encoder.array(3);
+    encoder.double_f32(confidence.point);
+    encoder.double_f32(confidence.low);
+    encoder.double_f32(confidence.high);
+}
+
+fn times(encoder: &mut Encoder<'_>, episode: &StoredEpisode) {
+    key(encoder, "happened_at");
+    encoder.integer(episode.happened_at_us);
+    key(encoder, "recorded_at");
+    encoder.integer(episode.recorded_at_us);
+}
+
+/// How many keys [`parts`] writes.
+fn parts_count(episode: &StoredEpisode) -> usize {
+    let are_there = [
+        episode.text.is_some(),
+        episode.vector.is_some(),
+        episode.metadata.is_some(),
+        episode.links.is_some(),
+    ];
+    are_there.iter().filter(|&&is_there| is_there).count()
+}
+
+fn parts(encoder: &mut Encoder<'_>, episode: &StoredEpisode) {
+    let named = [("text", &episode.text), ("vec", &episode.vector), ("meta", &episode.metadata)];
+    for (name, part) in named {
+        if let Some(part) = part {
+            text(encoder, name, part);
+        }
+    }
+    if let Some(links) = &episode.links {
+        key(encoder, "links");
+        encoder.array(links.len());
+        links.iter().for_each(|each| link(encoder, each));
+    }
+}
+
+fn link(encoder: &mut Encoder<'_>, link: &Link) {
+    encoder.map(2 + usize::from(!link.kind.is_empty()));
+    text(encoder, "id", &link.target);
+    key(encoder, "weight");
+    encoder.double_f32(link.weight);
+    if !link.kind.is_empty() {
+        text(encoder, "kind", &link.kind);
+    }
+}

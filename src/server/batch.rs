@@ -1,0 +1,89 @@
+//! Many answers that make one reply: the items of `EG.MSTORE` and the ids of `EG.MGET`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engram_shards::episode::Refusal;
+use engram_shards::shard::Reply;
+
+use super::connection::{Connection, Outgoing};
+use super::notify::Notify;
+use super::request::Answer;
+use crate::protocol::{Encoder, reply};
+
+/// Items of one batch that may be under way at once; the others wait their turn, so that one large
+/// batch neither fills the log nor keeps other connections out of it.
+pub(super) const UNDER_WAY_MAX: usize = 512;
+
+/// An item's answer, with the id that was assigned to it.
+type Item = (Option<Bytes>, Option<Answer>);
+
+/// Collects the answers of a batch and fulfils the connection's slot with the last.
+#[derive(Debug)]
+pub(super) struct Batch {
+    connection: Rc<Connection>,
+    slot: u64,
+    items: RefCell<Vec<Item>>,
+    left: Cell<usize>,
+    under_way: Cell<usize>,
+    progress: Notify,
+}
+
+impl Batch {
+    pub(super) fn new(connection: Rc<Connection>, slot: u64, items: usize) -> Rc<Self> {
+        Rc::new(Self {
+            connection,
+            slot,
+            items: RefCell::new((0..items).map(|_| (None, None)).collect()),
+            left: Cell::new(items),
+            under_way: Cell::new(0),
+            progress: Notify::default(),
+        })
+    }
+
+    /// Announces an item; its answer will come.
+    pub(super) fn begin(&self, index: usize, assigned: Option<Bytes>) {
+        self.items.borrow_mut()[index].0 = assigned;
+        self.under_way.set(self.under_way.get() + 1);
+    }
+
+    /// Waits until another item may begin.
+    pub(super) async fn wait_for_room(&self) {
+        while self.under_way.get() >= UNDER_WAY_MAX {
+            self.progress.wait().await;
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way.get() >= UNDER_WAY_MAX
+    }
+
+    pub(super) fn fulfil(&self, index: usize, answer: Answer) {
+        self.items.borrow_mut()[index].1 = Some(answer);
+        self.under_way.set(self.under_way.get() - 1);
+        self.left.set(self.left.get() - 1);
+        self.progress.notify();
+        if self.left.get() == 0 {
+            let items = self.items.take();
+            let encode = move |encoder: &mut Encoder<'_>| {
+                encoder.array(items.len());
+                for (assigned, answer) in &items {
+                    encode_item(encoder, assigned.as_deref(), answer.as_ref());
+                }
+            };
+            self.connection.fulfil(self.slot, Outgoing::Encode(Box::new(encode)));
+        }
+    }
+}
+
+fn encode_item(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: Option<&Answer>) {
+    match answer.expect("the last answer completes the batch") {
+        Answer::Write(Ok(Reply::Stored(activation))) => {
+            reply::stored(encoder, assigned, activation);
+        }
+        Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
+        Answer::Write(Err(refusal)) | Answer::Episode(Err(refusal)) => encoder.refusal(refusal),
+        other => encoder.refusal(&Refusal::Corrupt(format!("an item was answered with {other:?}"))),
+    }
+}

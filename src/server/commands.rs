@@ -1,0 +1,412 @@
+//! From a command to requests, and from their answers to a reply.
+//!
+//! Writes are handed to their owners at once and answered when durable. Commands that read wait for
+//! the connection's own writes and then run beside what follows. Commands about memory spaces run
+//! alone: nothing before them is open, nothing behind them begins.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, SpaceSettings};
+use engram_shards::recall::cue;
+
+use super::batch::Batch;
+use super::connection::{Connection, Outgoing};
+use super::core::{Core, Origin};
+use super::request::{Answer, Request};
+use super::route::Route;
+use super::{info, spaces};
+use crate::protocol::command::{
+    ClientCommand, ClientLibrary, Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand,
+};
+use crate::protocol::{Command, Encoder, reply};
+use crate::runtime;
+
+/// Carries out one command or starts it; false when the connection ends with it.
+pub(super) async fn take(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    arguments: Vec<Bytes>,
+    at_ns: u64,
+) -> bool {
+    core.measure(|metrics| metrics.commands += 1);
+    let command = match Command::parse(arguments) {
+        Ok(command) => command,
+        Err(refusal) => {
+            refuse(core, connection, refusal);
+            return true;
+        }
+    };
+    match command {
+        Command::Store { space, store } => take_store(core, connection, &space, store, at_ns),
+        Command::StoreMany { space, items } => {
+            take_store_many(core, connection, &space, items, at_ns).await;
+        }
+        Command::Forget { space, id, durability } => match core.route(&space) {
+            Ok(route) => {
+                let (space, writer_uid) = (route.space(), connection.peer.uid);
+                let owner = route.owner(&id);
+                let request = Request::Forget { space, id, durability, writer_uid };
+                submit(core, connection, owner, request, at_ns, None);
+            }
+            Err(refusal) => refuse(core, connection, refusal),
+        },
+        Command::Quit => {
+            connection.reply(Outgoing::Last(Box::new(|encoder| encoder.simple("OK"))));
+            return false;
+        }
+        Command::Hello(hello) => {
+            if let Some(name) = hello.client_name {
+                *connection.name.borrow_mut() = name;
+            }
+            connection.reply(Outgoing::Hello { version: hello.version });
+        }
+        Command::Ping { message: None } => connection.reply_with(|encoder| encoder.simple("PONG")),
+        Command::Ping { message: Some(message) } | Command::Echo { message } => {
+            connection.reply_with(move |encoder| encoder.bulk(&message));
+        }
+        Command::Command(query) => connection.reply_with(move |encoder| query.answer(encoder)),
+        Command::Client(client) => take_client(connection, client),
+        reading => {
+            if connection.has_writes() {
+                core.turn();
+                connection.writes_done().await;
+            }
+            take_reading(core, connection, reading, at_ns).await;
+        }
+    }
+    true
+}
+
+/// Commands that look at what is stored, or at the daemon.
+async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Command, at_ns: u64) {
+    match command {
+        Command::Get { space, id, fields } => match core.route(&space) {
+            Ok(route) => {
+                let owner = route.owner(&id);
+                let request = Request::Get { space: route.space(), id, fields };
+                submit(core, connection, owner, request, at_ns, None);
+            }
+            Err(refusal) => refuse(core, connection, refusal),
+        },
+        Command::GetMany { space, ids, fields } => {
+            take_get_many(core, connection, &space, ids, fields, at_ns).await;
+        }
+        Command::Recall(command) => {
+            answer_later(core, connection, |core| async move { recall(&core, command).await });
+        }
+        Command::Scan(command) => {
+            answer_later(core, connection, |core| async move { scan(&core, command).await });
+        }
+        Command::Info { sections } => {
+            answer_later(core, connection, |core| async move { info::info(&core, sections).await });
+        }
+        Command::Stats { space } => {
+            answer_later(core, connection, |core| async move { info::stats(&core, space).await });
+        }
+        Command::SpaceInfo { space } => {
+            answer_later(core, connection, |core| async move { spaces::info(&core, space).await });
+        }
+        Command::SpaceList => {
+            let names = core.space_names();
+            connection.reply_with(move |encoder| {
+                reply::space_names(encoder, names.iter().map(String::as_str));
+            });
+        }
+        Command::SpaceCreate(create) => {
+            alone(core, connection, spaces::create(core, create, connection.peer.uid)).await;
+        }
+        Command::SpaceDrop { space } => {
+            alone(core, connection, spaces::drop(core, &space, connection.peer.uid)).await;
+        }
+        other => unreachable!("handled by `take`: {other:?}"),
+    }
+}
+
+/// What a task answers: how to encode it, or a refusal.
+pub(super) type Encoded = Result<Box<dyn FnOnce(&mut Encoder<'_>)>, Refusal>;
+
+/// Starts a task that fulfils the command's slot.
+fn answer_later<F, T>(core: &Rc<Core>, connection: &Rc<Connection>, task: T)
+where
+    T: FnOnce(Rc<Core>) -> F,
+    F: Future<Output = Encoded> + 'static,
+{
+    let slot = connection.reserve(false);
+    let (core, connection) = (Rc::clone(core), Rc::clone(connection));
+    let task = task(Rc::clone(&core));
+    runtime::spawn(async move {
+        fulfil(&core, &connection, slot, task.await);
+    });
+}
+
+/// Carries out a command between all others of its connection.
+async fn alone(core: &Rc<Core>, connection: &Rc<Connection>, task: impl Future<Output = Encoded>) {
+    core.turn();
+    connection.replies_done().await;
+    let slot = connection.reserve(false);
+    fulfil(core, connection, slot, task.await);
+}
+
+fn fulfil(core: &Core, connection: &Connection, slot: u64, encoded: Encoded) {
+    match encoded {
+        Ok(encode) => connection.fulfil(slot, Outgoing::Encode(encode)),
+        Err(refusal) => {
+            core.measure(|metrics| metrics.count_refusal(refusal.code()));
+            connection.fulfil(slot, Outgoing::Refused(refusal));
+        }
+    }
+}
+
+fn refuse(core: &Core, connection: &Connection, refusal: Refusal) {
+    core.measure(|metrics| metrics.count_refusal(refusal.code()));
+    connection.reply(Outgoing::Refused(refusal));
+}
+
+/// Sends a request whose answer is the reply.
+fn submit(
+    core: &Core,
+    connection: &Rc<Connection>,
+    owner: usize,
+    request: Request,
+    at_ns: u64,
+    assigned: Option<Bytes>,
+) {
+    let is_write = !matches!(request, Request::Get { .. });
+    let slot = connection.reserve(is_write);
+    let connection = Rc::clone(connection);
+    core.submit(owner, request, at_ns, Origin::Reply { connection, slot, assigned });
+}
+
+/// The owner and the request of a store, and the id if it was assigned here.
+fn place_store(
+    core: &Core,
+    route: &Route,
+    store: StoreCommand,
+    writer_uid: u32,
+) -> (usize, Request, Option<Bytes>) {
+    let (id, assigned) = match &store.id {
+        Some(id) => (id.clone(), None),
+        None => {
+            let id = match store.key.is_empty() {
+                true => core.make_id(),
+                false => route.id_from_key(&store.key),
+            };
+            (id.clone(), Some(id))
+        }
+    };
+    let owner = route.owner(&id);
+    let request = Request::Store(Box::new(store.into_request(route.space(), id, writer_uid)));
+    (owner, request, assigned)
+}
+
+fn take_store(
+    core: &Core,
+    connection: &Rc<Connection>,
+    space: &str,
+    store: StoreCommand,
+    at_ns: u64,
+) {
+    match core.route(space) {
+        Ok(route) => {
+            let (owner, request, assigned) = place_store(core, &route, store, connection.peer.uid);
+            submit(core, connection, owner, request, at_ns, assigned);
+        }
+        Err(refusal) => refuse(core, connection, refusal),
+    }
+}
+
+async fn take_store_many(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    space: &str,
+    items: Vec<Result<StoreCommand, Refusal>>,
+    at_ns: u64,
+) {
+    let route = match core.route(space) {
+        Ok(route) => route,
+        Err(refusal) => return refuse(core, connection, refusal),
+    };
+    let slot = connection.reserve(true);
+    let batch = Batch::new(Rc::clone(connection), slot, items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        if batch.is_full() {
+            core.turn();
+            batch.wait_for_room().await;
+        }
+        match item {
+            Ok(store) => {
+                let (owner, request, assigned) =
+                    place_store(core, &route, store, connection.peer.uid);
+                batch.begin(index, assigned);
+                let batch = Rc::clone(&batch);
+                core.submit(owner, request, at_ns, Origin::Item { batch, index });
+            }
+            Err(refusal) => {
+                batch.begin(index, None);
+                batch.fulfil(index, Answer::Write(Err(refusal)));
+            }
+        }
+    }
+}
+
+async fn take_get_many(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    space: &str,
+    ids: Vec<Bytes>,
+    fields: Fields,
+    at_ns: u64,
+) {
+    let route = match core.route(space) {
+        Ok(route) => route,
+        Err(refusal) => return refuse(core, connection, refusal),
+    };
+    let slot = connection.reserve(false);
+    let batch = Batch::new(Rc::clone(connection), slot, ids.len());
+    for (index, id) in ids.into_iter().enumerate() {
+        if batch.is_full() {
+            core.turn();
+            batch.wait_for_room().await;
+        }
+        batch.begin(index, None);
+        let owner = route.owner(&id);
+        let request = Request::Get { space: route.space(), id, fields };
+        core.submit(owner, request, at_ns, Origin::Item { batch: Rc::clone(&batch), index });
+    }
+}
+
+fn take_client(connection: &Rc<Connection>, client: ClientCommand) {
+    match client {
+        ClientCommand::Id => {
+            let id = connection.peer.connection;
+            connection.reply_with(move |encoder| encoder.count(id));
+        }
+        ClientCommand::GetName => {
+            let name = connection.name.borrow().clone();
+            connection.reply_with(move |encoder| match name.is_empty() {
+                true => encoder.null(),
+                false => encoder.bulk(name.as_bytes()),
+            });
+        }
+        ClientCommand::Info | ClientCommand::List => {
+            let line = info::client_line(connection);
+            connection.reply_with(move |encoder| encoder.verbatim(&line));
+        }
+        ClientCommand::SetName(name) => {
+            *connection.name.borrow_mut() = name;
+            connection.reply_with(|encoder| encoder.simple("OK"));
+        }
+        ClientCommand::SetInfo(what, value) => {
+            let mut library = connection.library.borrow_mut();
+            match what {
+                ClientLibrary::Name => library.0 = value,
+                ClientLibrary::Version => library.1 = value,
+            }
+            connection.reply_with(|encoder| encoder.simple("OK"));
+        }
+        ClientCommand::NoEvict(_) | ClientCommand::NoTouch(_) => {
+            connection.reply_with(|encoder| encoder.simple("OK"));
+        }
+    }
+}
+
+async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
+    let (_, settings, route) = core.space(&command.space)?;
+    let vectors = cue_vectors(core, &route, command.cues).await?;
+    let request = RecallRequest {
+        space: route.space(),
+        k: command.k,
+        cue: cue(&settings, &vectors)?,
+        conditions: command.conditions,
+        fields: command.fields,
+        bytes_max: command.bytes_max,
+    };
+    let answers = core.call_all(route.all(), || Request::Recall(Box::new(request.clone()))).await;
+    let mut parts = Vec::with_capacity(answers.len());
+    for answer in answers {
+        match answer {
+            Answer::Hits(hits) => parts.push(hits?),
+            other => unreachable!("a recall was answered with {other:?}"),
+        }
+    }
+    let hits = merge(parts, &settings, &request);
+    Ok(Box::new(move |encoder| reply::recalled(encoder, &hits)))
+}
+
+/// The vectors to recall by; known episodes are read from their owners.
+async fn cue_vectors(
+    core: &Rc<Core>,
+    route: &Route,
+    cues: Vec<Cue>,
+) -> Result<Vec<Bytes>, Refusal> {
+    let mut vectors = Vec::with_capacity(cues.len());
+    for cue in cues {
+        let id = match cue {
+            Cue::Vector(vector) => {
+                vectors.push(vector);
+                continue;
+            }
+            Cue::Id(id) => id,
+        };
+        let fields = Fields { vector: true, ..Fields::default() };
+        let request = Request::Get { space: route.space(), id: id.clone(), fields };
+        let Answer::Episode(found) = core.call(route.owner(&id), request).await else {
+            unreachable!("a get is answered with an episode")
+        };
+        let vector = found?.and_then(|episode| episode.vector);
+        let name = || String::from_utf8_lossy(&id).into_owned();
+        vectors.push(vector.ok_or_else(|| Refusal::NoEpisode(name()))?);
+    }
+    Ok(vectors)
+}
+
+/// The best of all shards, best first, within the bounds on count and bytes. Equal scores keep the
+/// order of the shards, so the same store gives the same answer.
+fn merge(parts: Vec<Vec<Hit>>, settings: &SpaceSettings, request: &RecallRequest) -> Vec<Hit> {
+    let mut hits: Vec<Hit> = parts.into_iter().flatten().collect();
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+    hits.truncate(request.k);
+    let mut bytes_left = request.bytes_max;
+    let vector_bytes = settings.dimensions as usize * size_of::<f32>();
+    let fits = hits.iter().take_while(|hit| {
+        let episode = &hit.episode;
+        let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        let links = episode.links.iter().flatten();
+        let bytes = part(&episode.text)
+            + part(&episode.metadata)
+            + if request.fields.vector { vector_bytes } else { 0 }
+            + links.map(|link| 8 + link.target.len() + link.kind.len()).sum::<usize>();
+        let fits = bytes <= bytes_left;
+        bytes_left = bytes_left.saturating_sub(bytes);
+        fits
+    });
+    let count = fits.count();
+    hits.truncate(count);
+    hits
+}
+
+async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
+    let route = core.route(&command.space)?;
+    let (nth, row) = command.cursor.position();
+    if nth >= route.span() {
+        return Err(Refusal::Syntax("CURSOR is not one that EG.SCAN gave; begin with 0".into()));
+    }
+    let request = Request::Scan {
+        space: route.space(),
+        row,
+        count: command.count,
+        bytes_max: command.bytes_max,
+        fields: command.fields,
+    };
+    let Answer::Scanned(scanned) = core.call(route.nth(nth), request).await else {
+        unreachable!("a scan is answered with episodes")
+    };
+    let (episodes, next_row) = scanned?;
+    let next = match next_row {
+        Some(row) => ScanCursor::at(nth, row),
+        None if nth + 1 < route.span() => ScanCursor::at(nth + 1, 0),
+        None => ScanCursor::END,
+    };
+    Ok(Box::new(move |encoder| reply::scanned(encoder, next, &episodes)))
+}

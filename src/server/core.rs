@@ -1,0 +1,498 @@
+//! The heart of a shard's thread: the engine, the lanes, and who waits for which answer.
+//!
+//! Whoever has work calls [`Core::submit`] and, when its turn is over, [`Core::turn`]: that takes
+//! what came over the lanes, what the log has finished, hands the log's next batch to the disk and
+//! wakes the peers something was sent to. Nothing in here waits; the tasks around it do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
+use engram_shards::io::{Clock, UringIo};
+use engram_shards::recall::Recall;
+use engram_shards::shard::{Effect, Reply, Shard, Ticket};
+use slab::Slab;
+
+use super::batch::Batch;
+use super::connection::Connection;
+use super::info::Report;
+use super::notify::Notify;
+use super::request::{Answer, Asked, Request};
+use super::route::{IdMaker, Route};
+use crate::lanes::{Incoming, Lanes};
+use crate::metrics::Metrics;
+use crate::runtime::{self, Breath};
+
+/// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
+const RECALL_SLICE_BYTES: usize = 512 << 10;
+/// How long recalls compute between two breaths while requests come in, and how long at most when
+/// none do. A breath costs about 9 µs.
+const COMPUTE_NS: u64 = 50_000;
+const COMPUTE_IDLE_NS: u64 = 400_000;
+/// Messages taken from the lanes in one turn; the rest waits for the next.
+const TURN_MESSAGES_MAX: usize = 1024;
+/// How long the shard may go on without looking at its sockets.
+const BREATH_NS: u64 = 100_000;
+/// The hint that goes with a refusal for want of room in a lane.
+const RETRY_LANE_MS: u32 = 2;
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// It is a connection's reply; with the id that was assigned, if one was.
+    Reply { connection: Rc<Connection>, slot: u64, assigned: Option<Bytes> },
+    /// It is one of many in a connection's reply.
+    Item { batch: Rc<Batch>, index: usize },
+    /// A task on this shard waits for it.
+    Task(Rc<Promise>),
+    /// Another shard asked.
+    Peer { shard: usize, call: u32 },
+}
+
+/// An answer that a task waits for.
+#[derive(Debug, Default)]
+pub(super) struct Promise {
+    answer: RefCell<Option<Answer>>,
+    arrived: Notify,
+}
+
+impl Promise {
+    pub(super) async fn wait(&self) -> Answer {
+        loop {
+            if let Some(answer) = self.answer.borrow_mut().take() {
+                return answer;
+            }
+            self.arrived.wait().await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ActiveRecall {
+    recall: Recall,
+    origin: Origin,
+    began_ns: u64,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) number: usize,
+    pub(super) clock: Clock,
+    inner: RefCell<Inner>,
+    breath: Breath,
+    breathed_ns: Cell<u64>,
+    /// Requests so far: recalls compute in longer stretches while it stands still.
+    activity: Cell<u64>,
+    compute: Notify,
+    /// When a lingering batch is to be looked at again, and the task that does it.
+    ripe_ns: Cell<u64>,
+    linger: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    number: usize,
+    clock: Clock,
+    pub(super) shard: Shard<UringIo>,
+    lanes: Lanes<Asked, Answer>,
+    /// Who waits for the log, by ticket.
+    waiting: Slab<Origin>,
+    /// Who waits for a peer, by call.
+    called: Slab<Origin>,
+    recalls: VecDeque<ActiveRecall>,
+    effects: Vec<Effect>,
+    pub(super) metrics: Metrics,
+    ids: IdMaker,
+}
+
+impl Core {
+    pub(super) fn new(
+        number: usize,
+        clock: Clock,
+        shard: Shard<UringIo>,
+        lanes: Lanes<Asked, Answer>,
+        seed: u64,
+    ) -> std::io::Result<Self> {
+        let inner = Inner {
+            number,
+            clock,
+            shard,
+            lanes,
+            waiting: Slab::new(),
+            called: Slab::new(),
+            recalls: VecDeque::new(),
+            effects: Vec::new(),
+            metrics: Metrics::default(),
+            ids: IdMaker::new(seed),
+        };
+        Ok(Self {
+            number,
+            clock,
+            inner: RefCell::new(inner),
+            breath: Breath::new()?,
+            breathed_ns: Cell::new(0),
+            activity: Cell::new(0),
+            compute: Notify::default(),
+            ripe_ns: Cell::new(0),
+            linger: Notify::default(),
+        })
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        (self.clock.monotonic_ns)()
+    }
+
+    pub(super) fn shards(&self) -> usize {
+        self.inner.borrow().lanes.shards()
+    }
+
+    /// Changes the cells of this shard.
+    pub(super) fn measure(&self, change: impl FnOnce(&mut Metrics)) {
+        change(&mut self.inner.borrow_mut().metrics);
+    }
+
+    /// The number, settings and route of a space.
+    pub(super) fn space(&self, name: &str) -> Result<(SpaceNumber, SpaceSettings, Route), Refusal> {
+        let inner = self.inner.borrow();
+        let (number, settings) = inner.shard.space_named(name)?;
+        Ok((number, settings.clone(), Route::new(number, settings, inner.lanes.shards())))
+    }
+
+    /// The number and route of a space.
+    pub(super) fn route(&self, name: &str) -> Result<Route, Refusal> {
+        let inner = self.inner.borrow();
+        let (number, settings) = inner.shard.space_named(name)?;
+        Ok(Route::new(number, settings, inner.lanes.shards()))
+    }
+
+    pub(super) fn space_names(&self) -> Vec<String> {
+        let inner = self.inner.borrow();
+        let mut names: Vec<_> =
+            inner.shard.spaces().map(|(_, settings)| settings.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// An id for an episode that came without one.
+    pub(super) fn make_id(&self) -> Bytes {
+        let wall_us = (self.clock.wall_us)();
+        self.inner.borrow_mut().ids.make(wall_us)
+    }
+
+    /// Hands a request to its owner; the answer goes to `origin`, possibly at once.
+    pub(super) fn submit(&self, owner: usize, request: Request, at_ns: u64, origin: Origin) {
+        self.activity.set(self.activity.get() + 1);
+        let mut inner = self.inner.borrow_mut();
+        let asked = Asked { request, at_ns };
+        if owner == self.number {
+            inner.execute(asked, origin);
+        } else {
+            inner.send(owner, asked, origin);
+        }
+        if !inner.recalls.is_empty() {
+            self.compute.notify();
+        }
+    }
+
+    /// Hands a request to its owner and keeps a promise of the answer. The caller ends its turn.
+    pub(super) fn ask(&self, owner: usize, request: Request) -> Rc<Promise> {
+        let promise = Rc::new(Promise::default());
+        self.submit(owner, request, self.now_ns(), Origin::Task(Rc::clone(&promise)));
+        promise
+    }
+
+    /// Asks one shard and waits.
+    pub(super) async fn call(&self, owner: usize, request: Request) -> Answer {
+        let promise = self.ask(owner, request);
+        self.turn();
+        promise.wait().await
+    }
+
+    /// Asks several shards at once and waits for all, in their order.
+    pub(super) async fn call_all(
+        &self,
+        owners: impl Iterator<Item = usize>,
+        request: impl Fn() -> Request,
+    ) -> Vec<Answer> {
+        let promises: Vec<_> = owners.map(|owner| self.ask(owner, request())).collect();
+        self.turn();
+        let mut answers = Vec::with_capacity(promises.len());
+        for promise in promises {
+            answers.push(promise.wait().await);
+        }
+        answers
+    }
+
+    /// The end of a stretch of work; see the top of the file.
+    pub(super) fn turn(&self) {
+        let mut inner = self.inner.borrow_mut();
+        for _ in 0..TURN_MESSAGES_MAX {
+            match inner.lanes.receive() {
+                Some(Incoming::Request { from, call, request }) => {
+                    self.activity.set(self.activity.get() + 1);
+                    inner.execute(request, Origin::Peer { shard: from, call });
+                }
+                Some(Incoming::Answer { call, answer, .. }) => {
+                    let origin = inner.called.remove(call as usize);
+                    inner.deliver(origin, answer);
+                }
+                None => break,
+            }
+        }
+        if let Some(ripe_ns) = inner.poll_log() {
+            self.ripe_ns.set(ripe_ns);
+            self.linger.notify();
+        }
+        inner.lanes.wake_peers();
+        if !inner.recalls.is_empty() {
+            self.compute.notify();
+        }
+    }
+
+    /// Whether every write that was taken is answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inner.borrow().shard.is_idle()
+    }
+
+    /// Housekeeping, a few times a second.
+    pub(super) fn tick(&self) {
+        self.inner.borrow_mut().shard.tick();
+        self.turn();
+    }
+
+    /// Takes a breath if the last one was too long ago.
+    pub(super) async fn breathe_if_due(&self) {
+        if self.now_ns() - self.breathed_ns.get() >= BREATH_NS {
+            self.breathe().await;
+        }
+    }
+
+    async fn breathe(&self) {
+        self.breath.breathe().await;
+        self.breathed_ns.set(self.now_ns());
+    }
+
+    /// The task that computes recalls, slice by slice, round and round.
+    pub(super) async fn compute(self: Rc<Self>) {
+        let mut stretch_ns = COMPUTE_NS;
+        let mut seen = 0;
+        loop {
+            let began_ns = self.now_ns();
+            let mut has_more = true;
+            while has_more && self.now_ns() - began_ns < stretch_ns {
+                has_more = self.inner.borrow_mut().compute_slice();
+            }
+            self.turn();
+            if !has_more {
+                self.compute.wait().await;
+                continue;
+            }
+            self.breathe().await;
+            let activity = self.activity.get();
+            stretch_ns = match activity == seen {
+                true => (stretch_ns * 2).min(COMPUTE_IDLE_NS),
+                false => COMPUTE_NS,
+            };
+            seen = activity;
+        }
+    }
+
+    /// The task that wakes up for a batch that lingers.
+    pub(super) async fn serve_linger(self: Rc<Self>) {
+        loop {
+            self.linger.wait().await;
+            let wait_ns = self.ripe_ns.get().saturating_sub(self.now_ns());
+            runtime::sleep(Duration::from_nanos(wait_ns)).await;
+            self.turn();
+        }
+    }
+
+    /// The task that serves the lanes.
+    pub(super) async fn serve_lanes(self: Rc<Self>) {
+        loop {
+            std::future::poll_fn(|context| self.inner.borrow().lanes.poll_ready(context)).await;
+            self.turn();
+            self.breathe_if_due().await;
+        }
+    }
+
+    /// The task that serves the log's completions.
+    pub(super) async fn serve_log(self: Rc<Self>, completions: runtime::Event) {
+        loop {
+            completions.wait().await.expect("the log's event counter can be read");
+            self.turn();
+        }
+    }
+}
+
+impl Inner {
+    fn send(&mut self, owner: usize, asked: Asked, origin: Origin) {
+        let entry = self.called.vacant_entry();
+        let call = u32::try_from(entry.key()).expect("open calls are bounded by the lanes");
+        match self.lanes.request(owner, call, asked) {
+            Ok(()) => {
+                entry.insert(origin);
+            }
+            Err(asked) => {
+                let refusal =
+                    Refusal::Busy { what: "the lane to the shard", retry_after_ms: RETRY_LANE_MS };
+                self.deliver(origin, refused(&asked.request, refusal));
+            }
+        }
+    }
+
+    fn execute(&mut self, asked: Asked, origin: Origin) {
+        let now = (self.clock.monotonic_ns)();
+        self.metrics.queue_wait.record(now.saturating_sub(asked.at_ns));
+        match asked.request {
+            Request::Store(request) => {
+                self.metrics.stores += 1;
+                self.write(origin, |shard, ticket| shard.store(ticket, &request));
+            }
+            Request::Forget { space, id, durability, writer_uid } => {
+                self.write(origin, |shard, ticket| {
+                    shard.forget(ticket, space, &id, durability, writer_uid).map(|()| None)
+                });
+            }
+            Request::CreateSpace { number, settings, writer_uid } => {
+                self.write(origin, |shard, ticket| {
+                    shard.create_space(ticket, number, &settings, writer_uid)
+                });
+            }
+            Request::DropSpace { space, writer_uid } => {
+                self.write(origin, |shard, ticket| {
+                    shard.drop_space(ticket, space, writer_uid).map(|()| None)
+                });
+            }
+            Request::Get { space, id, fields } => {
+                self.metrics.reads += 1;
+                let found = self.shard.get(space, &id, fields).map(|found| found.map(Box::new));
+                self.deliver(origin, Answer::Episode(found));
+            }
+            Request::Scan { space, row, count, bytes_max, fields } => {
+                let scanned = self.shard.scan(space, row, count, bytes_max, fields);
+                self.deliver(origin, Answer::Scanned(scanned));
+            }
+            Request::SpaceStats { space } => {
+                let stats = self.shard.space_stats(space);
+                self.deliver(origin, Answer::SpaceStats(stats));
+            }
+            Request::Report => {
+                let report = Report {
+                    shard: self.number,
+                    stats: self.shard.stats(),
+                    metrics: self.metrics.clone(),
+                    open_recalls: self.recalls.len() as u64,
+                    is_direct: self.shard.io().is_direct(),
+                    has_registered_buffers: self.shard.io().has_registered_buffers(),
+                };
+                self.deliver(origin, Answer::Report(Box::new(report)));
+            }
+            Request::Recall(request) => {
+                self.metrics.recalls += 1;
+                match self.shard.recall(*request) {
+                    Ok(recall) => {
+                        let began_ns = asked.at_ns;
+                        self.recalls.push_back(ActiveRecall { recall, origin, began_ns });
+                    }
+                    Err(refusal) => self.deliver(origin, Answer::Hits(Err(refusal))),
+                }
+            }
+        }
+    }
+
+    /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.
+    fn write(
+        &mut self,
+        origin: Origin,
+        admit: impl FnOnce(&mut Shard<UringIo>, Ticket) -> Result<Option<Reply>, Refusal>,
+    ) {
+        let ticket = self.waiting.insert(origin);
+        match admit(&mut self.shard, Ticket(ticket as u64)) {
+            Ok(None) => {}
+            Ok(Some(reply)) => self.resolve(ticket, Answer::Write(Ok(reply))),
+            Err(refusal) => {
+                self.metrics.count_refusal(refusal.code());
+                self.resolve(ticket, Answer::Write(Err(refusal)));
+            }
+        }
+    }
+
+    fn resolve(&mut self, ticket: usize, answer: Answer) {
+        let origin = self.waiting.remove(ticket);
+        self.deliver(origin, answer);
+    }
+
+    fn deliver(&mut self, origin: Origin, answer: Answer) {
+        match origin {
+            Origin::Reply { connection, slot, assigned } => {
+                connection.fulfil_with(slot, assigned, answer);
+            }
+            Origin::Item { batch, index } => batch.fulfil(index, answer),
+            Origin::Task(promise) => {
+                *promise.answer.borrow_mut() = Some(answer);
+                promise.arrived.notify();
+            }
+            Origin::Peer { shard, call } => self.lanes.answer(shard, call, answer),
+        }
+    }
+
+    /// Takes what the log has finished and gives it more to do. Answers when a batch that lingers is
+    /// ripe.
+    fn poll_log(&mut self) -> Option<u64> {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.shard.poll(&mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Answer { ticket, result } => {
+                    let ticket = usize::try_from(ticket.0).expect("tickets are slab keys");
+                    self.resolve(ticket, Answer::Write(result));
+                }
+                Effect::Committed { frames, times, .. } => {
+                    let metrics = &mut self.metrics;
+                    let commit_ns = times.durable_ns - times.opened_ns;
+                    metrics.commit.record_many(commit_ns, u64::from(frames));
+                    metrics.commit_wait.record(times.submitted_ns - times.opened_ns);
+                    metrics.commit_write.record(times.written_ns - times.submitted_ns);
+                    metrics.commit_flush.record(times.durable_ns - times.written_ns);
+                }
+            }
+        }
+        self.effects = effects;
+        self.shard.pump()
+    }
+
+    /// Works on the first recall and sends it to the back of the queue; whether there is more.
+    fn compute_slice(&mut self) -> bool {
+        let Some(mut active) = self.recalls.pop_front() else { return false };
+        match self.shard.recall_step(&mut active.recall, RECALL_SLICE_BYTES) {
+            Ok(false) => self.recalls.push_back(active),
+            Ok(true) => {
+                let hits = self.shard.recall_finish(active.recall);
+                let now = (self.clock.monotonic_ns)();
+                self.metrics.recall.record(now.saturating_sub(active.began_ns));
+                self.deliver(active.origin, Answer::Hits(hits));
+            }
+            Err(refusal) => self.deliver(active.origin, Answer::Hits(Err(refusal))),
+        }
+        !self.recalls.is_empty()
+    }
+}
+
+/// A refusal in the shape of the request's answer.
+fn refused(request: &Request, refusal: Refusal) -> Answer {
+    match request {
+        Request::Store(_)
+        | Request::Forget { .. }
+        | Request::CreateSpace { .. }
+        | Request::DropSpace { .. } => Answer::Write(Err(refusal)),
+        Request::Get { .. } => Answer::Episode(Err(refusal)),
+        Request::Recall(_) => Answer::Hits(Err(refusal)),
+        Request::Scan { .. } => Answer::Scanned(Err(refusal)),
+        Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
+    }
+}

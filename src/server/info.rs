@@ -1,0 +1,257 @@
+//! What the daemon tells about itself: `INFO`, `EG.STATS`, `CLIENT INFO`.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use engram_shards::shard::ShardStats;
+
+use super::commands::Encoded;
+use super::connection::Connection;
+use super::core::Core;
+use super::request::{Answer, Request};
+use super::spaces;
+use crate::metrics::{Latency, Metrics, REFUSAL_CODES};
+use crate::protocol::Encoder;
+
+/// The figures of one shard.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub shard: usize,
+    pub stats: ShardStats,
+    pub metrics: Metrics,
+    pub open_recalls: u64,
+    /// The log bypasses the page cache.
+    pub is_direct: bool,
+    pub has_registered_buffers: bool,
+}
+
+async fn reports(core: &Rc<Core>) -> Vec<Report> {
+    let answers = core.call_all(0..core.shards(), || Request::Report).await;
+    let report = |answer| match answer {
+        Answer::Report(report) => Some(*report),
+        // A shard whose lane is full has no time to report.
+        _ => None,
+    };
+    answers.into_iter().filter_map(report).collect()
+}
+
+/// The latencies by the names they have everywhere.
+fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 6] {
+    [
+        ("queue_wait", &metrics.queue_wait),
+        ("commit", &metrics.commit),
+        ("commit_wait", &metrics.commit_wait),
+        ("commit_write", &metrics.commit_write),
+        ("commit_flush", &metrics.commit_flush),
+        ("recall", &metrics.recall),
+    ]
+}
+
+/// What is summed over shards, by the names it has everywhere.
+fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
+    let sum = |of: fn(&ShardStats) -> u64| reports.iter().map(|report| of(&report.stats)).sum();
+    vec![
+        ("episodes", sum(|stats| stats.episodes)),
+        ("rows", sum(|stats| stats.rows)),
+        ("rows_dead", sum(|stats| stats.rows_dead)),
+        ("idempotency_keys", sum(|stats| stats.keys)),
+        ("memory_bytes", sum(|stats| stats.memory_bytes)),
+        ("memory_bytes_max", sum(|stats| stats.memory_bytes_max)),
+        ("log_frames", sum(|stats| stats.log.frames)),
+        ("log_batches", sum(|stats| stats.log.batches)),
+        ("log_flushes", sum(|stats| stats.log.flushes)),
+        ("log_bytes", sum(|stats| stats.log.bytes)),
+        ("read_only_shards", sum(|stats| u64::from(stats.is_read_only))),
+        ("commands", metrics.commands),
+        ("stores", metrics.stores),
+        ("recalls", metrics.recalls),
+        ("reads", metrics.reads),
+        ("connections_opened", metrics.connections_opened),
+        ("connections_open", metrics.connections_open),
+        ("protocol_errors", metrics.protocol_errors),
+    ]
+}
+
+fn total(reports: &[Report]) -> Metrics {
+    let mut total = Metrics::default();
+    reports.iter().for_each(|report| total.add(&report.metrics));
+    total
+}
+
+/// `EG.STATS`: of the whole daemon, or of one space.
+pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
+    if let Some(name) = space {
+        let (number, settings, route) = core.space(&name)?;
+        let stats = spaces::stats(core, number).await?;
+        return Ok(Box::new(move |encoder| {
+            encoder.map(6);
+            pair(encoder, "space", settings.name.as_bytes());
+            count(encoder, "dim", u64::from(settings.dimensions));
+            count(encoder, "shards", route.span() as u64);
+            count(encoder, "episodes", stats.episodes);
+            count(encoder, "rows", stats.rows);
+            count(encoder, "rows_dead", stats.rows_dead);
+        }));
+    }
+    let reports = reports(core).await;
+    Ok(Box::new(move |encoder| encode_stats(encoder, &reports)))
+}
+
+fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
+    let metrics = total(reports);
+    let counters = counters(reports, &metrics);
+    encoder.map(counters.len() + 4);
+    for (name, value) in counters {
+        count(encoder, name, value);
+    }
+    encoder.bulk(b"pressure");
+    encoder.double_f32(reports.iter().map(|report| report.stats.pressure).fold(0.0, f32::max));
+    encoder.bulk(b"refusals");
+    encoder.map(REFUSAL_CODES.len());
+    for (code, times) in REFUSAL_CODES.iter().zip(metrics.refusals) {
+        count(encoder, code, times);
+    }
+    encoder.bulk(b"latency_us");
+    encode_latencies(encoder, &metrics);
+    encoder.bulk(b"per_shard");
+    encoder.array(reports.len());
+    for report in reports {
+        encoder.map(8);
+        count(encoder, "shard", report.shard as u64);
+        count(encoder, "episodes", report.stats.episodes);
+        count(encoder, "durable_sequence", report.stats.durable);
+        count(encoder, "log_segment", report.stats.log_segment);
+        count(encoder, "log_offset", report.stats.log_offset);
+        count(encoder, "memory_bytes", report.stats.memory_bytes);
+        count(encoder, "open_recalls", report.open_recalls);
+        encoder.bulk(b"latency_us");
+        encode_latencies(encoder, &report.metrics);
+    }
+}
+
+fn encode_latencies(encoder: &mut Encoder<'_>, metrics: &Metrics) {
+    let latencies = latencies(metrics);
+    encoder.map(latencies.len());
+    for (name, latency) in latencies {
+        encoder.bulk(name.as_bytes());
+        encoder.map(5);
+        count(encoder, "count", latency.count());
+        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+            encoder.bulk(name.as_bytes());
+            encoder.double(latency.quantile_us(quantile));
+        }
+        encoder.bulk(b"max");
+        encoder.double(latency.max_us());
+    }
+}
+
+fn count(encoder: &mut Encoder<'_>, name: &str, value: u64) {
+    encoder.bulk(name.as_bytes());
+    encoder.count(value);
+}
+
+fn pair(encoder: &mut Encoder<'_>, name: &str, value: &[u8]) {
+    encoder.bulk(name.as_bytes());
+    encoder.bulk(value);
+}
+
+/// `INFO`: text for people and for what parses Redis's `INFO`.
+pub(super) async fn info(core: &Rc<Core>, sections: Vec<String>) -> Encoded {
+    let reports = reports(core).await;
+    let text = render(&reports, &sections);
+    Ok(Box::new(move |encoder| encoder.verbatim(&text)))
+}
+
+fn render(reports: &[Report], sections: &[String]) -> String {
+    let metrics = total(reports);
+    let wanted = |name: &str| {
+        let all = |section: &String| matches!(section.as_str(), "all" | "default" | "everything");
+        sections.is_empty() || sections.iter().any(|section| section == name || all(section))
+    };
+    let mut text = String::new();
+    let mut section = |name: &str, lines: &[(String, String)]| {
+        if wanted(&name.to_ascii_lowercase()) {
+            let _ = write!(text, "# {name}\r\n");
+            for (key, value) in lines {
+                let _ = write!(text, "{key}:{value}\r\n");
+            }
+            text.push_str("\r\n");
+        }
+    };
+    let line = |key: &str, value: &dyn ToString| (key.to_owned(), value.to_string());
+    section(
+        "Server",
+        &[
+            line("engramd_version", &env!("CARGO_PKG_VERSION")),
+            line("process_id", &std::process::id()),
+            line("shards", &reports.len()),
+            line("kernels", &engram_shards::kernels::kernels().name()),
+            line("log_direct_io", &reports.iter().all(|report| report.is_direct)),
+            line(
+                "log_registered_buffers",
+                &reports.iter().all(|report| report.has_registered_buffers),
+            ),
+        ],
+    );
+    let counters = counters(reports, &metrics);
+    let lines: Vec<_> = counters.iter().map(|(name, value)| line(name, value)).collect();
+    section("Stats", &lines);
+    let refusals = REFUSAL_CODES.iter().zip(metrics.refusals);
+    let lines: Vec<_> = refusals
+        .map(|(code, times)| line(&format!("refused_{}", code.to_lowercase()), &times))
+        .collect();
+    section("Refusals", &lines);
+    let lines: Vec<_> = latencies(&metrics)
+        .into_iter()
+        .map(|(name, latency)| line(&format!("{name}_us"), &latency_text(latency)))
+        .collect();
+    section("Latency", &lines);
+    let lines: Vec<_> = reports
+        .iter()
+        .map(|report| {
+            let stats = &report.stats;
+            let text = format!(
+                "episodes={},durable_sequence={},log_segment={},log_offset={},memory_bytes={},\
+                 pressure={:.4},read_only={}",
+                stats.episodes,
+                stats.durable,
+                stats.log_segment,
+                stats.log_offset,
+                stats.memory_bytes,
+                stats.pressure,
+                stats.is_read_only,
+            );
+            line(&format!("shard{}", report.shard), &text)
+        })
+        .collect();
+    section("Shards", &lines);
+    text
+}
+
+fn latency_text(latency: &Latency) -> String {
+    format!(
+        "count={},p50={:.1},p99={:.1},p999={:.1},max={:.1}",
+        latency.count(),
+        latency.quantile_us(0.5),
+        latency.quantile_us(0.99),
+        latency.quantile_us(0.999),
+        latency.max_us(),
+    )
+}
+
+/// `CLIENT INFO`: this connection, in Redis's form.
+pub(super) fn client_line(connection: &Connection) -> String {
+    let peer = connection.peer;
+    let library = connection.library.borrow();
+    format!(
+        "id={} name={} uid={} gid={} pid={} resp={} lib-name={} lib-ver={}\n",
+        peer.connection,
+        connection.name.borrow(),
+        peer.uid,
+        peer.gid,
+        peer.pid,
+        connection.version.get().number(),
+        library.0,
+        library.1,
+    )
+}

@@ -1,0 +1,69 @@
+//! What shards ask each other, and a shard itself.
+
+use bytes::Bytes;
+use engram_shards::episode::{
+    Durability, Fields, Hit, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
+    StoredEpisode,
+};
+use engram_shards::shard::{Reply, SpaceStats};
+
+use super::info::Report;
+
+/// A request to the shard that owns what it is about.
+#[derive(Debug)]
+pub enum Request {
+    Store(Box<StoreRequest>),
+    Forget {
+        space: SpaceNumber,
+        id: Bytes,
+        durability: Durability,
+        writer_uid: u32,
+    },
+    Get {
+        space: SpaceNumber,
+        id: Bytes,
+        fields: Fields,
+    },
+    Recall(Box<RecallRequest>),
+    /// Live episodes from a row on.
+    Scan {
+        space: SpaceNumber,
+        row: u32,
+        count: usize,
+        bytes_max: usize,
+        fields: Fields,
+    },
+    /// The first shard gives the number, the others are told it.
+    CreateSpace {
+        number: Option<SpaceNumber>,
+        settings: Box<SpaceSettings>,
+        writer_uid: u32,
+    },
+    DropSpace {
+        space: SpaceNumber,
+        writer_uid: u32,
+    },
+    SpaceStats {
+        space: SpaceNumber,
+    },
+    Report,
+}
+
+/// A request and when it was asked for, on the monotonic clock that all shards share.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Request,
+    pub at_ns: u64,
+}
+
+/// The answer of the owner.
+#[derive(Debug)]
+pub enum Answer {
+    Write(Result<Reply, Refusal>),
+    Episode(Result<Option<Box<StoredEpisode>>, Refusal>),
+    Hits(Result<Vec<Hit>, Refusal>),
+    /// Episodes and the row to go on from.
+    Scanned(Result<(Vec<StoredEpisode>, Option<u32>), Refusal>),
+    SpaceStats(Result<SpaceStats, Refusal>),
+    Report(Box<Report>),
+}

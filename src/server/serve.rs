@@ -1,0 +1,242 @@
+//! The life of a shard: open, reconcile, serve, drain.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use engram_shards::arena::Binder;
+use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
+use engram_shards::io::{UringIo, UringSettings};
+use engram_shards::log::Recovered;
+use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
+use thiserror::Error;
+
+use super::connection::{self, Connection, Peer};
+use super::core::Core;
+use super::request::{Answer, Asked};
+use crate::lanes::Lanes;
+use crate::runtime;
+
+/// How often a draining shard looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// Everything a shard's thread starts with.
+#[derive(Debug)]
+pub struct ShardStart {
+    pub number: usize,
+    pub settings: ShardSettings,
+    pub io: UringSettings,
+    pub lanes: Lanes<Asked, Answer>,
+    /// Seed of assigned ids; random, different for every start and shard.
+    pub seed: u64,
+    /// What the supervisor tells the shard.
+    pub control: flume::Receiver<Control>,
+    /// Raised by the shard whenever it has got round to its control messages.
+    pub beats: Arc<AtomicU64>,
+    pub drain_timeout: Duration,
+}
+
+/// What the supervisor tells a shard.
+#[derive(Debug)]
+pub enum Control {
+    /// Bring the spaces in line with these, which are what shard 0 has, and begin to serve.
+    Begin(Vec<(SpaceNumber, SpaceSettings)>),
+    Connect {
+        socket: OwnedFd,
+        peer: Peer,
+        permit: Permit,
+    },
+    Beat,
+    /// Take no more commands and answer those that were taken.
+    Drain,
+    /// All shards have drained: end.
+    End,
+}
+
+/// Counts against the bound on connections as long as it lives.
+pub type Permit = Arc<()>;
+
+/// What a shard tells the supervisor.
+#[derive(Debug)]
+pub enum Said {
+    Opened(Opened),
+    Failed(ServeError),
+    /// Every reply that was owed has been given.
+    Drained,
+}
+
+/// What a shard found when it opened.
+#[derive(Debug)]
+pub struct Opened {
+    pub number: usize,
+    pub recovered: Recovered,
+    pub spaces: Vec<(SpaceNumber, SpaceSettings)>,
+    pub episodes: u64,
+}
+
+/// Why a shard did not serve.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    #[error(
+        "the log's io_uring of shard {shard} cannot be set up in {folder}: {error}; it needs \
+         io_uring (sysctl kernel.io_uring_disabled=0) and a folder this user can write"
+    )]
+    Ring { shard: usize, folder: String, error: std::io::Error },
+    #[error("shard {shard} cannot be opened: {error}")]
+    Open { shard: usize, error: OpenError },
+    #[error("shard {shard} cannot bring its memory spaces in line with shard 0: {refusal}")]
+    Reconcile { shard: usize, refusal: Refusal },
+    #[error("shard {shard} cannot begin to serve: {error}")]
+    Start { shard: usize, error: std::io::Error },
+}
+
+/// Runs a shard on the calling executor until it has drained.
+pub async fn run(start: ShardStart, bind: impl Fn(&mut [u8]) + 'static, said: flume::Sender<Said>) {
+    // The supervisor waits for what is said here; if it has gone, so has the process.
+    let failed = |error| drop(said.send(Said::Failed(error)));
+    let number = start.number;
+    let (mut shard, recovered) = match open(&start, &bind) {
+        Ok(opened) => opened,
+        Err(error) => return failed(error),
+    };
+    let spaces = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
+    let episodes = shard.stats().episodes;
+    drop(said.send(Said::Opened(Opened { number, recovered, spaces, episodes })));
+    // Another shard may have failed to open; then the supervisor hangs up instead.
+    let Ok(Control::Begin(truth)) = start.control.recv() else { return };
+    if let Err(refusal) = reconcile(&mut shard, &truth) {
+        return failed(ServeError::Reconcile { shard: number, refusal });
+    }
+    if let Err(error) = serve(start, shard, &said).await {
+        failed(ServeError::Start { shard: number, error });
+    }
+}
+
+fn open(start: &ShardStart, bind: Binder<'_>) -> Result<(Shard<UringIo>, Recovered), ServeError> {
+    let shard = start.number;
+    let io = UringIo::new(&start.io).map_err(|error| {
+        let folder = start.io.folder.display().to_string();
+        ServeError::Ring { shard, folder, error }
+    })?;
+    Shard::open(io, &start.settings, bind).map_err(|error| ServeError::Open { shard, error })
+}
+
+/// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth.
+fn reconcile(
+    shard: &mut Shard<UringIo>,
+    truth: &[(SpaceNumber, SpaceSettings)],
+) -> Result<(), Refusal> {
+    let own: Vec<_> = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
+    for (number, settings) in own.iter().filter(|space| !truth.contains(space)) {
+        tracing::warn!(space = settings.name, "a drop that was cut short is finished");
+        shard.drop_space(Ticket(0), *number, 0)?;
+        settle(shard)?;
+    }
+    for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
+        tracing::warn!(space = settings.name, "a creation that was cut short is finished");
+        shard.create_space(Ticket(0), Some(*number), settings, 0)?;
+        settle(shard)?;
+    }
+    Ok(())
+}
+
+/// Waits, before anything is served, until the log has nothing open.
+fn settle(shard: &mut Shard<UringIo>) -> Result<(), Refusal> {
+    let mut effects = Vec::new();
+    while !shard.is_idle() {
+        shard.pump();
+        shard.poll(&mut effects);
+        for effect in effects.drain(..) {
+            if let Effect::Answer { result, .. } = effect {
+                result?;
+            }
+        }
+        if !shard.is_idle() {
+            shard.wait().map_err(|error| Refusal::ReadOnly(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+async fn serve(
+    start: ShardStart,
+    shard: Shard<UringIo>,
+    said: &flume::Sender<Said>,
+) -> std::io::Result<()> {
+    let completions = runtime::Event::new(shard.io().event_fd())?;
+    let core = Core::new(start.number, start.io.clock, shard, start.lanes, start.seed)?;
+    let core = Rc::new(core);
+    runtime::spawn(Rc::clone(&core).serve_log(completions));
+    runtime::spawn(Rc::clone(&core).serve_lanes());
+    runtime::spawn(Rc::clone(&core).serve_linger());
+    runtime::spawn(Rc::clone(&core).compute());
+    let mut connections: Vec<Rc<Connection>> = Vec::new();
+    while let Ok(control) = start.control.recv_async().await {
+        match control {
+            Control::Connect { socket, peer, permit } => {
+                connections.retain(is_open);
+                match connect(&core, socket, peer, permit) {
+                    Ok(connection) => connections.push(connection),
+                    Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
+                }
+            }
+            Control::Beat => {
+                core.tick();
+                start.beats.fetch_add(1, Ordering::Relaxed);
+            }
+            Control::Drain => {
+                drain(&core, &connections, start.drain_timeout).await;
+                drop(said.send(Said::Drained));
+            }
+            // Peers had requests here until they had drained too; now nothing comes any more.
+            Control::End => break,
+            Control::Begin(_) => unreachable!("a shard begins once"),
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of the connection's two tasks still runs.
+fn is_open(connection: &Rc<Connection>) -> bool {
+    Rc::strong_count(connection) > 1
+}
+
+/// Starts both directions of a connection.
+fn connect(
+    core: &Rc<Core>,
+    socket: OwnedFd,
+    peer: Peer,
+    permit: Permit,
+) -> std::io::Result<Rc<Connection>> {
+    let connection = Rc::new(Connection::new(peer, socket.try_clone()?));
+    let (reader, writer) = runtime::split(socket)?;
+    core.measure(|metrics| {
+        metrics.connections_opened += 1;
+        metrics.connections_open += 1;
+    });
+    runtime::spawn(connection::read(Rc::clone(core), Rc::clone(&connection), reader));
+    let (own_core, own) = (Rc::clone(core), Rc::clone(&connection));
+    runtime::spawn(async move {
+        connection::write(Rc::clone(&own_core), own, writer).await;
+        own_core.measure(|metrics| metrics.connections_open -= 1);
+        drop(permit);
+    });
+    Ok(connection)
+}
+
+/// Reads no more commands and waits until those that were taken are answered.
+async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], timeout: Duration) {
+    let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    let until_ns = core.now_ns().saturating_add(timeout_ns);
+    connections.iter().for_each(|connection| connection.stop_reading());
+    while core.now_ns() < until_ns && (connections.iter().any(is_open) || !core.is_idle()) {
+        core.turn();
+        runtime::sleep(DRAIN_POLL).await;
+    }
+    let cut = connections.iter().filter(|connection| is_open(connection)).count();
+    if cut > 0 {
+        tracing::warn!(shard = core.number, cut, "connections were cut at the drain timeout");
+    }
+}
