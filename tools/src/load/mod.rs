@@ -87,6 +87,9 @@ pub(crate) struct Load {
     /// Open loop: send this many requests per second over all connections, whatever comes back
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "window")]
     rate: Option<f64>,
+    /// Open loop: send what is due together every N microseconds, to wake the client less often
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rate")]
+    burst_us: u64,
     /// Closed loop: correct the histograms for requests held back, as if one was due this often
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     expected_interval_us: Option<u64>,
@@ -304,7 +307,7 @@ impl Load {
 
     fn pace(&self, connections: usize, index: usize) -> Pace {
         match self.rate {
-            Some(rate) => Pace::open(rate, connections, index),
+            Some(rate) => Pace::open(rate, self.burst_us * 1000, connections, index),
             None => Pace::closed(self.window as usize),
         }
     }
@@ -333,6 +336,7 @@ impl Load {
             connections: self.connections as usize,
             window: self.rate.is_none().then_some(self.window as usize),
             rate_intended: self.rate,
+            burst_us: self.rate.map(|_| self.burst_us),
             batch: self.batch as usize,
             dimensions: pool.dimensions(),
             text_bytes: self.text_bytes,

@@ -9,6 +9,10 @@
 //! clients that do not wait for each other would feel it (Tene's correction of coordinated
 //! omission, by construction instead of by arithmetic).
 //!
+//! Waking a thread for every request can cost more than the request. With bursts of `burst_ns` the
+//! schedule itself is made coarser: due times are rounded up to multiples of it, so that requests
+//! come together, and are meant to. Latency still counts from the due time.
+//!
 //! Time comes in as nanoseconds since the run's start: no clock is read here.
 
 /// Requests that may wait for their reply in an open loop. Beyond it requests wait unsent, which
@@ -25,6 +29,8 @@ pub(super) enum Pace {
         interval_ns: f64,
         /// When the first is due.
         first_ns: f64,
+        /// Due times are multiples of this; 0 leaves them as they are.
+        burst_ns: u64,
         /// Requests taken.
         taken: u64,
     },
@@ -37,32 +43,32 @@ impl Pace {
 
     /// The share of connection `index` in `rate` requests per second over all connections, shifted
     /// so that the connections take turns.
-    pub(super) fn open(rate: f64, connections: usize, index: usize) -> Self {
+    pub(super) fn open(rate: f64, burst_ns: u64, connections: usize, index: usize) -> Self {
         let interval_ns = 1e9 * connections as f64 / rate;
         let first_ns = interval_ns * index as f64 / connections as f64;
-        Self::Open { interval_ns, first_ns, taken: 0 }
+        Self::Open { interval_ns, first_ns, burst_ns, taken: 0 }
     }
 
     /// Takes the next request if it is due and returns when it was meant to be sent.
     pub(super) fn take(&mut self, now_ns: u64, outstanding: usize) -> Option<u64> {
-        match self {
-            Self::Closed { window } => (outstanding < *window).then_some(now_ns),
-            Self::Open { interval_ns, first_ns, taken } => {
-                let due_ns = (*first_ns + *interval_ns * *taken as f64) as u64;
-                if due_ns > now_ns || outstanding >= OPEN_OUTSTANDING_MAX {
-                    return None;
-                }
-                *taken += 1;
-                Some(due_ns)
-            }
+        if let Self::Closed { window } = self {
+            return (outstanding < *window).then_some(now_ns);
         }
+        let due_ns = self.next_due_ns(outstanding).filter(|due_ns| *due_ns <= now_ns)?;
+        if let Self::Open { taken, .. } = self {
+            *taken += 1;
+        }
+        Some(due_ns)
     }
 
     /// When to look again although nothing arrived; `None`: only a reply makes a request due.
     pub(super) fn next_due_ns(&self, outstanding: usize) -> Option<u64> {
         match self {
-            Self::Open { interval_ns, first_ns, taken } if outstanding < OPEN_OUTSTANDING_MAX => {
-                Some((first_ns + interval_ns * *taken as f64) as u64)
+            Self::Open { interval_ns, first_ns, burst_ns, taken }
+                if outstanding < OPEN_OUTSTANDING_MAX =>
+            {
+                let due_ns = (first_ns + interval_ns * *taken as f64) as u64;
+                Some(if *burst_ns > 0 { due_ns.next_multiple_of(*burst_ns) } else { due_ns })
             }
             Self::Open { .. } | Self::Closed { .. } => None,
         }
@@ -80,7 +86,7 @@ mod tests {
 
     #[test]
     fn an_open_loop_keeps_its_schedule_through_a_stall() {
-        let mut pace = Pace::open(1000.0, 1, 0);
+        let mut pace = Pace::open(1000.0, 0, 1, 0);
         assert_eq!(take_all(&mut pace, 0), [0]);
         assert_eq!(pace.next_due_ns(0), Some(1_000_000));
         assert_eq!(take_all(&mut pace, 999_999), [0; 0]);
@@ -92,15 +98,23 @@ mod tests {
     #[test]
     fn connections_share_the_rate_and_take_turns() {
         let mut due: Vec<u64> = (0..4)
-            .flat_map(|index| take_all(&mut Pace::open(4000.0, 4, index), 1_999_999))
+            .flat_map(|index| take_all(&mut Pace::open(4000.0, 0, 4, index), 1_999_999))
             .collect();
         due.sort_unstable();
         assert_eq!(due, (0..8).map(|i| i * 250_000).collect::<Vec<u64>>());
     }
 
     #[test]
+    fn bursts_are_meant_to_come_together() {
+        let mut pace = Pace::open(4000.0, 1_000_000, 1, 0);
+        assert_eq!(take_all(&mut pace, 999_999), [0]);
+        assert_eq!(take_all(&mut pace, 1_000_000), [1_000_000; 4]);
+        assert_eq!(pace.next_due_ns(0), Some(2_000_000));
+    }
+
+    #[test]
     fn the_schedule_does_not_drift() {
-        let mut pace = Pace::open(30_000.0, 8, 3);
+        let mut pace = Pace::open(30_000.0, 0, 8, 3);
         let last = take_all(&mut pace, 100_000_000_000).last().copied().unwrap();
         let expected = 3.0 / 30_000.0 + 374_999.0 * 8.0 / 30_000.0;
         assert!((last as f64 / 1e9 - expected).abs() < 1e-6, "{last} {expected}");
@@ -108,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_open_loop_bounds_what_waits() {
-        let mut pace = Pace::open(1e9, 1, 0);
+        let mut pace = Pace::open(1e9, 0, 1, 0);
         assert_eq!(pace.take(1_000_000, OPEN_OUTSTANDING_MAX), None);
         assert_eq!(pace.next_due_ns(OPEN_OUTSTANDING_MAX), None);
     }

@@ -23,6 +23,9 @@ pub(super) struct Report {
     /// Open loop: requests per second that were meant to be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rate_intended: Option<f64>,
+    /// Open loop: requests are due together every so often; 0 spreads them evenly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) burst_us: Option<u64>,
     pub(super) batch: usize,
     pub(super) dimensions: usize,
     pub(super) text_bytes: usize,
@@ -134,7 +137,10 @@ impl Report {
 
     fn heading(&self) -> String {
         let pace = match (self.rate_intended, self.window) {
-            (Some(rate), _) => format!("open loop at {}/s", grouped(rate as u64)),
+            (Some(rate), _) => match self.burst_us.unwrap_or(0) {
+                0 => format!("open loop at {}/s", grouped(rate as u64)),
+                us => format!("open loop at {}/s in bursts every {us} us", grouped(rate as u64)),
+            },
             (None, window) => format!("closed loop, {} in flight on each", window.unwrap_or(1)),
         };
         format!(
