@@ -5,7 +5,7 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, recall, space, store};
+use super::{connection, recall, scan, space, store};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
