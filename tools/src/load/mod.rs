@@ -204,8 +204,8 @@ impl Load {
         if !(self.seconds > 0.0 && self.warmup_seconds >= 0.0 && self.seconds < 1e6) {
             return Err(ToolError::usage("--seconds and --warmup-seconds are positive numbers"));
         }
-        if self.rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
-            return Err(ToolError::usage("--rate is 0.001 to 1,000,000,000 requests per second"));
+        if self.rate.is_some_and(|rate| !(1e-3..=1e7).contains(&rate)) {
+            return Err(ToolError::usage("--rate is 0.001 to 10,000,000 requests per second"));
         }
         if self.text_bytes > 0 && self.text_bytes < SIGNATURE_BYTES {
             return Err(ToolError::usage(format!(
@@ -354,6 +354,7 @@ impl Load {
             errors: std::collections::BTreeMap::new(),
             busy: 0,
             unanswered: 0,
+            unsent: 0,
             sent_bytes_per_second: 0.0,
             received_bytes_per_second: 0.0,
             client_cpu_us_per_request: 0.0,
