@@ -46,7 +46,14 @@ pub(crate) fn grouped(number: u64) -> String {
 /// Text on one line, shortened to `width` columns.
 pub(crate) fn snippet(text: &str, width: usize) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    truncate_str(&line, width, "…").into_owned()
+    truncate_str(&harmless(&line), width, "…").into_owned()
+}
+
+/// Text without control characters, line ends aside: what someone stored must not steer the
+/// terminal of someone who recalls it.
+fn harmless(text: &str) -> String {
+    let is_harmful = |c: char| c.is_control() && c != '\n';
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// How a column is aligned.
@@ -186,7 +193,7 @@ fn inline(value: &Value) -> Option<String> {
             let numbers: Vec<String> = items.iter().filter_map(inline).collect();
             Some(numbers.join(" "))
         }
-        other => reply::text(other),
+        other => reply::text(other).map(|text| harmless(&text)),
     }
 }
 
@@ -224,6 +231,13 @@ mod tests {
         }
         assert!(table.lines().nth(1).unwrap().ends_with('…'), "{table}");
         assert_eq!(table.lines().count(), 3);
+    }
+
+    #[test]
+    fn stored_text_cannot_steer_the_terminal() {
+        assert_eq!(snippet("a\x1b[2J\nb\tc", 80), "a\u{fffd}[2J b c");
+        let text = Value::BulkString(b"two\nlines\x07".to_vec());
+        assert_eq!(outline(text), "two\nlines\u{fffd}");
     }
 
     #[test]

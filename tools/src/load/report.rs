@@ -11,7 +11,7 @@ use super::workload::Operation;
 use crate::render::{self, Align, grouped};
 use crate::reply;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) workload: &'static str,
     /// `closed` or `open`.
