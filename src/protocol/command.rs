@@ -5,10 +5,10 @@
 //! only the owner of the data can check (does the space exist, has the vector its dimensions, is
 //! it finite) is left to the engine.
 //!
-//! `table.rs` holds the commands as data: it finds the parser of a command, renders its usage line
-//! for errors, and answers `COMMAND` (`docs.rs`), so that the three can't disagree. One file holds
-//! each family: `connection.rs` what any Redis client sends, `space.rs`, `store.rs`, `recall.rs`,
-//! `scan.rs`.
+//! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
+//! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
+//! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
+//! `space.rs`, `store.rs`, `recall.rs`, `scan.rs`.
 
 mod arguments;
 mod checks;
@@ -17,6 +17,7 @@ mod docs;
 mod recall;
 mod scan;
 mod space;
+mod spec;
 mod store;
 mod table;
 #[cfg(test)]

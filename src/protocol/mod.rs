@@ -12,6 +12,8 @@ pub mod command;
 pub mod encode;
 pub mod reply;
 pub mod resp;
+#[cfg(test)]
+mod tests;
 
 pub use command::Command;
 pub use encode::{Encoder, ProtocolVersion};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engram_shards::episode::{Durability, Refusal};
 
-use super::table::CommandSpec;
+use super::spec::CommandSpec;
 
 /// Bytes of a client's argument that an error repeats.
 const SHOWN_BYTES_MAX: usize = 64;

@@ -4,7 +4,8 @@
 //! name of a subcommand is `parent|child`, and every command has a summary, a version and a group.
 
 use super::connection::CommandQuery;
-use super::table::{Argument, COMMANDS, CommandSpec, Kind};
+use super::spec::{Argument, CommandSpec, Kind};
+use super::table::COMMANDS;
 use crate::protocol::Encoder;
 
 impl CommandQuery {

@@ -1,1 +1,504 @@
+use bytes::Bytes;
+use engram_shards::episode::{
+    Confidence, Durability, Fields, Link, Metric, Priority, Refusal, SpaceNumber,
+};
+use engram_shards::limits::{
+    DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
+    METADATA_BYTES_MAX, RECALL_K_MAX, SPACE_NAME_BYTES_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+};
+use proptest::prelude::*;
 
+use super::{
+    ClientCommand, ClientLibrary, Command, CommandQuery, Cue, Hello, RECALL_CUES_MAX,
+    REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, spec::CommandSpec, table::COMMANDS,
+};
+use crate::protocol::ProtocolVersion;
+
+const VECTOR: [u8; 8] = [0, 0, 128, 63, 0, 0, 0, 64];
+
+/// The words of a line; `@` stands for a vector blob of two components.
+fn words(line: &str) -> Vec<Bytes> {
+    let word = |word: &str| match word {
+        "@" => Bytes::from_static(&VECTOR),
+        word => Bytes::copy_from_slice(word.as_bytes()),
+    };
+    line.split(' ').map(word).collect()
+}
+
+fn parse(line: &str) -> Result<Command, Refusal> {
+    Command::parse(words(line))
+}
+
+fn refusal(line: &str) -> String {
+    let refusal = parse(line).unwrap_err();
+    format!("{} {refusal}", refusal.code())
+}
+
+fn store(line: &str) -> StoreCommand {
+    match parse(line).unwrap() {
+        Command::Store { store, .. } => store,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn plain(id: &'static str) -> StoreCommand {
+    StoreCommand {
+        id: Some(Bytes::from(id)),
+        vector: Bytes::from_static(&VECTOR),
+        text: Bytes::new(),
+        happened_at_us: None,
+        confidence: Confidence::CERTAIN,
+        metadata: Bytes::new(),
+        thread: Bytes::new(),
+        links: Vec::new(),
+        key: Bytes::new(),
+        priority: Priority::Normal,
+        durability: Durability::Disk,
+    }
+}
+
+#[test]
+fn stock_client_commands() {
+    let hello = |version, has_credentials, client_name: Option<&str>| {
+        let client_name = client_name.map(str::to_owned);
+        Ok(Command::Hello(Hello { version, has_credentials, client_name }))
+    };
+    assert_eq!(parse("hello"), hello(None, false, None));
+    assert_eq!(
+        parse("HELLO 3 AUTH default secret SETNAME me"),
+        hello(Some(ProtocolVersion::Resp3), true, Some("me"))
+    );
+    assert_eq!(parse("HELLO 2"), hello(Some(ProtocolVersion::Resp2), false, None));
+    assert!(refusal("HELLO 4").contains("HELLO 2 and HELLO 3"));
+    assert!(refusal("HELLO 3 AUTH default").contains("AUTH needs a value"));
+    assert_eq!(parse("ping"), Ok(Command::Ping { message: None }));
+    assert_eq!(parse("PING a"), Ok(Command::Ping { message: Some(Bytes::from("a")) }));
+    assert_eq!(parse("ECHO a"), Ok(Command::Echo { message: Bytes::from("a") }));
+    assert_eq!(parse("Quit"), Ok(Command::Quit));
+    let sections = vec!["server".to_owned(), "memory".to_owned()];
+    assert_eq!(parse("INFO Server memory"), Ok(Command::Info { sections }));
+    let docs = CommandQuery::Docs(vec!["eg.space|create".to_owned()]);
+    assert_eq!(parse("command docs EG.SPACE|CREATE"), Ok(Command::Command(docs)));
+    assert_eq!(parse("COMMAND"), Ok(Command::Command(CommandQuery::Info(Vec::new()))));
+    assert_eq!(parse("COMMAND COUNT"), Ok(Command::Command(CommandQuery::Count)));
+}
+
+#[test]
+fn client_is_about_the_connection() {
+    let client = |command| Ok(Command::Client(command));
+    assert_eq!(parse("CLIENT ID"), client(ClientCommand::Id));
+    assert_eq!(
+        parse("client setinfo lib-name redis-py"),
+        client(ClientCommand::SetInfo(ClientLibrary::Name, "redis-py".to_owned()))
+    );
+    assert_eq!(parse("CLIENT SETNAME "), client(ClientCommand::SetName(String::new())));
+    assert_eq!(parse("CLIENT NO-EVICT on"), client(ClientCommand::NoEvict(true)));
+    assert!(refusal("CLIENT SETNAME a\nb").contains("without spaces"));
+    assert!(refusal("CLIENT REPLY OFF").contains("unknown subcommand 'REPLY' of CLIENT"));
+    assert!(refusal("CLIENT").contains("usage: CLIENT ID|GETNAME|SETNAME"));
+    assert!(refusal("CLIENT ID x").contains("wrong number of arguments for CLIENT ID"));
+}
+
+#[test]
+fn spaces() {
+    let create = SpaceCreate {
+        name: "notes".to_owned(),
+        dimensions: 768,
+        model: "bge".to_owned(),
+        metric: Metric::L2,
+        shards: Some(2),
+    };
+    assert_eq!(
+        parse("eg.space create notes dim 768 MODEL bge metric L2 shards 2"),
+        Ok(Command::SpaceCreate(create))
+    );
+    match parse("EG.SPACE CREATE notes SHARDS all DIM 1").unwrap() {
+        Command::SpaceCreate(create) => {
+            assert_eq!((create.shards, create.metric), (None, Metric::Cosine));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(parse("EG.SPACE LIST"), Ok(Command::SpaceList));
+    assert_eq!(parse("EG.SPACE DROP a"), Ok(Command::SpaceDrop { space: "a".to_owned() }));
+    assert_eq!(parse("EG.STATS"), Ok(Command::Stats { space: None }));
+    for (line, part) in [
+        ("EG.SPACE CREATE notes DIM 0", "from 1 to 4096, got '0'"),
+        ("EG.SPACE CREATE notes DIM 4097", "from 1 to 4096, got '4097'"),
+        ("EG.SPACE CREATE notes DIM 5 DIM 5", "DIM is given twice"),
+        ("EG.SPACE CREATE notes METRIC l2", "DIM is missing; usage: EG.SPACE CREATE space DIM"),
+        ("EG.SPACE CREATE notes DIM 5 METRIC l3", "cosine, dot, l2, got 'l3'"),
+        ("EG.SPACE CREATE notes DIM 5 SHARDS 65", "from 1 to 64, got '65'"),
+        ("EG.SPACE CREATE notes DIM 5 COLOR red", "unknown option 'COLOR'; usage"),
+        ("EG.SPACE CREATE no\ttes DIM 5", "no control characters"),
+        ("EG.SPACE CREATE  DIM 5", "1 to 128 bytes"),
+        ("EG.SPACE", "usage: EG.SPACE CREATE|LIST|INFO|DROP"),
+    ] {
+        let refusal = refusal(line);
+        assert!(refusal.starts_with("SYNTAX ") && refusal.contains(part), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn a_store_with_every_field() {
+    let expected = StoreCommand {
+        text: Bytes::from("hello"),
+        happened_at_us: Some(-5),
+        confidence: Confidence { point: 0.5, low: 0.25, high: 0.75 },
+        metadata: Bytes::from("{\"a\":1}"),
+        thread: Bytes::from("t1"),
+        links: vec![
+            Link { target: Bytes::from("x"), weight: 0.5, kind: Bytes::from("cause") },
+            Link { target: Bytes::from("y"), weight: 2.0, kind: Bytes::new() },
+        ],
+        key: Bytes::from("k1"),
+        priority: Priority::High,
+        durability: Durability::Os,
+        ..plain("e1")
+    };
+    let line = "EG.STORE notes e1 VEC @ TEXT hello AT -5 CONF 0.5 0.25 0.75 META {\"a\":1} THREAD \
+                t1 LINK x 0.5 KIND cause LINK y 2 KEY k1 PRIO HIGH DUR os";
+    assert_eq!(store(line), expected);
+    let request = expected.into_request(SpaceNumber(7), Bytes::from("e1"), 1000);
+    assert_eq!((request.space, request.writer_uid), (SpaceNumber(7), 1000));
+    assert_eq!((&request.episode.id[..], &request.episode.text[..]), (&b"e1"[..], &b"hello"[..]));
+}
+
+#[test]
+fn a_store_with_the_least() {
+    assert_eq!(store("eg.store notes e1 vec @"), plain("e1"));
+    assert_eq!(store("EG.STORE notes * VALUES 2 1 2.0"), StoreCommand { id: None, ..plain("") });
+    assert_eq!(
+        store("EG.STORE notes e1 CONF 0.5 VEC @").confidence,
+        Confidence::point(0.5).unwrap()
+    );
+    assert_eq!(
+        store("EG.STORE notes e1 VEC @ CONF 0.5").confidence,
+        Confidence::point(0.5).unwrap()
+    );
+    assert_eq!(&store("EG.STORE notes e1 VEC @ TEXT ").text[..], b"");
+}
+
+#[test]
+fn a_value_may_look_like_a_keyword() {
+    let store = store("EG.STORE VEC TEXT TEXT VEC VEC @ KEY ITEM");
+    assert_eq!((&store.text[..], &store.key[..]), (&b"VEC"[..], &b"ITEM"[..]));
+}
+
+#[test]
+fn stores_are_refused_with_a_remedy() {
+    for (fields, expected) in [
+        ("TEXT a", "SYNTAX the vector is missing; usage: EG.STORE space id|* VEC blob|VALUES"),
+        ("VEC @ VEC @", "SYNTAX the vector is given twice"),
+        ("VEC @ VALUES 1 1", "SYNTAX the vector is given twice"),
+        ("VEC @ TEXT", "SYNTAX TEXT needs a value; usage"),
+        ("VEC abc", "BADVEC a vector blob has 4 bytes"),
+        ("VEC ", "BADVEC a vector blob has 4 bytes"),
+        ("VALUES 3 1 2", "SYNTAX VALUES announces 3 components and 2 are there"),
+        ("VALUES 2 1 nan", "BADVEC component 2 of VALUES must be a finite f32, got 'nan'"),
+        ("VALUES 2 1 -inf", "BADVEC component 2"),
+        ("VALUES 1 1e39", "BADVEC component 1"),
+        ("VALUES 0", "SYNTAX n of VALUES must be a whole number from 1"),
+        ("VALUES 4097 1", "TOOBIG VALUES has 4097 bytes or items, the bound is 4096"),
+        ("VEC @ AT 1.5", "SYNTAX AT must be whole microseconds"),
+        ("VEC @ CONF 1.5", "SYNTAX confidence must satisfy"),
+        ("VEC @ CONF nan", "SYNTAX CONF must be a finite number, got 'nan'"),
+        ("VEC @ CONF 0.5 0.6 0.7", "SYNTAX confidence must satisfy"),
+        ("VEC @ CONF 0.5 0.4", "SYNTAX CONF p low high needs a value"),
+        ("VEC @ META [1]", "SYNTAX metadata must be a JSON object"),
+        ("VEC @ META {\"a\":", "SYNTAX metadata must be a JSON object"),
+        ("VEC @ LINK a 0", "SYNTAX weight of LINK must be finite and greater than 0, got '0'"),
+        ("VEC @ LINK a inf", "SYNTAX weight of LINK must be a finite number, got 'inf'"),
+        ("VEC @ LINK a 1e-60", "SYNTAX weight of LINK must be finite and greater than 0"),
+        ("VEC @ KIND a", "SYNTAX unknown option 'KIND'"),
+        ("VEC @ KEY ", "SYNTAX KEY must have 1 to 256 bytes"),
+        ("VEC @ THREAD ", "SYNTAX THREAD must have 1 to 256 bytes"),
+        ("VEC @ PRIO urgent", "SYNTAX PRIO is one of high, normal, low, got 'urgent'"),
+        ("VEC @ DUR ram", "SYNTAX DUR is one of disk, os, got 'ram'"),
+        ("VEC @ DUR os DUR os", "SYNTAX DUR is given twice"),
+        ("VEC @ ITEM", "SYNTAX unknown option 'ITEM'"),
+        ("VEC @ SPREAD", "SYNTAX unknown option 'SPREAD'"),
+    ] {
+        let line = format!("EG.STORE notes e1 {fields}");
+        let refusal = refusal(&line);
+        assert!(refusal.starts_with(expected), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn bounds_are_inclusive_and_named() {
+    let base = words("EG.STORE notes e1 VEC @");
+    let with = |extra: &[Bytes]| Command::parse([&base, extra].concat()).map(|_| ());
+    let long = |bytes: usize| Bytes::from(vec![b'x'; bytes]);
+    let json = |bytes: usize| Bytes::from(format!("{{{}}}", " ".repeat(bytes - 2)));
+    let link = |target, kind| {
+        vec![Bytes::from("LINK"), target, Bytes::from("1"), Bytes::from("KIND"), kind]
+    };
+    let field = |name: &'static str, value| vec![Bytes::from(name), value];
+    type Extra<'a> = &'a dyn Fn(usize) -> Vec<Bytes>;
+    let cases: [(&str, usize, Extra<'_>); 6] = [
+        ("TEXT", TEXT_BYTES_MAX, &|bytes| field("TEXT", long(bytes))),
+        ("META", METADATA_BYTES_MAX, &|bytes| field("META", json(bytes))),
+        ("THREAD", THREAD_BYTES_MAX, &|bytes| field("THREAD", long(bytes))),
+        ("KEY", KEY_BYTES_MAX, &|bytes| field("KEY", long(bytes))),
+        ("id", ID_BYTES_MAX, &|bytes| link(long(bytes), long(1))),
+        ("KIND", LINK_KIND_BYTES_MAX, &|bytes| link(long(1), long(bytes))),
+    ];
+    for (what, max, extra) in cases {
+        assert_eq!(with(&extra(max)), Ok(()), "{what}");
+        assert_eq!(with(&extra(max + 1)), Err(Refusal::TooBig { what, got: max + 1, max }));
+    }
+    let links = |count| vec![link(long(1), long(1)); count].concat();
+    assert_eq!(with(&links(LINKS_MAX)), Ok(()));
+    assert_eq!(with(&links(LINKS_MAX + 1)).unwrap_err().code(), "TOOBIG");
+    let get = |space: usize, id: usize| {
+        Command::parse(vec![Bytes::from("EG.GET"), long(space), long(id)]).map(|_| ())
+    };
+    assert_eq!(get(SPACE_NAME_BYTES_MAX, ID_BYTES_MAX), Ok(()));
+    assert_eq!(get(SPACE_NAME_BYTES_MAX + 1, 1).unwrap_err().code(), "TOOBIG");
+    assert_eq!(get(1, ID_BYTES_MAX + 1).unwrap_err().code(), "TOOBIG");
+    assert_eq!(get(1, 0).unwrap_err().code(), "SYNTAX");
+    let blob = |components: usize| {
+        let blob = Bytes::from(vec![0; components * 4]);
+        Command::parse([words("EG.STORE notes e1 VEC"), vec![blob]].concat()).map(|_| ())
+    };
+    assert_eq!(blob(DIMENSIONS_MAX), Ok(()));
+    assert_eq!(blob(DIMENSIONS_MAX + 1).unwrap_err().code(), "TOOBIG");
+}
+
+#[test]
+fn text_is_utf8() {
+    for name in ["TEXT", "THREAD"] {
+        let invalid = Bytes::from_static(b"ab\xff");
+        let line = [words("EG.STORE notes e1 VEC @"), vec![Bytes::from(name), invalid]].concat();
+        let refusal = Command::parse(line).unwrap_err().to_string();
+        assert!(refusal.contains("UTF-8") && refusal.contains("byte at 2"), "{refusal}");
+    }
+    let get = [&b"EG.GET"[..], b"notes", b"\xc3"].map(Bytes::from_static);
+    assert_eq!(Command::parse(get.to_vec()).unwrap_err().code(), "SYNTAX");
+}
+
+fn items(line: &str) -> Vec<Result<StoreCommand, Refusal>> {
+    match parse(line).unwrap() {
+        Command::StoreMany { items, .. } => items,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_equals_its_singles() {
+    let items =
+        items("EG.MSTORE notes 3 ITEM a VEC @ item * TEXT ITEM VEC @ ITEM ITEM CONF 1 VEC @");
+    let second = StoreCommand { id: None, text: Bytes::from("ITEM"), ..plain("") };
+    assert_eq!(items, [Ok(plain("a")), Ok(second), Ok(plain("ITEM"))]);
+}
+
+#[test]
+fn a_bad_item_is_refused_alone() {
+    for bad in [
+        "VEC abc TEXT ITEM",
+        "TEXT ITEM",
+        "VEC @ PRIO urgent TEXT ITEM CONF 2",
+        "VEC @ COLOR red",
+        "VEC @ TEXT a TEXT ITEM",
+        "VALUES x 1 2",
+        "VALUES 2 1 x TEXT ITEM",
+        "LINK a x KIND ITEM VEC @",
+    ] {
+        let items = items(&format!("EG.MSTORE notes 2 ITEM a {bad} ITEM b VEC @"));
+        assert!(items[0].is_err(), "{bad}");
+        assert_eq!(items[1], Ok(plain("b")), "{bad}");
+    }
+    let items = items("EG.MSTORE notes 2 ITEM  VEC @ ITEM b VEC");
+    assert_eq!(items[0].as_ref().unwrap_err().to_string(), "id must have 1 to 256 bytes, got none");
+    assert_eq!(items[1].as_ref().unwrap_err().to_string(), "VEC needs a value");
+}
+
+#[test]
+fn a_batch_that_can_not_be_told_apart_is_refused() {
+    for (line, part) in [
+        ("EG.MSTORE notes 1 a VEC @ TEXT b", "expected ITEM, got 'a'"),
+        ("EG.MSTORE notes 2 ITEM a VEC @", "n is 2 and there are 1 items"),
+        ("EG.MSTORE notes 1 ITEM a VEC @ ITEM b VEC @", "n is 1 and there are 2 items"),
+        ("EG.MSTORE notes 2 ITEM a VEC @ CONF ITEM b VEC @", "n is 2 and there are 1 items"),
+        ("EG.MSTORE notes 0 ITEM a VEC @", "n must be a whole number from 1 to 65536, got '0'"),
+        ("EG.MSTORE notes -1 ITEM a VEC @", "got '-1'"),
+        ("EG.MSTORE notes 1", "wrong number of arguments for EG.MSTORE"),
+    ] {
+        let refusal = refusal(line);
+        assert!(refusal.starts_with("SYNTAX ") && refusal.contains(part), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn recall_with_every_option() {
+    let line = "EG.RECALL notes K 10 VEC @ VALUES 2 1 2 ID e1 SINCE 1 UNTIL 2 MINCONF 0.5 FILTER \
+                {\"a\":1} EXACT NOREINFORCE WITH text WITH why BYTES 1000";
+    let Command::Recall(recall) = parse(line).unwrap() else { panic!() };
+    let vector = Cue::Vector(Bytes::from_static(&VECTOR));
+    assert_eq!(recall.cues, [vector.clone(), vector, Cue::Id(Bytes::from("e1"))]);
+    assert_eq!((recall.k, recall.bytes_max), (10, 1000));
+    assert!(recall.is_exact && !recall.reinforces);
+    assert_eq!(recall.fields, Fields { text: true, why: true, ..Fields::default() });
+    let conditions = recall.conditions;
+    assert_eq!((conditions.since_us, conditions.until_us), (Some(1), Some(2)));
+    assert_eq!(conditions.confidence_min, Some(0.5));
+    assert!(conditions.filter.unwrap().matches(b"{\"a\": 1}"));
+
+    let Command::Recall(recall) = parse("eg.recall notes id e1 k 4096").unwrap() else { panic!() };
+    assert!(!recall.is_exact && recall.reinforces);
+    assert_eq!((recall.k, recall.bytes_max), (RECALL_K_MAX, REPLY_BYTES_DEFAULT));
+    assert_eq!(recall.fields, Fields::default());
+}
+
+#[test]
+fn recalls_are_refused_with_a_remedy() {
+    for (options, expected) in [
+        ("ID a EXACT NOREINFORCE", "SYNTAX K is missing; usage: EG.RECALL space K k"),
+        ("K 5 EXACT NOREINFORCE", "SYNTAX a cue is missing"),
+        ("K 0 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '0'"),
+        ("K 4097 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '4097'"),
+        ("K 5 K 5 ID a", "SYNTAX K is given twice"),
+        ("K 5 ID a MINCONF 1.1", "SYNTAX MINCONF must be from 0 to 1, got '1.1'"),
+        ("K 5 ID a MINCONF nan", "SYNTAX MINCONF must be a finite number"),
+        ("K 5 ID a FILTER {", "SYNTAX FILTER is not valid JSON"),
+        ("K 5 ID a WITH vec WITH vec", "SYNTAX WITH 'vec' is given twice"),
+        ("K 5 ID a WITH all", "SYNTAX WITH is one of text, vec, meta, links, why, got 'all'"),
+        ("K 5 ID a BYTES 0", "SYNTAX BYTES must be a whole number from 1 to 67108864"),
+        ("K 5 TEXT hello", "SYNTAX unknown option 'TEXT'"),
+        ("K 5 ID a SPREAD", "SYNTAX unknown option 'SPREAD'"),
+    ] {
+        let line = format!("EG.RECALL notes {options}");
+        let refusal = refusal(&line);
+        assert!(refusal.starts_with(expected), "{line}: {refusal}");
+    }
+    let cues = |count| format!("EG.RECALL notes K 5{}", " ID a".repeat(count));
+    assert!(parse(&cues(RECALL_CUES_MAX)).is_ok());
+    assert!(refusal(&cues(RECALL_CUES_MAX + 1)).starts_with("TOOBIG"));
+}
+
+#[test]
+fn reads_and_forgetting() {
+    let (space, id) = ("notes".to_owned(), Bytes::from("e1"));
+    let fields = Fields { text: true, metadata: true, ..Fields::default() };
+    let get = Command::Get { space: space.clone(), id: id.clone(), fields };
+    assert_eq!(parse("EG.GET notes e1"), Ok(get));
+    let fields = Fields { vector: true, links: true, ..Fields::default() };
+    let ids = vec![id.clone(), Bytes::from("WITH")];
+    let get = Command::GetMany { space: space.clone(), ids, fields };
+    assert_eq!(parse("EG.MGET notes 2 e1 WITH WITH vec with links"), Ok(get));
+    let forget = Command::Forget { space, id, durability: Durability::Os };
+    assert_eq!(parse("EG.FORGET notes e1 DUR os"), Ok(forget));
+    for (line, part) in [
+        ("EG.GET notes e1 WITH why", "WITH is one of text, vec, meta, links, got 'why'"),
+        ("EG.GET notes e1 e2", "unknown option 'e2'; usage: EG.GET space id"),
+        ("EG.GET notes", "wrong number of arguments for EG.GET; usage: EG.GET space id"),
+        ("EG.MGET notes 3 a b", "n is 3 and 2 ids are there"),
+        ("EG.MGET notes 1 a b", "unknown option 'b'"),
+        ("EG.MGET notes 4097 a", "n must be a whole number from 1 to 4096"),
+        ("EG.FORGET notes e1 now", "unknown option 'now'"),
+        ("EG.FORGET notes e1 DUR", "DUR needs a value"),
+        ("EG.LINK notes a b 1", "unknown command 'EG.LINK'; COMMAND LIST"),
+        ("get a", "unknown command 'get'"),
+    ] {
+        let refusal = refusal(line);
+        assert!(refusal.starts_with("SYNTAX ") && refusal.contains(part), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn errors_repeat_little_of_what_was_sent() {
+    let refusal = Command::parse(vec![Bytes::from(vec![b'x'; 1 << 20])]).unwrap_err();
+    assert!(refusal.to_string().len() < 200);
+    assert!(Command::parse(Vec::new()).is_err());
+}
+
+#[test]
+fn usage_and_arity_come_from_the_description() {
+    let all = || COMMANDS.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let spec = |name| all().find(|spec: &&CommandSpec| spec.name == name).unwrap();
+    assert_eq!(
+        spec("EG.STORE").usage(),
+        "EG.STORE space id|* VEC blob|VALUES n f [f ...] [TEXT text] [AT microseconds] [CONF p \
+         [low high]] [META json] [THREAD thread] [LINK id weight [KIND kind] [LINK id weight \
+         [KIND kind] ...]] [KEY key] [PRIO high|normal|low] [DUR disk|os]"
+    );
+    assert_eq!(
+        spec("HELLO").usage(),
+        "HELLO [protover [AUTH username password] [SETNAME clientname]]"
+    );
+    for (name, arity) in [
+        ("PING", -1),
+        ("ECHO", 2),
+        ("QUIT", 1),
+        ("COMMAND", -1),
+        ("CLIENT", -2),
+        ("CLIENT SETINFO", 4),
+        ("EG.SPACE", -2),
+        ("EG.SPACE CREATE", -5),
+        ("EG.SPACE LIST", 2),
+        ("EG.STORE", -5),
+        ("EG.MSTORE", -7),
+        ("EG.RECALL", -6),
+        ("EG.GET", -3),
+        ("EG.MGET", -4),
+    ] {
+        assert_eq!(spec(name).arity(), arity, "{name}");
+    }
+    for spec in all() {
+        assert!(spec.parse.is_some() || !spec.subcommands.is_empty(), "{}", spec.name);
+        assert_eq!(spec.name, spec.name.to_ascii_uppercase());
+        assert!(spec.summary.ends_with('.') && !spec.since.is_empty());
+    }
+}
+
+/// Words that get past the first check.
+fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
+    let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO CLIENT \
+                 SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK KIND KEY \
+                 PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT NOREINFORCE WITH BYTES DIM MODEL \
+                 METRIC SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 0.5 nan 18446744073709551616 text \
+                 meta disk all @";
+    let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
+    let word = prop_oneof![
+        20 => prop::sample::select(words).prop_map(|word| match word {
+            "@" => Bytes::from_static(&VECTOR),
+            word => Bytes::from(word),
+        }),
+        1 => prop::collection::vec(any::<u8>(), 0..12).prop_map(Bytes::from),
+    ];
+    prop::collection::vec(word, 0..14)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn any_words_are_a_command_or_a_refusal(words in plausible_words(), first in 0_usize..6) {
+        let names = ["EG.STORE", "EG.MSTORE", "EG.RECALL", "EG.MGET", "EG.SPACE", "HELLO"];
+        let mut line = vec![Bytes::from(names[first]), Bytes::from("notes")];
+        line.extend(words.iter().cloned());
+        for words in [words, line] {
+            if let Err(refusal) = Command::parse(words) {
+                prop_assert!(["SYNTAX", "TOOBIG", "BADVEC"].contains(&refusal.code()));
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_the_blob_they_spell(components in prop::collection::vec(-1e30_f32..1e30, 1..20)) {
+        let spelled: Vec<String> = components.iter().map(f32::to_string).collect();
+        let line =
+            format!("EG.STORE notes e1 VALUES {} {}", spelled.len(), spelled.join(" "));
+        let blob: Vec<u8> = components.iter().flat_map(|component| component.to_le_bytes()).collect();
+        prop_assert_eq!(&store(&line).vector[..], &blob[..]);
+    }
+
+    #[test]
+    fn a_batch_of_good_and_bad_items_answers_each(bad in prop::collection::vec(any::<bool>(), 1..20)) {
+        let item = |&bad: &bool| if bad { "ITEM a VEC abc TEXT ITEM" } else { "ITEM a VEC @" };
+        let line: Vec<&str> = bad.iter().map(item).collect();
+        let items = items(&format!("EG.MSTORE notes {} {}", bad.len(), line.join(" ")));
+        let are_bad: Vec<bool> = items.iter().map(Result::is_err).collect();
+        prop_assert_eq!(are_bad, bad);
+    }
+}

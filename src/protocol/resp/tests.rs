@@ -237,6 +237,32 @@ proptest! {
 /// `cargo test --release -p engramd --lib parse_cost -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement: run it in release mode on a quiet machine"]
+fn parse_cost_does_not_grow_with_the_pieces() {
+    let arguments = vec![[b'x'; 3072]; 20_000];
+    let bytes = frame(&arguments);
+    let cost = |piece_bytes: usize| {
+        let mut parser = Parser::default();
+        let mut buffer = BytesMut::with_capacity(bytes.len());
+        let mut parse_time = std::time::Duration::ZERO;
+        for piece in bytes.chunks(piece_bytes) {
+            buffer.extend_from_slice(piece);
+            let start = Instant::now();
+            let command = parser.next(&mut buffer).unwrap();
+            parse_time += start.elapsed();
+            assert_eq!(command.is_some(), buffer.is_empty());
+        }
+        parse_time
+    };
+    let (whole, pieces) = (cost(bytes.len()), cost(4096));
+    println!("{} bytes: {whole:?} in one piece, {pieces:?} in pieces of 4 KiB", bytes.len());
+    // Looking again at what came before would add as much as the whole costs to each piece.
+    let pieces_count = bytes.len().div_ceil(4096) as u32;
+    assert!(pieces / pieces_count < whole / 100);
+}
+
+/// `cargo test --release -p engramd --lib parse_cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement: run it in release mode on a quiet machine"]
 fn parse_cost_of_a_pipelined_store() {
     const STORES: usize = 64;
     const ROUNDS: usize = 4_000;
