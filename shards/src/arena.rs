@@ -65,8 +65,8 @@ pub struct Chunk(u32);
 
 /// Chunks beyond the bound that [`Arena::allocate_reserved`] can still give. What was acknowledged
 /// must be applied even when the bound was reached meanwhile; what may be in flight is bounded by
-/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors and one
-/// for the bodies of its space. This is address space, not memory.
+/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors and
+/// one for the bodies of its space. This is address space, not memory.
 const CHUNKS_RESERVED: u32 = 2 * SPACES_MAX as u32 + 64;
 
 /// Address space for `chunks_max` chunks, taken one by one.

@@ -82,6 +82,13 @@ pub struct Link {
     pub kind: Bytes,
 }
 
+impl Link {
+    /// Bytes it takes in an episode's body and, roughly, in a reply.
+    pub fn bytes(&self) -> usize {
+        8 + self.target.len() + self.kind.len()
+    }
+}
+
 /// When a write counts as acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -226,6 +233,15 @@ pub struct StoredEpisode {
     pub metadata: Option<Bytes>,
     pub thread: Bytes,
     pub links: Option<Vec<Link>>,
+}
+
+impl StoredEpisode {
+    /// Bytes of the parts that were asked for.
+    pub fn optional_bytes(&self) -> usize {
+        let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        let links = self.links.iter().flatten().map(Link::bytes).sum::<usize>();
+        part(&self.text) + part(&self.vector) + part(&self.metadata) + links
+    }
 }
 
 /// Why a request was not carried out. The text of each is one sentence that says what to do; the

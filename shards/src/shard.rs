@@ -1,13 +1,13 @@
 //! The shard: one owner of a log and of what the log says.
 //!
-//! A [`Shard`] is passive. It is called with a request and answers at once, or takes the request and
-//! answers later through [`Effect`]s, when the log has made it durable. It starts no thread, opens no
-//! socket and reads no clock; what it needs of the world comes through its [`Io`].
+//! A [`Shard`] is passive. It is called with a request and answers at once, or takes the request
+//! and answers later through [`Effect`]s, when the log has made it durable. It starts no thread,
+//! opens no socket and reads no clock; what it needs of the world comes through its [`Io`].
 //!
 //! Writes go through four steps. *Admit*: everything that can fail is checked, and refused here.
 //! *Log*: the request becomes a frame of the open batch. *Apply*: in the order of sequences, each
-//! frame changes the memory; this cannot fail, and replaying the log does exactly the same. *Answer*:
-//! when the frame is as durable as the request asked.
+//! frame changes the memory; this cannot fail, and replaying the log does exactly the same.
+//! *Answer*: when the frame is as durable as the request asked.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -447,8 +447,9 @@ impl<I: Io> Shard<I> {
         Ok(row.map(|row| space.read(&self.memory.arena, row, fields)))
     }
 
-    /// The live episodes from row `cursor` on, up to `count` rows and roughly `bytes_max` bytes, and
-    /// the cursor of the next call; `None` at the end. An episode that lives throughout is seen.
+    /// The live episodes from row `cursor` on, up to `count` rows and roughly `bytes_max` bytes,
+    /// and the cursor of the next call; `None` at the end. An episode that lives throughout is
+    /// seen.
     pub fn scan(
         &self,
         space: SpaceNumber,
@@ -481,14 +482,15 @@ impl<I: Io> Shard<I> {
     /// Compares about `bytes` more bytes of vectors; the hits when that was all.
     pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
         let Memory { spaces, arena, .. } = &mut self.memory;
-        let space = spaces.get_mut(&recall.request().space).ok_or_else(gone)?;
+        let number = recall.request().space;
+        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
         let blocks = (bytes / Recall::block_bytes(space)).max(1);
         Ok(recall.step(space, arena, blocks))
     }
 
     /// The result of a recall whose last step said so.
     pub fn recall_finish(&self, recall: Recall) -> Result<Vec<Hit>, Refusal> {
-        let space = self.memory.spaces.get(&recall.request().space).ok_or_else(gone)?;
+        let space = self.memory.space(recall.request().space)?;
         Ok(recall.finish(space, &self.memory.arena))
     }
 
@@ -520,13 +522,14 @@ impl<I: Io> Shard<I> {
     }
 }
 
-fn gone() -> Refusal {
-    Refusal::NoSpace("dropped meanwhile".into())
+/// A space that another shard has and this one does not: it is being created or dropped.
+fn gone(number: SpaceNumber) -> Refusal {
+    Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
 }
 
 impl Memory {
     fn space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
-        self.spaces.get(&number).ok_or_else(gone)
+        self.spaces.get(&number).ok_or_else(|| gone(number))
     }
 
     fn bytes_in_use(&self) -> u64 {

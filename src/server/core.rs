@@ -17,6 +17,7 @@ use engram_shards::shard::{Effect, Reply, Shard, Ticket};
 use slab::Slab;
 
 use super::batch::Batch;
+use super::budget::{Held, ReplyBudget};
 use super::connection::Connection;
 use super::info::Report;
 use super::notify::Notify;
@@ -105,8 +106,9 @@ pub(super) struct Inner {
     called: Slab<Origin>,
     recalls: VecDeque<ActiveRecall>,
     effects: Vec<Effect>,
-    pub(super) metrics: Metrics,
+    metrics: Metrics,
     ids: IdMaker,
+    replies: ReplyBudget,
 }
 
 impl Core {
@@ -128,6 +130,7 @@ impl Core {
             effects: Vec::new(),
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
+            replies: ReplyBudget::default(),
         };
         Ok(Self {
             number,
@@ -181,6 +184,16 @@ impl Core {
     pub(super) fn make_id(&self) -> Bytes {
         let wall_us = (self.clock.wall_us)();
         self.inner.borrow_mut().ids.make(wall_us)
+    }
+
+    /// Holds the bytes of a reply against the bound on all replies of this shard.
+    pub(super) fn hold_reply(&self, bytes: usize) -> Result<Held, Refusal> {
+        self.inner.borrow().replies.hold(bytes)
+    }
+
+    /// Answers an item that needs no shard.
+    pub(super) fn fulfil_item(&self, batch: &Batch, index: usize, answer: Answer) {
+        batch.fulfil(&self.inner.borrow().replies, index, answer);
     }
 
     /// Hands a request to its owner; the answer goes to `origin`, possibly at once.
@@ -432,7 +445,7 @@ impl Inner {
             Origin::Reply { connection, slot, assigned } => {
                 connection.fulfil_with(slot, assigned, answer);
             }
-            Origin::Item { batch, index } => batch.fulfil(index, answer),
+            Origin::Item { batch, index } => batch.fulfil(&self.replies, index, answer),
             Origin::Task(promise) => {
                 *promise.answer.borrow_mut() = Some(answer);
                 promise.arrived.notify();
@@ -441,8 +454,8 @@ impl Inner {
         }
     }
 
-    /// Takes what the log has finished and gives it more to do. Answers when a batch that lingers is
-    /// ripe.
+    /// Takes what the log has finished and gives it more to do. Answers when a batch that lingers
+    /// is ripe.
     fn poll_log(&mut self) -> Option<u64> {
         let mut effects = std::mem::take(&mut self.effects);
         self.shard.poll(&mut effects);

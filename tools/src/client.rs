@@ -13,7 +13,7 @@ use redis::{
     ProtocolVersion, RedisConnectionInfo, RedisError, Value,
 };
 
-use crate::error::ToolError;
+use crate::error::{ToolError, plain};
 
 pub(crate) struct Client {
     connection: Connection,
@@ -94,10 +94,4 @@ fn connect_error(socket: &Path, error: &RedisError) -> ToolError {
     let cause = std::error::Error::source(error).and_then(|s| s.downcast_ref::<io::Error>());
     let denied = cause.is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
     ToolError::Connect { socket: socket.to_owned(), reason: plain(error), denied }
-}
-
-/// The error without the operating system's number behind it.
-fn plain(error: &RedisError) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -1,11 +1,11 @@
 //! The log's disk in the daemon: a ring of its own, beside whatever the executor uses for sockets.
 //!
-//! A batch is one `WRITE_FIXED` linked to one `FSYNC(DATASYNC)`: the kernel starts the flush when the
-//! write ends, whether or not the shard is computing just then. For that to hold the ring is made
-//! with default flags; `DEFER_TASKRUN` and `COOP_TASKRUN` would make the link wait for this thread.
-//! Writing with `RWF_DSYNC` instead completes in a low-priority kernel worker and has tails of
-//! milliseconds. Files and buffers are registered; where the memory-lock limit does not allow the
-//! buffers, plain writes from the same memory take their place.
+//! A batch is one `WRITE_FIXED` linked to one `FSYNC(DATASYNC)`: the kernel starts the flush when
+//! the write ends, whether or not the shard is computing just then. For that to hold the ring is
+//! made with default flags; `DEFER_TASKRUN` and `COOP_TASKRUN` would make the link wait for this
+//! thread. Writing with `RWF_DSYNC` instead completes in a low-priority kernel worker and has tails
+//! of milliseconds. Files and buffers are registered; where the memory-lock limit does not allow
+//! the buffers, plain writes from the same memory take their place.
 //!
 //! Segments are made ahead of their use by steps on the same ring, one at a time so that commits
 //! keep their share of the disk: create, allocate, write zeros, flush the file, flush the folder.
@@ -328,8 +328,8 @@ impl Io for UringIo {
                 iov_len: buffer.region.len(),
             })
             .collect();
-        // SAFETY: the regions stay mapped as long as the ring lives: a buffer is owned either by the
-        // log or by a write in flight, and the log drops its buffers after its `Io`.
+        // SAFETY: the regions stay mapped as long as the ring lives: a buffer is owned either by
+        // the log or by a write in flight, and the log drops its buffers after its `Io`.
         let result = unsafe { self.ring.submitter().register_buffers(&vectors) };
         self.buffers_registered = result.is_ok();
     }
