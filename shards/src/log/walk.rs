@@ -59,6 +59,19 @@ pub struct Reached {
     pub bytes: u64,
 }
 
+impl Reached {
+    /// Before the first segment of any log.
+    pub const START: Self = Self {
+        segment: 0,
+        offset: 0,
+        next_sequence: 1,
+        chain: 0,
+        segments: 0,
+        frames: 0,
+        bytes: 0,
+    };
+}
+
 /// What lies behind the end of a walk: the last column of the table above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -112,16 +125,7 @@ impl<'a, I: Io> Walk<'a, I> {
         let segments = list(io)?;
         let region = Region::new(WINDOW_BYTES)?;
         let window = Window { region, segment: 0, from: 0, bytes: 0 };
-        let at = Reached {
-            segment: 0,
-            offset: 0,
-            next_sequence: 1,
-            chain: 0,
-            segments: 0,
-            frames: 0,
-            bytes: 0,
-        };
-        Ok(Self { io, identity, window, segments, at, obstacle: Obstacle::NoBatch })
+        Ok(Self { io, identity, window, segments, at: Reached::START, obstacle: Obstacle::NoBatch })
     }
 
     pub fn reached(&self) -> &Reached {
