@@ -502,3 +502,19 @@ proptest! {
         prop_assert_eq!(are_bad, bad);
     }
 }
+
+#[test]
+fn protocol_md_has_the_usage_of_every_command() {
+    let document = include_str!("../PROTOCOL.md");
+    let all = COMMANDS.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    for spec in all.filter(|spec| spec.parse.is_some()) {
+        let usage = spec.usage();
+        assert!(document.lines().any(|line| line == usage), "PROTOCOL.md lacks: {usage}");
+    }
+    let reserved = document.split("## Not yet").nth(1).unwrap();
+    for command in
+        reserved.split('`').filter(|word| word.starts_with("EG.") && *word != "EG.RECALL")
+    {
+        assert!(refusal(command).starts_with("SYNTAX unknown command"), "{command} exists");
+    }
+}
