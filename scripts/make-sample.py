@@ -95,7 +95,7 @@ def choose(synsets, relations, has_vector):
 
 
 def name(synsets, topics):
-    """A readable id by node: word.pos, numbered where synsets share it, in the order of the topics."""
+    """A readable id by node: word.pos, numbered where synsets share it."""
     names, used = {}, collections.Counter()
     for node in topics:
         synset = synsets[node]
@@ -122,7 +122,8 @@ def main():
 
     arguments.target.mkdir(exist_ok=True)
     row_bytes = DIMENSIONS * 2
-    dictionary = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({len(order)}, {DIMENSIONS}), }}"
+    shape = f"({len(order)}, {DIMENSIONS})"
+    dictionary = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}"
     with open(arguments.target / "wordnet.npy", "wb") as file:
         file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118))
         file.write(dictionary.ljust(117).encode() + b"\n")

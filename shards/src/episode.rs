@@ -185,7 +185,7 @@ pub struct RecallRequest {
     pub cue: std::sync::Arc<[f32]>,
     pub conditions: Conditions,
     pub fields: Fields,
-    /// Bytes of texts, vectors and metadata that the answer may carry in all.
+    /// Bytes of texts, vectors, metadata and links that the answer may carry in all.
     pub bytes_max: usize,
 }
 
@@ -236,6 +236,11 @@ pub struct StoredEpisode {
 }
 
 impl StoredEpisode {
+    /// Leaves the parts out that were asked for.
+    pub fn strip(&mut self) {
+        (self.text, self.vector, self.metadata, self.links) = (None, None, None, None);
+    }
+
     /// Bytes of the parts that were asked for.
     pub fn optional_bytes(&self) -> usize {
         let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);

@@ -55,6 +55,8 @@ pub struct ShardSettings {
     pub log: LogSettings,
     /// Bound on the memory of episodes, bytes.
     pub memory_bytes_max: u64,
+    /// How much of it to take from the kernel before the shard opens.
+    pub memory_prefault_bytes: u64,
 }
 
 /// The answer to a write.
@@ -167,6 +169,9 @@ impl<I: Io> Shard<I> {
         let bytes = settings.memory_bytes_max;
         let arena =
             Arena::reserve(bytes, bind).map_err(|error| OpenError::Memory { bytes, error })?;
+        arena
+            .prefault(settings.memory_prefault_bytes)
+            .map_err(|error| OpenError::Memory { bytes: settings.memory_prefault_bytes, error })?;
         let mut memory = Memory {
             arena,
             spaces: BTreeMap::new(),

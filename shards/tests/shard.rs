@@ -24,7 +24,12 @@ struct Bench {
 fn settings(memory_bytes_max: u64) -> ShardSettings {
     let identity =
         LogIdentity { store_id: [1; 16], shard: 0, segment_bytes: 4 * SEGMENT_BYTES_MIN };
-    ShardSettings { identity, log: LogSettings::default(), memory_bytes_max }
+    ShardSettings {
+        identity,
+        log: LogSettings::default(),
+        memory_bytes_max,
+        memory_prefault_bytes: 0,
+    }
 }
 
 impl Bench {
@@ -271,6 +276,25 @@ fn conditions_and_filters_never_cost_a_result() {
     let filter = engram_shards::filter::Filter::parse(br#"{"n":{"$gte":298}}"#).unwrap();
     query.conditions = Conditions { filter: Some(filter.into()), ..Conditions::default() };
     assert_eq!(bench.recall_ids(query), ["e298", "e299"]);
+}
+
+#[test]
+fn the_byte_bound_costs_parts_and_never_results() {
+    let mut bench = Bench::new();
+    let space = bench.space(1, Metric::Dot);
+    for (id, value) in [("a", 3.0), ("b", 2.0), ("c", 1.0)] {
+        bench.store(&request(space, id, &[value]));
+    }
+    let mut query = bench.query(space, &[1.0], 3);
+    query.fields.text = true;
+    for (bytes, texts) in [(9, 1), (17, 1), (18, 2), (8, 0)] {
+        query.bytes_max = bytes;
+        let hits = bench.recall(query.clone());
+        assert_eq!(hits.len(), 3);
+        let given = hits.iter().take_while(|hit| hit.episode.text.is_some()).count();
+        assert_eq!(given, texts, "each text has 9 bytes, the bound is {bytes}");
+        assert!(hits[given..].iter().all(|hit| hit.episode.text.is_none()));
+    }
 }
 
 #[test]

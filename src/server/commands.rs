@@ -365,8 +365,8 @@ async fn cue_vectors(
     Ok(vectors)
 }
 
-/// The best of all shards, best first, within the bounds on count and bytes. Equal scores keep the
-/// order of the shards, so the same store gives the same answer.
+/// The best of all shards, best first; from the first that goes beyond the byte bound on without
+/// their parts. Equal scores keep the order of the shards, so the same store gives the same answer.
 fn merge(parts: Vec<Vec<Hit>>, request: &RecallRequest) -> Vec<Hit> {
     let mut hits: Vec<Hit> = parts.into_iter().flatten().collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -378,8 +378,8 @@ fn merge(parts: Vec<Vec<Hit>>, request: &RecallRequest) -> Vec<Hit> {
         bytes_left = bytes_left.saturating_sub(bytes);
         fits
     });
-    let count = fits.count();
-    hits.truncate(count);
+    let with_parts = fits.count();
+    hits[with_parts..].iter_mut().for_each(|hit| hit.episode.strip());
     hits
 }
 

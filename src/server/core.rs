@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{RecallRequest, Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, UringIo};
 use engram_shards::recall::Recall;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
@@ -33,6 +33,10 @@ const RECALL_SLICE_BYTES: usize = 512 << 10;
 /// none do. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
 const COMPUTE_IDLE_NS: u64 = 400_000;
+/// Recalls under way on a shard at once; each gets its slices in turn.
+const RECALLS_MAX: usize = 256;
+/// The hint that goes with a refusal for too many recalls.
+const RETRY_RECALL_MS: u32 = 20;
 /// Messages taken from the lanes in one turn; the rest waits for the next.
 const TURN_MESSAGES_MAX: usize = 1024;
 /// How long the shard may go on without looking at its sockets.
@@ -407,7 +411,7 @@ impl Inner {
             }
             Request::Recall(request) => {
                 self.metrics.recalls += 1;
-                match self.shard.recall(*request) {
+                match self.begin_recall(*request) {
                     Ok(recall) => {
                         let began_ns = asked.at_ns;
                         self.recalls.push_back(ActiveRecall { recall, origin, began_ns });
@@ -416,6 +420,14 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn begin_recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
+        if self.recalls.len() >= RECALLS_MAX {
+            let what = "the shard's queue of recalls";
+            return Err(Refusal::Busy { what, retry_after_ms: RETRY_RECALL_MS });
+        }
+        self.shard.recall(request)
     }
 
     /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.

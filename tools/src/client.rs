@@ -1,8 +1,8 @@
 //! One connection to the daemon, spoken by a stock Redis client library.
 //!
 //! Commands that wait for their reply go through [`Client::call`]. Bulk work sends packed commands
-//! ahead of their replies with [`Client::send`] and [`Client::receive`]; the library buffers nothing
-//! on the way out, so what `send` returned for is in the socket.
+//! ahead of their replies with [`Client::send`] and [`Client::receive`]; the library buffers
+//! nothing on the way out, so what `send` returned for is in the socket.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -43,7 +43,6 @@ const WORKERS_MAX: u32 = 2;
 
 const _: () = assert!(WRITES_MAX < FILE_SLOTS as usize);
 const _: () = assert!(WRITES_MAX * 2 + 1 < RING_ENTRIES as usize);
-const _: () = assert!(crate::limits::SEGMENT_BYTES_MIN.is_multiple_of(ZEROS_BYTES as u64));
 
 /// What the daemon decides about a ring.
 #[derive(Debug, Clone)]
@@ -288,8 +287,9 @@ impl UringIo {
             }
             Step::Allocate => Step::Zero { offset: 0 },
             Step::Zero { offset } => {
-                whole(result, ZEROS_BYTES)?;
-                let offset = offset + ZEROS_BYTES as u64;
+                let bytes = piece(offset, at.bytes);
+                whole(result, bytes)?;
+                let offset = offset + bytes as u64;
                 if offset < at.bytes { Step::Zero { offset } } else { Step::FlushFile }
             }
             Step::FlushFile => Step::FlushFolder,
@@ -300,7 +300,7 @@ impl UringIo {
             Step::Open => unreachable!("the first step is queued by `prepare`"),
             Step::Allocate => opcode::Fallocate::new(file, at.bytes).build(),
             Step::Zero { offset } => {
-                opcode::Write::new(file, self.zeros.as_ptr(), ZEROS_BYTES as u32)
+                opcode::Write::new(file, self.zeros.as_ptr(), piece(offset, at.bytes) as u32)
                     .offset(offset)
                     .build()
             }
@@ -438,7 +438,7 @@ impl Io for UringIo {
         let end = fs::fstat(file)?.st_size.unsigned_abs();
         let mut at = offset;
         while at < end {
-            let bytes = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+            let bytes = piece(at, end);
             at += rustix::io::pwrite(file, &self.zeros[..bytes], at)? as u64;
         }
         Ok(fs::fdatasync(file)?)
@@ -470,6 +470,11 @@ impl Drop for UringIo {
 
 fn slot_of(segment: u64) -> u32 {
     u32::try_from(segment % u64::from(FILE_SLOTS)).expect("below FILE_SLOTS")
+}
+
+/// Bytes of zeros to write next on the way to `end`.
+fn piece(offset: u64, end: u64) -> usize {
+    usize::try_from(end - offset).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES))
 }
 
 /// The kernel's result of an operation.
@@ -532,7 +537,8 @@ mod tests {
         }
     }
 
-    const BYTES: u64 = crate::limits::SEGMENT_BYTES_MIN;
+    /// Not a whole number of the pieces that zeros are written in.
+    const BYTES: u64 = crate::limits::SEGMENT_BYTES_MIN + 4096;
 
     #[test]
     fn a_prepared_segment_takes_a_batch_and_gives_it_back() {

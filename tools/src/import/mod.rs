@@ -45,8 +45,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "A line of the file is one episode:\n  \
-    {\"id\":\"a\",\"text\":\"…\",\"at\":\"2026-03-01T12:00:00Z\",\"confidence\":0.9,\"meta\":{…},\n   \
-    \"thread\":\"t\",\"links\":[{\"id\":\"b\",\"weight\":1,\"kind\":\"next\"}],\"vector\":[…]}\n\
+    {\"id\":\"a\",\"text\":\"…\",\"at\":\"2026-03-01T12:00:00Z\",\"confidence\":0.9,\n   \
+    \"meta\":{…},\"thread\":\"t\",\"links\":[{\"id\":\"b\",\"weight\":1,\"kind\":\"next\"}],\n   \
+    \"vector\":[…]}\n\
     Only id is required. Without \"vector\", line n takes row n of --vectors (from 0), or the row\n\
     that its field \"row\" names.")]
 pub(crate) struct Import {

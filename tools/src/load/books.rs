@@ -43,12 +43,14 @@ impl Run {
     }
 }
 
-/// What a connection saw. Everything but `errors`, `unanswered` and `unsent` is of the measured time.
+/// What a connection saw. Everything but `errors`, `unanswered` and `unsent` is of the measured
+/// time.
 #[derive(Debug)]
 pub(super) struct Measured {
     /// Nanoseconds, one for each of [`Operation::ALL`].
     pub(super) latencies: [Histogram<u64>; 2],
-    /// Requests answered without an error while measuring, one count for each of [`Operation::ALL`].
+    /// Requests answered without an error while measuring, one count for each of
+    /// [`Operation::ALL`].
     pub(super) answered: [u64; 2],
     pub(super) episodes_stored: u64,
     pub(super) hits: u64,

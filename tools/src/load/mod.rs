@@ -12,13 +12,13 @@
 //!
 //! A closed loop (the default) measures throughput and, uncorrected, the latency of the requests
 //! that it did send. It sends less while the server stalls, so its upper quantiles flatter. With
-//! `--expected-interval-us N`, for every latency longer than N the histogram also receives latency −
-//! N, − 2 N, … as if a request had been sent every N microseconds on each slot of the window
+//! `--expected-interval-us N`, for every latency longer than N the histogram also receives latency
+//! − N, − 2 N, … as if a request had been sent every N microseconds on each slot of the window
 //! (HdrHistogram's correction). It is an estimate; the open loop is the measurement.
 //!
 //! Latency ends when the read that brought the reply's last byte returns. Refused requests are
-//! counted by code and not part of the latencies. A request belongs to the measured time when it was
-//! due in it; throughput counts replies that came in it.
+//! counted by code and not part of the latencies. A request belongs to the measured time when it
+//! was due in it; throughput counts replies that came in it.
 
 mod books;
 mod connection;
@@ -360,8 +360,8 @@ impl Load {
     }
 }
 
-/// Draws the live line until the run is over. Returns the CPU time that this process used during the
-/// measured time, in seconds.
+/// Draws the live line until the run is over. Returns the CPU time that this process used during
+/// the measured time, in seconds.
 fn watch(run: &Run, is_over: impl Fn() -> bool) -> f64 {
     let is_terminal = io::stderr().is_terminal();
     let (mut cpu_start, mut cpu_end) = (None, None);

@@ -150,8 +150,8 @@ impl Report {
             (None, window) => format!("closed loop, {} in flight on each", window.unwrap_or(1)),
         };
         format!(
-            "{}: {} connections, {pace}, {:.1} s measured\n{} dimensions, {} bytes of text, batches \
-             of {}, {}\nlatency counts from {}",
+            "{}: {} connections, {pace}, {:.1} s measured\n{} dimensions, {} bytes of text, \
+             batches of {}, {}\nlatency counts from {}",
             self.workload,
             self.connections,
             self.seconds,

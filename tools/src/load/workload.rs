@@ -36,8 +36,8 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// Requests that a connection encodes ahead: its share of the pool, at least enough to send many
-    /// at once, and enough that the rarer operation is among them.
+    /// Requests that a connection encodes ahead: its share of the pool, at least enough to send
+    /// many at once, and enough that the rarer operation is among them.
     pub(super) fn ring_requests(&self, pool_vectors: usize) -> usize {
         let rarer_share = self.recall_share.min(1.0 - self.recall_share);
         let to_mix = if rarer_share > 0.0 { (1.0 / rarer_share).ceil() as usize } else { 1 };
