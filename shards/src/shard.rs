@@ -141,9 +141,11 @@ pub struct Shard<I> {
     log: Log<I>,
     memory: Memory,
     pending: VecDeque<Pending>,
-    /// Spaces whose creation or drop is logged and not applied yet, by name: neither can be asked
-    /// for again, and a space on its way out takes no more stores.
-    changing: HashMap<String, SpaceNumber>,
+    /// Spaces whose creation or drop is logged and not applied yet, by name, with the sequence:
+    /// neither can be asked for again, and a space on its way out takes no more stores.
+    changing: HashMap<String, u64>,
+    /// Highest space number given so far, be its creation applied or not.
+    last_number: u32,
 }
 
 /// What the log says: everything a replay rebuilds.
@@ -190,7 +192,9 @@ impl<I: Io> Shard<I> {
             memory.apply(&frame).map(drop).map_err(|error| error.to_string())
         };
         let (log, recovered) = Log::open(io, settings.identity, settings.log, &mut replay)?;
-        let shard = Self { log, memory, pending: VecDeque::new(), changing: HashMap::new() };
+        let last_number = memory.last_space;
+        let (pending, changing) = (VecDeque::new(), HashMap::new());
+        let shard = Self { log, memory, pending, changing, last_number };
         Ok((shard, recovered))
     }
 
@@ -249,7 +253,8 @@ impl<I: Io> Shard<I> {
         let head = self.head(Operation::Forget, writer_uid);
         self.append(ticket, &head, durability, forget_bytes(id), |out| {
             encode_forget(space, id, out);
-        })
+        })?;
+        Ok(())
     }
 
     /// Admits the creation of a space. The first shard gives the number, the others are told it.
@@ -283,13 +288,14 @@ impl<I: Io> Shard<I> {
             });
         }
         self.check_memory()?;
-        let changing = u32::try_from(self.changing.len()).expect("bounded by SPACES_MAX");
-        let number = number.unwrap_or(SpaceNumber(self.memory.last_space + changing + 1));
+        let number = number.unwrap_or(SpaceNumber(self.last_number + 1));
         let head = self.head(Operation::SpaceCreate, writer_uid);
-        self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
-            encode_space(number, settings, out);
-        })?;
-        self.changing.insert(settings.name.clone(), number);
+        let sequence =
+            self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
+                encode_space(number, settings, out);
+            })?;
+        self.last_number = self.last_number.max(number.0);
+        self.changing.insert(settings.name.clone(), sequence);
         Ok(None)
     }
 
@@ -305,10 +311,11 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::Busy { what: "this memory space", retry_after_ms: RETRY_LOG_MS });
         }
         let head = self.head(Operation::SpaceDrop, writer_uid);
-        self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
-            encode_space(space, &settings, out);
-        })?;
-        self.changing.insert(settings.name, space);
+        let sequence =
+            self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
+                encode_space(space, &settings, out);
+            })?;
+        self.changing.insert(settings.name, sequence);
         Ok(())
     }
 
@@ -332,7 +339,7 @@ impl<I: Io> Shard<I> {
         durability: Durability,
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let eager = durability == Durability::Os;
         let sequence = self.log.append(head, bytes, eager, fill).map_err(|error| match error {
             AppendError::Busy => {
@@ -341,7 +348,7 @@ impl<I: Io> Shard<I> {
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
         self.pending.push_back(Pending { sequence, ticket, durability, reply: None });
-        Ok(())
+        Ok(sequence)
     }
 
     /// Hands batches to the disk as far as it has room. Call after a round of requests and after
@@ -402,7 +409,7 @@ impl<I: Io> Shard<I> {
                 effects.push(Effect::Answer { ticket, result });
             }
         }
-        self.changing.clear();
+        self.changing.retain(|_, sequence| *sequence < from);
     }
 
     /// To be called from time to time, e.g. every 100 ms.

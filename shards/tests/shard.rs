@@ -333,6 +333,35 @@ fn a_recall_of_a_space_that_is_dropped_ends_with_an_error() {
 }
 
 #[test]
+fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
+    let mut bench = Bench::new();
+    let space = bench.space(1, Metric::Dot);
+    let settings = |name: &str| SpaceSettings {
+        name: name.into(),
+        dimensions: 1,
+        metric: Metric::Dot,
+        model: String::new(),
+        shards: 1,
+    };
+    bench.shard.io_mut().hold(true);
+    let create = |bench: &mut Bench, name: &str| {
+        let ticket = bench.ticket();
+        bench.shard.create_space(ticket, None, &settings(name), 0).unwrap();
+    };
+    create(&mut bench, "a");
+    let ticket = bench.ticket();
+    bench.shard.drop_space(ticket, space, 0).unwrap();
+    create(&mut bench, "b");
+    bench.shard.io_mut().hold(false);
+    bench.answers();
+    create(&mut bench, "c");
+    bench.answers();
+    let mut numbers: Vec<_> = bench.shard.spaces().map(|(number, _)| number.0).collect();
+    numbers.dedup();
+    assert_eq!(numbers, [2, 3, 4]);
+}
+
+#[test]
 fn full_memory_is_busy_and_what_was_acknowledged_stays() {
     let mut bench = Bench::with_memory(2 * CHUNK_BYTES as u64);
     let space = bench.space(1, Metric::Dot);
