@@ -178,7 +178,8 @@ pub struct RecallRequest {
     pub cue: std::sync::Arc<[f32]>,
     pub conditions: Conditions,
     pub fields: Fields,
-    /// Bytes of texts, vectors and metadata that the answer may carry in all.
+    /// Bytes of texts, vectors, metadata and links after which the answer ends. The hit that passes
+    /// the bound is its last.
     pub bytes_max: usize,
 }
 

@@ -204,24 +204,24 @@ impl Recall {
         self.best.push(Reverse(candidate));
     }
 
-    /// The best rows, best first, as far as the byte bound allows.
+    /// The best rows, best first, until the byte bound is passed: the hit that passes it is there, so
+    /// that whoever merges the answers of several shards cuts at the same place as one shard would.
     pub fn finish(self, space: &Space, arena: &Arena) -> Vec<Hit> {
         let fields = self.request.fields;
         let why = fields.why.then_some(Why { rows_compared: self.rows_compared });
         let mut bytes_left = self.request.bytes_max;
         let mut hits = Vec::with_capacity(self.best.len());
         for Reverse(candidate) in self.best.into_sorted_vec() {
-            let bytes = space.read_bytes(candidate.row, fields);
-            if bytes > bytes_left {
-                break;
-            }
-            bytes_left -= bytes;
             let similarity = match space.settings.metric {
                 Metric::Cosine | Metric::Dot => candidate.key,
                 Metric::L2 => 1.0 / (1.0 + (-candidate.key).sqrt()),
             };
             let episode = space.read(arena, candidate.row, fields);
             hits.push(Hit { score: similarity, similarity, episode, why });
+            match bytes_left.checked_sub(space.read_bytes(candidate.row, fields)) {
+                Some(left) => bytes_left = left,
+                None => break,
+            }
         }
         hits
     }
