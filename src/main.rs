@@ -1,5 +1,6 @@
 //! `engramd`: reads its configuration, and lives as `engramd::daemon` says.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -37,7 +38,9 @@ fn log_to_stderr(level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let stderr = std::io::stderr;
+    let ansi = stderr().is_terminal();
+    tracing_subscriber::fmt().with_max_level(level).with_ansi(ansi).with_writer(stderr).init();
 }
 
 /// A broken invariant ends the process: its supervisor starts it again, and the log brings back
