@@ -56,16 +56,21 @@ impl Home {
         fs::read_to_string(self.path("stderr")).unwrap()
     }
 
-    /// The daemon's command line here, with settings in front of those every test has; of a key
-    /// that is given twice the last counts, so they can be overruled.
+    /// The daemon's command line here: the settings that every test has, then these. Of a key that
+    /// is given twice the last counts.
     pub fn command(&self, settings: &[&str]) -> Command {
+        self.command_for(&self.data(), settings)
+    }
+
+    /// As [`Self::command`], with another data directory.
+    pub fn command_for(&self, data: &Path, settings: &[&str]) -> Command {
         // Neither the machine's own configuration nor this process's environment plays a part.
         let config = self.path("engramd.toml");
         File::create(&config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_engramd"));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.arg("--config").arg(config);
-        command.arg("--data").arg(self.data()).arg("--socket").arg(self.socket());
+        command.arg("--data").arg(data).arg("--socket").arg(self.socket());
         for setting in ["shards=2", "segment_bytes=4MiB", "memory_bytes_max=256MiB"] {
             command.args(["--set", setting]);
         }
