@@ -69,7 +69,7 @@ def read(source):
 
 
 def choose(synsets, relations, has_vector):
-    """Topic by node, in the order of the nodes."""
+    """Topic by node, in the order of the topics."""
     below = collections.defaultdict(list)
     derived = collections.defaultdict(list)
     for source, target, kind in relations:
@@ -89,11 +89,13 @@ def choose(synsets, relations, has_vector):
     for node, topic in list(topics.items()):
         for target in derived[node]:
             topics.setdefault(target, topic)
-    return {node: topics[node] for node in sorted(topics) if node in has_vector}
+    rank = {topic: rank for rank, (topic, _) in enumerate(ROOTS)}
+    order = sorted(topics, key=lambda node: (rank[topics[node]], node))
+    return {node: topics[node] for node in order if node in has_vector}
 
 
 def name(synsets, topics):
-    """A readable id by node: word.pos, numbered where two synsets share it."""
+    """A readable id by node: word.pos, numbered where synsets share it."""
     names, used = {}, collections.Counter()
     for node in topics:
         synset = synsets[node]
@@ -120,7 +122,8 @@ def main():
 
     arguments.target.mkdir(exist_ok=True)
     row_bytes = DIMENSIONS * 2
-    dictionary = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({len(order)}, {DIMENSIONS}), }}"
+    shape = f"({len(order)}, {DIMENSIONS})"
+    dictionary = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}"
     with open(arguments.target / "wordnet.npy", "wb") as file:
         file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118))
         file.write(dictionary.ljust(117).encode() + b"\n")

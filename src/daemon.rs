@@ -305,5 +305,6 @@ fn shard_settings(config: &Config, store: &Store, shard: usize) -> ShardSettings
             frames_max: u32::try_from(config.commit_frames_max).unwrap_or(u32::MAX),
         },
         memory_bytes_max: config.memory_bytes_max / u64::from(store.header.shards),
+        memory_prefault_bytes: config.memory_prefault_bytes / u64::from(store.header.shards),
     }
 }

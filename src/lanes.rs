@@ -1,12 +1,12 @@
 //! Lanes: how shards hand each other work.
 //!
 //! Between every ordered pair of shards lie two bounded rings, each with one producer and one
-//! consumer, without locks: one for requests, one for answers. Messages go by value. A shard has one
-//! waker, shared by all who send to it; senders collect messages during a turn and wake once at its
-//! end.
+//! consumer, without locks: one for requests, one for answers. Messages go by value. A shard has
+//! one waker, shared by all who send to it; senders collect messages during a turn and wake once at
+//! its end.
 //!
-//! An answer always finds room: a shard has at most [`LANE_SLOTS`] requests open with each peer, the
-//! ring of answers from that peer has as many slots, and every request is answered once.
+//! An answer always finds room: a shard has at most [`LANE_SLOTS`] requests open with each peer,
+//! the ring of answers from that peer has as many slots, and every request is answered once.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -38,9 +38,12 @@ fn log_to_stderr(level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let stderr = std::io::stderr;
-    let ansi = stderr().is_terminal();
-    tracing_subscriber::fmt().with_max_level(level).with_ansi(ansi).with_writer(stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// A broken invariant ends the process: its supervisor starts it again, and the log brings back

@@ -65,8 +65,8 @@ pub struct Chunk(u32);
 
 /// Chunks beyond the bound that [`Arena::allocate_reserved`] can still give. What was acknowledged
 /// must be applied even when the bound was reached meanwhile; what may be in flight is bounded by
-/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors and one
-/// for the bodies of its space. This is address space, not memory.
+/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors and
+/// one for the bodies of its space. This is address space, not memory.
 const CHUNKS_RESERVED: u32 = 2 * SPACES_MAX as u32 + 64;
 
 /// Address space for `chunks_max` chunks, taken one by one.
@@ -88,6 +88,14 @@ impl Arena {
         let mut region = Region::new((chunks_max + CHUNKS_RESERVED) as usize * CHUNK_BYTES)?;
         bind(&mut region);
         Ok(Self { region, chunks_max, in_use: 0, touched: 0, free: Vec::new() })
+    }
+
+    /// Takes the memory of the first `bytes` from the kernel now. The first touch of a page costs up
+    /// to microseconds per row, more where a hypervisor takes idle memory away; this pays it
+    /// before anybody waits. An error only means that it is paid later.
+    pub fn prefault(&self, bytes: u64) -> io::Result<()> {
+        let bytes = usize::try_from(bytes.min(self.bytes_max())).expect("inside the address space");
+        self.region.map.advise_range(Advice::PopulateWrite, self.region.from, bytes)
     }
 
     /// A chunk of zeroes, beyond the bound if need be.
@@ -178,6 +186,14 @@ mod tests {
         assert_eq!(arena.bytes_in_use(), CHUNK_BYTES as u64);
         let again = arena.allocate_reserved();
         assert!(arena.bytes(&again).iter().all(|&byte| byte == 0), "a released chunk is cleared");
+    }
+
+    #[test]
+    fn prefaulted_memory_is_still_zero_and_clamped_to_the_bound() {
+        let mut arena = Arena::reserve(CHUNK_BYTES as u64, &|_| {}).unwrap();
+        arena.prefault(u64::MAX).unwrap();
+        let chunk = arena.allocate_reserved();
+        assert!(arena.bytes(&chunk).iter().all(|&byte| byte == 0));
     }
 
     #[test]

@@ -82,6 +82,13 @@ pub struct Link {
     pub kind: Bytes,
 }
 
+impl Link {
+    /// Bytes it takes in an episode's body and, roughly, in a reply.
+    pub fn bytes(&self) -> usize {
+        8 + self.target.len() + self.kind.len()
+    }
+}
+
 /// When a write counts as acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -178,8 +185,7 @@ pub struct RecallRequest {
     pub cue: std::sync::Arc<[f32]>,
     pub conditions: Conditions,
     pub fields: Fields,
-    /// Bytes of texts, vectors, metadata and links after which the answer ends. The hit that passes
-    /// the bound is its last.
+    /// Bytes of texts, vectors, metadata and links that the answer may carry in all.
     pub bytes_max: usize,
 }
 
@@ -227,6 +233,20 @@ pub struct StoredEpisode {
     pub metadata: Option<Bytes>,
     pub thread: Bytes,
     pub links: Option<Vec<Link>>,
+}
+
+impl StoredEpisode {
+    /// Leaves the parts out that were asked for.
+    pub fn strip(&mut self) {
+        (self.text, self.vector, self.metadata, self.links) = (None, None, None, None);
+    }
+
+    /// Bytes of the parts that were asked for.
+    pub fn optional_bytes(&self) -> usize {
+        let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        let links = self.links.iter().flatten().map(Link::bytes).sum::<usize>();
+        part(&self.text) + part(&self.vector) + part(&self.metadata) + links
+    }
 }
 
 /// Why a request was not carried out. The text of each is one sentence that says what to do; the

@@ -1,8 +1,8 @@
 //! Idempotency keys: the window in which a repeated store is recognised.
 //!
 //! A key belongs to a memory space and an id. The window keeps the most recent keys by sequence, so
-//! a replay of the log rebuilds exactly the same one. Keys are kept as 128-bit hashes: two different
-//! ones among a million collide with a probability below 10⁻²⁶.
+//! a replay of the log rebuilds exactly the same one. Keys are kept as 128-bit hashes: two
+//! different ones among a million collide with a probability below 10⁻²⁶.
 
 use std::collections::{HashMap, VecDeque};
 

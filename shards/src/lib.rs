@@ -12,8 +12,8 @@
 //! | [`io`] | How do time and disk get in? |
 //! | [`limits`] | What bounds all this? |
 //!
-//! What is deliberately absent: threads, locks, sockets, a clock, an async runtime. The log does not
-//! know what it logs; nothing here knows the daemon.
+//! What is deliberately absent: threads, locks, sockets, a clock, an async runtime. The log does
+//! not know what it logs; nothing here knows the daemon.
 
 pub mod arena;
 pub mod episode;

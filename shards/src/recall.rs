@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::arena::Arena;
-use crate::episode::{Hit, Metric, RecallRequest, Refusal, SpaceSettings, Why};
+use crate::episode::{Fields, Hit, Metric, RecallRequest, Refusal, SpaceSettings, Why};
 use crate::kernels::kernels;
 use crate::limits::{BLOCK_ROWS, NORM_MAX, NORM_MIN};
 use crate::space::{BlockView, Space};
@@ -204,25 +204,27 @@ impl Recall {
         self.best.push(Reverse(candidate));
     }
 
-    /// The best rows, best first, until the byte bound is passed: the hit that passes it is there, so
-    /// that whoever merges the answers of several shards cuts at the same place as one shard would.
+    /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
+    /// those parts are left out.
     pub fn finish(self, space: &Space, arena: &Arena) -> Vec<Hit> {
-        let fields = self.request.fields;
+        let mut fields = self.request.fields;
         let why = fields.why.then_some(Why { rows_compared: self.rows_compared });
         let mut bytes_left = self.request.bytes_max;
-        let mut hits = Vec::with_capacity(self.best.len());
-        for Reverse(candidate) in self.best.into_sorted_vec() {
+        let best = self.best.into_sorted_vec().into_iter();
+        let hit = |Reverse(candidate): Reverse<Candidate>| {
+            let bytes = space.read_bytes(candidate.row, fields);
+            if bytes > bytes_left {
+                fields = Fields::default();
+            } else {
+                bytes_left -= bytes;
+            }
             let similarity = match space.settings.metric {
                 Metric::Cosine | Metric::Dot => candidate.key,
                 Metric::L2 => 1.0 / (1.0 + (-candidate.key).sqrt()),
             };
             let episode = space.read(arena, candidate.row, fields);
-            hits.push(Hit { score: similarity, similarity, episode, why });
-            match bytes_left.checked_sub(space.read_bytes(candidate.row, fields)) {
-                Some(left) => bytes_left = left,
-                None => break,
-            }
-        }
-        hits
+            Hit { score: similarity, similarity, episode, why }
+        };
+        best.map(hit).collect()
     }
 }

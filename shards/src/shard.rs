@@ -1,13 +1,13 @@
 //! The shard: one owner of a log and of what the log says.
 //!
-//! A [`Shard`] is passive. It is called with a request and answers at once, or takes the request and
-//! answers later through [`Effect`]s, when the log has made it durable. It starts no thread, opens no
-//! socket and reads no clock; what it needs of the world comes through its [`Io`].
+//! A [`Shard`] is passive. It is called with a request and answers at once, or takes the request
+//! and answers later through [`Effect`]s, when the log has made it durable. It starts no thread,
+//! opens no socket and reads no clock; what it needs of the world comes through its [`Io`].
 //!
 //! Writes go through four steps. *Admit*: everything that can fail is checked, and refused here.
 //! *Log*: the request becomes a frame of the open batch. *Apply*: in the order of sequences, each
-//! frame changes the memory; this cannot fail, and replaying the log does exactly the same. *Answer*:
-//! when the frame is as durable as the request asked.
+//! frame changes the memory; this cannot fail, and replaying the log does exactly the same.
+//! *Answer*: when the frame is as durable as the request asked.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -55,6 +55,8 @@ pub struct ShardSettings {
     pub log: LogSettings,
     /// Bound on the memory of episodes, bytes.
     pub memory_bytes_max: u64,
+    /// How much of it to take from the kernel before the shard opens.
+    pub memory_prefault_bytes: u64,
 }
 
 /// The answer to a write.
@@ -139,9 +141,11 @@ pub struct Shard<I> {
     log: Log<I>,
     memory: Memory,
     pending: VecDeque<Pending>,
-    /// Spaces whose creation or drop is logged and not applied yet, by name: neither can be asked
-    /// for again, and a space on its way out takes no more stores.
-    changing: HashMap<String, SpaceNumber>,
+    /// Spaces whose creation or drop is logged and not applied yet, by name, with the sequence:
+    /// neither can be asked for again, and a space on its way out takes no more stores.
+    changing: HashMap<String, u64>,
+    /// Highest space number given so far, be its creation applied or not.
+    last_number: u32,
 }
 
 /// What the log says: everything a replay rebuilds.
@@ -167,6 +171,9 @@ impl<I: Io> Shard<I> {
         let bytes = settings.memory_bytes_max;
         let arena =
             Arena::reserve(bytes, bind).map_err(|error| OpenError::Memory { bytes, error })?;
+        arena
+            .prefault(settings.memory_prefault_bytes)
+            .map_err(|error| OpenError::Memory { bytes: settings.memory_prefault_bytes, error })?;
         let mut memory = Memory {
             arena,
             spaces: BTreeMap::new(),
@@ -185,7 +192,9 @@ impl<I: Io> Shard<I> {
             memory.apply(&frame).map(drop).map_err(|error| error.to_string())
         };
         let (log, recovered) = Log::open(io, settings.identity, settings.log, &mut replay)?;
-        let shard = Self { log, memory, pending: VecDeque::new(), changing: HashMap::new() };
+        let last_number = memory.last_space;
+        let (pending, changing) = (VecDeque::new(), HashMap::new());
+        let shard = Self { log, memory, pending, changing, last_number };
         Ok((shard, recovered))
     }
 
@@ -244,7 +253,8 @@ impl<I: Io> Shard<I> {
         let head = self.head(Operation::Forget, writer_uid);
         self.append(ticket, &head, durability, forget_bytes(id), |out| {
             encode_forget(space, id, out);
-        })
+        })?;
+        Ok(())
     }
 
     /// Admits the creation of a space. The first shard gives the number, the others are told it.
@@ -278,13 +288,14 @@ impl<I: Io> Shard<I> {
             });
         }
         self.check_memory()?;
-        let changing = u32::try_from(self.changing.len()).expect("bounded by SPACES_MAX");
-        let number = number.unwrap_or(SpaceNumber(self.memory.last_space + changing + 1));
+        let number = number.unwrap_or(SpaceNumber(self.last_number + 1));
         let head = self.head(Operation::SpaceCreate, writer_uid);
-        self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
-            encode_space(number, settings, out);
-        })?;
-        self.changing.insert(settings.name.clone(), number);
+        let sequence =
+            self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
+                encode_space(number, settings, out);
+            })?;
+        self.last_number = self.last_number.max(number.0);
+        self.changing.insert(settings.name.clone(), sequence);
         Ok(None)
     }
 
@@ -300,10 +311,11 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::Busy { what: "this memory space", retry_after_ms: RETRY_LOG_MS });
         }
         let head = self.head(Operation::SpaceDrop, writer_uid);
-        self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
-            encode_space(space, &settings, out);
-        })?;
-        self.changing.insert(settings.name, space);
+        let sequence =
+            self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
+                encode_space(space, &settings, out);
+            })?;
+        self.changing.insert(settings.name, sequence);
         Ok(())
     }
 
@@ -327,7 +339,7 @@ impl<I: Io> Shard<I> {
         durability: Durability,
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let eager = durability == Durability::Os;
         let sequence = self.log.append(head, bytes, eager, fill).map_err(|error| match error {
             AppendError::Busy => {
@@ -336,7 +348,7 @@ impl<I: Io> Shard<I> {
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
         self.pending.push_back(Pending { sequence, ticket, durability, reply: None });
-        Ok(())
+        Ok(sequence)
     }
 
     /// Hands batches to the disk as far as it has room. Call after a round of requests and after
@@ -397,7 +409,7 @@ impl<I: Io> Shard<I> {
                 effects.push(Effect::Answer { ticket, result });
             }
         }
-        self.changing.clear();
+        self.changing.retain(|_, sequence| *sequence < from);
     }
 
     /// To be called from time to time, e.g. every 100 ms.
@@ -447,8 +459,9 @@ impl<I: Io> Shard<I> {
         Ok(row.map(|row| space.read(&self.memory.arena, row, fields)))
     }
 
-    /// The live episodes from row `cursor` on, up to `count` rows and roughly `bytes_max` bytes, and
-    /// the cursor of the next call; `None` at the end. An episode that lives throughout is seen.
+    /// The live episodes from row `cursor` on, up to `count` rows and roughly `bytes_max` bytes,
+    /// and the cursor of the next call; `None` at the end. An episode that lives throughout is
+    /// seen.
     pub fn scan(
         &self,
         space: SpaceNumber,
@@ -481,14 +494,15 @@ impl<I: Io> Shard<I> {
     /// Compares about `bytes` more bytes of vectors; the hits when that was all.
     pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
         let Memory { spaces, arena, .. } = &mut self.memory;
-        let space = spaces.get_mut(&recall.request().space).ok_or_else(gone)?;
+        let number = recall.request().space;
+        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
         let blocks = (bytes / Recall::block_bytes(space)).max(1);
         Ok(recall.step(space, arena, blocks))
     }
 
     /// The result of a recall whose last step said so.
     pub fn recall_finish(&self, recall: Recall) -> Result<Vec<Hit>, Refusal> {
-        let space = self.memory.spaces.get(&recall.request().space).ok_or_else(gone)?;
+        let space = self.memory.space(recall.request().space)?;
         Ok(recall.finish(space, &self.memory.arena))
     }
 
@@ -520,13 +534,14 @@ impl<I: Io> Shard<I> {
     }
 }
 
-fn gone() -> Refusal {
-    Refusal::NoSpace("dropped meanwhile".into())
+/// A space that another shard has and this one does not: it is being created or dropped.
+fn gone(number: SpaceNumber) -> Refusal {
+    Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
 }
 
 impl Memory {
     fn space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
-        self.spaces.get(&number).ok_or_else(gone)
+        self.spaces.get(&number).ok_or_else(|| gone(number))
     }
 
     fn bytes_in_use(&self) -> u64 {

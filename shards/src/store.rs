@@ -67,7 +67,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `path`, or makes it there. `shards_asked` is what the operator insists on.
+    /// Opens the store in `path`, or makes it there. `shards_asked` is what the operator insists
+    /// on.
     pub fn open_or_make(
         path: &Path,
         shards_asked: Option<u32>,

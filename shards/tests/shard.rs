@@ -24,7 +24,12 @@ struct Bench {
 fn settings(memory_bytes_max: u64) -> ShardSettings {
     let identity =
         LogIdentity { store_id: [1; 16], shard: 0, segment_bytes: 4 * SEGMENT_BYTES_MIN };
-    ShardSettings { identity, log: LogSettings::default(), memory_bytes_max }
+    ShardSettings {
+        identity,
+        log: LogSettings::default(),
+        memory_bytes_max,
+        memory_prefault_bytes: 0,
+    }
 }
 
 impl Bench {
@@ -274,6 +279,25 @@ fn conditions_and_filters_never_cost_a_result() {
 }
 
 #[test]
+fn the_byte_bound_costs_parts_and_never_results() {
+    let mut bench = Bench::new();
+    let space = bench.space(1, Metric::Dot);
+    for (id, value) in [("a", 3.0), ("b", 2.0), ("c", 1.0)] {
+        bench.store(&request(space, id, &[value]));
+    }
+    let mut query = bench.query(space, &[1.0], 3);
+    query.fields.text = true;
+    for (bytes, texts) in [(9, 1), (17, 1), (18, 2), (8, 0)] {
+        query.bytes_max = bytes;
+        let hits = bench.recall(query.clone());
+        assert_eq!(hits.len(), 3);
+        let given = hits.iter().take_while(|hit| hit.episode.text.is_some()).count();
+        assert_eq!(given, texts, "each text has 9 bytes, the bound is {bytes}");
+        assert!(hits[given..].iter().all(|hit| hit.episode.text.is_none()));
+    }
+}
+
+#[test]
 fn a_recall_sees_the_shard_as_it_was_when_it_began() {
     let mut bench = Bench::new();
     let space = bench.space(1, Metric::Dot);
@@ -306,6 +330,35 @@ fn a_recall_of_a_space_that_is_dropped_ends_with_an_error() {
     assert_eq!(bench.shard.recall_step(&mut recall, 1).unwrap_err().code(), "NOSPACE");
     assert_eq!(bench.shard.stats().memory_bytes, 0, "the memory is given back");
     assert_ne!(bench.space(1, Metric::Dot), space, "numbers are not used again");
+}
+
+#[test]
+fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
+    let mut bench = Bench::new();
+    let space = bench.space(1, Metric::Dot);
+    let settings = |name: &str| SpaceSettings {
+        name: name.into(),
+        dimensions: 1,
+        metric: Metric::Dot,
+        model: String::new(),
+        shards: 1,
+    };
+    bench.shard.io_mut().hold(true);
+    let create = |bench: &mut Bench, name: &str| {
+        let ticket = bench.ticket();
+        bench.shard.create_space(ticket, None, &settings(name), 0).unwrap();
+    };
+    create(&mut bench, "a");
+    let ticket = bench.ticket();
+    bench.shard.drop_space(ticket, space, 0).unwrap();
+    create(&mut bench, "b");
+    bench.shard.io_mut().hold(false);
+    bench.answers();
+    create(&mut bench, "c");
+    bench.answers();
+    let mut numbers: Vec<_> = bench.shard.spaces().map(|(number, _)| number.0).collect();
+    numbers.dedup();
+    assert_eq!(numbers, [2, 3, 4]);
 }
 
 #[test]

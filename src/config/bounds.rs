@@ -7,6 +7,8 @@ use engram_shards::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
 pub const SHARDS: RangeInclusive<u64> = 1..=SHARDS_MAX as u64;
 /// The upper end is the memory that this process may use.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// Unless less memory is allowed.
+pub const MEMORY_PREFAULT_DEFAULT: u64 = 256 << 20;
 pub const SEGMENT_BYTES: RangeInclusive<u64> = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
 pub const COMMIT_LINGER_US: RangeInclusive<u64> = 0..=10_000;
 pub const COMMIT_FRAMES_MAX: RangeInclusive<u64> = 0..=65_536;

@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) socket: Option<PathBuf>,
     pub(super) shards: Option<Count>,
     pub(super) memory_bytes_max: Option<ByteCount>,
+    pub(super) memory_prefault_bytes: Option<ByteCount>,
     pub(super) segment_bytes: Option<ByteCount>,
     pub(super) commit_linger_us: Option<Count>,
     pub(super) commit_frames_max: Option<Count>,

@@ -51,6 +51,7 @@ fn with_nothing_said_the_defaults_hold() {
             socket: "/run/engramd/engramd.sock".into(),
             shards: None,
             memory_bytes_max: 6 << 30,
+            memory_prefault_bytes: 256 << 20,
             segment_bytes: 64 << 20,
             commit_linger: Duration::ZERO,
             commit_frames_max: 0,
@@ -134,6 +135,7 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
     for (key, inside, beyond) in [
         ("shards", vec!["1", "64"], vec!["0", "65"]),
         ("memory_bytes_max", vec!["64MiB", "10GiB"], vec!["67108863", "10737418241"]),
+        ("memory_prefault_bytes", vec!["0", "6GiB"], vec!["6442450945"]),
         ("segment_bytes", vec!["4MiB", "1GiB"], vec!["4190208", "1073745920", "4194305"]),
         ("commit_linger_us", vec!["0", "10000"], vec!["10001"]),
         ("commit_frames_max", vec!["0", "65536"], vec!["65537"]),
@@ -242,7 +244,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 14, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 15, "one line for each key:\n{printed}");
 }
 
 #[test]

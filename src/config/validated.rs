@@ -19,6 +19,8 @@ pub struct Config {
     pub shards: Option<usize>,
     /// Bytes of rows and state that the daemon may hold, over all shards.
     pub memory_bytes_max: u64,
+    /// How much of that to take from the kernel at start.
+    pub memory_prefault_bytes: u64,
     /// Bytes of a log segment; a multiple of 4,096.
     pub segment_bytes: u64,
     /// How long an open batch waits for company before it is sealed.
@@ -115,6 +117,8 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
     let three_fifths = (host.memory_bytes / 5 * 3) & !((1 << 20) - 1);
     let memory_default = three_fifths.max(bounds::MEMORY_BYTES_MIN);
     let memory_bounds = bounds::MEMORY_BYTES_MIN..=host.memory_bytes.max(memory_default);
+    let memory_bytes_max =
+        keys.bytes("memory_bytes_max", |raw| raw.memory_bytes_max, memory_bounds, memory_default)?;
     let mut config = Config {
         data: keys.path("data", |raw| raw.data.clone(), "/var/lib/engramd", usize::MAX)?,
         socket: keys.path(
@@ -124,11 +128,12 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
             bounds::SOCKET_PATH_BYTES,
         )?,
         shards: keys.shards()?,
-        memory_bytes_max: keys.bytes(
-            "memory_bytes_max",
-            |raw| raw.memory_bytes_max,
-            memory_bounds,
-            memory_default,
+        memory_bytes_max,
+        memory_prefault_bytes: keys.bytes(
+            "memory_prefault_bytes",
+            |raw| raw.memory_prefault_bytes,
+            0..=memory_bytes_max,
+            bounds::MEMORY_PREFAULT_DEFAULT.min(memory_bytes_max),
         )?,
         segment_bytes: keys.segment_bytes()?,
         commit_linger: Duration::from_micros(keys.count(

@@ -30,9 +30,9 @@ impl Event {
 
 /// Lets the reactor look at everything once.
 ///
-/// The read of a counter that is already signalled completes at once, but through the reactor: while
-/// it is under way this task is not runnable. The counter counts in ones and starts out with more
-/// than any process will take, so a breath costs no write.
+/// The read of a counter that is already signalled completes at once, but through the reactor:
+/// while it is under way this task is not runnable. The counter counts in ones and starts out with
+/// more than any process will take, so a breath costs no write.
 #[derive(Debug)]
 pub struct Breath {
     event: Event,

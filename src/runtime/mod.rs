@@ -7,11 +7,12 @@
 //!    its preemption timer fires, every 100 ms. Whoever computes or could go on without waiting
 //!    works in slices and awaits [`Breath::breathe`] in between: for a moment nothing is runnable,
 //!    and the reactor polls everything. The crate's own `yield_*` do not do that.
-//! 2. **Detach what foreign threads wake.** [`spawn`] always does: a task whose handle is kept can be
-//!    freed under the feet of a waker that is dropped on another thread.
+//! 2. **Detach what foreign threads wake.** [`spawn`] always does: a task whose handle is kept can
+//!    be freed under the feet of a waker that is dropped on another thread.
 //! 3. **Be woken now and then.** Under CPU contention an executor can park although tasks are
 //!    runnable. The supervisor's heartbeat, which feeds the watchdog, also ends that.
-//! 4. **One task per connection and direction**, not per request: a spawn takes a process-wide lock.
+//! 4. **One task per connection and direction**, not per request: a spawn takes a lock that all
+//!    executors share.
 //! 5. **Little locked memory.** Nothing here uses the executor's own direct I/O buffers.
 
 mod event;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
 
+use super::budget::{Held, ReplyBudget};
 use super::connection::{Connection, Outgoing};
 use super::notify::Notify;
 use super::request::Answer;
@@ -25,6 +26,8 @@ pub(super) struct Batch {
     connection: Rc<Connection>,
     slot: u64,
     items: RefCell<Vec<Item>>,
+    /// What the episodes among the items hold of the shard's bound on replies.
+    held: RefCell<Vec<Held>>,
     left: Cell<usize>,
     under_way: Cell<usize>,
     progress: Notify,
@@ -35,6 +38,7 @@ impl Batch {
         Rc::new(Self {
             connection,
             slot,
+            held: RefCell::default(),
             items: RefCell::new((0..items).map(|_| (None, None)).collect()),
             left: Cell::new(items),
             under_way: Cell::new(0),
@@ -59,20 +63,37 @@ impl Batch {
         self.under_way.get() >= UNDER_WAY_MAX
     }
 
-    pub(super) fn fulfil(&self, index: usize, answer: Answer) {
+    pub(super) fn fulfil(&self, replies: &ReplyBudget, index: usize, answer: Answer) {
+        let answer = self.hold(replies, answer);
         self.items.borrow_mut()[index].1 = Some(answer);
         self.under_way.set(self.under_way.get() - 1);
         self.left.set(self.left.get() - 1);
         self.progress.notify();
         if self.left.get() == 0 {
             let items = self.items.take();
+            let held = self.held.take();
             let encode = move |encoder: &mut Encoder<'_>| {
                 encoder.array(items.len());
                 for (assigned, answer) in &items {
                     encode_item(encoder, assigned.as_deref(), answer.as_ref());
                 }
+                drop(held);
             };
             self.connection.fulfil(self.slot, Outgoing::Encode(Box::new(encode)));
+        }
+    }
+}
+
+impl Batch {
+    /// Holds an episode against the bound on replies; the refusal when it does not fit.
+    fn hold(&self, replies: &ReplyBudget, answer: Answer) -> Answer {
+        let Answer::Episode(Ok(Some(episode))) = &answer else { return answer };
+        match replies.hold(episode.optional_bytes()) {
+            Ok(held) => {
+                self.held.borrow_mut().push(held);
+                answer
+            }
+            Err(refusal) => Answer::Episode(Err(refusal)),
         }
     }
 }

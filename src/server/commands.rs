@@ -7,11 +7,11 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, SpaceSettings};
+use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, StoredEpisode};
 use engram_shards::recall::cue;
 
 use super::batch::Batch;
-use super::connection::{Connection, Outgoing};
+use super::connection::{Connection, Kind, Outgoing};
 use super::core::{Core, Origin};
 use super::request::{Answer, Request};
 use super::route::Route;
@@ -132,7 +132,7 @@ where
     T: FnOnce(Rc<Core>) -> F,
     F: Future<Output = Encoded> + 'static,
 {
-    let slot = connection.reserve(false);
+    let slot = connection.reserve(Kind::Read);
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
     let task = task(Rc::clone(&core));
     runtime::spawn(async move {
@@ -144,7 +144,7 @@ where
 async fn alone(core: &Rc<Core>, connection: &Rc<Connection>, task: impl Future<Output = Encoded>) {
     core.turn();
     connection.replies_done().await;
-    let slot = connection.reserve(false);
+    let slot = connection.reserve(Kind::Other);
     fulfil(core, connection, slot, task.await);
 }
 
@@ -172,8 +172,8 @@ fn submit(
     at_ns: u64,
     assigned: Option<Bytes>,
 ) {
-    let is_write = !matches!(request, Request::Get { .. });
-    let slot = connection.reserve(is_write);
+    let kind = if matches!(request, Request::Get { .. }) { Kind::Read } else { Kind::Write };
+    let slot = connection.reserve(kind);
     let connection = Rc::clone(connection);
     core.submit(owner, request, at_ns, Origin::Reply { connection, slot, assigned });
 }
@@ -227,7 +227,7 @@ async fn take_store_many(
         Ok(route) => route,
         Err(refusal) => return refuse(core, connection, refusal),
     };
-    let slot = connection.reserve(true);
+    let slot = connection.reserve(Kind::Write);
     let batch = Batch::new(Rc::clone(connection), slot, items.len());
     for (index, item) in items.into_iter().enumerate() {
         if batch.is_full() {
@@ -244,7 +244,7 @@ async fn take_store_many(
             }
             Err(refusal) => {
                 batch.begin(index, None);
-                batch.fulfil(index, Answer::Write(Err(refusal)));
+                core.fulfil_item(&batch, index, Answer::Write(Err(refusal)));
             }
         }
     }
@@ -262,7 +262,7 @@ async fn take_get_many(
         Ok(route) => route,
         Err(refusal) => return refuse(core, connection, refusal),
     };
-    let slot = connection.reserve(false);
+    let slot = connection.reserve(Kind::Read);
     let batch = Batch::new(Rc::clone(connection), slot, ids.len());
     for (index, id) in ids.into_iter().enumerate() {
         if batch.is_full() {
@@ -330,8 +330,12 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
             other => unreachable!("a recall was answered with {other:?}"),
         }
     }
-    let hits = merge(parts, &settings, &request);
-    Ok(Box::new(move |encoder| reply::recalled(encoder, &hits)))
+    let hits = merge(parts, &request);
+    let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
+    Ok(Box::new(move |encoder| {
+        reply::recalled(encoder, &hits);
+        drop(held);
+    }))
 }
 
 /// The vectors to recall by; known episodes are read from their owners.
@@ -361,28 +365,21 @@ async fn cue_vectors(
     Ok(vectors)
 }
 
-/// The best of all shards, best first, within the bounds on count and bytes. Equal scores keep the
-/// order of the shards, so the same store gives the same answer.
-fn merge(parts: Vec<Vec<Hit>>, settings: &SpaceSettings, request: &RecallRequest) -> Vec<Hit> {
+/// The best of all shards, best first; from the first that goes beyond the byte bound on without
+/// their parts. Equal scores keep the order of the shards, so the same store gives the same answer.
+fn merge(parts: Vec<Vec<Hit>>, request: &RecallRequest) -> Vec<Hit> {
     let mut hits: Vec<Hit> = parts.into_iter().flatten().collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score));
     hits.truncate(request.k);
     let mut bytes_left = request.bytes_max;
-    let vector_bytes = settings.dimensions as usize * size_of::<f32>();
     let fits = hits.iter().take_while(|hit| {
-        let episode = &hit.episode;
-        let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        let links = episode.links.iter().flatten();
-        let bytes = part(&episode.text)
-            + part(&episode.metadata)
-            + if request.fields.vector { vector_bytes } else { 0 }
-            + links.map(|link| 8 + link.target.len() + link.kind.len()).sum::<usize>();
+        let bytes = hit.episode.optional_bytes();
         let fits = bytes <= bytes_left;
         bytes_left = bytes_left.saturating_sub(bytes);
         fits
     });
-    let count = fits.count();
-    hits.truncate(count);
+    let with_parts = fits.count();
+    hits[with_parts..].iter_mut().for_each(|hit| hit.episode.strip());
     hits
 }
 
@@ -408,5 +405,9 @@ async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
         None if nth + 1 < route.span() => ScanCursor::at(nth + 1, 0),
         None => ScanCursor::END,
     };
-    Ok(Box::new(move |encoder| reply::scanned(encoder, next, &episodes)))
+    let held = core.hold_reply(episodes.iter().map(StoredEpisode::optional_bytes).sum())?;
+    Ok(Box::new(move |encoder| {
+        reply::scanned(encoder, next, &episodes);
+        drop(held);
+    }))
 }

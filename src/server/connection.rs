@@ -3,7 +3,10 @@
 //! Replies are owed in the order of the commands, but become ready in any order. Each command takes
 //! a slot; the writer encodes slots as far as they are ready from the front. A connection whose
 //! window is full is not read from, so a client that does not read its replies stops its own
-//! commands and costs a bounded amount of memory.
+//! commands and costs a bounded amount of memory: besides the number of replies, the number of
+//! reading commands that are open and the bytes of replies that wait to be written are bounded.
+//! What a single reply may carry, and what all replies of a shard may carry together, is bounded by
+//! [`Core::hold_reply`].
 //!
 //! Commands also take effect in order: a command that reads waits until every write before it on
 //! the same connection is answered.
@@ -27,6 +30,10 @@ use crate::runtime::{SocketReader, SocketWriter};
 
 /// Replies that a connection may be owed.
 pub const WINDOW: usize = 1024;
+/// Commands that read which may be open: taken, and their replies not written.
+const READS_MAX: usize = 64;
+/// No command is taken while more bytes of replies wait to be written.
+const REPLY_BYTES_WAITING: usize = 8 << 20;
 /// Encoded replies are written when they reach this.
 const WRITE_BYTES: usize = 128 << 10;
 /// The room offered to one read, at least and at most.
@@ -59,16 +66,40 @@ pub(super) enum Outgoing {
     Last(Box<dyn FnOnce(&mut Encoder<'_>)>),
 }
 
+impl Outgoing {
+    /// Bytes it will take on the wire beyond a few hundred. What is encoded by a closure is held
+    /// against the shard's bound instead.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Stored { result: Answer::Episode(Ok(Some(episode))), .. } => {
+                episode.optional_bytes()
+            }
+            _ => 0,
+        }
+    }
+}
+
 impl std::fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Outgoing")
     }
 }
 
+/// What kind of command a slot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Changes what is stored; later commands that read wait for it.
+    Write,
+    /// Reads what is stored; only so many may be open.
+    Read,
+    /// Neither.
+    Other,
+}
+
 #[derive(Debug)]
 struct Slot {
     reply: Option<Outgoing>,
-    is_write: bool,
+    kind: Kind,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +109,16 @@ struct Replies {
     first: u64,
     /// Writes among the slots that are not answered.
     writes: usize,
+    /// Reads among the slots.
+    reads: usize,
+    /// Bytes that the replies which are ready will take, roughly.
+    bytes: usize,
+}
+
+impl Replies {
+    fn is_full(&self) -> bool {
+        self.slots.len() >= WINDOW || self.reads >= READS_MAX || self.bytes >= REPLY_BYTES_WAITING
+    }
 }
 
 /// See the top of the file.
@@ -117,19 +158,21 @@ impl Connection {
     }
 
     /// A slot for the reply to a command.
-    pub(super) fn reserve(&self, is_write: bool) -> u64 {
+    pub(super) fn reserve(&self, kind: Kind) -> u64 {
         let mut replies = self.replies.borrow_mut();
-        replies.writes += usize::from(is_write);
-        replies.slots.push_back(Slot { reply: None, is_write });
+        replies.writes += usize::from(kind == Kind::Write);
+        replies.reads += usize::from(kind == Kind::Read);
+        replies.slots.push_back(Slot { reply: None, kind });
         replies.first + replies.slots.len() as u64 - 1
     }
 
     pub(super) fn fulfil(&self, slot: u64, reply: Outgoing) {
         let mut replies = self.replies.borrow_mut();
         let nth = usize::try_from(slot - replies.first).expect("a slot is fulfilled once");
+        replies.bytes += reply.bytes();
         let entry = &mut replies.slots[nth];
         entry.reply = Some(reply);
-        if entry.is_write {
+        if entry.kind == Kind::Write {
             replies.writes -= 1;
             if replies.writes == 0 {
                 self.progress.notify();
@@ -142,7 +185,7 @@ impl Connection {
 
     /// Reserves and fulfils in one.
     pub(super) fn reply(&self, reply: Outgoing) {
-        let slot = self.reserve(false);
+        let slot = self.reserve(Kind::Other);
         self.fulfil(slot, reply);
     }
 
@@ -157,6 +200,28 @@ impl Connection {
 
     fn owed(&self) -> usize {
         self.replies.borrow().slots.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.replies.borrow().is_full()
+    }
+
+    /// Waits until another command may be taken.
+    async fn wait_for_room(&self) {
+        while self.is_full() && !self.is_broken.get() {
+            self.progress.wait().await;
+        }
+    }
+
+    /// Takes the first reply if it is ready.
+    fn pop(&self) -> Option<Outgoing> {
+        let mut replies = self.replies.borrow_mut();
+        replies.slots.front()?.reply.as_ref()?;
+        let Slot { reply, kind } = replies.slots.pop_front()?;
+        replies.first += 1;
+        replies.reads -= usize::from(kind == Kind::Read);
+        replies.bytes -= reply.as_ref().map_or(0, Outgoing::bytes);
+        reply
     }
 
     /// Waits until every write so far is answered.
@@ -196,9 +261,7 @@ pub(super) async fn read(core: Rc<Core>, connection: Rc<Connection>, mut socket:
     let mut buffer = BytesMut::new();
     let mut room = READ_BYTES_MIN;
     loop {
-        while connection.owed() >= WINDOW && !connection.is_broken.get() {
-            connection.progress.wait().await;
-        }
+        connection.wait_for_room().await;
         if connection.is_broken.get() {
             break;
         }
@@ -232,11 +295,9 @@ async fn take_commands(
 ) -> bool {
     let at_ns = core.now_ns();
     loop {
-        if connection.owed() >= WINDOW {
+        if connection.is_full() {
             core.turn();
-            while connection.owed() >= WINDOW && !connection.is_broken.get() {
-                connection.progress.wait().await;
-            }
+            connection.wait_for_room().await;
         }
         match parser.next(buffer) {
             Ok(Some(arguments)) => {
@@ -286,12 +347,8 @@ fn is_front_ready(connection: &Connection) -> bool {
 
 /// Encodes replies from the front, as far as they are ready; whether the last one was among them.
 fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
-    while out.len() < WRITE_BYTES && is_front_ready(connection) {
-        let outgoing = {
-            let mut replies = connection.replies.borrow_mut();
-            replies.first += 1;
-            replies.slots.pop_front().and_then(|slot| slot.reply).expect("just seen")
-        };
+    while out.len() < WRITE_BYTES {
+        let Some(outgoing) = connection.pop() else { break };
         if let Outgoing::Hello { version: Some(version) } = &outgoing {
             connection.version.set(*version);
         }

@@ -10,13 +10,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{RecallRequest, Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, UringIo};
 use engram_shards::recall::Recall;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
 use slab::Slab;
 
 use super::batch::Batch;
+use super::budget::{Held, ReplyBudget};
 use super::connection::Connection;
 use super::info::Report;
 use super::notify::Notify;
@@ -32,6 +33,10 @@ const RECALL_SLICE_BYTES: usize = 512 << 10;
 /// none do. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
 const COMPUTE_IDLE_NS: u64 = 400_000;
+/// Recalls under way on a shard at once; each gets its slices in turn.
+const RECALLS_MAX: usize = 256;
+/// The hint that goes with a refusal for too many recalls.
+const RETRY_RECALL_MS: u32 = 20;
 /// Messages taken from the lanes in one turn; the rest waits for the next.
 const TURN_MESSAGES_MAX: usize = 1024;
 /// How long the shard may go on without looking at its sockets.
@@ -105,8 +110,9 @@ pub(super) struct Inner {
     called: Slab<Origin>,
     recalls: VecDeque<ActiveRecall>,
     effects: Vec<Effect>,
-    pub(super) metrics: Metrics,
+    metrics: Metrics,
     ids: IdMaker,
+    replies: ReplyBudget,
 }
 
 impl Core {
@@ -128,6 +134,7 @@ impl Core {
             effects: Vec::new(),
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
+            replies: ReplyBudget::default(),
         };
         Ok(Self {
             number,
@@ -181,6 +188,16 @@ impl Core {
     pub(super) fn make_id(&self) -> Bytes {
         let wall_us = (self.clock.wall_us)();
         self.inner.borrow_mut().ids.make(wall_us)
+    }
+
+    /// Holds the bytes of a reply against the bound on all replies of this shard.
+    pub(super) fn hold_reply(&self, bytes: usize) -> Result<Held, Refusal> {
+        self.inner.borrow().replies.hold(bytes)
+    }
+
+    /// Answers an item that needs no shard.
+    pub(super) fn fulfil_item(&self, batch: &Batch, index: usize, answer: Answer) {
+        batch.fulfil(&self.inner.borrow().replies, index, answer);
     }
 
     /// Hands a request to its owner; the answer goes to `origin`, possibly at once.
@@ -394,7 +411,7 @@ impl Inner {
             }
             Request::Recall(request) => {
                 self.metrics.recalls += 1;
-                match self.shard.recall(*request) {
+                match self.begin_recall(*request) {
                     Ok(recall) => {
                         let began_ns = asked.at_ns;
                         self.recalls.push_back(ActiveRecall { recall, origin, began_ns });
@@ -403,6 +420,14 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn begin_recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
+        if self.recalls.len() >= RECALLS_MAX {
+            let what = "the shard's queue of recalls";
+            return Err(Refusal::Busy { what, retry_after_ms: RETRY_RECALL_MS });
+        }
+        self.shard.recall(request)
     }
 
     /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.
@@ -432,7 +457,7 @@ impl Inner {
             Origin::Reply { connection, slot, assigned } => {
                 connection.fulfil_with(slot, assigned, answer);
             }
-            Origin::Item { batch, index } => batch.fulfil(index, answer),
+            Origin::Item { batch, index } => batch.fulfil(&self.replies, index, answer),
             Origin::Task(promise) => {
                 *promise.answer.borrow_mut() = Some(answer);
                 promise.arrived.notify();
@@ -441,8 +466,8 @@ impl Inner {
         }
     }
 
-    /// Takes what the log has finished and gives it more to do. Answers when a batch that lingers is
-    /// ripe.
+    /// Takes what the log has finished and gives it more to do. Answers when a batch that lingers
+    /// is ripe.
     fn poll_log(&mut self) -> Option<u64> {
         let mut effects = std::mem::take(&mut self.effects);
         self.shard.poll(&mut effects);

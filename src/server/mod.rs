@@ -14,6 +14,7 @@
 //! Everything here runs on the shard's own thread; nothing is shared with other shards but lanes.
 
 mod batch;
+mod budget;
 mod commands;
 mod connection;
 mod core;

@@ -1,8 +1,8 @@
 //! Creating and dropping memory spaces on all shards.
 //!
 //! Shard 0 goes first: it gives the number, and what its log says is the truth that the others are
-//! brought in line with at the next start, should the daemon die in between. A space is acknowledged
-//! when every shard has it on disk.
+//! brought in line with at the next start, should the daemon die in between. A space is
+//! acknowledged when every shard has it on disk.
 
 use std::rc::Rc;
 

@@ -1,8 +1,8 @@
 //! One connection to the daemon, spoken by a stock Redis client library.
 //!
 //! Commands that wait for their reply go through [`Client::call`]. Bulk work sends packed commands
-//! ahead of their replies with [`Client::send`] and [`Client::receive`]; the library buffers nothing
-//! on the way out, so what `send` returned for is in the socket.
+//! ahead of their replies with [`Client::send`] and [`Client::receive`]; the library buffers
+//! nothing on the way out, so what `send` returned for is in the socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use redis::{
     ProtocolVersion, RedisConnectionInfo, RedisError, Value,
 };
 
-use crate::error::ToolError;
+use crate::error::{ToolError, plain};
 
 pub(crate) struct Client {
     connection: Connection,
@@ -94,10 +94,4 @@ fn connect_error(socket: &Path, error: &RedisError) -> ToolError {
     let cause = std::error::Error::source(error).and_then(|s| s.downcast_ref::<io::Error>());
     let denied = cause.is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
     ToolError::Connect { socket: socket.to_owned(), reason: plain(error), denied }
-}
-
-/// The error without the operating system's number behind it.
-fn plain(error: &RedisError) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"id":"trip-7","text":"We missed the ferry.","at":"2026-03-01T12:00:00Z","confidence":0.9,
-//!  "meta":{"place":"Naxos"},"thread":"greece","links":[{"id":"trip-6","weight":1.0,"kind":"next"}],
+//!  "meta":{"place":"Naxos"},"thread":"greece","links":[{"id":"trip-6","weight":1,"kind":"next"}],
 //!  "vector":[0.1,0.2]}
 //! ```
 //!

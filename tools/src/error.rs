@@ -17,13 +17,13 @@ pub(crate) enum ToolError {
     #[error("{path}, line {line}: {reason}")]
     Line { path: PathBuf, line: u64, reason: String },
     /// A local file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), plain(source))]
     File { path: PathBuf, source: io::Error },
     /// A local file is not what its name promises.
     #[error("{}: {reason}", path.display())]
     Format { path: PathBuf, reason: String },
     /// Standard output was closed or is full.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output: {}", plain(.0))]
     Output(io::Error),
     /// No daemon listens on the socket.
     #[error("cannot connect to {}: {reason}; {}", socket.display(), connect_remedy(*denied))]
@@ -43,6 +43,12 @@ pub(crate) enum ToolError {
     /// An acknowledged episode is not there or not what was stored.
     #[error("{0}")]
     Verification(String),
+}
+
+/// An error's text without the operating system's number behind it.
+pub(crate) fn plain(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn connect_remedy(denied: bool) -> &'static str {

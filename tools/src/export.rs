@@ -1,8 +1,8 @@
-//! `engram export`: all episodes of a memory space as JSONL, in the form that `engram import` reads.
+//! `engram export`: all episodes of a memory space as JSONL, as `engram import` reads it.
 //!
-//! Importing what was exported gives the same episodes: vectors are written as the shortest decimals
-//! that read back to the same f32, or as they are into a `.npy` file. When an episode was recorded is
-//! not carried over: the daemon that imports it records it anew.
+//! Importing what was exported gives the same episodes: vectors are written as the shortest
+//! decimals that read back to the same f32, or as they are into a `.npy` file. When an episode was
+//! recorded is not carried over: the daemon that imports it records it anew.
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! `engram`: the command-line client of the Engram memory daemon.
 //!
 //! The order of life: read the command line, run one command, answer with an exit code. Exit codes:
-//! 0 done, 1 refused by the daemon, 2 the command line or a local file is wrong, 3 the daemon cannot
-//! be reached.
+//! 0 done, 1 refused by the daemon, 2 the command line or a local file is wrong, 3 the daemon
+//! cannot be reached.
 
 mod acked_log;
 mod cli;

@@ -3,8 +3,8 @@
 //! The format (NumPy Enhancement Proposal 1): the magic `\x93NUMPY`, two version bytes, the length
 //! of the header as u16 (version 1) or u32 (versions 2 and 3), little-endian, then the header: a
 //! Python dictionary literal with the keys `descr`, `fortran_order` and `shape`, then the elements.
-//! Read are little-endian f16, f32 and f64 in C order. A row is read where it stands in the file, so
-//! that a matrix larger than memory costs one row of it.
+//! Read are little-endian f16, f32 and f64 in C order. A row is read where it stands in the file,
+//! so that a matrix larger than memory costs one row of it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};

@@ -1,7 +1,7 @@
 //! Commands as the bytes of the wire: a RESP array of bulk strings.
 //!
-//! The store commands are packed here once and used by `store`, `import` and `load`; everything that
-//! is sent one at a time is packed by the client library.
+//! The store commands are packed here once and used by `store`, `import` and `load`; everything
+//! that is sent one at a time is packed by the client library.
 
 use std::io::Write as _;
 
@@ -124,9 +124,9 @@ mod tests {
             vector: vec![1.0],
         };
         let packed = store_command("s", &episode, Some("k"));
-        let expected = "*22\r\n$8\r\nEG.STORE\r\n$1\r\ns\r\n$1\r\na\r\n$3\r\nVEC\r\n$4\r\n\0\0\u{80}?\
-            \r\n$4\r\nTEXT\r\n$2\r\nhi\r\n$2\r\nAT\r\n$2\r\n-5\r\n$4\r\nCONF\r\n$3\r\n0.5\r\n\
-            $4\r\n0.25\r\n$4\r\n0.75\r\n$6\r\nTHREAD\r\n$1\r\nt\r\n$4\r\nLINK\r\n$1\r\nb\r\n\
+        let expected = "*22\r\n$8\r\nEG.STORE\r\n$1\r\ns\r\n$1\r\na\r\n$3\r\nVEC\r\n$4\r\n\0\0\
+            \u{80}?\r\n$4\r\nTEXT\r\n$2\r\nhi\r\n$2\r\nAT\r\n$2\r\n-5\r\n$4\r\nCONF\r\n$3\r\n\
+            0.5\r\n$4\r\n0.25\r\n$4\r\n0.75\r\n$6\r\nTHREAD\r\n$1\r\nt\r\n$4\r\nLINK\r\n$1\r\nb\r\n\
             $1\r\n2\r\n$4\r\nKIND\r\n$4\r\nnext\r\n$3\r\nKEY\r\n$1\r\nk\r\n";
         let expected: Vec<u8> = expected.chars().map(|c| c as u8).collect();
         assert_eq!(packed, expected);

@@ -46,7 +46,14 @@ pub(crate) fn grouped(number: u64) -> String {
 /// Text on one line, shortened to `width` columns.
 pub(crate) fn snippet(text: &str, width: usize) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    truncate_str(&line, width, "…").into_owned()
+    truncate_str(&harmless(&line), width, "…").into_owned()
+}
+
+/// Text without control characters, line ends aside: what someone stored must not steer the
+/// terminal of someone who recalls it.
+fn harmless(text: &str) -> String {
+    let is_harmful = |c: char| c.is_control() && c != '\n';
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// How a column is aligned.
@@ -96,7 +103,7 @@ pub(crate) fn bar(share: f64, cells: usize) -> String {
     "█".repeat(filled) + &"·".repeat(cells - filled)
 }
 
-/// Any reply as indented `key  value` lines.
+/// Any reply as indented `key  value` lines. Maps with the same keys become the rows of a table.
 pub(crate) fn outline(value: Value) -> String {
     let mut lines = Vec::new();
     outline_into(&mut lines, value, 0);
@@ -105,6 +112,10 @@ pub(crate) fn outline(value: Value) -> String {
 
 fn outline_into(lines: &mut Vec<String>, value: Value, depth: usize) {
     let indent = "  ".repeat(depth);
+    if let Some(rows) = rows(&value) {
+        lines.extend(rows.lines().map(|row| format!("{indent}{row}")));
+        return;
+    }
     match value {
         Value::Map(_) => {
             let entries = reply::entries(value).unwrap_or_default();
@@ -134,24 +145,64 @@ fn outline_into(lines: &mut Vec<String>, value: Value, depth: usize) {
     }
 }
 
+/// A table when the value is a map or an array of maps that have the same keys and plain values.
+fn rows(value: &Value) -> Option<String> {
+    let named: Vec<(String, &Value)> = match value {
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, row)| Some((reply::text(key)?, row)))
+            .collect::<Option<_>>()?,
+        Value::Array(items) => items.iter().map(|item| (String::new(), item)).collect(),
+        _ => return None,
+    };
+    let Value::Map(first) = named.first()?.1 else { return None };
+    let names: Vec<String> = first.iter().filter_map(|(key, _)| reply::text(key)).collect();
+    let mut cells = Vec::with_capacity(named.len());
+    for (name, row) in &named {
+        let Value::Map(entries) = row else { return None };
+        let mut line = vec![name.clone()];
+        for (at, (key, value)) in entries.iter().enumerate() {
+            if reply::text(key).as_deref() != names.get(at).map(String::as_str) {
+                return None;
+            }
+            line.push(inline(value)?);
+        }
+        cells.push(line);
+    }
+    let is_number = |at: usize| matches!(first[at].1, Value::Int(_) | Value::Double(_));
+    let align = |at| if is_number(at) { Align::Right } else { Align::Left };
+    let mut header = vec![("", Align::Left)];
+    header.extend(names.iter().enumerate().map(|(at, name)| (name.as_str(), align(at))));
+    if matches!(value, Value::Array(_)) {
+        header.remove(0);
+        cells.iter_mut().for_each(|line| drop(line.remove(0)));
+    }
+    (cells.iter().all(|line| line.len() == header.len()))
+        .then(|| table(&header, &cells, terminal_width()))
+}
+
 /// A value that fits behind its key.
 fn inline(value: &Value) -> Option<String> {
     match value {
         Value::Nil => Some("-".to_owned()),
         Value::Int(number) if *number >= 0 => Some(grouped(number.unsigned_abs())),
         Value::Double(number) => Some(decimal(*number)),
+        Value::BulkString(bytes) if bytes.is_empty() => Some("-".to_owned()),
         Value::Array(items) if items.is_empty() => Some("-".to_owned()),
         Value::Array(items) if items.iter().all(|item| matches!(item, Value::Double(_))) => {
             let numbers: Vec<String> = items.iter().filter_map(inline).collect();
             Some(numbers.join(" "))
         }
-        other => reply::text(other),
+        other => reply::text(other).map(|text| harmless(&text)),
     }
 }
 
-/// At most four decimals, no trailing zeros.
+/// As many decimals as the size of the number leaves meaning to, without trailing zeros.
 fn decimal(number: f64) -> String {
-    let text = format!("{number:.4}");
+    if number >= 1000.0 {
+        return grouped(number.round() as u64);
+    }
+    let text = if number >= 10.0 { format!("{number:.1}") } else { format!("{number:.4}") };
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -183,6 +234,13 @@ mod tests {
     }
 
     #[test]
+    fn stored_text_cannot_steer_the_terminal() {
+        assert_eq!(snippet("a\x1b[2J\nb\tc", 80), "a\u{fffd}[2J b c");
+        let text = Value::BulkString(b"two\nlines\x07".to_vec());
+        assert_eq!(outline(text), "two\nlines\u{fffd}");
+    }
+
+    #[test]
     fn a_nested_reply_is_indented() {
         let text = |s: &str| Value::SimpleString(s.into());
         let value = Value::Map(vec![
@@ -191,5 +249,22 @@ mod tests {
             (text("none"), Value::Nil),
         ]);
         assert_eq!(outline(value), "episodes  12,000\ncommit\n  p99_us  1.5\nnone      -");
+    }
+
+    #[test]
+    fn maps_with_the_same_keys_are_rows() {
+        let text = |s: &str| Value::SimpleString(s.into());
+        let row = |count, p50| {
+            Value::Map(vec![(text("count"), Value::Int(count)), (text("p50"), Value::Double(p50))])
+        };
+        let named = Value::Map(vec![(text("commit"), row(1000, 1.5)), (text("x"), row(2, 2048.3))]);
+        assert_eq!(
+            outline(named),
+            "        count    p50\ncommit  1,000    1.5\nx           2  2,048"
+        );
+        let listed = Value::Array(vec![row(1, 1.0), row(2, 2.0)]);
+        assert_eq!(outline(listed), "count  p50\n    1    1\n    2    2");
+        let mixed = Value::Array(vec![row(1, 1.0), Value::Map(vec![(text("a"), Value::Int(1))])]);
+        assert_eq!(outline(mixed), "[0]\n  count  1\n  p50    1\n[1]\n  a  1");
     }
 }

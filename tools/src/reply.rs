@@ -161,28 +161,22 @@ fn confidence(value: &Value) -> Option<[f32; 3]> {
     parts.try_into().ok()
 }
 
-/// Links as maps `id weight kind` or as arrays in that order.
 fn links(value: Value) -> Option<Vec<Link>> {
     let Value::Array(items) = value else { return None };
     items.into_iter().map(link).collect()
 }
 
 fn link(value: Value) -> Option<Link> {
-    let parts: Vec<Value> = match value {
-        Value::Map(entries) => {
-            let find = |wanted: &str| {
-                let found = entries.iter().find(|(key, _)| text(key).as_deref() == Some(wanted));
-                found.map_or(Value::Nil, |(_, value)| value.clone())
-            };
-            vec![find("id"), find("weight"), find("kind")]
+    let mut link = Link { id: String::new(), weight: 1.0, kind: String::new() };
+    for (key, value) in entries(value)? {
+        match key.as_str() {
+            "id" => link.id = text(&value)?,
+            "weight" => link.weight = number(&value)? as f32,
+            "kind" => link.kind = text(&value)?,
+            _ => {}
         }
-        // A RESP2 map: id, its value, weight, its value, kind, its value.
-        Value::Array(items) if items.len() == 6 => items.into_iter().skip(1).step_by(2).collect(),
-        Value::Array(items) => items,
-        _ => return None,
-    };
-    let kind = parts.get(2).and_then(text).unwrap_or_default();
-    Some(Link { id: text(parts.first()?)?, weight: number(parts.get(1)?)? as f32, kind })
+    }
+    (!link.id.is_empty()).then_some(link)
 }
 
 /// Any reply as JSON: vectors become arrays of numbers, metadata becomes the object it is.

@@ -219,7 +219,7 @@ fn what_is_exported_imports_to_the_same() {
     let episodes = daemon.path("e.jsonl");
     let lines = r#"{"id":"a","text":"x \"quoted\"","at":-5,"meta":{ "z": 1.10 },"vector":[0.1,3e-9]}
 {"id":"b","at":"2026-03-01T12:00:00Z","confidence":0.9,"thread":"t","vector":[1,2]}
-{"id":"c","confidence":[0.5,0.25,0.7],"links":[{"id":"a","kind":"next"},{"id":"b","weight":0.3}],"vector":[1,2]}
+{"id":"c","confidence":[0.5,0,1],"links":[{"id":"a","kind":"n"},{"id":"b"}],"vector":[1,2]}
 {"id":"d","vector":[-1,0.33333334]}
 "#;
     fs::write(&episodes, lines).unwrap();

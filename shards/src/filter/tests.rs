@@ -350,7 +350,17 @@ fn filter_cost_per_row() {
     let matched =
         (0..ROWS).filter(|_| filter.matches(std::hint::black_box(metadata.as_bytes()))).count();
     let row_ns = start.elapsed().as_nanos() / u128::from(ROWS);
-    println!("three comparisons in {} bytes of metadata: {row_ns} ns", metadata.len());
+    let start = std::time::Instant::now();
+    for _ in 0..ROWS {
+        let document: Value = serde_json::from_str(std::hint::black_box(&metadata)).unwrap();
+        std::hint::black_box(document);
+    }
+    let document_ns = start.elapsed().as_nanos() / u128::from(ROWS);
+    println!(
+        "three comparisons in {} bytes of metadata: {row_ns} ns; to build the document: \
+         {document_ns} ns",
+        metadata.len()
+    );
     assert_eq!(matched, ROWS as usize);
-    assert!(row_ns < 1_000);
+    assert!(row_ns < document_ns);
 }

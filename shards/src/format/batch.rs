@@ -7,8 +7,8 @@
 //! frames and has a checksum of its own, so a batch behind a damaged one can still be verified.
 //!
 //! The header also carries the *durable sequence*: the last sequence that had been acknowledged
-//! when the batch was sealed. It tells a torn tail from damage. Whatever a later batch calls durable
-//! must be there; what no later batch calls durable was not acknowledged and may be cut.
+//! when the batch was sealed. It tells a torn tail from damage. Whatever a later batch calls
+//! durable must be there; what no later batch calls durable was not acknowledged and may be cut.
 
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -48,6 +48,9 @@ struct LinkBlock {
     kind_bytes: U16,
 }
 
+// `Link::bytes` counts on it.
+const _: () = assert!(size_of::<LinkBlock>() == 8);
+
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct SpaceBlock {
@@ -153,7 +156,6 @@ impl<'a> StorePayload<'a> {
 /// Lengths of a request's variable parts and of its whole payload.
 pub fn store_sizes(request: &StoreRequest) -> (StoreSizes, usize) {
     let episode = &request.episode;
-    let links_bytes = |link: &Link| size_of::<LinkBlock>() + link.target.len() + link.kind.len();
     let sizes = StoreSizes {
         id: narrow(episode.id.len()),
         thread: narrow(episode.thread.len()),
@@ -161,7 +163,7 @@ pub fn store_sizes(request: &StoreRequest) -> (StoreSizes, usize) {
         links: narrow(episode.links.len()),
         text: narrow(episode.text.len()),
         metadata: narrow(episode.metadata.len()),
-        links_bytes: narrow(episode.links.iter().map(links_bytes).sum::<usize>()),
+        links_bytes: narrow(episode.links.iter().map(Link::bytes).sum::<usize>()),
     };
     (sizes, STORE_BLOCK_BYTES + episode.vector.len() + sizes.body_bytes())
 }

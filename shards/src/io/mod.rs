@@ -1,8 +1,8 @@
 //! The seam through which time and disk enter the engine.
 //!
 //! The log talks to its folder through [`Io`] and to nothing else, so the same engine runs on
-//! io_uring in the daemon ([`UringIo`]) and on a disk of plain memory in tests ([`MemoryIo`]), where
-//! every write can be lost, cut or refused.
+//! io_uring in the daemon ([`UringIo`]) and on a disk of plain memory in tests ([`MemoryIo`]),
+//! where every write can be lost, cut or refused.
 //!
 //! Writing is asynchronous: the log submits, goes on, and asks for completions. Reading and cutting
 //! happen in recovery only, before anything is served, and block.

@@ -1,11 +1,11 @@
 //! The log's disk in the daemon: a ring of its own, beside whatever the executor uses for sockets.
 //!
-//! A batch is one `WRITE_FIXED` linked to one `FSYNC(DATASYNC)`: the kernel starts the flush when the
-//! write ends, whether or not the shard is computing just then. For that to hold the ring is made
-//! with default flags; `DEFER_TASKRUN` and `COOP_TASKRUN` would make the link wait for this thread.
-//! Writing with `RWF_DSYNC` instead completes in a low-priority kernel worker and has tails of
-//! milliseconds. Files and buffers are registered; where the memory-lock limit does not allow the
-//! buffers, plain writes from the same memory take their place.
+//! A batch is one `WRITE_FIXED` linked to one `FSYNC(DATASYNC)`: the kernel starts the flush when
+//! the write ends, whether or not the shard is computing just then. For that to hold the ring is
+//! made with default flags; `DEFER_TASKRUN` and `COOP_TASKRUN` would make the link wait for this
+//! thread. Writing with `RWF_DSYNC` instead completes in a low-priority kernel worker and has tails
+//! of milliseconds. Files and buffers are registered; where the memory-lock limit does not allow
+//! the buffers, plain writes from the same memory take their place.
 //!
 //! Segments are made ahead of their use by steps on the same ring, one at a time so that commits
 //! keep their share of the disk: create, allocate, write zeros, flush the file, flush the folder.
@@ -43,7 +43,6 @@ const WORKERS_MAX: u32 = 2;
 
 const _: () = assert!(WRITES_MAX < FILE_SLOTS as usize);
 const _: () = assert!(WRITES_MAX * 2 + 1 < RING_ENTRIES as usize);
-const _: () = assert!(crate::limits::SEGMENT_BYTES_MIN.is_multiple_of(ZEROS_BYTES as u64));
 
 /// What the daemon decides about a ring.
 #[derive(Debug, Clone)]
@@ -288,8 +287,9 @@ impl UringIo {
             }
             Step::Allocate => Step::Zero { offset: 0 },
             Step::Zero { offset } => {
-                whole(result, ZEROS_BYTES)?;
-                let offset = offset + ZEROS_BYTES as u64;
+                let bytes = piece(offset, at.bytes);
+                whole(result, bytes)?;
+                let offset = offset + bytes as u64;
                 if offset < at.bytes { Step::Zero { offset } } else { Step::FlushFile }
             }
             Step::FlushFile => Step::FlushFolder,
@@ -300,7 +300,7 @@ impl UringIo {
             Step::Open => unreachable!("the first step is queued by `prepare`"),
             Step::Allocate => opcode::Fallocate::new(file, at.bytes).build(),
             Step::Zero { offset } => {
-                opcode::Write::new(file, self.zeros.as_ptr(), ZEROS_BYTES as u32)
+                opcode::Write::new(file, self.zeros.as_ptr(), piece(offset, at.bytes) as u32)
                     .offset(offset)
                     .build()
             }
@@ -328,8 +328,8 @@ impl Io for UringIo {
                 iov_len: buffer.region.len(),
             })
             .collect();
-        // SAFETY: the regions stay mapped as long as the ring lives: a buffer is owned either by the
-        // log or by a write in flight, and the log drops its buffers after its `Io`.
+        // SAFETY: the regions stay mapped as long as the ring lives: a buffer is owned either by
+        // the log or by a write in flight, and the log drops its buffers after its `Io`.
         let result = unsafe { self.ring.submitter().register_buffers(&vectors) };
         self.buffers_registered = result.is_ok();
     }
@@ -438,7 +438,7 @@ impl Io for UringIo {
         let end = fs::fstat(file)?.st_size.unsigned_abs();
         let mut at = offset;
         while at < end {
-            let bytes = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+            let bytes = piece(at, end);
             at += rustix::io::pwrite(file, &self.zeros[..bytes], at)? as u64;
         }
         Ok(fs::fdatasync(file)?)
@@ -470,6 +470,11 @@ impl Drop for UringIo {
 
 fn slot_of(segment: u64) -> u32 {
     u32::try_from(segment % u64::from(FILE_SLOTS)).expect("below FILE_SLOTS")
+}
+
+/// Bytes of zeros to write next on the way to `end`.
+fn piece(offset: u64, end: u64) -> usize {
+    usize::try_from(end - offset).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES))
 }
 
 /// The kernel's result of an operation.
@@ -532,7 +537,8 @@ mod tests {
         }
     }
 
-    const BYTES: u64 = crate::limits::SEGMENT_BYTES_MIN;
+    /// Not a whole number of the pieces that zeros are written in.
+    const BYTES: u64 = crate::limits::SEGMENT_BYTES_MIN + 4096;
 
     #[test]
     fn a_prepared_segment_takes_a_batch_and_gives_it_back() {

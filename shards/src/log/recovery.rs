@@ -262,6 +262,8 @@ impl<'a, I: Io> Walk<'a, I> {
         }
         if durable >= self.at.next_sequence {
             let (first, last) = (self.at.next_sequence, durable);
+            // Without any readable segment the first one is at fault.
+            let segment = segment.max(1);
             return Err(RecoveryError::Damage { segment, offset, first, last });
         }
         if tail_is_dirty {

@@ -453,11 +453,11 @@ fn usage_and_arity_come_from_the_description() {
 
 /// Words that get past the first check.
 fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
-    let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO CLIENT \
-                 SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK KIND KEY \
+    let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO \
+                 CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK KIND KEY \
                  PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT NOREINFORCE WITH BYTES DIM MODEL \
-                 METRIC SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 0.5 nan 18446744073709551616 text \
-                 meta disk all @";
+                 METRIC SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 0.5 nan 18446744073709551616 \
+                 text meta disk all @";
     let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
     let word = prop_oneof![
         20 => prop::sample::select(words).prop_map(|word| match word {
@@ -489,16 +489,34 @@ proptest! {
         let spelled: Vec<String> = components.iter().map(f32::to_string).collect();
         let line =
             format!("EG.STORE notes e1 VALUES {} {}", spelled.len(), spelled.join(" "));
-        let blob: Vec<u8> = components.iter().flat_map(|component| component.to_le_bytes()).collect();
+        let blob: Vec<u8> = components.iter().flat_map(|each| each.to_le_bytes()).collect();
         prop_assert_eq!(&store(&line).vector[..], &blob[..]);
     }
 
     #[test]
-    fn a_batch_of_good_and_bad_items_answers_each(bad in prop::collection::vec(any::<bool>(), 1..20)) {
+    fn a_batch_of_good_and_bad_items_answers_each(
+        bad in prop::collection::vec(any::<bool>(), 1..20),
+    ) {
         let item = |&bad: &bool| if bad { "ITEM a VEC abc TEXT ITEM" } else { "ITEM a VEC @" };
         let line: Vec<&str> = bad.iter().map(item).collect();
         let items = items(&format!("EG.MSTORE notes {} {}", bad.len(), line.join(" ")));
         let are_bad: Vec<bool> = items.iter().map(Result::is_err).collect();
         prop_assert_eq!(are_bad, bad);
+    }
+}
+
+#[test]
+fn protocol_md_has_the_usage_of_every_command() {
+    let document = include_str!("../PROTOCOL.md");
+    let all = COMMANDS.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    for spec in all.filter(|spec| spec.parse.is_some()) {
+        let usage = spec.usage();
+        assert!(document.lines().any(|line| line == usage), "PROTOCOL.md lacks: {usage}");
+    }
+    let reserved = document.split("## Not yet").nth(1).unwrap();
+    for command in
+        reserved.split('`').filter(|word| word.starts_with("EG.") && *word != "EG.RECALL")
+    {
+        assert!(refusal(command).starts_with("SYNTAX unknown command"), "{command} exists");
     }
 }

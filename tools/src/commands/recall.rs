@@ -10,6 +10,8 @@ use crate::reply::{self, EpisodeReply};
 use crate::time;
 use crate::vectors::VectorArguments;
 
+/// Columns of an id; a longer one is shortened, --json shows it in full.
+const ID_COLUMNS: usize = 36;
 /// Cells of the bar that shows a score beside its number.
 const BAR_CELLS: usize = 10;
 
@@ -145,7 +147,7 @@ impl Recall {
                 vec![
                     (at + 1).to_string(),
                     format!("{score:.3} {}", render::bar(score, BAR_CELLS)),
-                    episode.id.clone(),
+                    render::snippet(&episode.id, ID_COLUMNS),
                     episode.happened_at_us.map(time::format_us).unwrap_or_default(),
                     last_column(episode, &whys[at]),
                 ]

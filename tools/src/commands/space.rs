@@ -4,8 +4,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use redis::{Cmd, Value};
 
 use crate::cli::Context;
+use crate::client::Client;
 use crate::error::ToolError;
-use crate::render::{self, Align};
+use crate::render;
 use crate::reply;
 
 #[derive(Debug, Args)]
@@ -101,7 +102,11 @@ impl Space {
                 command.arg("DROP").arg(name);
             }
         }
-        let reply = context.connect()?.call(&command)?;
+        let mut client = context.connect()?;
+        let mut reply = client.call(&command)?;
+        if matches!(self.action, Action::List) {
+            reply = Value::Array(infos(&mut client, reply)?);
+        }
         if context.json {
             return render::print_json(&reply::to_json(&reply));
         }
@@ -109,33 +114,20 @@ impl Space {
             Action::Create { name, dim, .. } => {
                 render::print(&format!("created '{name}' with {dim} dimensions"))
             }
-            Action::List => render::print(&list(reply)?),
-            Action::Info { .. } => render::print(&render::outline(reply)),
+            Action::List if matches!(&reply, Value::Array(spaces) if spaces.is_empty()) => {
+                render::print("no memory spaces; create one: engram space create NAME --dim N")
+            }
+            Action::List | Action::Info { .. } => render::print(&render::outline(reply)),
             Action::Drop { name, .. } => render::print(&format!("dropped '{name}'")),
         }
     }
 }
 
-/// A table with the keys of the first memory space as its header, or one name a line.
-fn list(reply: Value) -> Result<String, ToolError> {
-    let spaces = reply::array(reply, "EG.SPACE LIST")?;
-    if spaces.is_empty() {
-        return Ok("no memory spaces; create one with: engram space create NAME --dim N".into());
-    }
-    let rows: Option<Vec<_>> = spaces.iter().cloned().map(reply::entries).collect();
-    let Some(rows) = rows else {
-        return Ok(spaces.iter().filter_map(reply::text).collect::<Vec<_>>().join("\n"));
+/// What `EG.SPACE INFO` says of each memory space.
+fn infos(client: &mut Client, names: Value) -> Result<Vec<Value>, ToolError> {
+    let info = |name: Value| {
+        let name = reply::text(&name).unwrap_or_default();
+        client.call(redis::cmd("EG.SPACE").arg("INFO").arg(name))
     };
-    let header: Vec<(&str, Align)> = rows[0]
-        .iter()
-        .map(|(key, value)| {
-            let align = if matches!(value, Value::Int(_)) { Align::Right } else { Align::Left };
-            (key.as_str(), align)
-        })
-        .collect();
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| row.iter().map(|(_, value)| reply::text(value).unwrap_or_default()).collect())
-        .collect();
-    Ok(render::table(&header, &cells, render::terminal_width()))
+    reply::array(names, "EG.SPACE LIST")?.into_iter().map(info).collect()
 }

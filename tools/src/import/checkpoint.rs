@@ -1,7 +1,8 @@
 //! The checkpoint file: up to where an import is acknowledged.
 //!
-//! One JSON object, replaced as a whole: written beside under another name, flushed, renamed. Either
-//! the old position or the new one survives a crash, and both are behind what was acknowledged.
+//! One JSON object, replaced as a whole: written beside under another name, flushed, renamed.
+//! Either the old position or the new one survives a crash, and both are behind what was
+//! acknowledged.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

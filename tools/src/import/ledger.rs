@@ -47,7 +47,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_position_never_passes_a_gap(order in Just((0..50_u64).collect::<Vec<_>>()).prop_shuffle()) {
+        fn the_position_never_passes_a_gap(
+            order in Just((0..50_u64).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
             let mut ledger = Ledger::new(position(0));
             let mut done = Vec::new();
             for batch in order {

@@ -18,6 +18,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,8 +45,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "A line of the file is one episode:\n  \
-    {\"id\":\"a\",\"text\":\"…\",\"at\":\"2026-03-01T12:00:00Z\",\"confidence\":0.9,\"meta\":{…},\n   \
-    \"thread\":\"t\",\"links\":[{\"id\":\"b\",\"weight\":1,\"kind\":\"next\"}],\"vector\":[…]}\n\
+    {\"id\":\"a\",\"text\":\"…\",\"at\":\"2026-03-01T12:00:00Z\",\"confidence\":0.9,\n   \
+    \"meta\":{…},\"thread\":\"t\",\"links\":[{\"id\":\"b\",\"weight\":1,\"kind\":\"next\"}],\n   \
+    \"vector\":[…]}\n\
     Only id is required. Without \"vector\", line n takes row n of --vectors (from 0), or the row\n\
     that its field \"row\" names.")]
 pub(crate) struct Import {
@@ -94,7 +96,7 @@ pub(crate) struct Import {
 impl Import {
     pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
         let vectors = self.vectors.as_deref().map(NpyReader::open).transpose()?;
-        let (source, mut checkpoint) = self.open_source()?;
+        let (source, checkpoint) = self.open_source()?;
         if self.create {
             self.create_space(context, vectors.as_ref(), &source)?;
         }
@@ -112,7 +114,7 @@ impl Import {
             acked_log,
             failure: Mutex::new(None),
         };
-        let result = self.run_workers(&shared, &mut checkpoint, context.json);
+        let result = self.run_workers(&shared, &checkpoint, context.json);
         let position = shared.ledger.lock().expect("no worker panics").acknowledged();
         checkpoint.save(position)?;
         if let Err(error) = result {
@@ -160,17 +162,24 @@ impl Import {
     fn run_workers(
         &self,
         shared: &Shared<'_>,
-        checkpoint: &mut Checkpoint,
+        checkpoint: &Checkpoint,
         quiet: bool,
     ) -> Result<(), ToolError> {
         let total_bytes = shared.source.lock().expect("no worker panics").total_bytes();
         let mut progress = Progress::new(total_bytes, quiet);
         thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..self.connections).map(|_| scope.spawn(|| Worker::new(shared).run())).collect();
+            // Closed when the last worker is done: nothing is ever sent.
+            let (running, all_done) = mpsc::channel::<()>();
+            for _ in 0..self.connections {
+                let running = running.clone();
+                scope.spawn(move || {
+                    Worker::new(shared).run();
+                    drop(running);
+                });
+            }
+            drop(running);
             let mut saved = Instant::now();
-            while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
-                thread::sleep(PROGRESS_INTERVAL);
+            while all_done.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 progress.draw(&shared.counters);
                 if saved.elapsed() >= CHECKPOINT_INTERVAL {
                     let position = shared.ledger.lock().expect("no worker panics").acknowledged();

@@ -146,8 +146,8 @@ impl Source {
         let vector = Line::parse(&line).ok().and_then(|line| line.vector);
         vector.map(|vector| vector.len()).ok_or_else(|| {
             ToolError::usage(format!(
-                "--create needs to know the dimensions: the first line of {} has no vector, so give \
-                 --vectors FILE.npy or create the memory space first",
+                "--create needs to know the dimensions: the first line of {} has no vector, so \
+                 give --vectors FILE.npy or create the memory space first",
                 self.path.display()
             ))
         })

@@ -43,12 +43,14 @@ impl Run {
     }
 }
 
-/// What a connection saw. Everything but `errors` and `unanswered` is of the measured time.
+/// What a connection saw. Everything but `errors`, `unanswered` and `unsent` is of the measured
+/// time.
 #[derive(Debug)]
 pub(super) struct Measured {
     /// Nanoseconds, one for each of [`Operation::ALL`].
     pub(super) latencies: [Histogram<u64>; 2],
-    /// Requests answered without an error, one count for each of [`Operation::ALL`].
+    /// Requests answered without an error while measuring, one count for each of
+    /// [`Operation::ALL`].
     pub(super) answered: [u64; 2],
     pub(super) episodes_stored: u64,
     pub(super) hits: u64,
@@ -58,6 +60,8 @@ pub(super) struct Measured {
     pub(super) errors: BTreeMap<String, u64>,
     /// Requests without a reply when the run was over or the connection broke.
     pub(super) unanswered: u64,
+    /// Open loop: requests that were due and never sent.
+    pub(super) unsent: u64,
 }
 
 impl Measured {
@@ -73,6 +77,7 @@ impl Measured {
             received_bytes: 0,
             errors: BTreeMap::new(),
             unanswered: 0,
+            unsent: 0,
         }
     }
 
@@ -89,6 +94,7 @@ impl Measured {
         self.sent_bytes += other.sent_bytes;
         self.received_bytes += other.received_bytes;
         self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
         for (code, count) in &other.errors {
             *self.errors.entry(code.clone()).or_default() += count;
         }

@@ -70,15 +70,18 @@ impl Driver<'_> {
         // Without it the kernel may wake the thread 50 us after a request was due.
         let slack = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let result = slack.map_err(io::Error::from).and_then(|()| self.send_and_receive());
-        (self.books.close(), result)
+        let mut measured = self.books.close();
+        measured.unsent = self.pace.missed(self.run.stop_ns);
+        (measured, result)
     }
 
     fn send_and_receive(&mut self) -> io::Result<()> {
         let give_up_ns = self.run.stop_ns + DRAIN.as_nanos() as u64;
+        let mut is_stopped = false;
         loop {
             let now_ns = self.run.now_ns();
-            let is_stopped = now_ns >= self.run.stop_ns;
             if !is_stopped {
+                is_stopped = now_ns >= self.run.stop_ns;
                 self.prepare(now_ns);
             }
             let is_blocked = self.write(now_ns)?;
@@ -86,7 +89,8 @@ impl Driver<'_> {
             if is_stopped && (outstanding == 0 || now_ns > give_up_ns) {
                 return Ok(());
             }
-            let due_ns = if is_stopped { None } else { self.pace.next_due_ns(outstanding) };
+            let may_prepare = !is_stopped && self.ring.has_room();
+            let due_ns = may_prepare.then(|| self.pace.next_due_ns(outstanding)).flatten();
             let must_poll = is_blocked || due_ns.is_some();
             if must_poll {
                 self.wait(is_blocked, due_ns)?;
@@ -95,10 +99,11 @@ impl Driver<'_> {
         }
     }
 
-    /// Prepares every request that is due and has room.
+    /// Prepares every request that is due before the run stops and has room.
     fn prepare(&mut self, now_ns: u64) {
         while self.ring.has_room() {
-            let Some(intended_ns) = self.pace.take(now_ns, self.books.outstanding()) else {
+            let outstanding = self.books.outstanding();
+            let Some(intended_ns) = self.pace.take(now_ns, self.run.stop_ns, outstanding) else {
                 return;
             };
             let operation = self.ring.prepare(|| {

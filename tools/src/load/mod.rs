@@ -12,13 +12,13 @@
 //!
 //! A closed loop (the default) measures throughput and, uncorrected, the latency of the requests
 //! that it did send. It sends less while the server stalls, so its upper quantiles flatter. With
-//! `--expected-interval-us N`, for every latency longer than N the histogram also receives latency −
-//! N, − 2 N, … as if a request had been sent every N microseconds on each slot of the window
+//! `--expected-interval-us N`, for every latency longer than N the histogram also receives latency
+//! − N, − 2 N, … as if a request had been sent every N microseconds on each slot of the window
 //! (HdrHistogram's correction). It is an estimate; the open loop is the measurement.
 //!
 //! Latency ends when the read that brought the reply's last byte returns. Refused requests are
-//! counted by code and not part of the latencies. A request belongs to the measured time when it was
-//! due in it; throughput counts replies that came in it.
+//! counted by code and not part of the latencies. A request belongs to the measured time when it
+//! was due in it; throughput counts replies that came in it.
 
 mod books;
 mod connection;
@@ -44,7 +44,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::acked_log::AckedLog;
 use crate::cli::Context;
 use crate::commands::space::Settings;
-use crate::error::ToolError;
+use crate::error::{ToolError, plain};
 use crate::render::{self, grouped};
 
 use books::{Books, Measured, Run};
@@ -61,6 +61,10 @@ const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the main thread looks at the clock.
 const TICK: Duration = Duration::from_millis(20);
 
+/// The rarest an operation may be in the mixed workload: it must be among the requests that are
+/// encoded ahead.
+const RECALL_SHARE_MIN: f64 = 0.001;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  engram load --create --workload store --seconds 20\n  \
     engram load --workload mixed --recall-share 0.2 --rate 20000\n  \
@@ -69,7 +73,7 @@ pub(crate) struct Load {
     /// What to send
     #[arg(long, value_enum, default_value_t = Kind::Store)]
     workload: Kind,
-    /// Share of recalls in the mixed workload, from 0 to 1
+    /// Share of recalls in the mixed workload, from 0.001 to 0.999
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     recall_share: f64,
     /// Measured time
@@ -191,21 +195,25 @@ impl Load {
         match broken {
             None => Ok(()),
             Some(error) => {
-                Err(ToolError::Lost { socket: context.socket.clone(), reason: error.to_string() })
+                Err(ToolError::Lost { socket: context.socket.clone(), reason: plain(&error) })
             }
         }
     }
 
     fn check(&self) -> Result<(), ToolError> {
-        if !(0.0..=1.0).contains(&self.recall_share) {
-            let got = self.recall_share;
-            return Err(ToolError::usage(format!("--recall-share is 0 to 1, not {got}")));
+        if !(RECALL_SHARE_MIN..=1.0 - RECALL_SHARE_MIN).contains(&self.recall_share) {
+            return Err(ToolError::usage(format!(
+                "--recall-share is {RECALL_SHARE_MIN} to {}, not {}; for one operation alone there \
+                 are --workload store and --workload recall",
+                1.0 - RECALL_SHARE_MIN,
+                self.recall_share
+            )));
         }
         if !(self.seconds > 0.0 && self.warmup_seconds >= 0.0 && self.seconds < 1e6) {
             return Err(ToolError::usage("--seconds and --warmup-seconds are positive numbers"));
         }
-        if self.rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
-            return Err(ToolError::usage("--rate is 0.001 to 1,000,000,000 requests per second"));
+        if self.rate.is_some_and(|rate| !(1e-3..=1e7).contains(&rate)) {
+            return Err(ToolError::usage("--rate is 0.001 to 10,000,000 requests per second"));
         }
         if self.text_bytes > 0 && self.text_bytes < SIGNATURE_BYTES {
             return Err(ToolError::usage(format!(
@@ -261,7 +269,7 @@ impl Load {
         for index in 0..workload.connections {
             let connection = Connection::open(&context.socket).map_err(|error| {
                 let denied = error.kind() == io::ErrorKind::PermissionDenied;
-                let (socket, reason) = (context.socket.clone(), error.to_string());
+                let (socket, reason) = (context.socket.clone(), plain(&error));
                 ToolError::Connect { socket, reason, denied }
             })?;
             prepared.push((index, connection, Ring::new(&workload, pool, index)));
@@ -347,23 +355,13 @@ impl Load {
             seed: self.seed,
             seconds: self.seconds,
             latency_counts_from,
-            operations: Vec::new(),
-            episodes_stored: 0,
-            episodes_stored_per_second: 0.0,
-            hits_per_recall: 0.0,
-            errors: std::collections::BTreeMap::new(),
-            busy: 0,
-            unanswered: 0,
-            sent_bytes_per_second: 0.0,
-            received_bytes_per_second: 0.0,
-            client_cpu_us_per_request: 0.0,
-            daemon: None,
+            ..Report::default()
         }
     }
 }
 
-/// Draws the live line until the run is over. Returns the CPU time that this process used during the
-/// measured time, in seconds.
+/// Draws the live line until the run is over. Returns the CPU time that this process used during
+/// the measured time, in seconds.
 fn watch(run: &Run, is_over: impl Fn() -> bool) -> f64 {
     let is_terminal = io::stderr().is_terminal();
     let (mut cpu_start, mut cpu_end) = (None, None);

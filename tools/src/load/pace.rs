@@ -49,16 +49,33 @@ impl Pace {
         Self::Open { interval_ns, first_ns, burst_ns, taken: 0 }
     }
 
-    /// Takes the next request if it is due and returns when it was meant to be sent.
-    pub(super) fn take(&mut self, now_ns: u64, outstanding: usize) -> Option<u64> {
-        if let Self::Closed { window } = self {
-            return (outstanding < *window).then_some(now_ns);
+    /// Takes the next request if it is due, and due before `stop_ns`, and returns when it was meant
+    /// to be sent.
+    pub(super) fn take(&mut self, now_ns: u64, stop_ns: u64, outstanding: usize) -> Option<u64> {
+        match self {
+            Self::Closed { window } => {
+                (now_ns < stop_ns && outstanding < *window).then_some(now_ns)
+            }
+            Self::Open { .. } => {
+                let due_ns = self.next_due_ns(outstanding)?;
+                (due_ns <= now_ns && due_ns < stop_ns).then(|| self.count(due_ns))
+            }
         }
-        let due_ns = self.next_due_ns(outstanding).filter(|due_ns| *due_ns <= now_ns)?;
+    }
+
+    fn count(&mut self, due_ns: u64) -> u64 {
         if let Self::Open { taken, .. } = self {
             *taken += 1;
         }
-        Some(due_ns)
+        due_ns
+    }
+
+    /// Requests that were due before `stop_ns` and not taken: the server was too slow for the rate.
+    pub(super) fn missed(mut self, stop_ns: u64) -> u64 {
+        if matches!(self, Self::Closed { .. }) {
+            return 0;
+        }
+        std::iter::from_fn(|| self.take(u64::MAX, stop_ns, 0)).count() as u64
     }
 
     /// When to look again although nothing arrived; `None`: only a reply makes a request due.
@@ -79,9 +96,11 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const STOP_NS: u64 = u64::MAX;
+
     /// Every request taken at `now_ns`, by the time it was meant for.
     fn take_all(pace: &mut Pace, now_ns: u64) -> Vec<u64> {
-        std::iter::from_fn(|| pace.take(now_ns, 0)).collect()
+        std::iter::from_fn(|| pace.take(now_ns, STOP_NS, 0)).collect()
     }
 
     #[test]
@@ -93,6 +112,8 @@ mod tests {
         assert_eq!(take_all(&mut pace, 1_000_000), [1_000_000]);
         let behind_a_stall = take_all(&mut pace, 5_500_000);
         assert_eq!(behind_a_stall, [2_000_000, 3_000_000, 4_000_000, 5_000_000]);
+        assert_eq!(pace.clone().missed(9_000_000), 3, "those due at 6, 7 and 8 ms");
+        assert_eq!(pace.take(9_000_000, 6_000_000, 0), None, "due when the run was over");
     }
 
     #[test]
@@ -123,15 +144,16 @@ mod tests {
     #[test]
     fn an_open_loop_bounds_what_waits() {
         let mut pace = Pace::open(1e9, 0, 1, 0);
-        assert_eq!(pace.take(1_000_000, OPEN_OUTSTANDING_MAX), None);
+        assert_eq!(pace.take(1_000_000, STOP_NS, OPEN_OUTSTANDING_MAX), None);
         assert_eq!(pace.next_due_ns(OPEN_OUTSTANDING_MAX), None);
     }
 
     #[test]
     fn a_closed_loop_fills_its_window() {
         let mut pace = Pace::closed(2);
-        assert_eq!(pace.take(5, 1), Some(5));
-        assert_eq!(pace.take(6, 2), None);
+        assert_eq!(pace.take(5, 10, 1), Some(5));
+        assert_eq!(pace.take(6, 10, 2), None);
+        assert_eq!(pace.take(10, 10, 0), None, "the run is over");
         assert_eq!(pace.next_due_ns(2), None);
     }
 }

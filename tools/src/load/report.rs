@@ -11,7 +11,7 @@ use super::workload::Operation;
 use crate::render::{self, Align, grouped};
 use crate::reply;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) workload: &'static str,
     /// `closed` or `open`.
@@ -41,6 +41,7 @@ pub(super) struct Report {
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) busy: u64,
     pub(super) unanswered: u64,
+    pub(super) unsent: u64,
     pub(super) sent_bytes_per_second: f64,
     pub(super) received_bytes_per_second: f64,
     pub(super) client_cpu_us_per_request: f64,
@@ -52,7 +53,10 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct OperationReport {
     operation: &'static str,
+    /// Due in the measured time and answered, then or later; with corrected histograms, those that
+    /// were held back as well.
     requests: u64,
+    /// Answers that came in the measured time.
     per_second: f64,
     latency_us: Quantiles,
 }
@@ -86,15 +90,15 @@ impl Report {
         let per_second = |count: u64| count as f64 / self.seconds.max(1e-9);
         self.operations = Operation::ALL
             .into_iter()
-            .filter(|operation| measured.answered[*operation as usize] > 0)
+            .filter(|operation| !measured.latencies[*operation as usize].is_empty())
             .map(|operation| OperationReport {
                 operation: operation.name(),
-                requests: measured.answered[operation as usize],
+                requests: measured.latencies[operation as usize].len(),
                 per_second: per_second(measured.answered[operation as usize]),
                 latency_us: Quantiles::of(&measured.latencies[operation as usize]),
             })
             .collect();
-        let requests: u64 = measured.answered.iter().sum();
+        let answered: u64 = measured.answered.iter().sum();
         let recalls = measured.answered[Operation::Recall as usize];
         self.episodes_stored_per_second = per_second(measured.episodes_stored);
         self.sent_bytes_per_second = per_second(measured.sent_bytes);
@@ -104,7 +108,8 @@ impl Report {
         self.busy = measured.errors.get("BUSY").copied().unwrap_or(0);
         self.errors.clone_from(&measured.errors);
         self.unanswered = measured.unanswered;
-        self.client_cpu_us_per_request = cpu_seconds * 1e6 / requests.max(1) as f64;
+        self.unsent = measured.unsent;
+        self.client_cpu_us_per_request = cpu_seconds * 1e6 / answered.max(1) as f64;
     }
 
     pub(super) fn text(&self, daemon: Option<Value>) -> String {
@@ -128,7 +133,8 @@ impl Report {
         lines.push(format!("client CPU  {:.2} us per request", self.client_cpu_us_per_request));
         if let Some(daemon) = daemon {
             lines.push(String::new());
-            lines.push("the daemon's own figures (EG.STATS)".to_owned());
+            lines.push("the daemon's own figures since it started (EG.STATS)".to_owned());
+            let daemon = without(daemon, "per_shard");
             let outline = render::outline(daemon);
             lines.extend(outline.lines().map(|line| format!("  {line}")));
         }
@@ -144,8 +150,8 @@ impl Report {
             (None, window) => format!("closed loop, {} in flight on each", window.unwrap_or(1)),
         };
         format!(
-            "{}: {} connections, {pace}, {:.1} s measured\n{} dimensions, {} bytes of text, batches \
-             of {}, {}\nlatency counts from {}",
+            "{}: {} connections, {pace}, {:.1} s measured\n{} dimensions, {} bytes of text, \
+             batches of {}, {}\nlatency counts from {}",
             self.workload,
             self.connections,
             self.seconds,
@@ -191,6 +197,10 @@ impl Report {
         if self.unanswered > 0 {
             parts.push(format!("unanswered {}", grouped(self.unanswered)));
         }
+        if self.unsent > 0 {
+            let unsent = grouped(self.unsent);
+            parts.push(format!("due and never sent {unsent}: the rate is beyond the daemon"));
+        }
         if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
     }
 }
@@ -198,6 +208,17 @@ impl Report {
 /// The daemon's statistics as JSON.
 pub(super) fn daemon_json(stats: &Value) -> serde_json::Value {
     reply::to_json(stats)
+}
+
+/// The map without one of its entries.
+fn without(map: Value, key: &str) -> Value {
+    match map {
+        Value::Map(mut entries) => {
+            entries.retain(|(name, _)| reply::text(name).as_deref() != Some(key));
+            Value::Map(entries)
+        }
+        other => other,
+    }
 }
 
 fn rate(bytes_per_second: f64) -> String {

@@ -1,9 +1,9 @@
 //! Requests encoded before the run, in one block of memory.
 //!
-//! Sending a request costs a patch of its ids and nothing else: the vectors stand in place, requests
-//! that follow each other are contiguous, so that many go out with one `write`. When the last was
-//! sent the first is used again. A request's bytes must not be patched before they are written:
-//! [`Ring::has_room`] says whether the next one is free.
+//! Sending a request costs a patch of its ids and nothing else: the vectors stand in place,
+//! requests that follow each other are contiguous, so that many go out with one `write`. When the
+//! last was sent the first is used again. A request's bytes must not be patched before they are
+//! written: [`Ring::has_room`] says whether the next one is free.
 
 use std::ops::Range;
 

@@ -1,9 +1,9 @@
 //! Counts the replies in a stream of bytes without building them.
 //!
 //! The load generator only has to know where a reply ends, whether it is an error, and which items
-//! of a batch are. The scanner walks RESP2 and RESP3 with a counter per open aggregate and allocates
-//! nothing. It may be fed any split of the stream: payloads are skipped as they come, a header line
-//! that is not complete is left for the next call.
+//! of a batch are. The scanner walks RESP2 and RESP3 with a counter per open aggregate and
+//! allocates nothing. It may be fed any split of the stream: payloads are skipped as they come, a
+//! header line that is not complete is left for the next call.
 
 use thiserror::Error;
 

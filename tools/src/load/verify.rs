@@ -1,7 +1,8 @@
 //! Are all acknowledged episodes there?
 //!
 //! Reads a log of acknowledged ids and asks for each with `EG.MGET`. An episode that the load
-//! generator stored must also carry the text that was stored with it: its id and the hash of its id.
+//! generator stored must also carry the text that was stored with it: its id and the hash of its
+//! id.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -97,13 +98,13 @@ fn report(context: &Context, space: &str, findings: &Findings) -> Result<(), Too
     if context.json {
         render::print_json(&json!({
             "space": space,
-            "acknowledged": checked,
+            "acknowledgements": checked,
             "missing": missing.len(),
             "altered": altered.len(),
         }))?;
     } else {
         render::print(&format!(
-            "verified {} acknowledged episodes in '{space}': {} missing, {} altered",
+            "verified {} acknowledgements in '{space}': {} missing, {} altered",
             grouped(*checked),
             grouped(missing.len() as u64),
             grouped(altered.len() as u64),
@@ -115,8 +116,8 @@ fn report(context: &Context, space: &str, findings: &Findings) -> Result<(), Too
     let shown: Vec<&str> =
         missing.iter().chain(altered).take(IDS_SHOWN).map(String::as_str).collect();
     Err(ToolError::Verification(format!(
-        "{} acknowledged episodes are missing or altered, the first are {}; keep the data directory \
-         and run engram inspect on it",
+        "{} acknowledged episodes are missing or altered, the first are {}; keep the data \
+         directory and run engram inspect on it",
         missing.len() + altered.len(),
         shown.join(", "),
     )))

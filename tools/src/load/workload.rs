@@ -36,11 +36,13 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// Requests that a connection encodes ahead: its share of the pool, at least enough to send many
-    /// at once and to mix the operations finely.
+    /// Requests that a connection encodes ahead: its share of the pool, at least enough to send
+    /// many at once, and enough that the rarer operation is among them.
     pub(super) fn ring_requests(&self, pool_vectors: usize) -> usize {
-        let per_request = self.batch.max(1) * self.connections;
-        (pool_vectors / per_request).max(if self.batch > 1 { 8 } else { 128 })
+        let rarer_share = self.recall_share.min(1.0 - self.recall_share);
+        let to_mix = if rarer_share > 0.0 { (1.0 / rarer_share).ceil() as usize } else { 1 };
+        let to_send = if self.batch > 1 { 8 } else { 128 };
+        (pool_vectors / (self.batch * self.connections)).max(to_send).max(to_mix)
     }
 
     /// `count` operations in the workload's proportion, unmixed.
@@ -84,6 +86,29 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rarer_operation_is_never_rounded_away() {
+        for (recall_share, batch) in [(0.001, 64), (0.3, 16), (0.999, 1), (0.0, 1), (1.0, 4)] {
+            let workload = Workload {
+                space: "s".into(),
+                seed: 1,
+                connections: 8,
+                batch,
+                recall_share,
+                text_bytes: 0,
+                durability: None,
+                k: 1,
+            };
+            let operations = workload.operations(workload.ring_requests(4096));
+            let recalls = operations.iter().filter(|o| **o == Operation::Recall).count();
+            let share = recalls as f64 / operations.len() as f64;
+            let tolerance = 0.5 / operations.len() as f64;
+            assert!((share - recall_share).abs() <= tolerance, "{share} for {recall_share}");
+            assert_eq!(recalls == 0, recall_share == 0.0);
+            assert_eq!(recalls == operations.len(), recall_share == 1.0);
+        }
+    }
 
     #[test]
     fn connections_share_the_sequence() {

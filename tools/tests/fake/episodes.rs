@@ -88,7 +88,7 @@ impl State {
                 self.spaces.remove(&arguments[1]);
                 Ok(Reply::Simple("OK"))
             }
-            "LIST" => Ok(Reply::Array(self.spaces.iter().map(|(n, s)| describe(n, s)).collect())),
+            "LIST" => Ok(Reply::Array(self.spaces.keys().map(Reply::text).collect())),
             _ => self.space(&arguments[1]).map(|space| describe(&arguments[1], space)),
         }
     }
@@ -191,7 +191,7 @@ impl State {
 fn describe(name: &str, space: &Space) -> Reply {
     Reply::Map(vec![
         ("name", Reply::text(name)),
-        ("dimensions", Reply::Int(space.dimensions as i64)),
+        ("dim", Reply::Int(space.dimensions as i64)),
         ("episodes", Reply::Int(space.episodes.len() as i64)),
     ])
 }
