@@ -288,13 +288,13 @@ fn hits_carry_what_was_asked_for() {
 }
 
 #[test]
-fn a_bound_on_bytes_cuts_the_answer_behind_the_best() {
+fn a_bound_on_bytes_leaves_out_parts_behind_the_best_and_no_results() {
     let mut stage = Stage::new(Metric::Cosine, "all", Resp::Three);
     let (blob, wide) = cue(500);
     let mut command = recall(100);
     command.arg("VEC").arg(&blob).arg("WITH").arg("text");
     let all = stage.check(&command, &wide, 100, |_| true);
-    // Texts grow down the ranks, then one in the middle is made larger than any bound below.
+    // Texts grow down the ranks, but one in the middle is larger than any bound below.
     for (rank, hit) in all.items().iter().enumerate() {
         let known = stage.known.iter().find(|known| known.id == hit.at("id").text()).unwrap();
         let mut store = cmd("EG.STORE");
@@ -302,12 +302,21 @@ fn a_bound_on_bytes_cuts_the_answer_behind_the_best() {
         store.arg("TEXT").arg("x".repeat(if rank == 30 { 5_000 } else { rank + 1 }));
         store.exec(&mut stage.connection).unwrap();
     }
+    let ids = |hits: &Value| -> Vec<String> {
+        hits.items().iter().map(|hit| hit.at("id").text().to_owned()).collect()
+    };
     // The first n texts have n × (n + 1) / 2 bytes.
-    for (bytes, hits) in [(1, 1), (2, 1), (55, 10), (465, 30), (466, 30), (5_000, 30)] {
+    for (bytes, texts) in [(1, 1), (2, 1), (55, 10), (465, 30), (466, 30), (5_000, 30)] {
         let bounded: Value =
             command.clone().arg("BYTES").arg(bytes).query(&mut stage.connection).unwrap();
-        let ids = |hits: &[Value]| hits.iter().map(|hit| hit.at("id").clone()).collect::<Vec<_>>();
-        assert_eq!(ids(bounded.items()), ids(&all.items()[..hits]), "BYTES {bytes}");
+        assert_eq!(ids(&bounded), ids(&all), "BYTES {bytes}");
+        let have_text = bounded.items().iter().map(|hit| hit.keys().contains(&"text"));
+        let expected = (0..100).map(|rank| rank < texts);
+        assert!(
+            have_text.clone().eq(expected),
+            "BYTES {bytes}: {:?}",
+            have_text.collect::<Vec<_>>()
+        );
     }
 }
 
