@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,16 +74,21 @@ impl Drop for Listener {
     }
 }
 
-/// Removes the socket file of a process that is gone.
+/// Removes the socket file of a process that is gone. Anything else that is there stays.
 fn remove_stale(path: &Path) -> Result<(), ListenError> {
     match UnixStream::connect(path) {
         Ok(_) => Err(ListenError::InUse { path: path.into() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        // Files that are no sockets refuse connections too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
             std::fs::remove_file(path)
                 .map_err(|error| ListenError::Bind { path: path.into(), error })
         }
         Err(_) => Ok(()),
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
 /// The accepting thread; it ends when this is dropped.

@@ -1,4 +1,4 @@
-//! The order of a daemon's life: open the store, start the shards, listen, supervise, drain.
+//! The order of a daemon's life: listen, open the store, start the shards, serve, drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +51,8 @@ pub enum DaemonError {
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let began = Instant::now();
     let topology = Topology::of_this_machine()?;
+    // Before anything is made: who connects now is served when the logs are replayed.
+    let listener = Listener::open(&config)?;
     let store = open_store(&config, &topology)?;
     let shards = store.header.shards as usize;
     let placement = topology::place(&topology, shards);
@@ -63,7 +65,6 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     report(&opened);
     crew.begin(&opened);
     let config = Arc::new(config);
-    let listener = Listener::open(&config)?;
     let signals = signals()?;
     let acceptor = Acceptor::start(listener, Arc::clone(&config), crew.controls.clone())?;
     let episodes: u64 = opened.iter().map(|opened| opened.episodes).sum();

@@ -374,7 +374,8 @@ fn merge(parts: Vec<Vec<Hit>>, request: &RecallRequest) -> Vec<Hit> {
     let mut bytes_left = request.bytes_max;
     let fits = hits.iter().take_while(|hit| {
         let bytes = hit.episode.optional_bytes();
-        let fits = bytes <= bytes_left;
+        // What its shard had no room for has no room here.
+        let fits = bytes <= bytes_left && hit.episode.carries(request.fields);
         bytes_left = bytes_left.saturating_sub(bytes);
         fits
     });
