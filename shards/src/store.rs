@@ -94,6 +94,19 @@ impl Store {
         Context { path }.read_header()?.ok_or_else(missing)
     }
 
+    /// The process that uses the store in `path`, if one does. To find out, a free lock is shared
+    /// for an instant.
+    pub fn holder(path: &Path) -> Result<Option<String>, StoreError> {
+        let context = Context { path };
+        let mut file = match File::open(path.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(context.io("read", error)),
+        };
+        let is_free = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+        Ok((!is_free).then(|| label(&mut file)))
+    }
+
     pub fn shard_folder(&self, shard: u32) -> PathBuf {
         self.path.join(shard_folder_name(shard))
     }
@@ -117,11 +130,8 @@ impl Context<'_> {
             .open(self.path.join(LOCK_FILE));
         let mut file = open.map_err(|error| self.io("written", error))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            // Best effort: the number only helps the reader of the error.
-            let _ = file.read_to_string(&mut holder);
             let path = self.path.into();
-            return Err(StoreError::InUse { path, holder: holder.trim().into() });
+            return Err(StoreError::InUse { path, holder: label(&mut file) });
         }
         let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         // On a full disk the lock still holds; only its label is missing.
@@ -176,6 +186,14 @@ impl Context<'_> {
     }
 }
 
+/// The number of the process that holds the lock, as far as it could write it down.
+fn label(lock: &mut File) -> String {
+    let mut holder = String::new();
+    // Best effort: the number only helps the reader of the error.
+    let _ = lock.read_to_string(&mut holder);
+    holder.trim().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,9 +221,13 @@ mod tests {
     #[test]
     fn a_store_in_use_names_its_user() {
         let folder = tempfile::tempdir().unwrap();
-        let _store = open(folder.path()).unwrap();
+        let store = open(folder.path()).unwrap();
         let error = open(folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        let holder = Store::holder(folder.path()).unwrap();
+        assert_eq!(holder, Some(std::process::id().to_string()));
+        drop(store);
+        assert_eq!(Store::holder(folder.path()).unwrap(), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +27,8 @@ use crate::format::{
 use crate::io::{BatchWrite, Buffer, Completion, Io};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
-pub use recovery::{Recovered, RecoveryError, TornTail, Visitor};
+pub use recovery::{Recovered, RecoveryError, Visitor};
+pub use walk::{Found, Obstacle, Reached, TornTail, Verdict, Walk};
 
 /// Batch buffers of a shard. Those in flight are bounded by the settings; the others hold what
 /// waits for them, and when all are taken the shard is busy.
