@@ -21,6 +21,7 @@ use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
 use rustix::net::Shutdown;
 
+use super::budget::Held;
 use super::commands;
 use super::core::Core;
 use super::notify::Notify;
@@ -61,9 +62,26 @@ pub(super) enum Outgoing {
         version: Option<ProtocolVersion>,
     },
     Refused(Refusal),
-    Encode(Box<dyn FnOnce(&mut Encoder<'_>)>),
+    Encode(EncodedReply),
     /// Nothing comes after this.
-    Last(Box<dyn FnOnce(&mut Encoder<'_>)>),
+    Last(EncodedReply),
+}
+
+/// A reply that knows how to encode itself, and what it holds of the bound on replies until it is
+/// written.
+pub(super) struct EncodedReply {
+    encode: Box<dyn FnOnce(&mut Encoder<'_>)>,
+    held: Vec<Held>,
+}
+
+impl EncodedReply {
+    pub(super) fn new(encode: impl FnOnce(&mut Encoder<'_>) + 'static) -> Self {
+        Self { encode: Box::new(encode), held: Vec::new() }
+    }
+
+    pub(super) fn holding(self, held: Vec<Held>) -> Self {
+        Self { held, ..self }
+    }
 }
 
 impl Outgoing {
@@ -190,7 +208,7 @@ impl Connection {
     }
 
     pub(super) fn reply_with(&self, encode: impl FnOnce(&mut Encoder<'_>) + 'static) {
-        self.reply(Outgoing::Encode(Box::new(encode)));
+        self.reply(Outgoing::Encode(EncodedReply::new(encode)));
     }
 
     /// Fulfils a slot with a shard's answer.
@@ -309,7 +327,7 @@ async fn take_commands(
             Err(error) => {
                 core.measure(|metrics| metrics.protocol_errors += 1);
                 let encode = move |encoder: &mut Encoder<'_>| encoder.protocol_error(&error);
-                connection.reply(Outgoing::Last(Box::new(encode)));
+                connection.reply(Outgoing::Last(EncodedReply::new(encode)));
                 return false;
             }
         }
@@ -319,12 +337,14 @@ async fn take_commands(
 /// The task that writes replies.
 pub(super) async fn write(core: Rc<Core>, connection: Rc<Connection>, mut socket: SocketWriter) {
     let mut out = Vec::new();
+    let mut held = Vec::new();
     loop {
-        let is_last = encode_ready(&connection, &mut out);
+        let is_last = encode_ready(&connection, &mut out, &mut held);
         if !out.is_empty() {
             if socket.write_all(&out).await.is_err() {
                 break;
             }
+            held.clear();
             out.clear();
             out.shrink_to(WRITE_BYTES * 2);
             connection.progress.notify();
@@ -346,7 +366,7 @@ fn is_front_ready(connection: &Connection) -> bool {
 }
 
 /// Encodes replies from the front, as far as they are ready; whether the last one was among them.
-fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
+fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> bool {
     while out.len() < WRITE_BYTES {
         let Some(outgoing) = connection.pop() else { break };
         if let Outgoing::Hello { version: Some(version) } = &outgoing {
@@ -363,9 +383,12 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
                 reply::hello(&mut encoder, version, daemon_version, connection.peer.connection);
             }
             Outgoing::Refused(refusal) => encoder.refusal(&refusal),
-            Outgoing::Encode(encode) => encode(&mut encoder),
-            Outgoing::Last(encode) => {
-                encode(&mut encoder);
+            Outgoing::Encode(reply) => {
+                (reply.encode)(&mut encoder);
+                held.extend(reply.held);
+            }
+            Outgoing::Last(reply) => {
+                (reply.encode)(&mut encoder);
                 return true;
             }
         }

@@ -94,6 +94,7 @@ fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
         identity: directory.identity(survey.shard),
         log: LogSettings::default(),
         memory_bytes_max: survey.bytes * 2 + REBUILD_EXTRA_BYTES,
+        memory_prefault_bytes: 0,
     };
     let io = directory.io(survey.shard).ending_at(survey.end.segment, survey.end.offset);
     let (shard, recovered) = match Shard::open(io, &settings, &|_| {}) {
