@@ -72,13 +72,15 @@ impl Batch {
         if self.left.get() == 0 {
             let items = self.items.take();
             let held = self.held.take();
+            let bytes = items.len() * size_of::<Item>();
             let reply = EncodedReply::new(move |encoder: &mut Encoder<'_>| {
                 encoder.array(items.len());
                 for (assigned, answer) in &items {
                     encode_item(encoder, assigned.as_deref(), answer.as_ref());
                 }
             });
-            self.connection.fulfil(self.slot, Outgoing::Encode(reply.holding(held)));
+            self.connection
+                .fulfil(self.slot, Outgoing::Encode(reply.holding(held).weighing(bytes)));
         }
     }
 }
