@@ -71,7 +71,8 @@ impl Home {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.arg("--config").arg(config);
         command.arg("--data").arg(data).arg("--socket").arg(self.socket());
-        for setting in ["shards=2", "segment_bytes=4MiB", "memory_bytes_max=256MiB"] {
+        let small = ["memory_bytes_max=256MiB", "memory_prefault_bytes=0"];
+        for setting in ["shards=2", "segment_bytes=4MiB"].into_iter().chain(small) {
             command.args(["--set", setting]);
         }
         for setting in settings {
@@ -104,9 +105,9 @@ impl Home {
 
     /// Starts a daemon without waiting for it.
     pub fn spawn(&self, mut command: Command) -> Daemon {
-        let stderr = File::create(self.path("stderr")).unwrap();
-        let child = command.stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
-        Daemon { child, socket: self.socket() }
+        let stderr = self.path("stderr");
+        let child = command.stdin(Stdio::null()).stderr(File::create(&stderr).unwrap()).spawn();
+        Daemon { child: child.unwrap(), socket: self.socket(), stderr }
     }
 
     /// Starts a daemon that is to refuse: its exit code and what it said.
@@ -116,11 +117,12 @@ impl Home {
     }
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon; killed when dropped. A test that fails shows what it said.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
     pub socket: PathBuf,
+    stderr: PathBuf,
 }
 
 impl Daemon {
@@ -163,7 +165,11 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        let status = self.child.wait();
+        if std::thread::panicking() {
+            let said = fs::read_to_string(&self.stderr).unwrap_or_default();
+            eprintln!("engramd ended with {status:?} and had said:\n{said}");
+        }
     }
 }
 
