@@ -190,15 +190,23 @@ pub fn wrapped<A: AsRef<OsStr>>(program: &str, arguments: &[A], command: &Comman
     outer
 }
 
-/// A copy of a folder with everything in it.
-pub fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
+/// A shell script in a mount name space of its own, where even an ordinary user may mount; it finds
+/// the daemon's command line in `"$@"` and a folder in `$0`. Everything in it ends with it.
+pub fn in_own_mounts(script: &str, folder: &Path, command: &Command) -> Command {
+    let unshare = ["--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"];
+    let arguments = unshare.iter().map(OsStr::new).chain([OsStr::new(script), folder.as_os_str()]);
+    wrapped("unshare", &arguments.collect::<Vec<_>>(), command)
+}
+
+/// False, with a line that names the test, where [`in_own_mounts`] does not work.
+pub fn can_mount(test: &str) -> bool {
+    let folder = TempDir::new().unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$0" && exec "$@""#;
+    let mut mount = in_own_mounts(script, folder.path(), &Command::new("true"));
+    mount.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let is_able = mount.output().is_ok_and(|output| output.status.success());
+    if !is_able {
+        eprintln!("{test} is skipped: unshare cannot mount a file system here");
     }
+    is_able
 }
