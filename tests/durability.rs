@@ -133,15 +133,19 @@ fn change_spaces(mut client: Client, cycle: u64, spaces: &mut Spaces) {
 /// Compares a restarted daemon with the oracle, and narrows the oracle to what was found.
 fn check_episodes(client: &mut Client, oracle: &mut Oracle) {
     let ids: Vec<String> = oracle.keys().cloned().collect();
-    for id in &ids {
-        let get = ["EG.GET", "notes", id, "WITH", "text", "WITH", "meta", "WITH", "vec"];
-        client.send(&common::client::encode(&get.map(str::as_bytes)));
-    }
-    for id in &ids {
-        let found = state_of(id, &client.read());
-        let allowed = oracle.get_mut(id).expect("its own key");
-        assert!(allowed.0.contains(&found), "{id}: {found:?} is none of {allowed:?}");
-        allowed.0 = vec![found];
+    for ids in ids.chunks(100) {
+        let count = ids.len().to_string();
+        let mut words = vec!["EG.MGET", "notes", &count];
+        words.extend(ids.iter().map(String::as_str));
+        words.extend(["WITH", "text", "WITH", "meta", "WITH", "vec"]);
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let found = client.ask(&common::client::encode(&words));
+        for (id, episode) in ids.iter().zip(found.items()) {
+            let found = state_of(id, episode);
+            let allowed = oracle.get_mut(id).expect("its own key");
+            assert!(allowed.0.contains(&found), "{id}: {found:?} is none of {allowed:?}");
+            allowed.0 = vec![found];
+        }
     }
     let there: BTreeSet<String> = scan(client, "notes");
     let expected = oracle.iter().filter(|(_, allowed)| allowed.0[0].is_some());

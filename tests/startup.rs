@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::episodes::{Random, blob, vector};
-use common::{Client, Daemon, Home, Reply, wrapped};
+use common::{Client, Daemon, Home, Reply, in_own_mounts};
 use redis::Value;
 
 /// Every file below a folder with its bytes; the lock, which names who looked last, left out.
@@ -208,28 +208,14 @@ fn a_data_directory_that_cannot_be_made() {
     refused_untouched(&home, home.command_for(Path::new("/proc/none/data"), &[]), &words);
 }
 
-/// False, with a line that names the test, where a file system cannot be mounted in a name space of
-/// its own.
-fn can_mount(test: &str) -> bool {
-    let mount = ["--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"];
-    let is_able =
-        Command::new("unshare").args(mount).output().is_ok_and(|output| output.status.success());
-    if !is_able {
-        eprintln!("{test} is skipped: unshare cannot mount a file system here");
-    }
-    is_able
-}
-
 #[test]
 fn a_data_directory_that_cannot_be_written() {
-    if !can_mount("a_data_directory_that_cannot_be_written") {
+    if !common::can_mount("a_data_directory_that_cannot_be_written") {
         return;
     }
     let (home, _) = stopped(3);
-    let data = home.data().display().to_string();
     let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
-    let arguments = ["--map-root-user", "--mount", "sh", "-c", script, &data];
-    let command = wrapped("unshare", &arguments, &home.command(&[]));
+    let command = in_own_mounts(script, &home.data(), &home.command(&[]));
     let words = ["the data directory", "cannot be written", "Read-only file system"];
     refused_unchanged(&home, command, &home.data(), &words);
     is_complete(&home.start(), 3);

@@ -71,7 +71,8 @@ impl Home {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.arg("--config").arg(config);
         command.arg("--data").arg(data).arg("--socket").arg(self.socket());
-        for setting in ["shards=2", "segment_bytes=4MiB", "memory_bytes_max=256MiB"] {
+        let small = ["memory_bytes_max=256MiB", "memory_prefault_bytes=0"];
+        for setting in ["shards=2", "segment_bytes=4MiB"].into_iter().chain(small) {
             command.args(["--set", setting]);
         }
         for setting in settings {
@@ -104,9 +105,9 @@ impl Home {
 
     /// Starts a daemon without waiting for it.
     pub fn spawn(&self, mut command: Command) -> Daemon {
-        let stderr = File::create(self.path("stderr")).unwrap();
-        let child = command.stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
-        Daemon { child, socket: self.socket() }
+        let stderr = self.path("stderr");
+        let child = command.stdin(Stdio::null()).stderr(File::create(&stderr).unwrap()).spawn();
+        Daemon { child: child.unwrap(), socket: self.socket(), stderr }
     }
 
     /// Starts a daemon that is to refuse: its exit code and what it said.
@@ -116,11 +117,12 @@ impl Home {
     }
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon; killed when dropped. A test that fails shows what it said.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
     pub socket: PathBuf,
+    stderr: PathBuf,
 }
 
 impl Daemon {
@@ -163,7 +165,11 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        let status = self.child.wait();
+        if std::thread::panicking() {
+            let said = fs::read_to_string(&self.stderr).unwrap_or_default();
+            eprintln!("engramd ended with {status:?} and had said:\n{said}");
+        }
     }
 }
 
@@ -184,15 +190,23 @@ pub fn wrapped<A: AsRef<OsStr>>(program: &str, arguments: &[A], command: &Comman
     outer
 }
 
-/// A copy of a folder with everything in it.
-pub fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
+/// A shell script in a mount name space of its own, where even an ordinary user may mount; it finds
+/// the daemon's command line in `"$@"` and a folder in `$0`. Everything in it ends with it.
+pub fn in_own_mounts(script: &str, folder: &Path, command: &Command) -> Command {
+    let unshare = ["--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"];
+    let arguments = unshare.iter().map(OsStr::new).chain([OsStr::new(script), folder.as_os_str()]);
+    wrapped("unshare", &arguments.collect::<Vec<_>>(), command)
+}
+
+/// False, with a line that names the test, where [`in_own_mounts`] does not work.
+pub fn can_mount(test: &str) -> bool {
+    let folder = TempDir::new().unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$0" && exec "$@""#;
+    let mut mount = in_own_mounts(script, folder.path(), &Command::new("true"));
+    mount.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let is_able = mount.output().is_ok_and(|output| output.status.success());
+    if !is_able {
+        eprintln!("{test} is skipped: unshare cannot mount a file system here");
     }
+    is_able
 }
