@@ -90,8 +90,8 @@ impl Arena {
         Ok(Self { region, chunks_max, in_use: 0, touched: 0, free: Vec::new() })
     }
 
-    /// Takes the memory of the first `bytes` from the kernel now. The first touch of a page costs up
-    /// to microseconds per row, more where a hypervisor takes idle memory away; this pays it
+    /// Takes the memory of the first `bytes` from the kernel now. The first touch of a page costs
+    /// up to microseconds per row, more where a hypervisor takes idle memory away; this pays it
     /// before anybody waits.
     pub fn prefault(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes.min(self.bytes_max())).expect("inside the address space");

@@ -41,6 +41,8 @@ pub enum StoreError {
          copy, an empty directory would be made into a new store"
     )]
     HeaderMissing { path: PathBuf },
+    #[error("{path} has no engram.store: it is not a data directory of Engram, name another one")]
+    NotAStore { path: PathBuf },
     #[error(
         "the store in {path} was made with {stored} shards and {asked} were asked for; a store \
          keeps its number, leave --shards out"
@@ -103,7 +105,7 @@ impl Store {
 
     /// Reads what a store was made with, without locking it.
     pub fn inspect(path: &Path) -> Result<StoreHeader, StoreError> {
-        let missing = || StoreError::HeaderMissing { path: path.into() };
+        let missing = || StoreError::NotAStore { path: path.into() };
         Context { path }.read_header()?.ok_or_else(missing)
     }
 

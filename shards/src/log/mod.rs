@@ -67,8 +67,8 @@ pub struct LogIdentity {
     pub store_id: StoreId,
     pub shard: u32,
     pub segment_bytes: u64,
-    /// Whether a folder without segments is a log that was never begun. Once the store is complete it
-    /// is a log that was lost.
+    /// Whether a folder without segments is a log that was never begun. Once the store is complete
+    /// it is a log that was lost.
     pub may_be_empty: bool,
 }
 

@@ -54,11 +54,6 @@ fn fault(error: &topology::TopologyError) -> ToolError {
 }
 
 fn to_json(topology: &Topology, placement: &Placement) -> Value {
-    let node = |Node { index, memory_bytes }: &Node| json!({ "node": index, "memory_bytes": memory_bytes });
-    let core =
-        |Core { index, node, cpus }: &Core| json!({ "core": index, "node": node, "cpus": cpus });
-    let cache = |Cache { level, size_bytes, cpus }: &Cache| json!({ "level": level.name(), "size_bytes": size_bytes, "cpus": cpus });
-    let seat = |Seat { shard, cpu, core, node }: &Seat| json!({ "shard": shard, "cpu": cpu, "core": core, "node": node });
     let origin = match topology.origin() {
         Origin::Hwloc => "hwloc",
         Origin::Scheduler(_) => "scheduler",
@@ -66,10 +61,26 @@ fn to_json(topology: &Topology, placement: &Placement) -> Value {
     };
     json!({
         "origin": origin,
-        "nodes": topology.nodes().iter().map(node).collect::<Vec<_>>(),
-        "cores": topology.cores().iter().map(core).collect::<Vec<_>>(),
-        "caches": topology.caches().iter().map(cache).collect::<Vec<_>>(),
-        "seats": placement.seats.iter().map(seat).collect::<Vec<_>>(),
+        "nodes": topology.nodes().iter().map(node_json).collect::<Vec<_>>(),
+        "cores": topology.cores().iter().map(core_json).collect::<Vec<_>>(),
+        "caches": topology.caches().iter().map(cache_json).collect::<Vec<_>>(),
+        "seats": placement.seats.iter().map(seat_json).collect::<Vec<_>>(),
         "spare_cpus": placement.spare_cpus,
     })
+}
+
+fn node_json(node: &Node) -> Value {
+    json!({ "node": node.index, "memory_bytes": node.memory_bytes })
+}
+
+fn core_json(core: &Core) -> Value {
+    json!({ "core": core.index, "node": core.node, "cpus": core.cpus })
+}
+
+fn cache_json(cache: &Cache) -> Value {
+    json!({ "level": cache.level.name(), "size_bytes": cache.size_bytes, "cpus": cache.cpus })
+}
+
+fn seat_json(seat: &Seat) -> Value {
+    json!({ "shard": seat.shard, "cpu": seat.cpu, "core": seat.core, "node": seat.node })
 }

@@ -28,13 +28,16 @@ pub(super) fn run(directory: &Directory, context: &Context) -> Result<(), ToolEr
 pub(super) fn run_segments(directory: &Directory, context: &Context) -> Result<(), ToolError> {
     let surveys = surveys(directory);
     if context.json {
-        let of_shard = |survey: &Survey| json!({ "shard": survey.shard, "end": survey.end, "segments": survey.segments });
-        let shards: Vec<_> = surveys.iter().map(of_shard).collect();
+        let shards: Vec<_> = surveys.iter().map(segments_json).collect();
         return render::print_json(&json!({ "store": directory.to_json(), "shards": shards }));
     }
     let mut parts = vec![directory.text(), segment_table(&surveys)];
     parts.extend(notes(&surveys));
     render::print(&parts.join("\n\n"))
+}
+
+fn segments_json(survey: &Survey) -> serde_json::Value {
+    json!({ "shard": survey.shard, "end": survey.end, "segments": survey.segments })
 }
 
 fn surveys(directory: &Directory) -> Vec<Survey> {
@@ -51,11 +54,10 @@ fn shard_table(surveys: &[Survey]) -> String {
         ("stores", Align::Right),
         ("forgets", Align::Right),
         ("spaces +/-", Align::Right),
-        ("recorded (UTC)", Align::Left),
+        ("last recorded (UTC)", Align::Left),
     ];
     let row = |survey: &Survey| {
         let operations = &survey.operations;
-        let times = survey.first_recorded_at_us.zip(survey.last_recorded_at_us);
         vec![
             survey.shard.to_string(),
             states(&survey.segments),
@@ -65,7 +67,7 @@ fn shard_table(surveys: &[Survey]) -> String {
             grouped(operations.store),
             grouped(operations.forget),
             format!("{}/{}", operations.space_create, operations.space_drop),
-            times.map_or(NOTHING.to_owned(), |(first, last)| span(first, last)),
+            survey.last_recorded_at_us.map_or(NOTHING.to_owned(), format_us),
         ]
     };
     let rows: Vec<_> = surveys.iter().map(row).collect();
@@ -91,13 +93,6 @@ fn name(state: State) -> &'static str {
         State::Unused => "unused",
         State::Unreached => "unreached",
     }
-}
-
-/// Two times, the second without its day if that is the first's.
-fn span(first: i64, last: i64) -> String {
-    let (first, last) = (format_us(first), format_us(last));
-    let same_day = first.get(..11).is_some_and(|day| last.starts_with(day));
-    format!("{first} to {}", if same_day { &last[11..] } else { &last })
 }
 
 /// Spaces by number, with their stores summed over the shards.

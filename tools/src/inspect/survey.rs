@@ -65,6 +65,12 @@ pub(crate) enum Tail {
     Unknown,
 }
 
+impl Tail {
+    fn is_sound(&self) -> bool {
+        !matches!(self, Self::Damaged { .. } | Self::Unknown)
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Segment {
     pub(crate) segment: u64,
@@ -109,11 +115,12 @@ impl Survey {
     pub(crate) fn of(directory: &Directory, shard: u32) -> Self {
         let mut surveyor = Surveyor::default();
         let mut io = directory.io(shard);
+        let may_grow = directory.is_in_use();
         let (reached, tail) = match Walk::new(&mut io, directory.identity(shard)) {
             Ok(mut walk) => {
-                let tail = surveyor.survey(&mut walk, directory.is_in_use());
+                let tail = surveyor.survey(&mut walk, may_grow);
                 let tail = tail.unwrap_or_else(|error| surveyor.stop(&error));
-                surveyor.list_the_rest(&mut walk);
+                surveyor.list_the_rest(&mut walk, may_grow && tail.is_sound());
                 (*walk.reached(), tail)
             }
             Err(error) => (Reached::START, surveyor.stop(&error)),
@@ -222,13 +229,15 @@ impl Surveyor {
         Tail::Unknown
     }
 
-    /// Lists the segments that the walk did not come to, and the sizes of all.
-    fn list_the_rest(&mut self, walk: &mut Walk<'_, ReadOnlyIo>) {
+    /// Lists the segments that the walk did not come to, and the sizes of all. A log that has grown
+    /// since may have come into use behind its end.
+    fn list_the_rest(&mut self, walk: &mut Walk<'_, ReadOnlyIo>, has_grown: bool) {
         let files = walk.segments().to_vec();
         for (segment, _) in files.iter().skip(self.segments.len()) {
             let header = walk.header(*segment);
-            let state = if matches!(header, Ok(None)) { State::Unused } else { State::Unreached };
-            let header = header.ok().flatten();
+            let is_unused = has_grown || matches!(header, Ok(None));
+            let state = if is_unused { State::Unused } else { State::Unreached };
+            let header = header.ok().flatten().filter(|_| !is_unused);
             self.segments.push(Segment {
                 segment: *segment,
                 state,

@@ -119,13 +119,13 @@ fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
 fn text(directory: &Directory, shards: &[Verified], took_s: f64) -> String {
     let mut lines = vec![directory.text(), String::new()];
     for Verified { survey, rebuilt } in shards {
+        let sequences = match survey.last_sequence {
+            0 => "no sequence yet".to_owned(),
+            last => format!("sequences 1 to {}", grouped(last)),
+        };
         lines.push(format!(
-            "shard {}: {} frames in {} batches, sequences 1 to {}: checksums, chain and payloads \
-             {}",
+            "shard {}: {sequences}: checksums, chain and payloads {}",
             survey.shard,
-            grouped(survey.frames),
-            grouped(survey.batches),
-            grouped(survey.last_sequence),
             if survey.is_sound() { "sound" } else { "NOT SOUND" },
         ));
         lines.extend(summary::notes(std::slice::from_ref(survey)));
