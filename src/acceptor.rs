@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,16 +74,21 @@ impl Drop for Listener {
     }
 }
 
-/// Removes the socket file of a process that is gone.
+/// Removes the socket file of a process that is gone. Anything else that is there stays.
 fn remove_stale(path: &Path) -> Result<(), ListenError> {
     match UnixStream::connect(path) {
         Ok(_) => Err(ListenError::InUse { path: path.into() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        // Files that are no sockets refuse connections too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
             std::fs::remove_file(path)
                 .map_err(|error| ListenError::Bind { path: path.into(), error })
         }
         Err(_) => Ok(()),
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
 /// The accepting thread; it ends when this is dropped.
@@ -187,28 +192,52 @@ fn turn_away(mut socket: UnixStream, line: &str) {
 
 /// Who connected, with all groups.
 fn identify(socket: &UnixStream, connection: u64) -> io::Result<(Peer, Vec<u32>)> {
-    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
-    let (uid, gid) = (credentials.uid.as_raw(), credentials.gid.as_raw());
-    let mut groups = peer_groups(socket.as_fd());
+    // The kernel's `ucred`. A peer outside this process's PID namespace has the pid 0.
+    let mut credentials = [0; 3];
+    socket_option(socket, libc::SO_PEERCRED, &mut credentials)?;
+    let [pid, uid, gid] = credentials;
+    let mut groups = [0; GROUPS_MAX];
+    // None when the kernel does not say.
+    let count = socket_option(socket, libc::SO_PEERGROUPS, &mut groups).unwrap_or(0);
+    let mut groups = groups[..count].to_vec();
     groups.push(gid);
-    Ok((Peer { connection, uid, gid, pid: credentials.pid.as_raw_nonzero().get() }, groups))
+    Ok((Peer { connection, uid, gid, pid: pid.cast_signed() }, groups))
 }
 
-/// The supplementary groups of the peer; none when the kernel does not say.
-fn peer_groups(socket: impl AsFd) -> Vec<u32> {
-    let mut groups = [0_u32; GROUPS_MAX];
-    let mut bytes = libc::socklen_t::try_from(size_of_val(&groups)).expect("a constant");
-    // SAFETY: the kernel writes at most `bytes` bytes, which is the size of the array, and says how
-    // many it wrote.
+/// Reads an option of a socket that consists of 32-bit numbers: how many the kernel has written.
+fn socket_option(socket: impl AsFd, option: i32, numbers: &mut [u32]) -> io::Result<usize> {
+    let mut bytes = libc::socklen_t::try_from(size_of_val(numbers)).expect("a small buffer");
+    // SAFETY: the kernel writes at most `bytes` bytes, which is the size of the slice, and says how
+    // many it wrote; every bit pattern is a number.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_PEERGROUPS,
-            groups.as_mut_ptr().cast(),
+            option,
+            numbers.as_mut_ptr().cast(),
             &raw mut bytes,
         )
     };
-    let count = if result == 0 { bytes as usize / size_of::<u32>() } else { 0 };
-    groups[..count.min(GROUPS_MAX)].to_vec()
+    match result {
+        0 => Ok((bytes as usize / size_of::<u32>()).min(numbers.len())),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_known_by_process_user_and_groups() {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let (peer, groups) = identify(&socket, 7).unwrap();
+        assert_eq!((peer.connection, peer.pid.cast_unsigned()), (7, std::process::id()));
+        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid, rustix::process::getegid().as_raw());
+        assert!(groups.contains(&peer.gid));
+        for group in rustix::process::getgroups().unwrap() {
+            assert!(groups.contains(&group.as_raw()), "{groups:?}");
+        }
+    }
 }

@@ -97,7 +97,12 @@ impl EngineLog {
             clock: CLOCK,
         };
         let io = UringIo::new(&settings).map_err(setup)?;
-        let identity = LogIdentity { store_id: [1; 16], shard: 0, segment_bytes: SEGMENT_BYTES };
+        let identity = LogIdentity {
+            store_id: [1; 16],
+            shard: 0,
+            segment_bytes: SEGMENT_BYTES,
+            may_be_empty: true,
+        };
         let settings = LogSettings {
             in_flight_max: load.commits_in_flight,
             linger_us: 0,

@@ -241,6 +241,14 @@ impl StoredEpisode {
         (self.text, self.vector, self.metadata, self.links) = (None, None, None, None);
     }
 
+    /// Whether the parts that were asked for are there: behind a bound on bytes they are left out.
+    pub fn carries(&self, asked: Fields) -> bool {
+        (!asked.text || self.text.is_some())
+            && (!asked.vector || self.vector.is_some())
+            && (!asked.metadata || self.metadata.is_some())
+            && (!asked.links || self.links.is_some())
+    }
+
     /// Bytes of the parts that were asked for.
     pub fn optional_bytes(&self) -> usize {
         let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);

@@ -98,14 +98,21 @@ pub enum OpenError {
     Memory { bytes: u64, error: io::Error },
 }
 
-/// A write that was taken and not answered.
+/// A write that was taken and is not durable.
 #[derive(Debug)]
 struct Pending {
     sequence: u64,
     ticket: Ticket,
     durability: Durability,
-    /// Set when applied; taken when answered.
-    reply: Option<Reply>,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Logged,
+    Applied(Reply),
+    /// Before it is durable: the request asked for no more than being written.
+    Answered,
 }
 
 /// Figures of one shard.
@@ -141,9 +148,11 @@ pub struct Shard<I> {
     log: Log<I>,
     memory: Memory,
     pending: VecDeque<Pending>,
-    /// Spaces whose creation or drop is logged and not applied yet, by name: neither can be asked
-    /// for again, and a space on its way out takes no more stores.
-    changing: HashMap<String, SpaceNumber>,
+    /// Spaces whose creation or drop is logged and not applied yet, by name, with the sequence:
+    /// neither can be asked for again, and a space on its way out takes no more stores.
+    changing: HashMap<String, u64>,
+    /// Highest space number given so far, be its creation applied or not.
+    last_number: u32,
 }
 
 /// What the log says: everything a replay rebuilds.
@@ -190,7 +199,9 @@ impl<I: Io> Shard<I> {
             memory.apply(&frame).map(drop).map_err(|error| error.to_string())
         };
         let (log, recovered) = Log::open(io, settings.identity, settings.log, &mut replay)?;
-        let shard = Self { log, memory, pending: VecDeque::new(), changing: HashMap::new() };
+        let last_number = memory.last_space;
+        let (pending, changing) = (VecDeque::new(), HashMap::new());
+        let shard = Self { log, memory, pending, changing, last_number };
         Ok((shard, recovered))
     }
 
@@ -249,7 +260,8 @@ impl<I: Io> Shard<I> {
         let head = self.head(Operation::Forget, writer_uid);
         self.append(ticket, &head, durability, forget_bytes(id), |out| {
             encode_forget(space, id, out);
-        })
+        })?;
+        Ok(())
     }
 
     /// Admits the creation of a space. The first shard gives the number, the others are told it.
@@ -283,13 +295,14 @@ impl<I: Io> Shard<I> {
             });
         }
         self.check_memory()?;
-        let changing = u32::try_from(self.changing.len()).expect("bounded by SPACES_MAX");
-        let number = number.unwrap_or(SpaceNumber(self.memory.last_space + changing + 1));
+        let number = number.unwrap_or(SpaceNumber(self.last_number + 1));
         let head = self.head(Operation::SpaceCreate, writer_uid);
-        self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
-            encode_space(number, settings, out);
-        })?;
-        self.changing.insert(settings.name.clone(), number);
+        let sequence =
+            self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
+                encode_space(number, settings, out);
+            })?;
+        self.last_number = self.last_number.max(number.0);
+        self.changing.insert(settings.name.clone(), sequence);
         Ok(None)
     }
 
@@ -305,10 +318,11 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::Busy { what: "this memory space", retry_after_ms: RETRY_LOG_MS });
         }
         let head = self.head(Operation::SpaceDrop, writer_uid);
-        self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
-            encode_space(space, &settings, out);
-        })?;
-        self.changing.insert(settings.name, space);
+        let sequence =
+            self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
+                encode_space(space, &settings, out);
+            })?;
+        self.changing.insert(settings.name, sequence);
         Ok(())
     }
 
@@ -332,7 +346,7 @@ impl<I: Io> Shard<I> {
         durability: Durability,
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let eager = durability == Durability::Os;
         let sequence = self.log.append(head, bytes, eager, fill).map_err(|error| match error {
             AppendError::Busy => {
@@ -340,8 +354,13 @@ impl<I: Io> Shard<I> {
             }
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
-        self.pending.push_back(Pending { sequence, ticket, durability, reply: None });
-        Ok(())
+        self.pending.push_back(Pending {
+            sequence,
+            ticket,
+            durability,
+            progress: Progress::Logged,
+        });
+        Ok(sequence)
     }
 
     /// Hands batches to the disk as far as it has room. Call after a round of requests and after
@@ -379,30 +398,39 @@ impl<I: Io> Shard<I> {
         let first = self.pending.front().expect("every frame of this process is pending").sequence;
         let nth = usize::try_from(frame.sequence - first).expect("pending is contiguous");
         let pending = &mut self.pending[nth];
-        pending.reply = Some(applied);
-        if pending.durability == Durability::Os {
-            let result = Ok(pending.reply.take().expect("just set"));
-            effects.push(Effect::Answer { ticket: pending.ticket, result });
-        }
+        pending.progress = match pending.durability {
+            Durability::Disk => Progress::Applied(applied),
+            Durability::Os => {
+                let (ticket, result) = (pending.ticket, Ok(applied));
+                effects.push(Effect::Answer { ticket, result });
+                Progress::Answered
+            }
+        };
     }
 
     fn answer_through(&mut self, through: u64, effects: &mut Vec<Effect>) {
         while self.pending.front().is_some_and(|pending| pending.sequence <= through) {
-            let Pending { ticket, reply, .. } = self.pending.pop_front().expect("just seen");
-            effects.extend(reply.map(|reply| Effect::Answer { ticket, result: Ok(reply) }));
+            let Pending { ticket, progress, .. } = self.pending.pop_front().expect("just seen");
+            match progress {
+                Progress::Applied(reply) => {
+                    effects.push(Effect::Answer { ticket, result: Ok(reply) });
+                }
+                Progress::Answered => {}
+                Progress::Logged => unreachable!("the log applies before it calls durable"),
+            }
         }
     }
 
     /// Answers everything from a sequence on, as far as it was not answered, with a refusal.
     fn refuse_from(&mut self, from: u64, reason: &str, effects: &mut Vec<Effect>) {
         let kept = self.pending.iter().take_while(|pending| pending.sequence < from).count();
-        for Pending { ticket, durability, reply, .. } in self.pending.drain(kept..) {
-            if durability == Durability::Disk || reply.is_some() {
+        for Pending { ticket, progress, .. } in self.pending.drain(kept..) {
+            if !matches!(progress, Progress::Answered) {
                 let result = Err(Refusal::ReadOnly(reason.into()));
                 effects.push(Effect::Answer { ticket, result });
             }
         }
-        self.changing.clear();
+        self.changing.retain(|_, sequence| *sequence < from);
     }
 
     /// To be called from time to time, e.g. every 100 ms.

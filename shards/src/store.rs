@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `engram.store` is written last, under another name first, so a folder either is a store or is
-//! not. Nothing is created before everything that can be checked has been.
+//! not. It is written once more when every shard has begun its log; from then on a folder without
+//! segments is a log that was lost, not a new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -90,6 +91,18 @@ impl Store {
         Ok(Self { header, path: path.into(), is_new, _lock: lock })
     }
 
+    /// Notes that every shard's log has been begun, unless it is noted already.
+    pub fn note_logs(&mut self) -> Result<(), StoreError> {
+        if self.header.has_logs {
+            return Ok(());
+        }
+        let header = StoreHeader { has_logs: true, ..self.header };
+        let context = Context { path: &self.path };
+        context.write(&header).map_err(|error| context.io("written", error))?;
+        self.header = header;
+        Ok(())
+    }
+
     /// Reads what a store was made with, without locking it.
     pub fn inspect(path: &Path) -> Result<StoreHeader, StoreError> {
         let missing = || StoreError::NotAStore { path: path.into() };
@@ -170,6 +183,7 @@ impl Context<'_> {
             shards: new.shards,
             created_at_us: new.created_at_us,
             segment_bytes: new.segment_bytes,
+            has_logs: false,
         };
         self.write(&header).map_err(|error| self.io("written", error))?;
         Ok(header)
@@ -215,8 +229,12 @@ mod tests {
         assert!(made.is_new && made.shard_folder(1).is_dir());
         drop(made);
         let other = NewStore { store_id: [5; 16], shards: 8, ..NEW };
-        let again = Store::open_or_make(&path, Some(2), &other).unwrap();
-        assert!(!again.is_new);
+        let mut again = Store::open_or_make(&path, Some(2), &other).unwrap();
+        assert!(!again.is_new && !again.header.has_logs);
+        again.note_logs().unwrap();
+        drop(again);
+        let again = open(&path).unwrap();
+        assert!(again.header.has_logs);
         assert_eq!((again.header.store_id, again.header.shards), ([4; 16], 2));
     }
 

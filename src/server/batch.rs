@@ -8,7 +8,7 @@ use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
 
 use super::budget::{Held, ReplyBudget};
-use super::connection::{Connection, Outgoing};
+use super::connection::{Connection, EncodedReply, Outgoing};
 use super::notify::Notify;
 use super::request::Answer;
 use crate::protocol::{Encoder, reply};
@@ -72,14 +72,15 @@ impl Batch {
         if self.left.get() == 0 {
             let items = self.items.take();
             let held = self.held.take();
-            let encode = move |encoder: &mut Encoder<'_>| {
+            let bytes = items.len() * size_of::<Item>();
+            let reply = EncodedReply::new(move |encoder: &mut Encoder<'_>| {
                 encoder.array(items.len());
                 for (assigned, answer) in &items {
                     encode_item(encoder, assigned.as_deref(), answer.as_ref());
                 }
-                drop(held);
-            };
-            self.connection.fulfil(self.slot, Outgoing::Encode(Box::new(encode)));
+            });
+            self.connection
+                .fulfil(self.slot, Outgoing::Encode(reply.holding(held).weighing(bytes)));
         }
     }
 }

@@ -67,6 +67,9 @@ pub struct LogIdentity {
     pub store_id: StoreId,
     pub shard: u32,
     pub segment_bytes: u64,
+    /// Whether a folder without segments is a log that was never begun. Once the store is complete
+    /// it is a log that was lost.
+    pub may_be_empty: bool,
 }
 
 /// The life of a batch.
@@ -236,9 +239,9 @@ impl<I: Io> Log<I> {
         self.durable
     }
 
-    /// Whether anything waits to become durable.
+    /// Whether nothing waits to become durable, or nothing can any more.
     pub fn is_idle(&self) -> bool {
-        self.batches.is_empty()
+        self.batches.is_empty() || self.latch_told
     }
 
     /// Why the log takes no more, if it does not.

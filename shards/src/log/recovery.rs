@@ -72,6 +72,9 @@ fn replay<I: Io>(
     visit: Visitor<'_>,
 ) -> Result<Recovered, RecoveryError> {
     let mut walk = Walk::new(io, identity)?;
+    if walk.segments().is_empty() && !identity.may_be_empty {
+        return Err(RecoveryError::Missing { segment: 1 });
+    }
     while let Some(found) = walk.next()? {
         let Found::Batch(batch) = found else { continue };
         for frame in batch.frames() {
@@ -82,17 +85,25 @@ fn replay<I: Io>(
     let verdict = walk.judge()?;
     let Reached { segment, offset, next_sequence, chain, segments, frames, bytes } =
         *walk.reached();
+    let written: Vec<_> = walk.segments().iter().copied().filter(|(n, _)| *n <= segment).collect();
     let later: Vec<u64> =
         walk.segments().iter().map(|(number, _)| *number).filter(|n| *n > segment).collect();
     let torn_tail = match verdict {
         Verdict::Clean => None,
         Verdict::Torn(torn) => Some(torn),
         Verdict::Damage { first, last } => {
+            // Without any readable segment the first one is at fault.
+            let segment = segment.max(1);
             return Err(RecoveryError::Damage { segment, offset, first, last });
         }
     };
     if torn_tail.is_some() && segment > 0 {
         io.erase_from(segment, offset)?;
+    }
+    // What a killed process wrote and did not flush is read here all the same. It counts as durable
+    // from now on, so it must be.
+    for (number, _) in written.into_iter().rev().take(2) {
+        io.flush(number)?;
     }
     for number in later.into_iter().rev() {
         io.remove(number)?;

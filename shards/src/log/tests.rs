@@ -5,8 +5,12 @@ use crate::format::Operation;
 use crate::io::{MemoryDisk, MemoryIo, WriteFault};
 use crate::limits::SEGMENT_BYTES_MIN;
 
-const IDENTITY: LogIdentity =
-    LogIdentity { store_id: [5; 16], shard: 2, segment_bytes: SEGMENT_BYTES_MIN };
+const IDENTITY: LogIdentity = LogIdentity {
+    store_id: [5; 16],
+    shard: 2,
+    segment_bytes: SEGMENT_BYTES_MIN,
+    may_be_empty: true,
+};
 
 type Replayed = Vec<(u64, Vec<u8>)>;
 
@@ -267,6 +271,29 @@ fn a_missing_segment_is_named() {
     drop(log);
     disk.io().remove(2).unwrap();
     assert!(matches!(try_open(&disk), Err(RecoveryError::Missing { segment: 2 })));
+}
+
+#[test]
+fn a_log_that_was_emptied_is_not_taken_for_a_new_one() {
+    let disk = MemoryDisk::default();
+    let identity = LogIdentity { may_be_empty: false, ..IDENTITY };
+    let opened = Log::open(disk.io(), identity, LogSettings::default(), &mut |_| Ok(()));
+    assert!(matches!(opened, Err(RecoveryError::Missing { segment: 1 })));
+    drop(open(&disk));
+    Log::open(disk.io(), identity, LogSettings::default(), &mut |_| Ok(())).unwrap();
+}
+
+#[test]
+fn what_is_replayed_is_flushed_before_it_counts_as_durable() {
+    let disk = MemoryDisk::default();
+    let (mut log, ..) = open(&disk);
+    commit(&mut log, b"one");
+    // Written, not flushed, and the process is killed: the next one reads it all the same.
+    disk.forget_flushes();
+    drop(log);
+    assert_eq!(open(&disk).2, [(1, b"one".to_vec())]);
+    disk.crash();
+    assert_eq!(open(&disk).2, [(1, b"one".to_vec())]);
 }
 
 #[test]

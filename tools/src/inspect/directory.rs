@@ -44,7 +44,7 @@ impl Directory {
 
     pub(crate) fn identity(&self, shard: u32) -> LogIdentity {
         let StoreHeader { store_id, segment_bytes, .. } = self.header;
-        LogIdentity { store_id, shard, segment_bytes }
+        LogIdentity { store_id, shard, segment_bytes, may_be_empty: true }
     }
 
     pub(crate) fn io(&self, shard: u32) -> ReadOnlyIo {
@@ -53,7 +53,7 @@ impl Directory {
 
     /// What the store was made with, and who uses it.
     pub(crate) fn text(&self) -> String {
-        let StoreHeader { store_id, shards, created_at_us, segment_bytes } = self.header;
+        let StoreHeader { store_id, shards, created_at_us, segment_bytes, has_logs } = self.header;
         let mut text = format!(
             "store {}, made {} UTC: format version {FORMAT_VERSION}, {shards} shards, log segments \
              of {}",
@@ -61,6 +61,9 @@ impl Directory {
             format_us(created_at_us),
             ByteCount(segment_bytes).rounded(),
         );
+        if !has_logs {
+            text.push_str("\nnot every shard has begun its log yet");
+        }
         if let Some(holder) = &self.holder {
             let _ = write!(
                 text,
@@ -71,7 +74,7 @@ impl Directory {
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let StoreHeader { store_id, shards, created_at_us, segment_bytes } = self.header;
+        let StoreHeader { store_id, shards, created_at_us, segment_bytes, has_logs } = self.header;
         json!({
             "path": self.path,
             "store_id": hex(&store_id),
@@ -79,6 +82,7 @@ impl Directory {
             "shards": shards,
             "created_at_us": created_at_us,
             "segment_bytes": segment_bytes,
+            "has_logs": has_logs,
             "in_use_by": self.holder,
         })
     }

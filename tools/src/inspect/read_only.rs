@@ -105,6 +105,10 @@ impl Io for ReadOnlyIo {
         Ok(())
     }
 
+    fn flush(&mut self, _segment: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn erase_from(&mut self, _segment: u64, _offset: u64) -> io::Result<()> {
         Ok(())
     }
