@@ -28,7 +28,7 @@ test: install-deps ## Run every test of every package
 		$(STEP) tests $(CARGO) test --workspace --lib --bins --tests; \
 	fi
 
-bench: install-deps ## Run the benchmarks, then the probes and profiles in perf/src/bin
+bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 	@$(STEP) benchmarks $(CARGO) bench -p engram-perf
 	@for bin in $(PERF_BINS); do \
 		$(STEP) $$bin $(CARGO) run --release -p engram-perf --bin $$bin || exit 1; \

@@ -5,8 +5,11 @@
 //! figures of a shared machine do not travel.
 
 pub mod commit;
+pub mod daemon;
 pub mod engine_log;
 pub mod huge_pages;
 pub mod memory;
+pub mod open_loop;
 pub mod random;
+pub mod resp;
 pub mod row_major;

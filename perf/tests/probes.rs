@@ -1,5 +1,6 @@
 //! The probes run on this machine and report figures that can be true.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -46,6 +47,69 @@ fn the_scan_reports_both_metrics_beside_the_sequential_read() {
     for scan in scans {
         assert_positive(scan, &["gb_per_s", "ns_per_row", "ratio"]);
     }
+}
+
+#[test]
+fn the_commit_table_has_every_load_with_and_without_group_commit() {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let arguments = ["--milliseconds", "20", "--dir", dir];
+    let rows = json_of(env!("CARGO_BIN_EXE_engram-commit"), &arguments);
+    let rows = rows.as_array().expect("an array");
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        assert_positive(row, &["share_of_raw", "group_commit_gain"]);
+        let per_flush = |log: &str| row[log]["records_per_flush"].as_f64().expect("a number");
+        let records = row["raw"]["records_per_commit"].as_f64().expect("a number");
+        // Waiting for a segment may split a round of records over two batches.
+        assert!(per_flush("engine") >= records / 2.0, "{row}");
+        assert_eq!(per_flush("engine_without_group_commit"), 1.0, "{row}");
+    }
+}
+
+/// The daemon beside this package's programs, built first if it is not there.
+fn engramd() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "-p", "engramd", "--bin", "engramd"])
+        .status()
+        .expect("cargo starts");
+    assert!(built.success());
+    Path::new(env!("CARGO_BIN_EXE_engram-profile")).with_file_name("engramd")
+}
+
+#[test]
+fn the_profile_reports_what_client_and_daemon_measured_at_each_rate() {
+    let engramd = engramd();
+    let report = json_of(
+        env!("CARGO_BIN_EXE_engram-profile"),
+        &[
+            "--engramd",
+            engramd.to_str().expect("a path in UTF-8"),
+            "--dir",
+            env!("CARGO_TARGET_TMPDIR"),
+            "--seconds",
+            "1",
+            "--stores",
+            "200,400",
+            "--recalls",
+            "20",
+            "--episodes",
+            "300",
+        ],
+    );
+    let steps = report["steps"].as_array().expect("an array");
+    let answered: Vec<Vec<u64>> = steps
+        .iter()
+        .map(|step| {
+            let streams = step["streams"].as_array().expect("an array");
+            streams.iter().map(|stream| stream["answered"].as_u64().expect("a count")).collect()
+        })
+        .collect();
+    assert_eq!(answered, [vec![200], vec![400], vec![20], vec![200, 20]]);
+    assert_positive(&steps[1]["stages"]["commit_flush"], &["count", "p50", "max"]);
+    assert_positive(&steps[2]["stages"]["recall"], &["count", "p50", "max"]);
+    let [client, daemon] = [&steps[1]["streams"][0]["latency"], &steps[1]["stages"]["commit"]]
+        .map(|latency| latency["p50"].as_f64().expect("a number"));
+    assert!(daemon < client, "a store takes longer than its commit: {daemon} and {client}");
 }
 
 #[test]

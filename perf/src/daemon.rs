@@ -1,0 +1,198 @@
+//! A daemon of its own for a measurement: started in a temporary directory, stopped at the end.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+
+use crate::resp::{Reply, RespError, push_command};
+
+/// How long starting and stopping may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an answer on the control connection may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    #[error("cannot start {path}: {source}; build it with `make build`, or name it with --engramd")]
+    Start { path: PathBuf, source: io::Error },
+    #[error("engramd did not start to serve: {log}")]
+    NotServing { log: String },
+    #[error("engramd ended with {status}: {log}")]
+    Ended { status: ExitStatus, log: String },
+    #[error("lost the connection to engramd: {0}")]
+    Connection(#[from] io::Error),
+    #[error(transparent)]
+    Resp(#[from] RespError),
+    #[error("engramd refused {command}: {error}")]
+    Refused { command: String, error: String },
+}
+
+/// Where a daemon keeps its things.
+#[derive(Debug, Clone)]
+pub struct DaemonSettings {
+    pub engramd: PathBuf,
+    pub folder: PathBuf,
+    pub shards: u32,
+}
+
+/// A running daemon. When dropped it is killed; [`stop`](Self::stop) lets it drain.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Daemon {
+    /// Starts the daemon on `folder` and waits until it answers.
+    pub fn start(settings: &DaemonSettings) -> Result<Self, DaemonError> {
+        let DaemonSettings { engramd, folder, shards } = settings;
+        let start_error = |source| DaemonError::Start { path: engramd.clone(), source };
+        let log = File::create(folder.join("log")).map_err(start_error)?;
+        let process = Command::new(engramd)
+            .arg("--data")
+            .arg(folder.join("data"))
+            .arg("--socket")
+            .arg(socket(folder))
+            .args(["--shards", &shards.to_string()])
+            .stderr(log)
+            .spawn()
+            .map_err(start_error)?;
+        let mut daemon = Self { process, folder: folder.clone() };
+        daemon.wait_until_it_answers()?;
+        Ok(daemon)
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<(), DaemonError> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.process.try_wait()? {
+                return Err(DaemonError::Ended { status, log: self.log() });
+            }
+            if let Ok(mut control) = self.control()
+                && control.call(&["PING"], |_| ()).is_ok()
+            {
+                return Ok(());
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Err(DaemonError::NotServing { log: self.log() })
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.folder)
+    }
+
+    /// A connection for single commands.
+    pub fn control(&self) -> Result<Control, DaemonError> {
+        let stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        let mut control = Control { stream };
+        control.call(&["HELLO", "3"], |_| ())?;
+        Ok(control)
+    }
+
+    /// Asks the daemon to drain and waits until it has ended.
+    pub fn stop(mut self) -> Result<(), DaemonError> {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has a positive number"), Signal::TERM)
+            .map_err(io::Error::from)?;
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            match self.process.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(DaemonError::Ended { status, log: self.log() }),
+                None => std::thread::sleep(POLL_INTERVAL),
+            }
+        }
+        Err(DaemonError::NotServing { log: self.log() })
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails only when it has ended already, which is just as well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}
+
+/// One command at a time, with its reply.
+#[derive(Debug)]
+pub struct Control {
+    stream: UnixStream,
+}
+
+impl Control {
+    /// Sends a command and takes what is wanted from its reply.
+    pub fn call<T>(
+        &mut self,
+        command: &[&str],
+        take: impl FnOnce(&Reply<'_>) -> T,
+    ) -> Result<T, DaemonError> {
+        let parts: Vec<&[u8]> = command.iter().map(|part| part.as_bytes()).collect();
+        let mut out = Vec::new();
+        push_command(&mut out, &parts);
+        self.stream.write_all(&out)?;
+        let mut inbox = Vec::new();
+        let mut piece = [0; 16 << 10];
+        loop {
+            if let Some((reply, _)) = Reply::read(&inbox)? {
+                return match reply {
+                    Reply::Error(error) => Err(DaemonError::Refused {
+                        command: command.join(" "),
+                        error: String::from_utf8_lossy(error).into_owned(),
+                    }),
+                    reply => Ok(take(&reply)),
+                };
+            }
+            match self.stream.read(&mut piece)? {
+                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                bytes => inbox.extend_from_slice(&piece[..bytes]),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_not_there_is_named_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DaemonSettings {
+            engramd: "/no/such/engramd".into(),
+            folder: folder.path().to_owned(),
+            shards: 1,
+        };
+        let error = Daemon::start(&settings).unwrap_err().to_string();
+        assert!(error.contains("/no/such/engramd") && error.contains("make build"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DaemonSettings {
+            engramd: "/bin/false".into(),
+            folder: folder.path().to_owned(),
+            shards: 1,
+        };
+        let error = Daemon::start(&settings).unwrap_err();
+        assert!(matches!(error, DaemonError::Ended { .. }), "{error}");
+    }
+}
