@@ -1,10 +1,11 @@
 //! An open loop: requests are sent when they are due, whatever has come back.
 //!
 //! Latency counts from when a request was due, not from when it was sent, so a daemon or client
-//! that stalls cannot hide the requests that it held up. One thread serves all connections and never
-//! spins: it sleeps until the next request is due or a reply is there, sends what is due, takes what
-//! has arrived. At high rates requests are due in groups, so that it wakes [`WAKES_PER_S_MAX`] times
-//! a second at most; a group is harder on the daemon than the same requests evenly spaced.
+//! that stalls cannot hide the requests that it held up. One thread serves all connections and
+//! never spins: it sleeps until the next request is due or a reply is there, sends what is due,
+//! takes what has arrived. At high rates requests are due in groups, so that it wakes at most
+//! [`WAKES_PER_S_MAX`] times a second for them; a group is harder on the daemon than the same
+//! requests evenly spaced.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};

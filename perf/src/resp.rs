@@ -128,8 +128,8 @@ pub fn push_command(out: &mut Vec<u8>, parts: &[&[u8]]) {
 mod tests {
     use super::*;
 
-    const STATS: &[u8] =
-        b"%2\r\n$6\r\nstores\r\n:7\r\n$7\r\nlatency\r\n%1\r\n+p50\r\n,1.5\r\n*3\r\n_\r\n-BUSY x\r\n#t\r\n";
+    const STATS: &[u8] = b"%2\r\n$6\r\nstores\r\n:7\r\n$7\r\nlatency\r\n%1\r\n+p50\r\n,1.5\r\n\
+        *3\r\n_\r\n-BUSY x\r\n#t\r\n";
 
     #[test]
     fn replies_are_read_one_after_the_other() {
