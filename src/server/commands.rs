@@ -63,7 +63,7 @@ pub(super) async fn take(
         }
         Command::Ping { message: None } => connection.reply_with(|encoder| encoder.simple("PONG")),
         Command::Ping { message: Some(message) } | Command::Echo { message } => {
-            connection.reply_with(move |encoder| encoder.bulk(&message));
+            connection.reply(Outgoing::Echo(message));
         }
         Command::Command(query) => connection.reply_with(move |encoder| query.answer(encoder)),
         Command::Client(client) => take_client(connection, client),

@@ -61,6 +61,8 @@ pub(super) enum Outgoing {
         version: Option<ProtocolVersion>,
     },
     Refused(Refusal),
+    /// Bytes that the client sent, back to it.
+    Echo(Bytes),
     Encode(Box<dyn FnOnce(&mut Encoder<'_>)>),
     /// Nothing comes after this.
     Last(Box<dyn FnOnce(&mut Encoder<'_>)>),
@@ -74,6 +76,7 @@ impl Outgoing {
             Self::Stored { result: Answer::Episode(Ok(Some(episode))), .. } => {
                 episode.optional_bytes()
             }
+            Self::Echo(message) => message.len(),
             _ => 0,
         }
     }
@@ -363,6 +366,7 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
                 reply::hello(&mut encoder, version, daemon_version, connection.peer.connection);
             }
             Outgoing::Refused(refusal) => encoder.refusal(&refusal),
+            Outgoing::Echo(message) => encoder.bulk(&message),
             Outgoing::Encode(encode) => encode(&mut encoder),
             Outgoing::Last(encode) => {
                 encode(&mut encoder);
