@@ -4,13 +4,12 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::thread;
-use std::time::Duration;
 
 use common::episodes::{blob, vector};
 use common::stock::{self, Resp};
-use common::{Client, Home, Reply};
+use common::{Home, Reply};
 use redis::{Pipeline, Value, cmd};
 
 fn store(id: &str, number: u64) -> Vec<u8> {
@@ -158,24 +157,6 @@ fn unread(number: usize) -> Vec<u8> {
     }
 }
 
-/// Writes until the daemon takes no more; the bytes it took.
-fn write_until_held_up(client: &Client, bytes: &[u8]) -> usize {
-    client.stream().set_nonblocking(true).unwrap();
-    let (mut written, mut refusals) = (0, 0);
-    while written < bytes.len() && refusals < 50 {
-        match client.stream().write(&bytes[written..]) {
-            Ok(more) => (written, refusals) = (written + more, 0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                refusals += 1;
-                thread::sleep(Duration::from_millis(10));
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    client.stream().set_nonblocking(false).unwrap();
-    written
-}
-
 #[test]
 fn a_client_that_does_not_read_holds_up_only_itself() {
     let home = Home::new();
@@ -183,7 +164,7 @@ fn a_client_that_does_not_read_holds_up_only_itself() {
     let mut client = daemon.client();
     client.create_space("notes", 3);
     let bytes: Vec<u8> = (0..UNREAD).flat_map(unread).collect();
-    let written = write_until_held_up(&client, &bytes);
+    let written = client.send_until_held_up(&bytes);
     assert!(written < bytes.len(), "all {written} bytes were taken, nothing is bounded");
 
     // Others are served meanwhile, on both shards.
@@ -210,4 +191,22 @@ fn a_client_that_does_not_read_holds_up_only_itself() {
     assert_eq!(episodes, UNREAD as i64 / 2 + 1);
     // Each shard counts for itself, so a number comes at most once from each.
     assert!(sequences.len() >= UNREAD / 4, "{}", sequences.len());
+}
+
+#[test]
+fn echoes_that_nobody_reads_are_bounded_by_their_bytes() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let message = "x".repeat(1 << 20);
+    let bytes = command!["ECHO", message].repeat(64);
+    let written = client.send_until_held_up(&bytes);
+    // 32 MiB of replies may wait, and as much as a socket and a read buffer hold beside them.
+    assert!(written < 36 << 20, "{written} bytes were taken");
+    let mut writing = client.stream().try_clone().unwrap();
+    let rest = thread::spawn(move || writing.write_all(&bytes[written..]).unwrap());
+    for _ in 0..64 {
+        assert!(client.read().text() == message, "another message came back");
+    }
+    rest.join().unwrap();
 }

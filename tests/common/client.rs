@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
 
 use redis::{Parser, RedisResult, Value};
 
-use super::DEADLINE;
+use super::{DEADLINE, POLL};
 
 /// The bytes of one command: an array of bulk strings.
 #[macro_export]
@@ -51,6 +52,24 @@ impl Client {
 
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends without reading until the daemon takes no more; the bytes it took.
+    pub fn send_until_held_up(&self, bytes: &[u8]) -> usize {
+        self.stream.set_nonblocking(true).unwrap();
+        let (mut written, mut refusals) = (0, 0);
+        while written < bytes.len() && refusals < 50 {
+            match (&self.stream).write(&bytes[written..]) {
+                Ok(more) => (written, refusals) = (written + more, 0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    refusals += 1;
+                    thread::sleep(POLL * 2);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.stream.set_nonblocking(false).unwrap();
+        written
     }
 
     /// The next reply, or why there is none: the daemon hung up.

@@ -31,7 +31,7 @@ pub struct ClosedStore {
 }
 
 fn identity(shard: u32) -> LogIdentity {
-    LogIdentity { store_id: STORE_ID, shard, segment_bytes: SEGMENT_BYTES_MIN }
+    LogIdentity { store_id: STORE_ID, shard, segment_bytes: SEGMENT_BYTES_MIN, may_be_empty: true }
 }
 
 fn io(folder: &Path, shard: u32) -> UringIo {

@@ -1,0 +1,158 @@
+//! At its bounds the daemon answers `-BUSY` with a hint when to come again, does nothing of what it
+//! refused, and takes more as soon as there is room.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::episodes::{blob, vector};
+use common::{Client, Home, Reply};
+use redis::Value;
+
+fn store(space: &str, id: &str, text: &str) -> Vec<u8> {
+    command!["EG.STORE", space, id, "VEC", blob(&vector(1, 3)), "TEXT", text]
+}
+
+/// A refusal for want of room that says of what and when to come again.
+fn assert_busy(reply: &Value, words: &[&str]) {
+    assert_eq!(reply.code(), "BUSY", "{reply:?}");
+    let sentence = format!("{reply:?}");
+    for word in words {
+        assert!(sentence.contains(word), "no '{word}' in '{sentence}'");
+    }
+}
+
+fn is_there(client: &mut Client, id: &str) -> bool {
+    client.ask(&command!["EG.GET", "notes", id]) != Value::Nil
+}
+
+#[test]
+fn a_full_log_refuses_and_loses_nothing() {
+    let home = Home::new();
+    // One frame in a batch and one batch on its way: what waits for the disk is soon too much.
+    let daemon = home.start_with(&["commit_frames_max=1", "commits_in_flight=1"]);
+    let mut client = daemon.client();
+    client.create_space("notes", 3);
+    let mut open: BTreeSet<String> = (0..300).map(|number| format!("e{number}")).collect();
+    let mut refusals = 0;
+    while !open.is_empty() {
+        let sent: Vec<String> = open.iter().cloned().collect();
+        client.send(&sent.iter().flat_map(|id| store("notes", id, id)).collect::<Vec<u8>>());
+        let mut refused = Vec::new();
+        for (id, reply) in sent.iter().zip(client.read_many(sent.len())) {
+            if reply.is_error() {
+                assert_busy(&reply, &["the shard's log is full", "retry in 5 ms"]);
+                refused.push(id);
+            } else {
+                // Refused before means not stored before.
+                assert_eq!(reply.at("outcome").text(), "created");
+                open.remove(id);
+            }
+        }
+        refusals += refused.len() as i64;
+        for id in refused.iter().step_by(10) {
+            assert!(!is_there(&mut client, id), "{id} was refused and is there");
+        }
+    }
+    assert!(refusals > 0, "the bound was never reached");
+    let stats = client.ask(&command!["EG.STATS"]);
+    assert_eq!(stats.at("refusals").at("BUSY").int(), refusals);
+    assert_eq!(stats.at("episodes").int(), 300);
+    drop(client);
+    daemon.kill();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    assert!((0..300).all(|number| is_there(&mut client, &format!("e{number}"))));
+}
+
+#[test]
+fn full_memory_refuses_stores_until_a_space_is_dropped() {
+    let home = Home::new();
+    let settings = ["memory_bytes_max=64MiB"];
+    let mut daemon = home.start_with(&settings);
+    let mut client = daemon.client();
+    for name in ["notes", "spare"] {
+        client.ask(&command!["EG.SPACE", "CREATE", name, "DIM", "3", "SHARDS", "1"]);
+    }
+    client.ask(&store("spare", "a", "a small one"));
+    let large = "x".repeat(1 << 20);
+    let mut stored = 0;
+    let mut was_degraded = false;
+    let refusal = loop {
+        let reply = client.call(&store("notes", &format!("e{stored}"), &large));
+        if reply.is_error() {
+            break reply;
+        }
+        was_degraded = matches!(reply.at("degraded"), Value::Int(1));
+        stored += 1;
+    };
+    assert_busy(&refusal, &["the shard's memory is full", "retry in 1000 ms"]);
+    assert!(was_degraded, "nothing said that memory grew short");
+    // The shard has half of the memory.
+    assert!((8..=32).contains(&stored), "{stored} episodes of 1 MiB");
+
+    // What reads goes on, and so does forgetting.
+    assert!(is_there(&mut client, "e0") && !is_there(&mut client, &format!("e{stored}")));
+    let cue = blob(&vector(1, 3));
+    let recalled = client.ask(&command!["EG.RECALL", "notes", "K", "3", "VEC", cue]);
+    assert_eq!(recalled.items().len(), 3);
+    client.ask(&command!["EG.FORGET", "notes", "e0"]);
+    assert!(!is_there(&mut client, "e0"));
+
+    // It is as full after a restart.
+    assert!(daemon.stop().success());
+    daemon = home.start_with(&settings);
+    client = daemon.client();
+    assert!(!is_there(&mut client, "e0") && is_there(&mut client, "e1"));
+    assert_busy(&client.call(&store("notes", "more", &large)), &["memory"]);
+
+    // A space that is dropped gives its memory back.
+    client.ask(&command!["EG.SPACE", "DROP", "notes"]);
+    client.ask(&command!["EG.SPACE", "CREATE", "notes", "DIM", "3", "SHARDS", "1"]);
+    for id in 0..8 {
+        client.ask(&store("notes", &id.to_string(), &large));
+    }
+    let spare = client.ask(&command!["EG.GET", "spare", "a"]);
+    assert_eq!(spare.at("text").text(), "a small one");
+}
+
+#[test]
+fn many_who_send_at_once_are_each_answered() {
+    let home = Home::new();
+    let daemon = home.start();
+    daemon.client().create_space("notes", 3);
+    // More than any queue between the shards and to the disk holds.
+    let text = "x".repeat(60_000);
+    let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let send = |name| {
+            let (daemon, text) = (&daemon, &text);
+            move || {
+                let mut client = daemon.client();
+                let (mut stored, mut refused) = (0, 0);
+                for round in 0..4 {
+                    let ids: Vec<String> = (0..50).map(|n| format!("{name}-{round}-{n}")).collect();
+                    let sent: Vec<u8> =
+                        ids.iter().flat_map(|id| store("notes", id, text)).collect();
+                    client.send(&sent);
+                    for (id, reply) in ids.iter().zip(client.read_many(50)) {
+                        match reply.is_error() {
+                            true => assert_busy(&reply, &["is full; retry in"]),
+                            false => assert_eq!(reply.at("outcome").text(), "created", "{id}"),
+                        }
+                        refused += u64::from(reply.is_error());
+                        stored += u64::from(!reply.is_error());
+                    }
+                }
+                (stored, refused)
+            }
+        };
+        let clients: Vec<_> = (0..8).map(|name| scope.spawn(send(name))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let mut client = daemon.client();
+    let stored: u64 = counts.iter().map(|(stored, _)| stored).sum();
+    let refused: u64 = counts.iter().map(|(_, refused)| refused).sum();
+    assert_eq!(stored + refused, 8 * 4 * 50);
+    let info = client.ask(&command!["EG.SPACE", "INFO", "notes"]);
+    assert_eq!(info.at("episodes").int(), stored as i64);
+}
