@@ -70,21 +70,11 @@ impl Batch {
         self.left.set(self.left.get() - 1);
         self.progress.notify();
         if self.left.get() == 0 {
-            let items = self.items.take();
-            let held = self.held.take();
-            let encode = move |encoder: &mut Encoder<'_>| {
-                encoder.array(items.len());
-                for (assigned, answer) in &items {
-                    encode_item(encoder, assigned.as_deref(), answer.as_ref());
-                }
-                drop(held);
-            };
-            self.connection.fulfil(self.slot, Outgoing::Encode(Box::new(encode)));
+            let items = Items { items: self.items.take(), _held: self.held.take() };
+            self.connection.fulfil(self.slot, Outgoing::Items(items));
         }
     }
-}
 
-impl Batch {
     /// Holds an episode against the bound on replies; the refusal when it does not fit.
     fn hold(&self, replies: &ReplyBudget, answer: Answer) -> Answer {
         let Answer::Episode(Ok(Some(episode))) = &answer else { return answer };
@@ -94,6 +84,27 @@ impl Batch {
                 answer
             }
             Err(refusal) => Answer::Episode(Err(refusal)),
+        }
+    }
+}
+
+/// The items of a complete batch.
+#[derive(Debug)]
+pub(super) struct Items {
+    items: Vec<Item>,
+    _held: Vec<Held>,
+}
+
+impl Items {
+    /// Bytes of memory, without what is held against the shard's bound.
+    pub(super) fn bytes(&self) -> usize {
+        self.items.len() * size_of::<Item>()
+    }
+
+    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
+        encoder.array(self.items.len());
+        for (assigned, answer) in &self.items {
+            encode_item(encoder, assigned.as_deref(), answer.as_ref());
         }
     }
 }

@@ -143,7 +143,7 @@ where
 /// Carries out a command between all others of its connection.
 async fn alone(core: &Rc<Core>, connection: &Rc<Connection>, task: impl Future<Output = Encoded>) {
     core.turn();
-    connection.replies_done().await;
+    connection.commands_done().await;
     let slot = connection.reserve(Kind::Other);
     fulfil(core, connection, slot, task.await);
 }

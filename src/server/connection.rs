@@ -3,10 +3,14 @@
 //! Replies are owed in the order of the commands, but become ready in any order. Each command takes
 //! a slot; the writer encodes slots as far as they are ready from the front. A connection whose
 //! window is full is not read from, so a client that does not read its replies stops its own
-//! commands and costs a bounded amount of memory: besides the number of replies, the number of
-//! reading commands that are open and the bytes of replies that wait to be written are bounded.
-//! What a single reply may carry, and what all replies of a shard may carry together, is bounded by
-//! [`Core::hold_reply`].
+//! commands and costs a bounded amount of memory: the number of commands that are not answered, the
+//! number of reading commands that are open and the bytes of replies that wait to be written are
+//! bounded. What a single reply may carry, and what all replies of a shard may carry together, is
+//! bounded by [`Core::hold_reply`].
+//!
+//! Answered commands count by their bytes and not against the window, because stock clients write
+//! a whole pipeline before they read the first reply: whoever stops reading them too early waits
+//! for a client that waits for him.
 //!
 //! Commands also take effect in order: a command that reads waits until every write before it on
 //! the same connection is answered.
@@ -21,6 +25,7 @@ use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
 use rustix::net::Shutdown;
 
+use super::batch::Items;
 use super::commands;
 use super::core::Core;
 use super::notify::Notify;
@@ -28,12 +33,16 @@ use super::request::Answer;
 use crate::protocol::{Encoder, Parser, ParserLimits, ProtocolVersion, reply};
 use crate::runtime::{SocketReader, SocketWriter};
 
-/// Replies that a connection may be owed.
+/// Commands of a connection that may be under way: taken and not answered.
 pub const WINDOW: usize = 1024;
 /// Commands that read which may be open: taken, and their replies not written.
 const READS_MAX: usize = 64;
 /// No command is taken while more bytes of replies wait to be written.
 const REPLY_BYTES_WAITING: usize = 8 << 20;
+/// What a reply that waits counts at least: its slot, or a short reply on the wire.
+const REPLY_BYTES_MIN: usize = 256;
+
+const _: () = assert!(size_of::<Slot>() <= REPLY_BYTES_MIN);
 /// Encoded replies are written when they reach this.
 const WRITE_BYTES: usize = 128 << 10;
 /// The room offered to one read, at least and at most.
@@ -63,22 +72,25 @@ pub(super) enum Outgoing {
     Refused(Refusal),
     /// Bytes that the client sent, back to it.
     Echo(Bytes),
+    Items(Items),
     Encode(Box<dyn FnOnce(&mut Encoder<'_>)>),
     /// Nothing comes after this.
     Last(Box<dyn FnOnce(&mut Encoder<'_>)>),
 }
 
 impl Outgoing {
-    /// Bytes it will take on the wire beyond a few hundred. What is encoded by a closure is held
-    /// against the shard's bound instead.
+    /// Bytes that it takes in memory or will take on the wire, roughly. What is encoded by a closure
+    /// is held against the shard's bound instead.
     fn bytes(&self) -> usize {
-        match self {
+        let carried = match self {
             Self::Stored { result: Answer::Episode(Ok(Some(episode))), .. } => {
                 episode.optional_bytes()
             }
             Self::Echo(message) => message.len(),
+            Self::Items(items) => items.bytes(),
             _ => 0,
-        }
+        };
+        REPLY_BYTES_MIN + carried
     }
 }
 
@@ -110,6 +122,8 @@ struct Replies {
     slots: VecDeque<Slot>,
     /// Number of the first slot.
     first: u64,
+    /// Slots that have no reply yet.
+    open: usize,
     /// Writes among the slots that are not answered.
     writes: usize,
     /// Reads among the slots.
@@ -120,7 +134,7 @@ struct Replies {
 
 impl Replies {
     fn is_full(&self) -> bool {
-        self.slots.len() >= WINDOW || self.reads >= READS_MAX || self.bytes >= REPLY_BYTES_WAITING
+        self.open >= WINDOW || self.reads >= READS_MAX || self.bytes >= REPLY_BYTES_WAITING
     }
 }
 
@@ -163,6 +177,7 @@ impl Connection {
     /// A slot for the reply to a command.
     pub(super) fn reserve(&self, kind: Kind) -> u64 {
         let mut replies = self.replies.borrow_mut();
+        replies.open += 1;
         replies.writes += usize::from(kind == Kind::Write);
         replies.reads += usize::from(kind == Kind::Read);
         replies.slots.push_back(Slot { reply: None, kind });
@@ -171,15 +186,17 @@ impl Connection {
 
     pub(super) fn fulfil(&self, slot: u64, reply: Outgoing) {
         let mut replies = self.replies.borrow_mut();
+        let was_full = replies.is_full();
         let nth = usize::try_from(slot - replies.first).expect("a slot is fulfilled once");
+        replies.open -= 1;
         replies.bytes += reply.bytes();
         let entry = &mut replies.slots[nth];
         entry.reply = Some(reply);
-        if entry.kind == Kind::Write {
-            replies.writes -= 1;
-            if replies.writes == 0 {
-                self.progress.notify();
-            }
+        let is_write = entry.kind == Kind::Write;
+        replies.writes -= usize::from(is_write);
+        let has_room = was_full && !replies.is_full();
+        if has_room || replies.open == 0 || is_write && replies.writes == 0 {
+            self.progress.notify();
         }
         if nth == 0 {
             self.ready.notify();
@@ -238,9 +255,9 @@ impl Connection {
         self.replies.borrow().writes > 0
     }
 
-    /// Waits until every reply so far has been handed to the kernel.
-    pub(super) async fn replies_done(&self) {
-        while self.owed() > 0 && !self.is_broken.get() {
+    /// Waits until every command so far is answered.
+    pub(super) async fn commands_done(&self) {
+        while self.replies.borrow().open > 0 {
             self.progress.wait().await;
         }
     }
@@ -367,6 +384,7 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
             }
             Outgoing::Refused(refusal) => encoder.refusal(&refusal),
             Outgoing::Echo(message) => encoder.bulk(&message),
+            Outgoing::Items(items) => items.encode(&mut encoder),
             Outgoing::Encode(encode) => encode(&mut encoder),
             Outgoing::Last(encode) => {
                 encode(&mut encoder);
