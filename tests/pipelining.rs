@@ -20,26 +20,29 @@ fn get(id: &str) -> Vec<u8> {
     command!["EG.GET", "notes", id]
 }
 
+/// A stock client writes all of a pipeline before it reads the first reply.
 #[test]
 fn five_thousand_stores_are_answered_in_order() {
     let home = Home::new();
     let daemon = home.start();
-    daemon.client().create_space("notes", 3);
-    let connection = &mut stock::connect(&daemon.socket, Resp::Three);
-    let mut pipeline = Pipeline::new();
-    for number in 0..5000 {
-        let vector = blob(&vector(number, 3));
-        pipeline.cmd("EG.STORE").arg("notes").arg(number).arg("VEC").arg(vector);
-    }
-    let stored: Vec<Value> = pipeline.query(connection).unwrap();
-    assert_eq!(stored.len(), 5000);
-    for first in [0, 2500] {
-        let ids: Vec<usize> = (first..first + 2500).collect();
-        let found: Value =
-            cmd("EG.MGET").arg("notes").arg(ids.len()).arg(&ids).query(connection).unwrap();
-        for (id, episode) in ids.iter().zip(found.items()) {
-            assert_eq!(stored[*id].at("outcome").text(), "created");
-            assert_eq!(stored[*id].at("seq"), episode.at("seq"), "{id}");
+    for (space, dimensions) in [("small", 3), ("large", 768)] {
+        daemon.client().create_space(space, dimensions);
+        let connection = &mut stock::connect(&daemon.socket, Resp::Three);
+        let mut pipeline = Pipeline::new();
+        for number in 0..5000 {
+            let vector = blob(&vector(number, dimensions));
+            pipeline.cmd("EG.STORE").arg(space).arg(number).arg("VEC").arg(vector);
+        }
+        let stored: Vec<Value> = pipeline.query(connection).unwrap();
+        assert_eq!(stored.len(), 5000);
+        for first in [0, 2500] {
+            let ids: Vec<usize> = (first..first + 2500).collect();
+            let found: Value =
+                cmd("EG.MGET").arg(space).arg(ids.len()).arg(&ids).query(connection).unwrap();
+            for (id, episode) in ids.iter().zip(found.items()) {
+                assert_eq!(stored[*id].at("outcome").text(), "created");
+                assert_eq!(stored[*id].at("seq"), episode.at("seq"), "{id}");
+            }
         }
     }
 }
@@ -147,13 +150,13 @@ fn a_change_of_protocol_takes_effect_in_its_place() {
     assert_eq!(are_maps, [false, true, true, false, false]);
 }
 
-const UNREAD: usize = 20_000;
+const UNREAD: usize = 80_000;
 
 /// Command number `n` of a client that does not read: its reply says which it answers.
 fn unread(number: usize) -> Vec<u8> {
     match number % 2 {
         0 => store(&number.to_string(), number as u64),
-        _ => command!["ECHO", format!("{number}{}", "x".repeat(200))],
+        _ => command!["ECHO", format!("{number}{}", "x".repeat(400))],
     }
 }
 
