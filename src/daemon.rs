@@ -53,7 +53,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let topology = Topology::of_this_machine()?;
     // Before anything is made: who connects now is served when the logs are replayed.
     let listener = Listener::open(&config)?;
-    let store = open_store(&config, &topology)?;
+    let mut store = open_store(&config, &topology)?;
     let shards = store.header.shards as usize;
     let placement = topology::place(&topology, shards);
     if let Some(sentence) = placement.sharing() {
@@ -63,7 +63,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let crew = Crew::start(&config, &store, &topology, &placement)?;
     let opened = crew.wait_until_open()?;
     report(&opened);
-    crew.begin(&opened);
+    store.note_logs()?;
+    crew.begin(&opened)?;
     let config = Arc::new(config);
     let signals = signals()?;
     let acceptor = Acceptor::start(listener, Arc::clone(&config), crew.controls.clone())?;
@@ -74,10 +75,12 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let stopped = crew.supervise(&signals);
     notify(&[NotifyState::Stopping]);
     drop(acceptor);
-    crew.end(config.drain_timeout)?;
+    let ended = crew.end(config.drain_timeout);
     drop(store);
+    // Why the daemon stopped says more than how the end went.
+    stopped.and(ended)?;
     tracing::info!("stopped; everything acknowledged is on disk");
-    stopped
+    Ok(())
 }
 
 fn open_store(config: &Config, topology: &Topology) -> Result<Store, DaemonError> {
@@ -213,7 +216,7 @@ impl Crew {
             match self.said.recv_timeout(EXTEND_START / 2) {
                 Ok(Said::Opened(one)) => opened.push(one),
                 Ok(Said::Failed(error)) => return Err(error.into()),
-                Ok(Said::Drained) => unreachable!("nothing drains before it opens"),
+                Ok(Said::Serving | Said::Drained) => unreachable!("a shard opens first"),
                 Err(flume::RecvTimeoutError::Timeout) => {
                     let (done, all) = (opened.len(), self.executors.len());
                     let status = format!("replaying the logs: {done} of {all} shards are done");
@@ -227,10 +230,19 @@ impl Crew {
         Ok(opened)
     }
 
-    /// Lets the shards serve, with the spaces that shard 0 has.
-    fn begin(&self, opened: &[Opened]) {
+    /// Lets the shards serve, with the spaces that shard 0 has, and waits until they do.
+    fn begin(&self, opened: &[Opened]) -> Result<(), DaemonError> {
         let truth: &Vec<(SpaceNumber, SpaceSettings)> = &opened[0].spaces;
         self.tell(|| Control::Begin(truth.clone()));
+        for _ in &self.executors {
+            match self.said.recv() {
+                Ok(Said::Serving) => {}
+                Ok(Said::Failed(error)) => return Err(error.into()),
+                Ok(other) => unreachable!("a shard serves next: {other:?}"),
+                Err(flume::RecvError::Disconnected) => return Err(DaemonError::ShardEnded),
+            }
+        }
+        Ok(())
     }
 
     fn tell(&self, control: impl Fn() -> Control) {
@@ -298,6 +310,7 @@ fn shard_settings(config: &Config, store: &Store, shard: usize) -> ShardSettings
             store_id: store.header.store_id,
             shard: shard_number(shard),
             segment_bytes: store.header.segment_bytes,
+            may_be_empty: !store.header.has_logs,
         },
         log: LogSettings {
             in_flight_max: config.commits_in_flight,

@@ -1,5 +1,5 @@
-//! A full disk: writing is refused with a sentence, reading goes on, what was acknowledged stays, and
-//! writing resumes when there is room again.
+//! A full disk: writing is refused with a sentence, reading goes on, what was acknowledged stays,
+//! and writing resumes when there is room again.
 //!
 //! The data directory lies on a small file system in memory that only the daemon sees.
 

@@ -156,7 +156,7 @@ const UNREAD: usize = 80_000;
 fn unread(number: usize) -> Vec<u8> {
     match number % 2 {
         0 => store(&number.to_string(), number as u64),
-        _ => command!["ECHO", format!("{number}{}", "x".repeat(400))],
+        _ => command!["ECHO", format!("{number}{}", "x".repeat(8000))],
     }
 }
 

@@ -2,7 +2,8 @@
 //! shards and the conditions.
 //!
 //! The oracle is a plain loop over the test's own copies, in f64. Scores agree within the rounding
-//! of f32; the order is compared by scores, so that two episodes as good as equal may change places.
+//! of f32; the order is compared by scores, so that two episodes as good as equal may change
+//! places.
 
 mod common;
 

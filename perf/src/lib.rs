@@ -5,6 +5,7 @@
 //! figures of a shared machine do not travel.
 
 pub mod commit;
+pub mod engine_log;
 pub mod huge_pages;
 pub mod memory;
 pub mod random;

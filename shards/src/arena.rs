@@ -90,9 +90,9 @@ impl Arena {
         Ok(Self { region, chunks_max, in_use: 0, touched: 0, free: Vec::new() })
     }
 
-    /// Takes the memory of the first `bytes` from the kernel now. The first touch of a page costs up
-    /// to microseconds per row, more where a hypervisor takes idle memory away; this pays it
-    /// before anybody waits. An error only means that it is paid later.
+    /// Takes the memory of the first `bytes` from the kernel now. The first touch of a page costs
+    /// up to microseconds per row, more where a hypervisor takes idle memory away; this pays it
+    /// before anybody waits.
     pub fn prefault(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes.min(self.bytes_max())).expect("inside the address space");
         self.region.map.advise_range(Advice::PopulateWrite, self.region.from, bytes)
@@ -104,7 +104,8 @@ impl Arena {
     /// When more than the reserve beyond the bound is asked for; admission asks
     /// [`is_full`](Self::is_full) first, and [`can_grow`](Self::can_grow) guards recovery.
     pub fn allocate_reserved(&mut self) -> Chunk {
-        assert!(self.can_grow(), "the reserve covers everything that can be in flight");
+        let limit = self.chunks_max + CHUNKS_RESERVED;
+        assert!(self.in_use < limit, "the reserve covers everything that can be in flight");
         self.in_use += 1;
         self.free.pop().unwrap_or_else(|| {
             self.touched += 1;
@@ -117,9 +118,9 @@ impl Arena {
         self.in_use >= self.chunks_max
     }
 
-    /// Whether another pair of chunks can be had, reserve included.
+    /// Whether the two chunks that a frame may need can be had, reserve included.
     pub fn can_grow(&self) -> bool {
-        self.in_use < self.chunks_max + CHUNKS_RESERVED
+        self.in_use + 2 <= self.chunks_max + CHUNKS_RESERVED
     }
 
     /// Takes a chunk back and returns its memory to the kernel.
@@ -199,10 +200,11 @@ mod tests {
     #[test]
     fn the_reserve_is_bounded() {
         let mut arena = Arena::reserve(CHUNK_BYTES as u64, &|_| {}).unwrap();
-        for _ in 0..=CHUNKS_RESERVED {
+        for _ in 0..CHUNKS_RESERVED {
+            assert!(arena.can_grow());
             arena.allocate_reserved();
         }
-        assert!(!arena.can_grow());
+        assert!(!arena.can_grow(), "a frame may need two");
     }
 
     #[test]

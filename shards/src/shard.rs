@@ -98,14 +98,21 @@ pub enum OpenError {
     Memory { bytes: u64, error: io::Error },
 }
 
-/// A write that was taken and not answered.
+/// A write that was taken and is not durable.
 #[derive(Debug)]
 struct Pending {
     sequence: u64,
     ticket: Ticket,
     durability: Durability,
-    /// Set when applied; taken when answered.
-    reply: Option<Reply>,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Logged,
+    Applied(Reply),
+    /// Before it is durable: the request asked for no more than being written.
+    Answered,
 }
 
 /// Figures of one shard.
@@ -347,7 +354,12 @@ impl<I: Io> Shard<I> {
             }
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
-        self.pending.push_back(Pending { sequence, ticket, durability, reply: None });
+        self.pending.push_back(Pending {
+            sequence,
+            ticket,
+            durability,
+            progress: Progress::Logged,
+        });
         Ok(sequence)
     }
 
@@ -386,25 +398,34 @@ impl<I: Io> Shard<I> {
         let first = self.pending.front().expect("every frame of this process is pending").sequence;
         let nth = usize::try_from(frame.sequence - first).expect("pending is contiguous");
         let pending = &mut self.pending[nth];
-        pending.reply = Some(applied);
-        if pending.durability == Durability::Os {
-            let result = Ok(pending.reply.take().expect("just set"));
-            effects.push(Effect::Answer { ticket: pending.ticket, result });
-        }
+        pending.progress = match pending.durability {
+            Durability::Disk => Progress::Applied(applied),
+            Durability::Os => {
+                let (ticket, result) = (pending.ticket, Ok(applied));
+                effects.push(Effect::Answer { ticket, result });
+                Progress::Answered
+            }
+        };
     }
 
     fn answer_through(&mut self, through: u64, effects: &mut Vec<Effect>) {
         while self.pending.front().is_some_and(|pending| pending.sequence <= through) {
-            let Pending { ticket, reply, .. } = self.pending.pop_front().expect("just seen");
-            effects.extend(reply.map(|reply| Effect::Answer { ticket, result: Ok(reply) }));
+            let Pending { ticket, progress, .. } = self.pending.pop_front().expect("just seen");
+            match progress {
+                Progress::Applied(reply) => {
+                    effects.push(Effect::Answer { ticket, result: Ok(reply) });
+                }
+                Progress::Answered => {}
+                Progress::Logged => unreachable!("the log applies before it calls durable"),
+            }
         }
     }
 
     /// Answers everything from a sequence on, as far as it was not answered, with a refusal.
     fn refuse_from(&mut self, from: u64, reason: &str, effects: &mut Vec<Effect>) {
         let kept = self.pending.iter().take_while(|pending| pending.sequence < from).count();
-        for Pending { ticket, durability, reply, .. } in self.pending.drain(kept..) {
-            if durability == Durability::Disk || reply.is_some() {
+        for Pending { ticket, progress, .. } in self.pending.drain(kept..) {
+            if !matches!(progress, Progress::Answered) {
                 let result = Err(Refusal::ReadOnly(reason.into()));
                 effects.push(Effect::Answer { ticket, result });
             }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `engram.store` is written last, under another name first, so a folder either is a store or is
-//! not. Nothing is created before everything that can be checked has been.
+//! not. It is written once more when every shard has begun its log; from then on a folder without
+//! segments is a log that was lost, not a new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -40,6 +41,8 @@ pub enum StoreError {
          copy, an empty directory would be made into a new store"
     )]
     HeaderMissing { path: PathBuf },
+    #[error("{path} has no engram.store: it is not a data directory of Engram, name another one")]
+    NotAStore { path: PathBuf },
     #[error(
         "the store in {path} was made with {stored} shards and {asked} were asked for; a store \
          keeps its number, leave --shards out"
@@ -88,10 +91,35 @@ impl Store {
         Ok(Self { header, path: path.into(), is_new, _lock: lock })
     }
 
+    /// Notes that every shard's log has been begun, unless it is noted already.
+    pub fn note_logs(&mut self) -> Result<(), StoreError> {
+        if self.header.has_logs {
+            return Ok(());
+        }
+        let header = StoreHeader { has_logs: true, ..self.header };
+        let context = Context { path: &self.path };
+        context.write(&header).map_err(|error| context.io("written", error))?;
+        self.header = header;
+        Ok(())
+    }
+
     /// Reads what a store was made with, without locking it.
     pub fn inspect(path: &Path) -> Result<StoreHeader, StoreError> {
-        let missing = || StoreError::HeaderMissing { path: path.into() };
+        let missing = || StoreError::NotAStore { path: path.into() };
         Context { path }.read_header()?.ok_or_else(missing)
+    }
+
+    /// The process that uses the store in `path`, if one does. To find out, a free lock is shared
+    /// for an instant.
+    pub fn holder(path: &Path) -> Result<Option<String>, StoreError> {
+        let context = Context { path };
+        let mut file = match File::open(path.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(context.io("read", error)),
+        };
+        let is_free = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+        Ok((!is_free).then(|| label(&mut file)))
     }
 
     pub fn shard_folder(&self, shard: u32) -> PathBuf {
@@ -117,11 +145,8 @@ impl Context<'_> {
             .open(self.path.join(LOCK_FILE));
         let mut file = open.map_err(|error| self.io("written", error))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            // Best effort: the number only helps the reader of the error.
-            let _ = file.read_to_string(&mut holder);
             let path = self.path.into();
-            return Err(StoreError::InUse { path, holder: holder.trim().into() });
+            return Err(StoreError::InUse { path, holder: label(&mut file) });
         }
         let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         // On a full disk the lock still holds; only its label is missing.
@@ -158,6 +183,7 @@ impl Context<'_> {
             shards: new.shards,
             created_at_us: new.created_at_us,
             segment_bytes: new.segment_bytes,
+            has_logs: false,
         };
         self.write(&header).map_err(|error| self.io("written", error))?;
         Ok(header)
@@ -174,6 +200,14 @@ impl Context<'_> {
         fs::rename(&draft, &name)?;
         File::open(self.path)?.sync_all()
     }
+}
+
+/// The number of the process that holds the lock, as far as it could write it down.
+fn label(lock: &mut File) -> String {
+    let mut holder = String::new();
+    // Best effort: the number only helps the reader of the error.
+    let _ = lock.read_to_string(&mut holder);
+    holder.trim().into()
 }
 
 #[cfg(test)]
@@ -195,17 +229,25 @@ mod tests {
         assert!(made.is_new && made.shard_folder(1).is_dir());
         drop(made);
         let other = NewStore { store_id: [5; 16], shards: 8, ..NEW };
-        let again = Store::open_or_make(&path, Some(2), &other).unwrap();
-        assert!(!again.is_new);
+        let mut again = Store::open_or_make(&path, Some(2), &other).unwrap();
+        assert!(!again.is_new && !again.header.has_logs);
+        again.note_logs().unwrap();
+        drop(again);
+        let again = open(&path).unwrap();
+        assert!(again.header.has_logs);
         assert_eq!((again.header.store_id, again.header.shards), ([4; 16], 2));
     }
 
     #[test]
     fn a_store_in_use_names_its_user() {
         let folder = tempfile::tempdir().unwrap();
-        let _store = open(folder.path()).unwrap();
+        let store = open(folder.path()).unwrap();
         let error = open(folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        let holder = Store::holder(folder.path()).unwrap();
+        assert_eq!(holder, Some(std::process::id().to_string()));
+        drop(store);
+        assert_eq!(Store::holder(folder.path()).unwrap(), None);
     }
 
     #[test]

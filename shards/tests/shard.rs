@@ -22,8 +22,12 @@ struct Bench {
 }
 
 fn settings(memory_bytes_max: u64) -> ShardSettings {
-    let identity =
-        LogIdentity { store_id: [1; 16], shard: 0, segment_bytes: 4 * SEGMENT_BYTES_MIN };
+    let identity = LogIdentity {
+        store_id: [1; 16],
+        shard: 0,
+        segment_bytes: 4 * SEGMENT_BYTES_MIN,
+        may_be_empty: true,
+    };
     ShardSettings {
         identity,
         log: LogSettings::default(),
@@ -392,15 +396,19 @@ fn a_failed_flush_refuses_everything_unanswered_and_all_that_follows() {
 }
 
 #[test]
-fn os_durability_is_answered_once_even_when_the_flush_fails() {
-    let mut bench = Bench::new();
-    let space = bench.space(1, Metric::Dot);
-    bench.disk.fail_next(WriteFault::Flush);
-    let mut store = request(space, "a", &[1.0]);
-    store.durability = Durability::Os;
-    assert_eq!(bench.shard.store(Ticket(50), &store), Ok(None));
-    let answers = bench.answers();
-    assert_eq!(answers.len(), 1, "{answers:?}");
+fn os_durability_is_answered_once_whatever_fails() {
+    for (fault, is_stored) in [(WriteFault::Flush, true), (WriteFault::Write, false)] {
+        let mut bench = Bench::new();
+        let space = bench.space(1, Metric::Dot);
+        bench.disk.fail_next(fault);
+        let mut store = request(space, "a", &[1.0]);
+        store.durability = Durability::Os;
+        assert_eq!(bench.shard.store(Ticket(50), &store), Ok(None));
+        let answers = bench.answers();
+        assert_eq!(answers.len(), 1, "{fault:?}: {answers:?}");
+        assert_eq!(answers[0].1.is_ok(), is_stored, "{fault:?}: {answers:?}");
+        assert!(bench.shard.is_idle(), "nothing more will come");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
 
 use super::budget::{Held, ReplyBudget};
-use super::connection::{Connection, Outgoing};
+use super::connection::{Connection, EncodedReply, Outgoing};
 use super::notify::Notify;
 use super::request::Answer;
 use crate::protocol::{Encoder, reply};
@@ -70,11 +70,22 @@ impl Batch {
         self.left.set(self.left.get() - 1);
         self.progress.notify();
         if self.left.get() == 0 {
-            let items = Items { items: self.items.take(), _held: self.held.take() };
-            self.connection.fulfil(self.slot, Outgoing::Items(items));
+            let items = self.items.take();
+            let held = self.held.take();
+            let bytes = items.len() * size_of::<Item>();
+            let reply = EncodedReply::new(move |encoder: &mut Encoder<'_>| {
+                encoder.array(items.len());
+                for (assigned, answer) in &items {
+                    encode_item(encoder, assigned.as_deref(), answer.as_ref());
+                }
+            });
+            self.connection
+                .fulfil(self.slot, Outgoing::Encode(reply.holding(held).weighing(bytes)));
         }
     }
+}
 
+impl Batch {
     /// Holds an episode against the bound on replies; the refusal when it does not fit.
     fn hold(&self, replies: &ReplyBudget, answer: Answer) -> Answer {
         let Answer::Episode(Ok(Some(episode))) = &answer else { return answer };
@@ -84,27 +95,6 @@ impl Batch {
                 answer
             }
             Err(refusal) => Answer::Episode(Err(refusal)),
-        }
-    }
-}
-
-/// The items of a complete batch.
-#[derive(Debug)]
-pub(super) struct Items {
-    items: Vec<Item>,
-    _held: Vec<Held>,
-}
-
-impl Items {
-    /// Bytes of memory, without what is held against the shard's bound.
-    pub(super) fn bytes(&self) -> usize {
-        self.items.len() * size_of::<Item>()
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        encoder.array(self.items.len());
-        for (assigned, answer) in &self.items {
-            encode_item(encoder, assigned.as_deref(), answer.as_ref());
         }
     }
 }

@@ -7,7 +7,7 @@ use engram_shards::episode::Refusal;
 
 use crate::protocol::command::REPLY_BYTES_MAX;
 
-/// Bytes of texts, vectors and metadata in replies that are ready and not encoded yet, per shard.
+/// Bytes of texts, vectors and metadata in replies that are ready and not written yet, per shard.
 const BYTES_MAX: usize = 256 << 20;
 /// The hint that goes with a refusal: as long as a client may need to read what it is owed.
 const RETRY_MS: u32 = 50;
@@ -21,7 +21,7 @@ pub(super) struct ReplyBudget {
     bytes: Rc<Cell<usize>>,
 }
 
-/// Bytes held until the reply is encoded or its connection gone.
+/// Bytes held until the reply is written or its connection gone.
 #[derive(Debug)]
 pub(super) struct Held {
     total: Rc<Cell<usize>>,

@@ -11,7 +11,7 @@ use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, StoredEpisode}
 use engram_shards::recall::cue;
 
 use super::batch::Batch;
-use super::connection::{Connection, Kind, Outgoing};
+use super::connection::{Connection, EncodedReply, Kind, Outgoing};
 use super::core::{Core, Origin};
 use super::request::{Answer, Request};
 use super::route::Route;
@@ -19,7 +19,7 @@ use super::{info, spaces};
 use crate::protocol::command::{
     ClientCommand, ClientLibrary, Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand,
 };
-use crate::protocol::{Command, Encoder, reply};
+use crate::protocol::{Command, reply};
 use crate::runtime;
 
 /// Carries out one command or starts it; false when the connection ends with it.
@@ -52,7 +52,8 @@ pub(super) async fn take(
             Err(refusal) => refuse(core, connection, refusal),
         },
         Command::Quit => {
-            connection.reply(Outgoing::Last(Box::new(|encoder| encoder.simple("OK"))));
+            let goodbye = EncodedReply::new(|encoder| encoder.simple("OK"));
+            connection.reply(Outgoing::Last(goodbye));
             return false;
         }
         Command::Hello(hello) => {
@@ -63,7 +64,7 @@ pub(super) async fn take(
         }
         Command::Ping { message: None } => connection.reply_with(|encoder| encoder.simple("PONG")),
         Command::Ping { message: Some(message) } | Command::Echo { message } => {
-            connection.reply(Outgoing::Echo(message));
+            connection.echo(message);
         }
         Command::Command(query) => connection.reply_with(move |encoder| query.answer(encoder)),
         Command::Client(client) => take_client(connection, client),
@@ -123,8 +124,8 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
     }
 }
 
-/// What a task answers: how to encode it, or a refusal.
-pub(super) type Encoded = Result<Box<dyn FnOnce(&mut Encoder<'_>)>, Refusal>;
+/// What a task answers.
+pub(super) type Encoded = Result<EncodedReply, Refusal>;
 
 /// Starts a task that fulfils the command's slot.
 fn answer_later<F, T>(core: &Rc<Core>, connection: &Rc<Connection>, task: T)
@@ -143,14 +144,14 @@ where
 /// Carries out a command between all others of its connection.
 async fn alone(core: &Rc<Core>, connection: &Rc<Connection>, task: impl Future<Output = Encoded>) {
     core.turn();
-    connection.commands_done().await;
+    connection.replies_done().await;
     let slot = connection.reserve(Kind::Other);
     fulfil(core, connection, slot, task.await);
 }
 
 fn fulfil(core: &Core, connection: &Connection, slot: u64, encoded: Encoded) {
     match encoded {
-        Ok(encode) => connection.fulfil(slot, Outgoing::Encode(encode)),
+        Ok(reply) => connection.fulfil(slot, Outgoing::Encode(reply)),
         Err(refusal) => {
             core.measure(|metrics| metrics.count_refusal(refusal.code()));
             connection.fulfil(slot, Outgoing::Refused(refusal));
@@ -332,10 +333,7 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     }
     let hits = merge(parts, &request);
     let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
-    Ok(Box::new(move |encoder| {
-        reply::recalled(encoder, &hits);
-        drop(held);
-    }))
+    Ok(EncodedReply::new(move |encoder| reply::recalled(encoder, &hits)).holding(vec![held]))
 }
 
 /// The vectors to recall by; known episodes are read from their owners.
@@ -407,8 +405,6 @@ async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
         None => ScanCursor::END,
     };
     let held = core.hold_reply(episodes.iter().map(StoredEpisode::optional_bytes).sum())?;
-    Ok(Box::new(move |encoder| {
-        reply::scanned(encoder, next, &episodes);
-        drop(held);
-    }))
+    let reply = EncodedReply::new(move |encoder| reply::scanned(encoder, next, &episodes));
+    Ok(reply.holding(vec![held]))
 }

@@ -2,18 +2,14 @@
 //!
 //! Replies are owed in the order of the commands, but become ready in any order. Each command takes
 //! a slot; the writer encodes slots as far as they are ready from the front. A connection whose
-//! window is full is not read from, so a client that does not read its replies stops its own
-//! commands and costs a bounded amount of memory: the number of commands that are not answered, the
-//! number of reading commands that are open and the bytes of replies that wait to be written are
-//! bounded. What a single reply may carry, and what all replies of a shard may carry together, is
-//! bounded by [`Core::hold_reply`].
+//! window is full is not read from. The window bounds the commands that are not answered, and the
+//! bytes of replies that wait to be written, so a client that does not read its replies stops its
+//! own commands in the end. Until then it may send a long pipeline before it reads the first reply,
+//! as stock clients do: commands that are answered do not count, only their bytes. What all replies
+//! of a shard may carry together is bounded by [`Core::hold_reply`].
 //!
-//! Answered commands count by their bytes and not against the window, because stock clients write
-//! a whole pipeline before they read the first reply: whoever stops reading them too early waits
-//! for a client that waits for him.
-//!
-//! Commands also take effect in order: a command that reads waits until every write before it on
-//! the same connection is answered.
+//! A command that reads waits until every write before it on the same connection is answered, so a
+//! pipeline reads its own writes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,7 +21,7 @@ use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
 use rustix::net::Shutdown;
 
-use super::batch::Items;
+use super::budget::Held;
 use super::commands;
 use super::core::Core;
 use super::notify::Notify;
@@ -33,16 +29,14 @@ use super::request::Answer;
 use crate::protocol::{Encoder, Parser, ParserLimits, ProtocolVersion, reply};
 use crate::runtime::{SocketReader, SocketWriter};
 
-/// Commands of a connection that may be under way: taken and not answered.
+/// Commands of a connection that may be open: taken and not answered.
 pub const WINDOW: usize = 1024;
-/// Commands that read which may be open: taken, and their replies not written.
+/// How many of them may read; nobody knows how large their replies will be.
 const READS_MAX: usize = 64;
 /// No command is taken while more bytes of replies wait to be written.
-const REPLY_BYTES_WAITING: usize = 8 << 20;
-/// What a reply that waits counts at least: its slot, or a short reply on the wire.
-const REPLY_BYTES_MIN: usize = 256;
-
-const _: () = assert!(size_of::<Slot>() <= REPLY_BYTES_MIN);
+const REPLY_BYTES_WAITING: usize = 32 << 20;
+/// What a reply counts without the parts of an episode.
+const REPLY_BYTES: usize = 256;
 /// Encoded replies are written when they reach this.
 const WRITE_BYTES: usize = 128 << 10;
 /// The room offered to one read, at least and at most.
@@ -70,27 +64,46 @@ pub(super) enum Outgoing {
         version: Option<ProtocolVersion>,
     },
     Refused(Refusal),
-    /// Bytes that the client sent, back to it.
-    Echo(Bytes),
-    Items(Items),
-    Encode(Box<dyn FnOnce(&mut Encoder<'_>)>),
+    Encode(EncodedReply),
     /// Nothing comes after this.
-    Last(Box<dyn FnOnce(&mut Encoder<'_>)>),
+    Last(EncodedReply),
+}
+
+/// A reply that knows how to encode itself, and what it holds of the bound on replies until it is
+/// written.
+pub(super) struct EncodedReply {
+    encode: Box<dyn FnOnce(&mut Encoder<'_>)>,
+    held: Vec<Held>,
+    /// What it keeps in memory beyond a few hundred bytes.
+    bytes: usize,
+}
+
+impl EncodedReply {
+    pub(super) fn new(encode: impl FnOnce(&mut Encoder<'_>) + 'static) -> Self {
+        Self { encode: Box::new(encode), held: Vec::new(), bytes: 0 }
+    }
+
+    pub(super) fn weighing(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
+    pub(super) fn holding(self, held: Vec<Held>) -> Self {
+        Self { held, ..self }
+    }
 }
 
 impl Outgoing {
-    /// Bytes that it takes in memory or will take on the wire, roughly. What is encoded by a closure
-    /// is held against the shard's bound instead.
+    /// Bytes it keeps in memory, roughly. What holds a share of the shard's bound on replies is
+    /// counted there.
     fn bytes(&self) -> usize {
-        let carried = match self {
+        let parts = match self {
+            Self::Encode(reply) | Self::Last(reply) => reply.bytes,
             Self::Stored { result: Answer::Episode(Ok(Some(episode))), .. } => {
                 episode.optional_bytes()
             }
-            Self::Echo(message) => message.len(),
-            Self::Items(items) => items.bytes(),
             _ => 0,
         };
-        REPLY_BYTES_MIN + carried
+        REPLY_BYTES + parts
     }
 }
 
@@ -122,11 +135,9 @@ struct Replies {
     slots: VecDeque<Slot>,
     /// Number of the first slot.
     first: u64,
-    /// Slots that have no reply yet.
+    /// Slots that are not answered; how many of them are writes and reads.
     open: usize,
-    /// Writes among the slots that are not answered.
     writes: usize,
-    /// Reads among the slots.
     reads: usize,
     /// Bytes that the replies which are ready will take, roughly.
     bytes: usize,
@@ -186,18 +197,15 @@ impl Connection {
 
     pub(super) fn fulfil(&self, slot: u64, reply: Outgoing) {
         let mut replies = self.replies.borrow_mut();
-        let was_full = replies.is_full();
         let nth = usize::try_from(slot - replies.first).expect("a slot is fulfilled once");
-        replies.open -= 1;
         replies.bytes += reply.bytes();
         let entry = &mut replies.slots[nth];
         entry.reply = Some(reply);
-        let is_write = entry.kind == Kind::Write;
-        replies.writes -= usize::from(is_write);
-        let has_room = was_full && !replies.is_full();
-        if has_room || replies.open == 0 || is_write && replies.writes == 0 {
-            self.progress.notify();
-        }
+        let kind = entry.kind;
+        replies.open -= 1;
+        replies.writes -= usize::from(kind == Kind::Write);
+        replies.reads -= usize::from(kind == Kind::Read);
+        self.progress.notify();
         if nth == 0 {
             self.ready.notify();
         }
@@ -210,7 +218,14 @@ impl Connection {
     }
 
     pub(super) fn reply_with(&self, encode: impl FnOnce(&mut Encoder<'_>) + 'static) {
-        self.reply(Outgoing::Encode(Box::new(encode)));
+        self.reply(Outgoing::Encode(EncodedReply::new(encode)));
+    }
+
+    /// Sends a message back.
+    pub(super) fn echo(&self, message: Bytes) {
+        let bytes = message.len();
+        let reply = EncodedReply::new(move |encoder| encoder.bulk(&message));
+        self.reply(Outgoing::Encode(reply.weighing(bytes)));
     }
 
     /// Fulfils a slot with a shard's answer.
@@ -237,9 +252,8 @@ impl Connection {
     fn pop(&self) -> Option<Outgoing> {
         let mut replies = self.replies.borrow_mut();
         replies.slots.front()?.reply.as_ref()?;
-        let Slot { reply, kind } = replies.slots.pop_front()?;
+        let Slot { reply, .. } = replies.slots.pop_front()?;
         replies.first += 1;
-        replies.reads -= usize::from(kind == Kind::Read);
         replies.bytes -= reply.as_ref().map_or(0, Outgoing::bytes);
         reply
     }
@@ -255,9 +269,9 @@ impl Connection {
         self.replies.borrow().writes > 0
     }
 
-    /// Waits until every command so far is answered.
-    pub(super) async fn commands_done(&self) {
-        while self.replies.borrow().open > 0 {
+    /// Waits until every reply so far has been handed to the kernel.
+    pub(super) async fn replies_done(&self) {
+        while self.owed() > 0 && !self.is_broken.get() {
             self.progress.wait().await;
         }
     }
@@ -329,7 +343,7 @@ async fn take_commands(
             Err(error) => {
                 core.measure(|metrics| metrics.protocol_errors += 1);
                 let encode = move |encoder: &mut Encoder<'_>| encoder.protocol_error(&error);
-                connection.reply(Outgoing::Last(Box::new(encode)));
+                connection.reply(Outgoing::Last(EncodedReply::new(encode)));
                 return false;
             }
         }
@@ -339,12 +353,14 @@ async fn take_commands(
 /// The task that writes replies.
 pub(super) async fn write(core: Rc<Core>, connection: Rc<Connection>, mut socket: SocketWriter) {
     let mut out = Vec::new();
+    let mut held = Vec::new();
     loop {
-        let is_last = encode_ready(&connection, &mut out);
+        let is_last = encode_ready(&connection, &mut out, &mut held);
         if !out.is_empty() {
             if socket.write_all(&out).await.is_err() {
                 break;
             }
+            held.clear();
             out.clear();
             out.shrink_to(WRITE_BYTES * 2);
             connection.progress.notify();
@@ -366,7 +382,7 @@ fn is_front_ready(connection: &Connection) -> bool {
 }
 
 /// Encodes replies from the front, as far as they are ready; whether the last one was among them.
-fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
+fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> bool {
     while out.len() < WRITE_BYTES {
         let Some(outgoing) = connection.pop() else { break };
         if let Outgoing::Hello { version: Some(version) } = &outgoing {
@@ -383,11 +399,12 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>) -> bool {
                 reply::hello(&mut encoder, version, daemon_version, connection.peer.connection);
             }
             Outgoing::Refused(refusal) => encoder.refusal(&refusal),
-            Outgoing::Echo(message) => encoder.bulk(&message),
-            Outgoing::Items(items) => items.encode(&mut encoder),
-            Outgoing::Encode(encode) => encode(&mut encoder),
-            Outgoing::Last(encode) => {
-                encode(&mut encoder);
+            Outgoing::Encode(reply) => {
+                (reply.encode)(&mut encoder);
+                held.extend(reply.held);
+            }
+            Outgoing::Last(reply) => {
+                (reply.encode)(&mut encoder);
                 return true;
             }
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use engram_shards::shard::ShardStats;
 
 use super::commands::Encoded;
-use super::connection::Connection;
+use super::connection::{Connection, EncodedReply};
 use super::core::Core;
 use super::request::{Answer, Request};
 use super::spaces;
@@ -83,7 +83,7 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
     if let Some(name) = space {
         let (number, settings, route) = core.space(&name)?;
         let stats = spaces::stats(core, number).await?;
-        return Ok(Box::new(move |encoder| {
+        return Ok(EncodedReply::new(move |encoder| {
             encoder.map(6);
             pair(encoder, "space", settings.name.as_bytes());
             count(encoder, "dim", u64::from(settings.dimensions));
@@ -94,7 +94,7 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
         }));
     }
     let reports = reports(core).await;
-    Ok(Box::new(move |encoder| encode_stats(encoder, &reports)))
+    Ok(EncodedReply::new(move |encoder| encode_stats(encoder, &reports)))
 }
 
 fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
@@ -159,7 +159,7 @@ fn pair(encoder: &mut Encoder<'_>, name: &str, value: &[u8]) {
 pub(super) async fn info(core: &Rc<Core>, sections: Vec<String>) -> Encoded {
     let reports = reports(core).await;
     let text = render(&reports, &sections);
-    Ok(Box::new(move |encoder| encoder.verbatim(&text)))
+    Ok(EncodedReply::new(move |encoder| encoder.verbatim(&text)))
 }
 
 fn render(reports: &[Report], sections: &[String]) -> String {

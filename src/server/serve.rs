@@ -63,6 +63,8 @@ pub type Permit = Arc<()>;
 pub enum Said {
     Opened(Opened),
     Failed(ServeError),
+    /// Its spaces are those of shard 0, and connections may come.
+    Serving,
     /// Every reply that was owed has been given.
     Drained,
 }
@@ -172,6 +174,7 @@ async fn serve(
     runtime::spawn(Rc::clone(&core).serve_lanes());
     runtime::spawn(Rc::clone(&core).serve_linger());
     runtime::spawn(Rc::clone(&core).compute());
+    drop(said.send(Said::Serving));
     let mut connections: Vec<Rc<Connection>> = Vec::new();
     while let Ok(control) = start.control.recv_async().await {
         match control {

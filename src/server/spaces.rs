@@ -5,15 +5,21 @@
 //! acknowledged when every shard has it on disk.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::shard::{Reply, SpaceStats};
 
 use super::commands::Encoded;
+use super::connection::EncodedReply;
 use super::core::Core;
 use super::request::{Answer, Request};
 use crate::protocol::command::SpaceCreate;
 use crate::protocol::reply;
+use crate::runtime;
+
+/// How often a shard that is busy is asked.
+const ATTEMPTS_MAX: usize = 100;
 
 pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32) -> Encoded {
     let all = u32::try_from(core.shards()).expect("bounded by SHARDS_MAX");
@@ -32,29 +38,45 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
     };
     let request =
         |number| Request::CreateSpace { number, settings: Box::new(settings.clone()), writer_uid };
-    let space = match core.call(0, request(None)).await {
-        Answer::Write(Ok(Reply::SpaceCreated { space })) => space,
-        other => return Err(refusal_of(other)),
+    let Reply::SpaceCreated { space } = insist(core, 0, || request(None)).await? else {
+        unreachable!("a creation is answered with the number of the space")
     };
-    everywhere_else(core, || request(Some(space))).await?;
-    Ok(Box::new(|encoder| encoder.simple("OK")))
+    for shard in 1..core.shards() {
+        insist(core, shard, || request(Some(space))).await?;
+    }
+    Ok(EncodedReply::new(|encoder| encoder.simple("OK")))
 }
 
 pub(super) async fn drop(core: &Rc<Core>, name: &str, writer_uid: u32) -> Encoded {
     let space = core.route(name)?.space();
-    match core.call(0, Request::DropSpace { space, writer_uid }).await {
-        Answer::Write(Ok(_)) => {}
-        other => return Err(refusal_of(other)),
+    for shard in 0..core.shards() {
+        match insist(core, shard, || Request::DropSpace { space, writer_uid }).await {
+            // An earlier attempt got that far.
+            Ok(_) | Err(Refusal::NoSpace(_)) => {}
+            Err(refusal) => return Err(refusal),
+        }
     }
-    everywhere_else(core, || Request::DropSpace { space, writer_uid }).await?;
-    Ok(Box::new(|encoder| encoder.simple("OK")))
+    Ok(EncodedReply::new(|encoder| encoder.simple("OK")))
 }
 
-async fn everywhere_else(core: &Rc<Core>, request: impl Fn() -> Request) -> Result<(), Refusal> {
-    for answer in core.call_all(1..core.shards(), request).await {
-        let Answer::Write(Ok(_)) = answer else { return Err(refusal_of(answer)) };
+/// Asks a shard again while it is busy, for a while: half a creation or drop helps nobody. One that
+/// stays half done is finished by asking for it again, or by the next start.
+async fn insist(
+    core: &Rc<Core>,
+    shard: usize,
+    request: impl Fn() -> Request,
+) -> Result<Reply, Refusal> {
+    let mut attempts_left = ATTEMPTS_MAX;
+    loop {
+        attempts_left -= 1;
+        match core.call(shard, request()).await {
+            Answer::Write(Ok(reply)) => return Ok(reply),
+            Answer::Write(Err(Refusal::Busy { retry_after_ms, .. })) if attempts_left > 0 => {
+                runtime::sleep(Duration::from_millis(retry_after_ms.into())).await;
+            }
+            other => return Err(refusal_of(other)),
+        }
     }
-    Ok(())
 }
 
 fn refusal_of(answer: Answer) -> Refusal {
@@ -67,7 +89,7 @@ fn refusal_of(answer: Answer) -> Refusal {
 pub(super) async fn info(core: &Rc<Core>, name: String) -> Encoded {
     let (number, settings, _) = core.space(&name)?;
     let stats = stats(core, number).await?;
-    Ok(Box::new(move |encoder| reply::space(encoder, &settings, stats.episodes)))
+    Ok(EncodedReply::new(move |encoder| reply::space(encoder, &settings, stats.episodes)))
 }
 
 /// The figures of a space over all shards.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
-use crate::commands::{forget, get, ping, recall, space, stats, store};
+use crate::commands::{forget, get, ping, recall, space, stats, store, topology};
 use crate::error::ToolError;
-use crate::{export, import, load};
+use crate::{export, import, inspect, load};
 
 /// Client of the Engram memory daemon: store, recall, move and measure episodes
 #[derive(Debug, Parser)]
@@ -70,6 +70,10 @@ enum Command {
     Stats(stats::Stats),
     /// Generate load and measure latency
     Load(load::Load),
+    /// Read a data directory without the daemon
+    Inspect(inspect::Inspect),
+    /// Show the machine's memory nodes, cores and caches, and where shards run
+    Topology(topology::Show),
 }
 
 impl Arguments {
@@ -86,6 +90,8 @@ impl Arguments {
             Command::Export(export) => export.run(context),
             Command::Stats(stats) => stats.run(context),
             Command::Load(load) => load.run(context),
+            Command::Inspect(inspect) => inspect.run(context),
+            Command::Topology(show) => show.run(context),
         }
     }
 }

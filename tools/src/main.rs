@@ -12,6 +12,7 @@ mod document;
 mod error;
 mod export;
 mod import;
+mod inspect;
 mod load;
 mod npy;
 mod pack;

@@ -334,33 +334,3 @@ proptest! {
         prop_assert!(check_metadata(cut).is_err());
     }
 }
-
-/// `cargo test --release -p engram-shards filter_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement: run it in release mode on a quiet machine"]
-fn filter_cost_per_row() {
-    const ROWS: u32 = 1_000_000;
-    let filter = filter(&json!({"lang": "en", "year": {"$gte": 2020}, "tags": "memory"}));
-    let metadata = json!({
-        "source": "conversation", "lang": "en", "year": 2021, "score": 0.25,
-        "author": {"name": "Ada", "team": "research"}, "tags": ["durable", "memory"],
-    })
-    .to_string();
-    let start = std::time::Instant::now();
-    let matched =
-        (0..ROWS).filter(|_| filter.matches(std::hint::black_box(metadata.as_bytes()))).count();
-    let row_ns = start.elapsed().as_nanos() / u128::from(ROWS);
-    let start = std::time::Instant::now();
-    for _ in 0..ROWS {
-        let document: Value = serde_json::from_str(std::hint::black_box(&metadata)).unwrap();
-        std::hint::black_box(document);
-    }
-    let document_ns = start.elapsed().as_nanos() / u128::from(ROWS);
-    println!(
-        "three comparisons in {} bytes of metadata: {row_ns} ns; to build the document: \
-         {document_ns} ns",
-        metadata.len()
-    );
-    assert_eq!(matched, ROWS as usize);
-    assert!(row_ns < document_ns);
-}

@@ -337,9 +337,11 @@ impl<'a> BatchView<'a> {
         Ok(Self { header, frames })
     }
 
-    /// A batch that this process built and has not let anyone change since: not verified again.
+    /// A batch that this process built or verified and has not let anyone change since: not
+    /// verified again.
     pub fn trusted(bytes: &'a [u8], store_id: &StoreId) -> Self {
-        let header = BatchHeader::decode(bytes, store_id).expect("sealed by this process");
+        let header =
+            BatchHeader::decode(bytes, store_id).expect("sealed or verified by this process");
         Self { header, frames: &bytes[BATCH_HEADER_BYTES..header.bytes] }
     }
 

@@ -22,7 +22,8 @@ struct Block {
     store_id: StoreId,
     created_at_us: I64,
     segment_bytes: U64,
-    zero: [u8; 4044],
+    has_logs: U32,
+    zero: [u8; 4040],
     crc: U32,
 }
 
@@ -36,6 +37,8 @@ pub struct StoreHeader {
     pub created_at_us: i64,
     /// Size of each log segment.
     pub segment_bytes: u64,
+    /// Whether every shard's log has been begun: from then on a log that is missing was lost.
+    pub has_logs: bool,
 }
 
 impl StoreHeader {
@@ -47,7 +50,8 @@ impl StoreHeader {
             store_id: self.store_id,
             created_at_us: self.created_at_us.into(),
             segment_bytes: self.segment_bytes.into(),
-            zero: [0; 4044],
+            has_logs: u32::from(self.has_logs).into(),
+            zero: [0; 4040],
             crc: 0.into(),
         };
         block.crc = super::block_crc(block.as_bytes()).into();
@@ -62,6 +66,7 @@ impl StoreHeader {
             shards: block.shards.get(),
             created_at_us: block.created_at_us.get(),
             segment_bytes: block.segment_bytes.get(),
+            has_logs: block.has_logs.get() != 0,
         })
     }
 }
@@ -75,8 +80,13 @@ pub fn shard_folder_name(shard: u32) -> String {
 mod tests {
     use super::*;
 
-    const HEADER: StoreHeader =
-        StoreHeader { store_id: [7; 16], shards: 2, created_at_us: -5, segment_bytes: 64 << 20 };
+    const HEADER: StoreHeader = StoreHeader {
+        store_id: [7; 16],
+        shards: 2,
+        created_at_us: -5,
+        segment_bytes: 64 << 20,
+        has_logs: true,
+    };
 
     #[test]
     fn decodes_what_it_encoded() {

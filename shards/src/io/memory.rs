@@ -48,6 +48,15 @@ impl MemoryDisk {
         files.current = files.flushed.clone();
     }
 
+    /// Everything written so far was not flushed after all.
+    pub fn forget_flushes(&self) {
+        let mut files = self.0.borrow_mut();
+        let Files { current, flushed, .. } = &mut *files;
+        for (segment, bytes) in current {
+            flushed.insert(*segment, vec![0; bytes.len()]);
+        }
+    }
+
     /// Changes a segment behind the engine's back; flushed at once.
     pub fn tamper(&self, segment: u64, change: impl FnOnce(&mut Vec<u8>)) {
         let mut files = self.0.borrow_mut();
@@ -169,6 +178,11 @@ impl Io for MemoryIo {
         let file = files.current.get(&segment).ok_or(io::ErrorKind::NotFound)?;
         let at = usize::try_from(offset).expect("inside a test segment");
         buffer[..bytes].copy_from_slice(&file[at..at + bytes]);
+        Ok(())
+    }
+
+    fn flush(&mut self, segment: u64) -> io::Result<()> {
+        self.disk.tamper(segment, |_| {});
         Ok(())
     }
 

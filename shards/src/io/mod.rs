@@ -85,6 +85,9 @@ pub trait Io {
         bytes: usize,
     ) -> io::Result<()>;
 
+    /// Flushes what was written to a segment, by whichever process.
+    fn flush(&mut self, segment: u64) -> io::Result<()>;
+
     /// Overwrites a segment with zeros from `offset` to its end and flushes it.
     fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()>;
 

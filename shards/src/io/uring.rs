@@ -92,6 +92,8 @@ pub struct UringIo {
     flushes: [Option<u64>; WRITES_MAX],
     preparation: Option<Preparation>,
     zeros: Region,
+    /// Lengths of the reads under way.
+    reads: Vec<usize>,
     reads_left: usize,
     read_error: Option<io::Error>,
     done: VecDeque<Completion>,
@@ -109,7 +111,7 @@ enum Tag {
     Write(usize),
     Flush(usize),
     Prepare,
-    Read,
+    Read(usize),
 }
 
 impl Tag {
@@ -118,7 +120,7 @@ impl Tag {
             Self::Write(slot) => slot as u64,
             Self::Flush(slot) => 1 << 8 | slot as u64,
             Self::Prepare => 2 << 8,
-            Self::Read => 3 << 8,
+            Self::Read(nth) => 3 << 8 | nth as u64,
         }
     }
 
@@ -128,7 +130,7 @@ impl Tag {
             0 => Self::Write(slot),
             1 => Self::Flush(slot),
             2 => Self::Prepare,
-            _ => Self::Read,
+            _ => Self::Read(slot),
         }
     }
 }
@@ -160,6 +162,7 @@ impl UringIo {
             flushes: Default::default(),
             preparation: None,
             zeros: Region::new(ZEROS_BYTES)?,
+            reads: Vec::new(),
             reads_left: 0,
             read_error: None,
             done: VecDeque::new(),
@@ -245,9 +248,9 @@ impl UringIo {
                 self.done.push_back(Completion::Flushed { batch, result });
             }
             Tag::Prepare => self.continue_preparation(entry.result()),
-            Tag::Read => {
+            Tag::Read(nth) => {
                 self.reads_left -= 1;
-                if let Err(error) = outcome(entry.result()) {
+                if let Err(error) = whole(entry.result(), self.reads[nth]) {
                     self.read_error.get_or_insert(error);
                 }
             }
@@ -416,11 +419,13 @@ impl Io for UringIo {
         self.open_existing(segment)?;
         let file = types::Fixed(slot_of(segment));
         let mut entries = Vec::new();
+        self.reads.clear();
         for (nth, piece) in buffer[..bytes].chunks_mut(READ_BYTES).enumerate() {
             let at = offset + (nth * READ_BYTES) as u64;
             let length = u32::try_from(piece.len()).expect("READ_BYTES is small");
             let entry = opcode::Read::new(file, piece.as_mut_ptr(), length).offset(at).build();
-            entries.push(entry.user_data(Tag::Read.pack()));
+            entries.push(entry.user_data(Tag::Read(nth).pack()));
+            self.reads.push(length as usize);
         }
         assert!(entries.len() < RING_ENTRIES as usize, "recovery reads bounded windows");
         self.reads_left = entries.len();
@@ -430,6 +435,11 @@ impl Io for UringIo {
             self.reap();
         }
         self.read_error.take().map_or(Ok(()), Err)
+    }
+
+    fn flush(&mut self, segment: u64) -> io::Result<()> {
+        self.open_existing(segment)?;
+        Ok(fs::fdatasync(self.file(segment)?)?)
     }
 
     fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()> {
@@ -482,15 +492,15 @@ fn outcome(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
 }
 
-/// A write that transferred less than asked is a failure: it is not tried again.
+/// A read or write that transferred less than asked is a failure: it is not tried again.
 fn whole(result: i32, bytes: usize) -> io::Result<()> {
-    let written = outcome(result)?;
-    if usize::try_from(written) == Ok(bytes) {
+    let transferred = outcome(result)?;
+    if usize::try_from(transferred) == Ok(bytes) {
         return Ok(());
     }
     Err(io::Error::new(
         io::ErrorKind::WriteZero,
-        format!("short write: {written} of {bytes} bytes"),
+        format!("{transferred} of {bytes} bytes were transferred"),
     ))
 }
 

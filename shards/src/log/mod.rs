@@ -13,6 +13,7 @@
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +27,8 @@ use crate::format::{
 use crate::io::{BatchWrite, Buffer, Completion, Io};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
-pub use recovery::{Recovered, RecoveryError, TornTail, Visitor};
+pub use recovery::{Recovered, RecoveryError, Visitor};
+pub use walk::{Found, Obstacle, Reached, TornTail, Verdict, Walk};
 
 /// Batch buffers of a shard. Those in flight are bounded by the settings; the others hold what
 /// waits for them, and when all are taken the shard is busy.
@@ -65,6 +67,9 @@ pub struct LogIdentity {
     pub store_id: StoreId,
     pub shard: u32,
     pub segment_bytes: u64,
+    /// Whether a folder without segments is a log that was never begun. Once the store is complete
+    /// it is a log that was lost.
+    pub may_be_empty: bool,
 }
 
 /// The life of a batch.
@@ -234,9 +239,9 @@ impl<I: Io> Log<I> {
         self.durable
     }
 
-    /// Whether anything waits to become durable.
+    /// Whether nothing waits to become durable, or nothing can any more.
     pub fn is_idle(&self) -> bool {
-        self.batches.is_empty()
+        self.batches.is_empty() || self.latch_told
     }
 
     /// Why the log takes no more, if it does not.

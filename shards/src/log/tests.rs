@@ -5,8 +5,12 @@ use crate::format::Operation;
 use crate::io::{MemoryDisk, MemoryIo, WriteFault};
 use crate::limits::SEGMENT_BYTES_MIN;
 
-const IDENTITY: LogIdentity =
-    LogIdentity { store_id: [5; 16], shard: 2, segment_bytes: SEGMENT_BYTES_MIN };
+const IDENTITY: LogIdentity = LogIdentity {
+    store_id: [5; 16],
+    shard: 2,
+    segment_bytes: SEGMENT_BYTES_MIN,
+    may_be_empty: true,
+};
 
 type Replayed = Vec<(u64, Vec<u8>)>;
 
@@ -270,6 +274,29 @@ fn a_missing_segment_is_named() {
 }
 
 #[test]
+fn a_log_that_was_emptied_is_not_taken_for_a_new_one() {
+    let disk = MemoryDisk::default();
+    let identity = LogIdentity { may_be_empty: false, ..IDENTITY };
+    let opened = Log::open(disk.io(), identity, LogSettings::default(), &mut |_| Ok(()));
+    assert!(matches!(opened, Err(RecoveryError::Missing { segment: 1 })));
+    drop(open(&disk));
+    Log::open(disk.io(), identity, LogSettings::default(), &mut |_| Ok(())).unwrap();
+}
+
+#[test]
+fn what_is_replayed_is_flushed_before_it_counts_as_durable() {
+    let disk = MemoryDisk::default();
+    let (mut log, ..) = open(&disk);
+    commit(&mut log, b"one");
+    // Written, not flushed, and the process is killed: the next one reads it all the same.
+    disk.forget_flushes();
+    drop(log);
+    assert_eq!(open(&disk).2, [(1, b"one".to_vec())]);
+    disk.crash();
+    assert_eq!(open(&disk).2, [(1, b"one".to_vec())]);
+}
+
+#[test]
 fn lingering_waits_for_company() {
     let disk = MemoryDisk::default();
     let settings = LogSettings { linger_us: 100, ..LogSettings::default() };
@@ -296,4 +323,73 @@ fn without_group_commit_every_frame_has_its_own_flush() {
         events(&mut log);
     }
     assert_eq!((log.counters().frames, log.counters().flushes), (8, 8));
+}
+
+/// What a walk finds until it stops: `segment 1`, `batch 1..=2`, ….
+fn walk(walk: &mut Walk<'_, MemoryIo>) -> Vec<String> {
+    let mut found = Vec::new();
+    while let Some(next) = walk.next().unwrap() {
+        found.push(match next {
+            Found::Segment(header) => format!("segment {}", header.segment),
+            Found::Batch(batch) => {
+                let header = batch.header();
+                format!("batch {}..={}", header.first_sequence, header.last_sequence())
+            }
+        });
+    }
+    found
+}
+
+#[test]
+fn a_walk_sees_a_torn_tail_and_leaves_it() {
+    let disk = MemoryDisk::default();
+    let (mut log, ..) = open(&disk);
+    commit(&mut log, b"first");
+    let (segment, hole) = log.position();
+    commit(&mut log, b"second");
+    drop(log);
+    disk.tamper(segment, |file| file[usize::try_from(hole).unwrap() + 70] ^= 1);
+    let before = disk.segment(segment);
+    let mut io = disk.io();
+    let mut around = Walk::new(&mut io, IDENTITY).unwrap();
+    assert_eq!(walk(&mut around), ["segment 1", "batch 1..=1"]);
+    let Verdict::Torn(torn) = around.judge().unwrap() else { panic!("{:?}", around.judge()) };
+    assert_eq!((torn.segment, torn.offset), (segment, hole));
+    assert!(matches!(around.obstacle(), Obstacle::Batch(_)), "{:?}", around.obstacle());
+    assert_eq!(disk.segment(segment), before);
+}
+
+#[test]
+fn a_walk_goes_on_with_what_was_written_meanwhile() {
+    let disk = MemoryDisk::default();
+    let (mut log, ..) = open(&disk);
+    let mut io = disk.io();
+    let mut behind = Walk::new(&mut io, IDENTITY).unwrap();
+    assert_eq!((walk(&mut behind).len(), behind.judge().unwrap()), (0, Verdict::Clean));
+    commit(&mut log, b"first");
+    behind.refresh().unwrap();
+    assert_eq!(walk(&mut behind), ["segment 1", "batch 1..=1"]);
+    for _ in 0..4 {
+        commit(&mut log, &vec![7; BATCH_BYTES_MAX / 2]);
+    }
+    behind.refresh().unwrap();
+    let found = walk(&mut behind);
+    assert_eq!(found[2..], ["batch 4..=4", "segment 2", "batch 5..=5"], "{found:?}");
+    assert_eq!(behind.reached().next_sequence, 6);
+}
+
+#[test]
+fn a_walk_can_begin_at_any_segment() {
+    let disk = MemoryDisk::default();
+    let (mut log, ..) = open(&disk);
+    for _ in 0..8 {
+        commit(&mut log, &vec![7; BATCH_BYTES_MAX / 2]);
+    }
+    drop(log);
+    let mut io = disk.io();
+    let mut late = Walk::new(&mut io, IDENTITY).unwrap();
+    late.skip_to(3).unwrap();
+    assert_eq!(walk(&mut late), ["segment 3", "batch 7..=7", "batch 8..=8"]);
+    assert_eq!(late.judge().unwrap(), Verdict::Clean);
+    assert!(matches!(late.skip_to(9), Err(RecoveryError::Missing { segment: 9 })));
 }

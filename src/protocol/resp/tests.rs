@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
@@ -232,67 +230,4 @@ proptest! {
         let (commands, _) = parse_pieces(ParserLimits::DEFAULT, bytes.chunks(7));
         prop_assert!(commands.iter().all(|command| !command.is_empty()));
     }
-}
-
-/// `cargo test --release -p engramd --lib parse_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement: run it in release mode on a quiet machine"]
-fn parse_cost_does_not_grow_with_the_pieces() {
-    let arguments = vec![[b'x'; 3072]; 20_000];
-    let bytes = frame(&arguments);
-    let cost = |piece_bytes: usize| {
-        let mut parser = Parser::default();
-        let mut buffer = BytesMut::with_capacity(bytes.len());
-        let mut parse_time = std::time::Duration::ZERO;
-        for piece in bytes.chunks(piece_bytes) {
-            buffer.extend_from_slice(piece);
-            let start = Instant::now();
-            let command = parser.next(&mut buffer).unwrap();
-            parse_time += start.elapsed();
-            assert_eq!(command.is_some(), buffer.is_empty());
-        }
-        parse_time
-    };
-    let (whole, pieces) = (cost(bytes.len()), cost(4096));
-    println!("{} bytes: {whole:?} in one piece, {pieces:?} in pieces of 4 KiB", bytes.len());
-    // Looking again at what came before would add as much as the whole costs to each piece.
-    let pieces_count = bytes.len().div_ceil(4096) as u32;
-    assert!(pieces / pieces_count < whole / 100);
-}
-
-/// `cargo test --release -p engramd --lib parse_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement: run it in release mode on a quiet machine"]
-fn parse_cost_of_a_pipelined_store() {
-    const STORES: usize = 64;
-    const ROUNDS: usize = 4_000;
-    let vector = vec![0x3e_u8; 768 * 4];
-    let store: [&[u8]; 7] =
-        [b"EG.STORE", b"notes", b"episode-000001", b"VEC", &vector, b"TEXT", &[b't'; 120]];
-    let pipeline = frame(&store).repeat(STORES);
-    let mut parser = Parser::default();
-    let mut rounds_ns = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        for (with_command, rounds_ns) in rounds_ns.iter_mut().enumerate() {
-            let mut buffer = BytesMut::from(&pipeline[..]);
-            let start = Instant::now();
-            let mut count = 0;
-            while let Some(arguments) = parser.next(&mut buffer).unwrap() {
-                if with_command == 1 {
-                    let command = crate::protocol::Command::parse(arguments);
-                    count += usize::from(std::hint::black_box(command).is_ok());
-                } else {
-                    count += usize::from(std::hint::black_box(arguments).len() == 7);
-                }
-            }
-            assert_eq!(count, STORES);
-            rounds_ns.push(start.elapsed().as_nanos() as usize / STORES);
-        }
-    }
-    let [parse_ns, command_ns] = rounds_ns.map(|mut rounds_ns| {
-        rounds_ns.sort_unstable();
-        rounds_ns[ROUNDS / 2]
-    });
-    println!("768-d store, p50: frame {parse_ns} ns, frame and command {command_ns} ns");
-    assert!(command_ns < 1_000);
 }

@@ -7,3 +7,4 @@ pub(crate) mod recall;
 pub(crate) mod space;
 pub(crate) mod stats;
 pub(crate) mod store;
+pub(crate) mod topology;

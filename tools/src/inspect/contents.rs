@@ -1,0 +1,160 @@
+//! What a frame says, decoded, and whether it can be said after all that came before.
+
+use std::collections::BTreeMap;
+use std::str;
+
+use engram_shards::episode::{SpaceNumber, SpaceSettings};
+use engram_shards::format::{
+    ForgetPayload, Frame, LinkRecords, Operation, SpacePayload, StorePayload,
+};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+/// A payload that decodes.
+#[derive(Debug)]
+pub(crate) enum Contents<'a> {
+    Store(StorePayload<'a>),
+    Forget(ForgetPayload<'a>),
+    SpaceCreate(SpacePayload),
+    SpaceDrop(SpacePayload),
+}
+
+impl<'a> Contents<'a> {
+    /// Decodes a payload down to its last part.
+    pub(crate) fn decode(frame: &Frame<'a>) -> Result<Self, String> {
+        let operation = frame.head.operation;
+        let payload = frame.payload;
+        let decoded = match Operation::from_u16(operation) {
+            Some(Operation::Store) => StorePayload::decode(payload).map(Self::Store),
+            Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
+            Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
+            Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
+            None => return Err(format!("operation {operation} is unknown to this version")),
+        };
+        let contents = decoded.map_err(|error| error.to_string())?;
+        if let Self::Store(store) = &contents {
+            check_body(store)?;
+        }
+        Ok(contents)
+    }
+
+    pub(crate) fn operation(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::Forget(_) => "forget",
+            Self::SpaceCreate(_) => "create",
+            Self::SpaceDrop(_) => "drop",
+        }
+    }
+
+    pub(crate) fn space(&self) -> SpaceNumber {
+        match self {
+            Self::Store(store) => store.space,
+            Self::Forget(forget) => forget.space,
+            Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.space,
+        }
+    }
+
+    /// The episode's id, or the space's name.
+    pub(crate) fn id(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self {
+            Self::Store(store) => text(store.id()),
+            Self::Forget(forget) => text(forget.id),
+            Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
+        }
+    }
+}
+
+/// Checks the variable parts of a store: id, thread, key, text, metadata, links.
+fn check_body(store: &StorePayload<'_>) -> Result<(), String> {
+    let sizes = &store.sizes;
+    let mut rest = store.body;
+    let mut part = |bytes: usize| rest.split_off(..bytes).expect("decoding added the parts up");
+    let (id, thread) = (part(sizes.id.into()), part(sizes.thread.into()));
+    part(sizes.key.into());
+    let (text, metadata) = (part(sizes.text as usize), part(sizes.metadata as usize));
+    let links = part(sizes.links_bytes as usize);
+    if id.is_empty() {
+        return Err("its id is empty".to_owned());
+    }
+    for (name, part) in [("id", id), ("thread", thread), ("text", text)] {
+        str::from_utf8(part).map_err(|error| format!("its {name} is not UTF-8: {error}"))?;
+    }
+    if !metadata.is_empty() {
+        serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(metadata)
+            .map_err(|error| format!("its metadata is not a JSON object: {error}"))?;
+    }
+    check_links(LinkRecords(links), sizes.links.into())
+}
+
+fn check_links(mut links: LinkRecords<'_>, count: usize) -> Result<(), String> {
+    let found = links.by_ref().count();
+    if found == count && links.0.is_empty() {
+        return Ok(());
+    }
+    Err(format!("it has {found} of {count} links, and {} bytes behind them", links.0.len()))
+}
+
+/// Frames by what they say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct OperationCounts {
+    pub(crate) store: u64,
+    pub(crate) forget: u64,
+    pub(crate) space_create: u64,
+    pub(crate) space_drop: u64,
+}
+
+/// A memory space as the log knows it.
+#[derive(Debug)]
+pub(crate) struct KnownSpace {
+    pub(crate) settings: SpaceSettings,
+    /// Stores into it since its creation.
+    pub(crate) stores: u64,
+}
+
+/// What the frames have said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) counts: OperationCounts,
+    pub(crate) spaces: BTreeMap<SpaceNumber, KnownSpace>,
+}
+
+impl Ledger {
+    /// Takes the next frame down, or says what is wrong with it.
+    pub(crate) fn enter(&mut self, frame: &Frame<'_>) -> Result<(), String> {
+        match Contents::decode(frame)? {
+            Contents::Store(store) => {
+                self.counts.store += 1;
+                let number = store.space.0;
+                let space = self.spaces.get_mut(&store.space);
+                let space =
+                    space.ok_or_else(|| format!("it stores into unknown space {number}"))?;
+                space.stores += 1;
+                let (got, expected) = (store.vector.len() / 4, space.settings.dimensions as usize);
+                if got != expected {
+                    let name = &space.settings.name;
+                    return Err(format!("{got} dimensions in space '{name}' of {expected}"));
+                }
+            }
+            // A drop may overtake a forget, so its space may be gone.
+            Contents::Forget(_) => self.counts.forget += 1,
+            Contents::SpaceCreate(payload) => {
+                self.counts.space_create += 1;
+                let known = KnownSpace { settings: payload.settings, stores: 0 };
+                if let Some(other) = self.spaces.insert(payload.space, known) {
+                    let (number, name) = (payload.space.0, other.settings.name);
+                    return Err(format!("it creates space {number}, which is '{name}' already"));
+                }
+            }
+            Contents::SpaceDrop(payload) => {
+                self.counts.space_drop += 1;
+                let number = payload.space.0;
+                self.spaces
+                    .remove(&payload.space)
+                    .ok_or_else(|| format!("it drops unknown space {number}"))?;
+            }
+        }
+        Ok(())
+    }
+}

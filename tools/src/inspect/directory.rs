@@ -1,0 +1,96 @@
+//! The data directory as a whole.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use engram_shards::format::{FORMAT_VERSION, StoreHeader, StoreId, shard_folder_name};
+use engram_shards::log::LogIdentity;
+use engram_shards::store::{Store, StoreError};
+use engramd::config::ByteCount;
+use serde_json::{Value, json};
+
+use super::read_only::ReadOnlyIo;
+use crate::error::ToolError;
+use crate::time::format_us;
+
+/// A data directory that is a store.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    header: StoreHeader,
+    /// The process that uses it, if one does.
+    holder: Option<String>,
+}
+
+impl Directory {
+    pub(crate) fn open(path: &Path) -> Result<Self, ToolError> {
+        let fault = |error: StoreError| ToolError::usage(error.to_string());
+        let header = Store::inspect(path).map_err(fault)?;
+        let holder = Store::holder(path).map_err(fault)?;
+        Ok(Self { path: path.to_owned(), header, holder })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn shards(&self) -> u32 {
+        self.header.shards
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.holder.is_some()
+    }
+
+    pub(crate) fn identity(&self, shard: u32) -> LogIdentity {
+        let StoreHeader { store_id, segment_bytes, .. } = self.header;
+        LogIdentity { store_id, shard, segment_bytes, may_be_empty: true }
+    }
+
+    pub(crate) fn io(&self, shard: u32) -> ReadOnlyIo {
+        ReadOnlyIo::new(self.path.join(shard_folder_name(shard)))
+    }
+
+    /// What the store was made with, and who uses it.
+    pub(crate) fn text(&self) -> String {
+        let StoreHeader { store_id, shards, created_at_us, segment_bytes, has_logs } = self.header;
+        let mut text = format!(
+            "store {}, made {} UTC: format version {FORMAT_VERSION}, {shards} shards, log segments \
+             of {}",
+            hex(&store_id),
+            format_us(created_at_us),
+            ByteCount(segment_bytes).rounded(),
+        );
+        if !has_logs {
+            text.push_str("\nnot every shard has begun its log yet");
+        }
+        if let Some(holder) = &self.holder {
+            let _ = write!(
+                text,
+                "\nin use by process {holder}: this is the state at some moment while reading"
+            );
+        }
+        text
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let StoreHeader { store_id, shards, created_at_us, segment_bytes, has_logs } = self.header;
+        json!({
+            "path": self.path,
+            "store_id": hex(&store_id),
+            "format_version": FORMAT_VERSION,
+            "shards": shards,
+            "created_at_us": created_at_us,
+            "segment_bytes": segment_bytes,
+            "has_logs": has_logs,
+            "in_use_by": self.holder,
+        })
+    }
+}
+
+fn hex(id: &StoreId) -> String {
+    id.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,66 @@
+//! `engram inspect`: a data directory, read without the daemon.
+//!
+//! | File | Answers |
+//! |---|---|
+//! | `directory` | Which store is this, and is it in use? |
+//! | `read_only` | How is a shard's folder read without being changed? |
+//! | `contents` | What does a frame say, and can it be? |
+//! | `survey` | What is in a shard's log from end to end? |
+//! | `summary`, `frames`, `verify` | How is it shown? |
+//!
+//! Reading uses the engine's own walk (`engram_shards::log::Walk`): what a torn tail is and what is
+//! damage is decided in one place, for recovery and here. Memory is bounded by the number of
+//! segments, whatever is in them; only `verify --deep` rebuilds the shards.
+//!
+//! Nothing is written or locked, so a directory may be in use. Then the log grows while it is read:
+//! every command shows it up to some moment during its run, and what is under way at the end is no
+//! torn tail.
+
+mod contents;
+mod directory;
+mod frames;
+mod read_only;
+mod summary;
+mod survey;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::Context;
+use crate::error::ToolError;
+use directory::Directory;
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The data directory; it may be in use
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    #[command(subcommand)]
+    view: Option<View>,
+}
+
+#[derive(Debug, Subcommand)]
+enum View {
+    /// What is in the store, shard by shard (the default)
+    Summary,
+    /// Every log segment with its state
+    Segments,
+    /// Single frames of the log
+    Frames(frames::Frames),
+    /// Check everything; exit code 1 when something is wrong
+    Verify(verify::Verify),
+}
+
+impl Inspect {
+    pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
+        let directory = Directory::open(&self.path)?;
+        match self.view.as_ref().unwrap_or(&View::Summary) {
+            View::Summary => summary::run(&directory, context),
+            View::Segments => summary::run_segments(&directory, context),
+            View::Frames(frames) => frames.run(&directory, context),
+            View::Verify(verify) => verify.run(&directory, context),
+        }
+    }
+}

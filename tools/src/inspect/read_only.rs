@@ -1,0 +1,119 @@
+//! A shard's folder that is read and never written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+
+use engram_shards::arena::Region;
+use engram_shards::format::{segment_file_name, segment_from_file_name};
+use engram_shards::io::{BatchWrite, Buffer, Completion, Io};
+
+/// The engine's [`Io`] without its writing half. What the engine asks to be prepared, erased or
+/// removed when it opens a log stays as it is; it is told otherwise and never looks again.
+///
+/// Reads bypass the page cache where the file system can, as the daemon's writes do.
+#[derive(Debug)]
+pub(crate) struct ReadOnlyIo {
+    folder: PathBuf,
+    /// The segment read last.
+    open: Option<(u64, File)>,
+    /// Behind this segment and offset there is nothing.
+    end: Option<(u64, u64)>,
+    prepared: Option<u64>,
+}
+
+impl ReadOnlyIo {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, open: None, end: None, prepared: None }
+    }
+
+    /// The same folder as if nothing had been written behind a place, though a daemon goes on.
+    pub(crate) fn ending_at(self, segment: u64, offset: u64) -> Self {
+        Self { end: Some((segment, offset)), ..self }
+    }
+
+    fn file(&mut self, segment: u64) -> io::Result<&File> {
+        if self.open.as_ref().is_none_or(|(number, _)| *number != segment) {
+            let path = self.folder.join(segment_file_name(segment));
+            let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+            let file = match OpenOptions::new().read(true).custom_flags(direct).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => File::open(&path)?,
+                other => other?,
+            };
+            self.open = Some((segment, file));
+        }
+        Ok(&self.open.as_ref().expect("just opened").1)
+    }
+}
+
+impl Io for ReadOnlyIo {
+    /// Nothing that is read asks for the time.
+    fn wall_us(&self) -> i64 {
+        0
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        0
+    }
+
+    fn register(&mut self, _buffers: &[Buffer]) {}
+
+    fn prepare(&mut self, segment: u64, _bytes: u64) {
+        self.prepared = Some(segment);
+    }
+
+    fn write(&mut self, write: BatchWrite) {
+        unreachable!("nobody stores anything in what is inspected: {write:?}")
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        self.prepared.take().map(|segment| Completion::Prepared { segment, result: Ok(()) })
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn segments(&mut self) -> io::Result<Vec<(u64, u64)>> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let Some(segment) = entry.file_name().to_str().and_then(segment_from_file_name) else {
+                continue;
+            };
+            if self.end.is_none_or(|(last, _)| segment <= last) {
+                segments.push((segment, entry.metadata()?.len()));
+            }
+        }
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    fn read(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        buffer: &mut Region,
+        bytes: usize,
+    ) -> io::Result<()> {
+        self.file(segment)?.read_exact_at(&mut buffer[..bytes], offset)?;
+        if let Some((_, end)) = self.end.filter(|(last, _)| *last == segment) {
+            let kept = usize::try_from(end.saturating_sub(offset)).unwrap_or(bytes).min(bytes);
+            buffer[kept..bytes].fill(0);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, _segment: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn erase_from(&mut self, _segment: u64, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _segment: u64) -> io::Result<()> {
+        Ok(())
+    }
+}

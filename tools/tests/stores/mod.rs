@@ -1,0 +1,165 @@
+//! Stores in temporary directories, written by the engine itself.
+
+use std::path::{Path, PathBuf};
+
+use engram_shards::episode::{
+    Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
+    StoreRequest,
+};
+use engram_shards::format::{FrameHead, segment_file_name, shard_folder_name};
+use engram_shards::io::{UringIo, UringSettings};
+use engram_shards::limits::SEGMENT_BYTES_MIN;
+use engram_shards::log::{Log, LogEvent, LogIdentity, LogSettings};
+use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
+use engram_shards::store::{NewStore, Store};
+use engramd::clock::CLOCK;
+use tempfile::TempDir;
+
+const STORE_ID: [u8; 16] = [0xe5; 16];
+const SPACE: SpaceNumber = SpaceNumber(1);
+
+/// A store that is open in this process: locked, and ready to be written to.
+pub struct TestStore {
+    folder: TempDir,
+    shards: Vec<Shard<UringIo>>,
+    _store: Store,
+}
+
+/// A store that nobody uses.
+pub struct ClosedStore {
+    folder: TempDir,
+}
+
+fn identity(shard: u32) -> LogIdentity {
+    LogIdentity { store_id: STORE_ID, shard, segment_bytes: SEGMENT_BYTES_MIN, may_be_empty: true }
+}
+
+fn io(folder: &Path, shard: u32) -> UringIo {
+    let folder = folder.join(shard_folder_name(shard));
+    UringIo::new(&UringSettings { folder, worker_cpus: vec![], clock: CLOCK }).unwrap()
+}
+
+impl TestStore {
+    /// Makes a store with the space `notes` of four dimensions on every shard.
+    pub fn make(shards: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let new = NewStore {
+            store_id: STORE_ID,
+            shards,
+            created_at_us: 1_772_366_400_000_000,
+            segment_bytes: SEGMENT_BYTES_MIN,
+        };
+        let store = Store::open_or_make(folder.path(), None, &new).unwrap();
+        let open = |shard| {
+            let settings = ShardSettings {
+                identity: identity(shard),
+                log: LogSettings::default(),
+                memory_bytes_max: 256 << 20,
+                memory_prefault_bytes: 0,
+            };
+            Shard::open(io(folder.path(), shard), &settings, &|_| {}).unwrap().0
+        };
+        let mut opened = Self { shards: (0..shards).map(open).collect(), folder, _store: store };
+        let settings = SpaceSettings {
+            name: "notes".into(),
+            dimensions: 4,
+            metric: Metric::Cosine,
+            model: "test".into(),
+            shards,
+        };
+        for shard in 0..shards {
+            opened.write(shard, |shard| {
+                shard.create_space(Ticket(0), Some(SPACE), &settings, 1000).map(drop)
+            });
+        }
+        opened
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes a write durable.
+    fn write(
+        &mut self,
+        shard: u32,
+        write: impl FnOnce(&mut Shard<UringIo>) -> Result<(), Refusal>,
+    ) -> Reply {
+        let shard = &mut self.shards[shard as usize];
+        write(shard).unwrap();
+        let mut effects = Vec::new();
+        loop {
+            shard.pump();
+            shard.wait().unwrap();
+            shard.poll(&mut effects);
+            for effect in effects.drain(..) {
+                if let Effect::Answer { result, .. } = effect {
+                    return result.unwrap();
+                }
+            }
+        }
+    }
+
+    pub fn store(&mut self, shard: u32, id: &str, text_bytes: usize) {
+        let vector: Vec<u8> =
+            [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let request = StoreRequest {
+            space: SPACE,
+            episode: Episode {
+                id: id.as_bytes().to_vec().into(),
+                vector: vector.into(),
+                text: vec![b'x'; text_bytes].into(),
+                happened_at_us: Some(5),
+                confidence: Confidence::CERTAIN,
+                metadata: br#"{"kind":"note"}"#.to_vec().into(),
+                thread: b"thread".to_vec().into(),
+                links: vec![Link { target: "other".into(), weight: 0.5, kind: "k".into() }],
+            },
+            key: b"key".to_vec().into(),
+            priority: Priority::Normal,
+            durability: Durability::Disk,
+            writer_uid: 1000,
+        };
+        let reply = self.write(shard, |shard| shard.store(Ticket(0), &request).map(drop));
+        assert!(matches!(reply, Reply::Stored(_)), "{reply:?}");
+    }
+
+    pub fn forget(&mut self, shard: u32, id: &str) {
+        let reply = self.write(shard, |shard| {
+            shard.forget(Ticket(0), SPACE, id.as_bytes(), Durability::Disk, 1000)
+        });
+        assert!(matches!(reply, Reply::Forgotten { existed: true, .. }), "{reply:?}");
+    }
+
+    pub fn close(self) -> ClosedStore {
+        ClosedStore { folder: self.folder }
+    }
+}
+
+impl ClosedStore {
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn segment(&self, shard: u32, segment: u64) -> PathBuf {
+        self.path().join(shard_folder_name(shard)).join(segment_file_name(segment))
+    }
+}
+
+/// Appends a frame to the first shard that the shard itself would never write.
+pub fn append_raw(store: &ClosedStore, operation: u16, payload: &[u8]) {
+    let settings = LogSettings::default();
+    let io = io(store.path(), 0);
+    let (mut log, _) = Log::open(io, identity(0), settings, &mut |_| Ok(())).unwrap();
+    let head = FrameHead { operation, recorded_at_us: 1, happened_at_us: 1, writer_uid: 0 };
+    log.append(&head, payload.len(), false, |out| out.copy_from_slice(payload)).unwrap();
+    while !log.is_idle() {
+        log.pump();
+        log.wait().unwrap();
+        while let Some(event) = log.poll() {
+            if let LogEvent::Apply(batch) = event {
+                log.recycle(batch);
+            }
+        }
+    }
+}
