@@ -33,6 +33,11 @@ impl Latency {
         self.0.len()
     }
 
+    /// Bytes of memory behind it.
+    fn bytes(&self) -> usize {
+        self.0.distinct_values() * size_of::<u64>()
+    }
+
     /// In microseconds.
     pub fn quantile_us(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
@@ -77,6 +82,19 @@ impl Metrics {
         if let Some(nth) = REFUSAL_CODES.iter().position(|known| *known == code) {
             self.refusals[nth] += 1;
         }
+    }
+
+    /// Bytes of memory behind the cells.
+    pub fn bytes(&self) -> usize {
+        let latencies = [
+            &self.queue_wait,
+            &self.commit,
+            &self.commit_wait,
+            &self.commit_write,
+            &self.commit_flush,
+            &self.recall,
+        ];
+        latencies.into_iter().map(Latency::bytes).sum()
     }
 
     /// Adds another shard's cells.

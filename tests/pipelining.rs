@@ -4,12 +4,14 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
 use std::thread;
+use std::time::Duration;
 
 use common::episodes::{blob, vector};
 use common::stock::{self, Resp};
-use common::{Home, Reply};
+use common::{Daemon, Home, Reply};
 use redis::{Pipeline, Value, cmd};
 
 fn store(id: &str, number: u64) -> Vec<u8> {
@@ -20,26 +22,29 @@ fn get(id: &str) -> Vec<u8> {
     command!["EG.GET", "notes", id]
 }
 
+/// A stock client writes all of a pipeline before it reads the first reply.
 #[test]
 fn five_thousand_stores_are_answered_in_order() {
     let home = Home::new();
     let daemon = home.start();
-    daemon.client().create_space("notes", 3);
-    let connection = &mut stock::connect(&daemon.socket, Resp::Three);
-    let mut pipeline = Pipeline::new();
-    for number in 0..5000 {
-        let vector = blob(&vector(number, 3));
-        pipeline.cmd("EG.STORE").arg("notes").arg(number).arg("VEC").arg(vector);
-    }
-    let stored: Vec<Value> = pipeline.query(connection).unwrap();
-    assert_eq!(stored.len(), 5000);
-    for first in [0, 2500] {
-        let ids: Vec<usize> = (first..first + 2500).collect();
-        let found: Value =
-            cmd("EG.MGET").arg("notes").arg(ids.len()).arg(&ids).query(connection).unwrap();
-        for (id, episode) in ids.iter().zip(found.items()) {
-            assert_eq!(stored[*id].at("outcome").text(), "created");
-            assert_eq!(stored[*id].at("seq"), episode.at("seq"), "{id}");
+    for (space, dimensions) in [("small", 3), ("large", 768)] {
+        daemon.client().create_space(space, dimensions);
+        let connection = &mut stock::connect(&daemon.socket, Resp::Three);
+        let mut pipeline = Pipeline::new();
+        for number in 0..5000 {
+            let vector = blob(&vector(number, dimensions));
+            pipeline.cmd("EG.STORE").arg(space).arg(number).arg("VEC").arg(vector);
+        }
+        let stored: Vec<Value> = pipeline.query(connection).unwrap();
+        assert_eq!(stored.len(), 5000);
+        for first in [0, 2500] {
+            let ids: Vec<usize> = (first..first + 2500).collect();
+            let found: Value =
+                cmd("EG.MGET").arg(space).arg(ids.len()).arg(&ids).query(connection).unwrap();
+            for (id, episode) in ids.iter().zip(found.items()) {
+                assert_eq!(stored[*id].at("outcome").text(), "created");
+                assert_eq!(stored[*id].at("seq"), episode.at("seq"), "{id}");
+            }
         }
     }
 }
@@ -147,7 +152,7 @@ fn a_change_of_protocol_takes_effect_in_its_place() {
     assert_eq!(are_maps, [false, true, true, false, false]);
 }
 
-const UNREAD: usize = 20_000;
+const UNREAD: usize = 80_000;
 
 /// Command number `n` of a client that does not read: its reply says which it answers.
 fn unread(number: usize) -> Vec<u8> {
@@ -199,14 +204,50 @@ fn echoes_that_nobody_reads_are_bounded_by_their_bytes() {
     let daemon = home.start();
     let mut client = daemon.client();
     let message = "x".repeat(1 << 20);
-    let bytes = command!["ECHO", message].repeat(64);
+    let bytes = command!["ECHO", message].repeat(96);
     let written = client.send_until_held_up(&bytes);
-    // 32 MiB of replies may wait, and as much as a socket and a read buffer hold beside them.
-    assert!(written < 36 << 20, "{written} bytes were taken");
+    assert!(written < 48 << 20, "{written} bytes were taken");
     let mut writing = client.stream().try_clone().unwrap();
     let rest = thread::spawn(move || writing.write_all(&bytes[written..]).unwrap());
-    for _ in 0..64 {
+    for _ in 0..96 {
         assert!(client.read().text() == message, "another message came back");
     }
     rest.join().unwrap();
+}
+
+/// Memory of the daemon that is in use, in bytes.
+fn resident_bytes(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn replies_that_nobody_reads_take_bounded_memory() {
+    let cue = blob(&vector(1, 3));
+    for (command, count) in [
+        (command!["EG.STATS"], 500),
+        (command!["EG.RECALL", "notes", "K", "2000", "VEC", cue], 1500),
+        (command!["EG.SCAN", "notes", "COUNT", "2000", "WITH", "links"], 3000),
+    ] {
+        let home = Home::new();
+        let daemon = home.start();
+        let mut client = daemon.client();
+        client.create_space("notes", 3);
+        client.send(&(0..2000).flat_map(|id| store(&id.to_string(), id)).collect::<Vec<u8>>());
+        client.read_many(2000);
+        let before = resident_bytes(&daemon);
+        client.send_until_held_up(&command.repeat(count));
+        // What it has taken it also answers, as far as it lets itself.
+        let mut last = 0;
+        common::eventually("the daemon rests", || {
+            thread::sleep(Duration::from_millis(100));
+            let used = resident_bytes(&daemon);
+            std::mem::replace(&mut last, used) == used
+        });
+        let more = last.saturating_sub(before) >> 20;
+        let name = String::from_utf8_lossy(&command);
+        assert!(more < 320, "{more} MiB for {name:?}");
+        assert!(client.read_many(3).iter().all(|reply| !reply.is_error()));
+    }
 }

@@ -333,7 +333,9 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     }
     let hits = merge(parts, &request);
     let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
-    Ok(EncodedReply::new(move |encoder| reply::recalled(encoder, &hits)).holding(vec![held]))
+    let bytes = hits.len() * size_of::<Hit>();
+    let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits));
+    Ok(reply.holding(vec![held]).weighing(bytes))
 }
 
 /// The vectors to recall by; known episodes are read from their owners.
@@ -405,6 +407,7 @@ async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
         None => ScanCursor::END,
     };
     let held = core.hold_reply(episodes.iter().map(StoredEpisode::optional_bytes).sum())?;
+    let bytes = episodes.len() * size_of::<StoredEpisode>();
     let reply = EncodedReply::new(move |encoder| reply::scanned(encoder, next, &episodes));
-    Ok(reply.holding(vec![held]))
+    Ok(reply.holding(vec![held]).weighing(bytes))
 }

@@ -94,7 +94,8 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
         }));
     }
     let reports = reports(core).await;
-    Ok(EncodedReply::new(move |encoder| encode_stats(encoder, &reports)))
+    let bytes = reports.iter().map(|report| size_of::<Report>() + report.metrics.bytes()).sum();
+    Ok(EncodedReply::new(move |encoder| encode_stats(encoder, &reports)).weighing(bytes))
 }
 
 fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
@@ -159,7 +160,8 @@ fn pair(encoder: &mut Encoder<'_>, name: &str, value: &[u8]) {
 pub(super) async fn info(core: &Rc<Core>, sections: Vec<String>) -> Encoded {
     let reports = reports(core).await;
     let text = render(&reports, &sections);
-    Ok(EncodedReply::new(move |encoder| encoder.verbatim(&text)))
+    let bytes = text.len();
+    Ok(EncodedReply::new(move |encoder| encoder.verbatim(&text)).weighing(bytes))
 }
 
 fn render(reports: &[Report], sections: &[String]) -> String {
