@@ -1,7 +1,7 @@
 //! Who may connect, and how many at once.
 //!
-//! Users and groups are those of a thread: the kernel takes a peer's credentials from the thread that
-//! connects. Where a test may not change them it says that it is skipped.
+//! Users and groups are those of a thread: the kernel takes a peer's credentials from the thread
+//! that connects. Where a test may not change them it says that it is skipped.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! A stop drains: what the daemon has taken is carried out and answered, then it ends with status 0.
+//! A stop drains: what the daemon has taken is carried out and answered, then it ends with status
+//! 0.
 
 mod common;
 

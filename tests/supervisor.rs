@@ -1,5 +1,5 @@
-//! What a service manager gets from the daemon and gives to it, by the protocol of systemd: messages
-//! on a datagram socket, and a listening socket that is passed on.
+//! What a service manager gets from the daemon and gives to it, by the protocol of systemd:
+//! messages on a datagram socket, and a listening socket that is passed on.
 
 mod common;
 
