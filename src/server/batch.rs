@@ -4,14 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engram_shards::episode::Refusal;
-use engram_shards::shard::Reply;
 
 use super::budget::{Held, ReplyBudget};
-use super::connection::{Connection, EncodedReply, Outgoing};
+use super::connection::{Connection, EncodedReply, Outgoing, encode_answer};
 use super::notify::Notify;
 use super::request::Answer;
-use crate::protocol::{Encoder, reply};
+use crate::protocol::Encoder;
 
 /// Items of one batch that may be under way at once; the others wait their turn, so that one large
 /// batch neither fills the log nor keeps other connections out of it.
@@ -76,16 +74,15 @@ impl Batch {
             let reply = EncodedReply::new(move |encoder: &mut Encoder<'_>| {
                 encoder.array(items.len());
                 for (assigned, answer) in &items {
-                    encode_item(encoder, assigned.as_deref(), answer.as_ref());
+                    let answer = answer.as_ref().expect("the last answer completes the batch");
+                    encode_answer(encoder, assigned.as_deref(), answer);
                 }
             });
             self.connection
                 .fulfil(self.slot, Outgoing::Encode(reply.holding(held).weighing(bytes)));
         }
     }
-}
 
-impl Batch {
     /// Holds an episode against the bound on replies; the refusal when it does not fit.
     fn hold(&self, replies: &ReplyBudget, answer: Answer) -> Answer {
         let Answer::Episode(Ok(Some(episode))) = &answer else { return answer };
@@ -96,16 +93,5 @@ impl Batch {
             }
             Err(refusal) => Answer::Episode(Err(refusal)),
         }
-    }
-}
-
-fn encode_item(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: Option<&Answer>) {
-    match answer.expect("the last answer completes the batch") {
-        Answer::Write(Ok(Reply::Stored(activation))) => {
-            reply::stored(encoder, assigned, activation);
-        }
-        Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
-        Answer::Write(Err(refusal)) | Answer::Episode(Err(refusal)) => encoder.refusal(refusal),
-        other => encoder.refusal(&Refusal::Corrupt(format!("an item was answered with {other:?}"))),
     }
 }

@@ -413,7 +413,7 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>
 }
 
 /// A shard's answer as it stands in a reply.
-fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: &Answer) {
+pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: &Answer) {
     match answer {
         Answer::Write(Ok(Reply::Stored(activation))) => {
             reply::stored(encoder, assigned, activation);
