@@ -179,7 +179,7 @@ impl Desk {
             }
         };
         let nth = usize::try_from(self.connection).unwrap_or(0) % self.shards.len();
-        let (socket, permit) = (OwnedFd::from(socket), Arc::clone(&self.permits));
+        let (socket, permit) = (OwnedFd::from(socket).into(), Arc::clone(&self.permits));
         // A shard that has gone takes the daemon with it; there is nobody left to tell.
         let _ = self.shards[nth].send(Control::Connect { socket, peer, permit });
     }

@@ -13,13 +13,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use engram_shards::episode::Refusal;
 use engram_shards::shard::Reply;
-use rustix::net::Shutdown;
 
 use super::budget::Held;
 use super::commands;
@@ -27,7 +25,7 @@ use super::core::Core;
 use super::notify::Notify;
 use super::request::Answer;
 use crate::protocol::{Encoder, Parser, ParserLimits, ProtocolVersion, reply};
-use crate::runtime::{SocketReader, SocketWriter};
+use crate::runtime::{SocketReader, SocketShutdown, SocketWriter};
 
 /// Commands of a connection that may be open: taken and not answered.
 pub const WINDOW: usize = 1024;
@@ -165,12 +163,11 @@ pub(super) struct Connection {
     is_finished: Cell<bool>,
     /// The writer is gone: replies have nowhere to go.
     is_broken: Cell<bool>,
-    socket: OwnedFd,
+    socket: SocketShutdown,
 }
 
 impl Connection {
-    /// `socket` is a descriptor of the connection's own, to shut it down with.
-    pub(super) fn new(peer: Peer, socket: OwnedFd) -> Self {
+    pub(super) fn new(peer: Peer, socket: SocketShutdown) -> Self {
         Self {
             peer,
             name: RefCell::default(),
@@ -278,14 +275,13 @@ impl Connection {
 
     /// Stops reading; what was taken is still answered.
     pub(super) fn stop_reading(&self) {
-        // The peer may be gone already.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        self.socket.reading();
     }
 
     fn break_off(&self) {
         self.is_broken.set(true);
         self.progress.notify();
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        self.socket.both();
     }
 }
 

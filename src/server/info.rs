@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use engram_shards::io::IoFacts;
 use engram_shards::shard::ShardStats;
 
 use super::commands::Encoded;
@@ -20,9 +21,7 @@ pub struct Report {
     pub stats: ShardStats,
     pub metrics: Metrics,
     pub open_recalls: u64,
-    /// The log bypasses the page cache.
-    pub is_direct: bool,
-    pub has_registered_buffers: bool,
+    pub io: IoFacts,
 }
 
 async fn reports(core: &Rc<Core>) -> Vec<Report> {
@@ -188,10 +187,10 @@ fn render(reports: &[Report], sections: &[String]) -> String {
             line("process_id", &std::process::id()),
             line("shards", &reports.len()),
             line("kernels", &engram_shards::kernels::kernels().name()),
-            line("log_direct_io", &reports.iter().all(|report| report.is_direct)),
+            line("log_direct_io", &reports.iter().all(|report| report.io.is_direct)),
             line(
                 "log_registered_buffers",
-                &reports.iter().all(|report| report.has_registered_buffers),
+                &reports.iter().all(|report| report.io.has_registered_buffers),
             ),
         ],
     );

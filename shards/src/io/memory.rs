@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 
-use super::{ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, Transfer};
+use super::{ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
 use crate::format::segment_file_name;
 use crate::limits::SECTOR_BYTES;
 
@@ -133,6 +133,10 @@ fn fault() -> io::Error {
 }
 
 impl Io for MemoryIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     fn wall_us(&self) -> i64 {
         self.clock_us
     }
