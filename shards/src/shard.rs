@@ -28,7 +28,7 @@ use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::limits::SPACES_MAX;
 use crate::log::{
     AppendError, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered, RecoveryError,
-    StageTimes,
+    RecoverySettings, StageTimes,
 };
 use crate::recall::{Recall, check_vector};
 use crate::space::Space;
@@ -49,10 +49,11 @@ const RETRY_MEMORY_MS: u32 = 1000;
 pub struct Ticket(pub u64);
 
 /// How a shard is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ShardSettings {
     pub identity: LogIdentity,
     pub log: LogSettings,
+    pub recovery: RecoverySettings,
     /// Bound on the memory of episodes, bytes.
     pub memory_bytes_max: u64,
     /// How much of it to take from the kernel before the shard opens.
@@ -198,7 +199,8 @@ impl<I: Io> Shard<I> {
             }
             memory.apply(&frame).map(drop).map_err(|error| error.to_string())
         };
-        let (log, recovered) = Log::open(io, settings.identity, settings.log, &mut replay)?;
+        let ShardSettings { identity, log, recovery, .. } = settings;
+        let (log, recovered) = Log::open_with(io, *identity, *log, recovery, &mut replay)?;
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
         let shard = Self { log, memory, pending, changing, last_number };
@@ -433,6 +435,23 @@ impl<I: Io> Shard<I> {
         self.changing.retain(|_, sequence| *sequence < from);
     }
 
+    /// Brings the spaces of a read-only shard in line with these, in memory alone: what a start
+    /// that may write would log. The next such start finds the same to do.
+    ///
+    /// # Panics
+    /// When the shard takes writes.
+    pub fn assume_spaces(&mut self, truth: &[(SpaceNumber, SpaceSettings)]) {
+        assert!(self.log.latch().is_some(), "a shard that takes writes logs what it changes");
+        let own: Vec<_> =
+            self.spaces().map(|(number, settings)| (number, settings.clone())).collect();
+        for (number, settings) in own.iter().filter(|space| !truth.contains(space)) {
+            self.memory.remove_space(*number, &settings.name);
+        }
+        for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
+            self.memory.insert_space(*number, settings.clone());
+        }
+    }
+
     /// To be called from time to time, e.g. every 100 ms.
     pub fn tick(&mut self) {
         self.log.tick();
@@ -544,8 +563,13 @@ impl<I: Io> Shard<I> {
             log: self.log.counters(),
             log_segment,
             log_offset,
-            is_read_only: self.log.latch().is_some() || self.log.is_out_of_space(),
+            is_read_only: self.read_only_reason().is_some(),
         }
+    }
+
+    /// Why the shard takes no writes, or none that need another segment; `None` while it does.
+    pub fn read_only_reason(&self) -> Option<&str> {
+        self.log.latch().or_else(|| self.log.out_of_space())
     }
 
     /// Checks that everything agrees with everything; what does not, in words.
@@ -593,21 +617,29 @@ impl Memory {
             }
             Some(Operation::SpaceCreate) => {
                 let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
-                self.last_space = self.last_space.max(space.0);
-                self.names.insert(settings.name.clone(), space);
-                self.spaces.insert(space, Space::new(space, settings));
+                self.insert_space(space, settings);
                 Ok(Reply::SpaceCreated { space })
             }
             Some(Operation::SpaceDrop) => {
                 let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
-                self.names.remove(&settings.name);
-                if let Some(space) = self.spaces.remove(&space) {
-                    self.rows -= u64::from(space.rows.count());
-                    space.release(&mut self.arena);
-                }
+                self.remove_space(space, &settings.name);
                 Ok(Reply::SpaceDropped)
             }
             None => Err(malformed("frame", "an operation that this version does not know")),
+        }
+    }
+
+    fn insert_space(&mut self, space: SpaceNumber, settings: SpaceSettings) {
+        self.last_space = self.last_space.max(space.0);
+        self.names.insert(settings.name.clone(), space);
+        self.spaces.insert(space, Space::new(space, settings));
+    }
+
+    fn remove_space(&mut self, space: SpaceNumber, name: &str) {
+        self.names.remove(name);
+        if let Some(space) = self.spaces.remove(&space) {
+            self.rows -= u64::from(space.rows.count());
+            space.release(&mut self.arena);
         }
     }
 

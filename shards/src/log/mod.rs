@@ -10,6 +10,7 @@
 //! latches the log: everything unacknowledged fails, nothing more is taken, and nothing is tried
 //! again, because after a failed flush the kernel may call pages clean that never reached the disk.
 
+mod progress;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ use crate::format::{
 use crate::io::{BatchWrite, Buffer, Completion, Io};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
-pub use recovery::{Recovered, RecoveryError, Visitor};
+pub use progress::RecoveryProgress;
+pub use recovery::{Recovered, RecoveryError, RecoverySettings, Visitor};
 pub use walk::{Found, Obstacle, Reached, TornTail, Verdict, Walk};
 
 /// Batch buffers of a shard. Those in flight are bounded by the settings; the others hold what
@@ -193,6 +195,7 @@ impl<I: Io> Log<I> {
         identity: LogIdentity,
         settings: LogSettings,
         at: &Recovered,
+        read_only: Option<String>,
     ) -> io::Result<Self> {
         let buffer = |index: usize| -> io::Result<Buffer> {
             let region = Region::new(BATCH_FROM + BATCH_BYTES_MAX)?;
@@ -213,12 +216,14 @@ impl<I: Io> Log<I> {
             chain: at.chain,
             submitted_chain: at.chain,
             durable: at.next_sequence - 1,
-            latch: None,
+            latch: read_only,
             latch_told: false,
             counters: LogCounters::default(),
         };
         log.io.register(&log.free);
-        log.io.prepare(log.segment + 1, identity.segment_bytes);
+        if log.latch.is_none() {
+            log.io.prepare(log.segment + 1, identity.segment_bytes);
+        }
         Ok(log)
     }
 
@@ -399,9 +404,12 @@ impl<I: Io> Log<I> {
         true
     }
 
-    /// Whether the disk had no room for another segment when last tried.
-    pub fn is_out_of_space(&self) -> bool {
-        matches!(self.next_segment, NextSegment::Failed { .. })
+    /// Why the disk had no room for another segment when last tried, if it had none.
+    pub fn out_of_space(&self) -> Option<&str> {
+        match &self.next_segment {
+            NextSegment::Failed { reason, .. } => Some(reason),
+            NextSegment::Preparing | NextSegment::Ready => None,
+        }
     }
 
     /// Asks for a segment again that could not be made; to be called from time to time.

@@ -3,15 +3,32 @@
 //! [`Walk`] finds what there is and judges what lies behind its end; recovery acts on the verdict.
 //! Cutting writes zeros over the rest of the segment and flushes before anything new is written, so
 //! that no leftover can ever be taken for a later batch.
+//!
+//! A log that is opened read-only is replayed and judged in the same way; then nothing is cut,
+//! flushed, removed or prepared, and every append is refused with the reason that was given.
 
 use std::io;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::walk::{Found, Reached, TornTail, Verdict, Walk};
-use super::{Log, LogIdentity, LogSettings};
+use super::{Log, LogIdentity, LogSettings, RecoveryProgress};
 use crate::format::{Frame, HeaderError};
 use crate::io::{Completion, Io};
+
+/// What the operator decided about the replay of a log.
+#[derive(Debug, Clone, Default)]
+pub struct RecoverySettings {
+    /// Go on without acknowledged sequences that cannot be read.
+    pub accept_loss: bool,
+    /// Sequences that are not applied although they verify.
+    pub skip_sequences: Vec<u64>,
+    /// Change nothing on disk and refuse every write, for this reason.
+    pub read_only: Option<String>,
+    /// Raised while the log is replayed.
+    pub progress: Arc<RecoveryProgress>,
+}
 
 /// Where a log continues and what replaying it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +40,7 @@ pub struct Recovered {
     pub segments: u64,
     pub frames: u64,
     pub bytes: u64,
-    /// What was cut.
+    /// What was cut, or left where it is when the log is opened read-only.
     pub torn_tail: Option<TornTail>,
 }
 
@@ -49,19 +66,31 @@ pub enum RecoveryError {
 pub type Visitor<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<(), String>;
 
 impl<I: Io> Log<I> {
-    /// Replays the log into `visit` and opens it for writing.
+    /// As [`open_with`](Self::open_with), with nothing decided about the replay.
     pub fn open(
-        mut io: I,
+        io: I,
         identity: LogIdentity,
         settings: LogSettings,
         visit: Visitor<'_>,
     ) -> Result<(Self, Recovered), RecoveryError> {
-        let mut recovered = replay(&mut io, identity, visit)?;
-        if recovered.segment == 0 {
+        Self::open_with(io, identity, settings, &RecoverySettings::default(), visit)
+    }
+
+    /// Replays the log into `visit` and opens it for writing, unless it is to be read only.
+    pub fn open_with(
+        mut io: I,
+        identity: LogIdentity,
+        settings: LogSettings,
+        recovery: &RecoverySettings,
+        visit: Visitor<'_>,
+    ) -> Result<(Self, Recovered), RecoveryError> {
+        let mut recovered = replay(&mut io, identity, recovery, visit)?;
+        let read_only = recovery.read_only.clone();
+        if recovered.segment == 0 && read_only.is_none() {
             prepare_first(&mut io, identity)?;
             recovered.segment = 1;
         }
-        let log = Self::new(io, identity, settings, &recovered)?;
+        let log = Self::new(io, identity, settings, &recovered, read_only)?;
         Ok((log, recovered))
     }
 }
@@ -69,9 +98,11 @@ impl<I: Io> Log<I> {
 fn replay<I: Io>(
     io: &mut I,
     identity: LogIdentity,
+    recovery: &RecoverySettings,
     visit: Visitor<'_>,
 ) -> Result<Recovered, RecoveryError> {
     let mut walk = Walk::new(io, identity)?;
+    recovery.progress.begin(walk.segments().iter().map(|(_, bytes)| bytes).sum());
     if walk.segments().is_empty() && !identity.may_be_empty {
         return Err(RecoveryError::Missing { segment: 1 });
     }
@@ -81,6 +112,8 @@ fn replay<I: Io>(
             let sequence = frame.sequence;
             visit(frame).map_err(|reason| RecoveryError::Apply { sequence, reason })?;
         }
+        let header = batch.header();
+        recovery.progress.advance(header.bytes as u64, header.frames.into());
     }
     let verdict = walk.judge()?;
     let Reached { segment, offset, next_sequence, chain, segments, frames, bytes } =
@@ -97,7 +130,12 @@ fn replay<I: Io>(
             return Err(RecoveryError::Damage { segment, offset, first, last });
         }
     };
-    if torn_tail.is_some() && segment > 0 {
+    let recovered =
+        Recovered { segment, offset, next_sequence, chain, segments, frames, bytes, torn_tail };
+    if recovery.read_only.is_some() {
+        return Ok(recovered);
+    }
+    if recovered.torn_tail.is_some() && segment > 0 {
         io.erase_from(segment, offset)?;
     }
     // What a killed process wrote and did not flush is read here all the same. It counts as durable
@@ -108,7 +146,7 @@ fn replay<I: Io>(
     for number in later.into_iter().rev() {
         io.remove(number)?;
     }
-    Ok(Recovered { segment, offset, next_sequence, chain, segments, frames, bytes, torn_tail })
+    Ok(recovered)
 }
 
 fn prepare_first<I: Io>(io: &mut I, identity: LogIdentity) -> io::Result<()> {

@@ -189,12 +189,12 @@ fn a_full_disk_refuses_and_resumes() {
         assert!(taken < 20);
     };
     assert!(matches!(refusal, AppendError::ReadOnly(_)), "{refusal:?}");
-    assert!(log.is_out_of_space());
+    assert!(log.out_of_space().is_some());
     let durable = log.durable();
     log.io_mut().advance_us(2_000_000);
     log.tick();
     events(&mut log);
-    assert!(!log.is_out_of_space());
+    assert_eq!(log.out_of_space(), None);
     commit(&mut log, b"after");
     drop(log);
     let frames = open(&disk).2;

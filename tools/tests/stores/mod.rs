@@ -9,7 +9,7 @@ use engram_shards::episode::{
 use engram_shards::format::{FrameHead, segment_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
-use engram_shards::log::{Log, LogEvent, LogIdentity, LogSettings};
+use engram_shards::log::{Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store};
 use engramd::clock::CLOCK;
@@ -54,6 +54,7 @@ impl TestStore {
             let settings = ShardSettings {
                 identity: identity(shard),
                 log: LogSettings::default(),
+                recovery: RecoverySettings::default(),
                 memory_bytes_max: 256 << 20,
                 memory_prefault_bytes: 0,
             };
