@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod episodes;
+pub mod hold;
 pub mod stock;
 
 use std::ffi::OsStr;
@@ -22,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub use client::{Client, Reply};
+pub use hold::Hold;
 
 /// How long anything may take before the test gives up.
 pub const DEADLINE: Duration = Duration::from_secs(60);
