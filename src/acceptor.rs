@@ -1,8 +1,8 @@
 //! The socket at which clients arrive: bound here or handed over by systemd.
 //!
-//! Accepting happens on a thread of its own, because the executors cannot adopt a listener, because
+//! Accepting happens on a thread of its own: because the executors cannot adopt a listener, because
 //! the peer's credentials are checked before a shard hears of the connection, and because somebody
-//! has to answer while the shards replay their logs: until they serve, who connects is in the lobby.
+//! has to answer while the shards replay their logs. Until they serve, who connects is in the lobby.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};
@@ -169,7 +169,7 @@ impl Desk {
                 let _ = rustix::io::read(news, &mut [0; size_of::<u64>()]);
                 loop {
                     match shards.try_recv() {
-                        Ok(shards) => self.open(shards),
+                        Ok(shards) => self.open(&shards),
                         Err(flume::TryRecvError::Disconnected) => return,
                         Err(flume::TryRecvError::Empty) => break,
                     }
@@ -210,10 +210,10 @@ impl Desk {
     }
 
     /// The shards serve.
-    fn open(&mut self, shards: Shards) {
+    fn open(&mut self, shards: &Shards) {
         if let Door::Lobby(lobby) = std::mem::replace(&mut self.door, Door::Shards(shards.clone()))
         {
-            lobby.hand_over(&shards);
+            lobby.hand_over(shards);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whether the daemon falls over again and again: starts in a row that did not live long.
 //!
-//! `engram.starts` in the data directory has a line for each of them. A start adds its own and takes
-//! all away once it has served for a while, or has been stopped. A start that refuses, with a
+//! `engram.starts` in the data directory has a line for each of them. A start adds its own and
+//! takes all away once it has served for a while, or has been stopped. A start that refuses, with a
 //! sentence that says why, takes back its own: nothing fell over. What stays are the starts whose
 //! process died: by a panic, for want of memory, by the watchdog, by `kill -9`.
 //!
@@ -37,8 +37,8 @@ enum State {
 }
 
 impl Starts {
-    /// Notes a start in a data directory that this process has locked, unless `starts_max` before it
-    /// ended early; 0 never notes one.
+    /// Notes a start in a data directory that this process has locked, unless `starts_max` before
+    /// it ended early; 0 never notes one.
     pub fn note(folder: &Path, starts_max: usize, now_us: i64) -> io::Result<Self> {
         let path = folder.join(STARTS_FILE);
         let bytes = match fs::read(&path) {

@@ -1,5 +1,5 @@
-//! A daemon that falls over again and again ends up read-only: it serves what is there, refuses what
-//! would write, says why and what to do, and changes no byte of the logs.
+//! A daemon that falls over again and again ends up read-only: it serves what is there, refuses
+//! what would write, says why and what to do, and changes no byte of the logs.
 
 mod common;
 
@@ -10,7 +10,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use common::episodes::{blob, vector};
-use common::{Client, DEADLINE, Daemon, Hold, Home, Reply};
+use common::hold::Hold;
+use common::{Client, DEADLINE, Daemon, Home, Reply};
 
 /// Starts that may end early.
 const STARTS: [&str; 1] = ["crash_loop_starts=3"];

@@ -1,5 +1,5 @@
-//! While the logs are replayed: connections are accepted and heard, what needs no shard is answered,
-//! everything else waits its turn, and a stop is a stop.
+//! While the logs are replayed: connections are accepted and heard, what needs no shard is
+//! answered, everything else waits its turn, and a stop is a stop.
 
 mod common;
 
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use common::episodes::{blob, vector};
-use common::{Client, DEADLINE, Daemon, Hold, Home, Reply};
+use common::hold::Hold;
+use common::{Client, DEADLINE, Daemon, Home, Reply};
 use redis::Value;
 use rustix::process::Signal;
 

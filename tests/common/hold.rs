@@ -1,8 +1,8 @@
 //! Holding a daemon up in the middle of its start, without a seam in it and without a clock.
 //!
 //! A write lease on a file makes the kernel block whoever opens that file until the lease is given
-//! back (`fcntl(2)`, `F_SETLEASE`; at most `/proc/sys/fs/lease-break-time`, 45 s). With a lease on a
-//! segment the shard that owns it replays for as long as the test wants, while all others go on.
+//! back (`fcntl(2)`, `F_SETLEASE`; at most `/proc/sys/fs/lease-break-time`, 45 s). With a lease on
+//! a segment the shard that owns it replays for as long as the test wants, while others go on.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -23,8 +23,8 @@ impl Hold {
     /// `None`, with a line that names the test, where the file system knows no leases.
     pub fn new(path: &Path, test: &str) -> Option<Self> {
         let hold = Self { file: File::open(path).unwrap() };
-        // That somebody waits is told by a signal. The usual one would end this process, this one is
-        // ignored.
+        // That somebody waits is told by a signal. The usual one would end this process, this one
+        // is ignored.
         assert_eq!(hold.control(F_SETSIG, libc::SIGURG), 0);
         let mut refused = None;
         // The ring of a process that has ended keeps its files open for a moment.

@@ -23,7 +23,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub use client::{Client, Reply};
-pub use hold::Hold;
 
 /// How long anything may take before the test gives up.
 pub const DEADLINE: Duration = Duration::from_secs(60);
