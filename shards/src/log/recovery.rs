@@ -131,15 +131,20 @@ pub enum RecoveryError {
     )]
     Missing { segment: u64 },
     #[error(
-        "the log is damaged: {} cannot be read{}; restore the store from a copy, or start once with \
+        "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once with \
          --accept-loss to go on without them (the damaged segments are kept in the quarantine)",
+        match missing.as_slice() {
+            [] => String::new(),
+            [segment] => format!(", segment {segment} is missing"),
+            more => format!(", segments {more:?} are missing"),
+        },
         Losses(losses),
         match orphans.len() {
             0 => String::new(),
             count => format!(", and {count} frames cannot be applied without them"),
         }
     )]
-    Damage { losses: Vec<Loss>, orphans: Vec<u64> },
+    Damage { losses: Vec<Loss>, orphans: Vec<u64>, missing: Vec<u64> },
     #[error(
         "log segment {segment} is damaged at byte {offset} and contradicts its neighbours; restore \
          the store from a copy, 'engram inspect salvage' reads what is left"
@@ -245,7 +250,8 @@ fn recover<I: Io>(
     let losses = walk.losses().to_vec();
     let is_erased = |loss: &Loss| (loss.first..=loss.last).all(|s| replay.is_erased(s));
     if !settings.accept_loss && !losses.iter().all(is_erased) {
-        return Err(RecoveryError::Damage { losses, orphans: skipped });
+        let missing = walk.missing().to_vec();
+        return Err(RecoveryError::Damage { losses, orphans: skipped, missing });
     }
     if let Some(&segment) =
         walk.missing().first().filter(|_| !settings.accept_loss && losses.is_empty())
