@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
-use engram_shards::io::UringSettings;
+use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::ShardSettings;
 use engram_shards::store::{NewStore, Store, StoreError};
@@ -24,7 +24,9 @@ use crate::config::{Config, LogPlace};
 use crate::lanes;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Pinned, RuntimeError};
-use crate::server::{self, Answer, Asked, Control, Opened, Said, ServeError, ShardStart};
+use crate::server::{
+    self, Answer, Asked, Control, Opened, Said, ServeError, ShardDisk, ShardStart,
+};
 use crate::starts::Starts;
 use crate::topology::{self, Placement, Topology, TopologyError};
 
@@ -296,11 +298,7 @@ impl Crew {
             let start = ShardStart {
                 number: seat.shard,
                 settings: shard_settings(config, store, seat.shard, recovery),
-                io: UringSettings {
-                    folder: store.shard_folder(shard_number(seat.shard)),
-                    worker_cpus: placement.spare_cpus.clone(),
-                    clock: CLOCK,
-                },
+                clock: CLOCK,
                 lanes,
                 seed: u64::from_le_bytes(random()),
                 control: controlled,
@@ -308,14 +306,22 @@ impl Crew {
                 drain_timeout: config.drain_timeout,
                 recovery: Arc::clone(recovery),
             };
+            let ring = UringSettings {
+                folder: store.shard_folder(shard_number(seat.shard)),
+                worker_cpus: placement.spare_cpus.clone(),
+                clock: CLOCK,
+            };
             let (topology, node, say) = (topology.clone(), seat.node, say.clone());
             let bind = move |region: &mut [u8]| match topology.bind_memory(region, node) {
                 Ok(binding) => tracing::debug!(%binding, "the shard's memory"),
                 Err(error) => tracing::warn!(%error, "the shard's memory could not be bound"),
             };
-            let name = format!("shard-{}", seat.shard);
-            let executor =
-                runtime::spawn_pinned(&name, seat.cpu, move || server::run(start, bind, say))?;
+            let number = seat.shard;
+            let name = format!("shard-{number}");
+            let executor = runtime::spawn_pinned(&name, seat.cpu, move || {
+                let disk = move || open_ring(number, &ring);
+                server::run(start, disk, bind, say)
+            })?;
             crew.executors.push(executor);
             crew.controls.push(control);
             crew.beats.push(beats);
@@ -414,6 +420,17 @@ impl Crew {
         }
         Ok(())
     }
+}
+
+/// The log's ring, to be awaited by the executor of the calling thread.
+fn open_ring(shard: usize, settings: &UringSettings) -> Result<ShardDisk, ServeError> {
+    let refused = |error| {
+        let folder = settings.folder.display().to_string();
+        ServeError::Ring { shard, folder, error }
+    };
+    let io = UringIo::new(settings).map_err(refused)?;
+    let completions = runtime::Event::new(io.event_fd()).map_err(refused)?;
+    Ok(ShardDisk { io: Box::new(io), completions })
 }
 
 fn shard_number(shard: usize) -> u32 {

@@ -77,7 +77,7 @@ pub fn deal(
 ) {
     let nth = usize::try_from(arrival.connection()).unwrap_or(0) % shards.len();
     // A shard that has gone takes the daemon with it; there is nobody left to tell.
-    let _ = shards[nth].send(Control::Connect { socket, arrival, permit });
+    let _ = shards[nth].send(Control::Connect { socket: socket.into(), arrival, permit });
 }
 
 impl Guest {

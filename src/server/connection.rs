@@ -13,11 +13,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rustix::net::Shutdown;
 
 use super::budget::Held;
 use super::client::Client;
@@ -28,7 +26,7 @@ use super::notify::Notify;
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::Answer;
 use crate::protocol::Encoder;
-use crate::runtime::{SocketReader, SocketWriter};
+use crate::runtime::{SocketReader, SocketShutdown, SocketWriter};
 
 /// Commands of a connection that may be open: taken and not answered.
 pub const WINDOW: usize = 1024;
@@ -91,12 +89,11 @@ pub(super) struct Connection {
     is_finished: Cell<bool>,
     /// The writer is gone: replies have nowhere to go.
     is_broken: Cell<bool>,
-    socket: OwnedFd,
+    socket: SocketShutdown,
 }
 
 impl Connection {
-    /// `socket` is a descriptor of the connection's own, to shut it down with.
-    pub(super) fn new(client: Client, socket: OwnedFd) -> Self {
+    pub(super) fn new(client: Client, socket: SocketShutdown) -> Self {
         Self {
             client,
             replies: RefCell::default(),
@@ -194,8 +191,7 @@ impl Connection {
 
     /// Stops reading; what was taken is still answered.
     pub(super) fn stop_reading(&self) {
-        // The peer may be gone already.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        self.socket.reading();
     }
 
     /// No more commands will come.
@@ -207,7 +203,7 @@ impl Connection {
     fn break_off(&self) {
         self.is_broken.set(true);
         self.progress.notify();
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        self.socket.both();
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engram_shards::episode::{RecallRequest, Refusal, SpaceNumber, SpaceSettings};
-use engram_shards::io::{Clock, UringIo};
+use engram_shards::io::{Clock, Io};
 use engram_shards::recall::Recall;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
 use slab::Slab;
@@ -105,7 +105,7 @@ pub(super) struct Core {
 pub(super) struct Inner {
     number: usize,
     clock: Clock,
-    pub(super) shard: Shard<UringIo>,
+    pub(super) shard: Shard<Box<dyn Io>>,
     lanes: Lanes<Asked, Answer>,
     /// Who waits for the log, by ticket.
     waiting: Slab<Origin>,
@@ -122,7 +122,7 @@ impl Core {
     pub(super) fn new(
         number: usize,
         clock: Clock,
-        shard: Shard<UringIo>,
+        shard: Shard<Box<dyn Io>>,
         lanes: Lanes<Asked, Answer>,
         seed: u64,
         recovery: Arc<Recovery>,
@@ -414,8 +414,7 @@ impl Inner {
                     stats: self.shard.stats(),
                     metrics: self.metrics.clone(),
                     open_recalls: self.recalls.len() as u64,
-                    is_direct: self.shard.io().is_direct(),
-                    has_registered_buffers: self.shard.io().has_registered_buffers(),
+                    io: self.shard.io().facts(),
                     read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
                 self.deliver(origin, Answer::Report(Box::new(report)));
@@ -445,7 +444,7 @@ impl Inner {
     fn write(
         &mut self,
         origin: Origin,
-        admit: impl FnOnce(&mut Shard<UringIo>, Ticket) -> Result<Option<Reply>, Refusal>,
+        admit: impl FnOnce(&mut Shard<Box<dyn Io>>, Ticket) -> Result<Option<Reply>, Refusal>,
     ) {
         let ticket = self.waiting.insert(origin);
         match admit(&mut self.shard, Ticket(ticket as u64)) {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use engram_shards::io::IoFacts;
 use engram_shards::shard::ShardStats;
 
 use super::commands::Encoded;
@@ -21,9 +22,7 @@ pub struct Report {
     pub stats: ShardStats,
     pub metrics: Metrics,
     pub open_recalls: u64,
-    /// The log bypasses the page cache.
-    pub is_direct: bool,
-    pub has_registered_buffers: bool,
+    pub io: IoFacts,
     /// Why the shard takes no writes, if it does not.
     pub read_only_reason: Option<String>,
 }
@@ -244,8 +243,8 @@ fn server(recovery: &Recovery, reports: &[Report]) -> Vec<(String, String)> {
     ];
     if !reports.is_empty() {
         let all = |is_so: fn(&Report) -> bool| reports.iter().all(is_so);
-        lines.push(line("log_direct_io", &all(|report| report.is_direct)));
-        lines.push(line("log_registered_buffers", &all(|report| report.has_registered_buffers)));
+        lines.push(line("log_direct_io", &all(|report| report.io.is_direct)));
+        lines.push(line("log_registered_buffers", &all(|report| report.io.has_registered_buffers)));
     }
     let of_shards = || reports.iter().find_map(|report| report.read_only_reason.as_deref());
     if let Some(reason) = recovery.read_only_reason().or_else(of_shards) {

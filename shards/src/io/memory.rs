@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 
-use super::{BatchWrite, Buffer, Completion, Io};
+use super::{BatchWrite, Buffer, Completion, Io, IoFacts};
 use crate::arena::Region;
 
 /// What the next write does instead of succeeding.
@@ -106,6 +106,10 @@ fn fault() -> io::Error {
 }
 
 impl Io for MemoryIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     fn wall_us(&self) -> i64 {
         self.clock_us
     }

@@ -8,13 +8,18 @@
 //! happen in recovery only, before anything is served, and block.
 
 mod memory;
+#[cfg(feature = "simulation")]
+mod random;
 mod uring;
 
+use std::fmt;
 use std::io;
 
 use crate::arena::Region;
 
 pub use memory::{MemoryDisk, MemoryIo, WriteFault};
+#[cfg(feature = "simulation")]
+pub use random::Random;
 pub use uring::{Clock, UringIo, UringSettings};
 
 /// A batch buffer. Whoever owns it may touch it; while a write is under way the [`Io`] does.
@@ -50,8 +55,19 @@ pub enum Completion {
     Flushed { batch: u64, result: io::Result<()> },
 }
 
+/// What is said about an [`Io`] where the daemon tells about itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IoFacts {
+    /// Files bypass the page cache.
+    pub is_direct: bool,
+    /// Writes come from memory that the kernel knows.
+    pub has_registered_buffers: bool,
+}
+
 /// Time and one shard's log folder.
-pub trait Io {
+pub trait Io: fmt::Debug {
+    fn facts(&self) -> IoFacts;
+
     /// Microseconds since 1970-01-01 UTC.
     fn wall_us(&self) -> i64;
 
@@ -93,4 +109,65 @@ pub trait Io {
 
     /// Removes a segment file and flushes the folder.
     fn remove(&mut self, segment: u64) -> io::Result<()>;
+}
+
+/// So that the same engine can be built once for every disk it may run on.
+impl<I: Io + ?Sized> Io for Box<I> {
+    fn facts(&self) -> IoFacts {
+        (**self).facts()
+    }
+
+    fn wall_us(&self) -> i64 {
+        (**self).wall_us()
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        (**self).monotonic_ns()
+    }
+
+    fn register(&mut self, buffers: &[Buffer]) {
+        (**self).register(buffers);
+    }
+
+    fn prepare(&mut self, segment: u64, bytes: u64) {
+        (**self).prepare(segment, bytes);
+    }
+
+    fn write(&mut self, write: BatchWrite) {
+        (**self).write(write);
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        (**self).complete()
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        (**self).wait()
+    }
+
+    fn segments(&mut self) -> io::Result<Vec<(u64, u64)>> {
+        (**self).segments()
+    }
+
+    fn read(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        buffer: &mut Region,
+        bytes: usize,
+    ) -> io::Result<()> {
+        (**self).read(segment, offset, buffer, bytes)
+    }
+
+    fn flush(&mut self, segment: u64) -> io::Result<()> {
+        (**self).flush(segment)
+    }
+
+    fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()> {
+        (**self).erase_from(segment, offset)
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        (**self).remove(segment)
+    }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
-use super::{BatchWrite, Buffer, Completion, Io};
+use super::{BatchWrite, Buffer, Completion, Io, IoFacts};
 use crate::arena::Region;
 use crate::format::{segment_file_name, segment_from_file_name};
 
@@ -174,16 +174,6 @@ impl UringIo {
         self.event.as_fd()
     }
 
-    /// Whether files bypass the page cache, as they do on every common disk file system.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
-    /// Whether writes come from registered memory; the memory-lock limit decides.
-    pub fn has_registered_buffers(&self) -> bool {
-        self.buffers_registered
-    }
-
     fn open_flags(&self) -> OFlags {
         let base = OFlags::RDWR | OFlags::CLOEXEC;
         if self.direct { base | OFlags::DIRECT } else { base }
@@ -315,6 +305,12 @@ impl UringIo {
 }
 
 impl Io for UringIo {
+    /// Every common disk file system lets files bypass the page cache; whether the buffers can be
+    /// registered is decided by the memory-lock limit.
+    fn facts(&self) -> IoFacts {
+        IoFacts { is_direct: self.direct, has_registered_buffers: self.buffers_registered }
+    }
+
     fn wall_us(&self) -> i64 {
         (self.clock.wall_us)()
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use engram_shards::arena::Region;
 use engram_shards::format::{segment_file_name, segment_from_file_name};
-use engram_shards::io::{BatchWrite, Buffer, Completion, Io};
+use engram_shards::io::{BatchWrite, Buffer, Completion, Io, IoFacts};
 
 /// The engine's [`Io`] without its writing half. What the engine asks to be prepared, erased or
 /// removed when it opens a log stays as it is; it is told otherwise and never looks again.
@@ -48,6 +48,10 @@ impl ReadOnlyIo {
 }
 
 impl Io for ReadOnlyIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     /// Nothing that is read asks for the time.
     fn wall_us(&self) -> i64 {
         0
