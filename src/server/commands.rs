@@ -51,6 +51,15 @@ pub(super) async fn take(
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
+        Command::Erase { space, id } => match core.route(&space) {
+            Ok(route) => {
+                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
+                let owner = route.owner(&id);
+                let request = Request::Erase { space, id, writer_uid };
+                submit(core, connection, owner, request, at_ns, None);
+            }
+            Err(refusal) => refuse(core, connection, refusal),
+        },
         talk if is_talk(&talk) => {
             let reply = connection.client.talk(talk);
             let goes_on = !matches!(reply, Outgoing::Last(_));
