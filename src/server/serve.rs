@@ -128,7 +128,9 @@ pub async fn run(
     drop(said.send(Said::Opened(Opened { number, recovered, spaces, episodes })));
     // Another shard may have failed to open; then the supervisor hangs up instead.
     let Ok(Control::Begin(truth)) = start.control.recv_async().await else { return };
-    if let Err(refusal) = reconcile(&mut shard, &truth) {
+    if start.settings.recovery.read_only.is_some() {
+        shard.assume_spaces(&truth);
+    } else if let Err(refusal) = reconcile(&mut shard, &truth) {
         return failed(ServeError::Reconcile { shard: number, refusal });
     }
     if let Err(error) = serve(start, shard, completions, &said).await {
@@ -136,16 +138,11 @@ pub async fn run(
     }
 }
 
-/// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth. A
-/// shard that may write nothing takes them over in memory.
+/// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth.
 fn reconcile(
     shard: &mut Shard<Box<dyn Io>>,
     truth: &[(SpaceNumber, SpaceSettings)],
 ) -> Result<(), Refusal> {
-    if shard.read_only_reason().is_some() {
-        shard.assume_spaces(truth);
-        return Ok(());
-    }
     let own: Vec<_> = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
     for (number, settings) in own.iter().filter(|space| !truth.contains(space)) {
         tracing::warn!(space = settings.name, "a drop that was cut short is finished");
