@@ -63,7 +63,7 @@ sleep_between() {
 
 spawn() {
     "$bin/engramd" --data "$folder/data" --socket "$ENGRAM_SOCKET" --shards 2 \
-        --set memory_prefault_bytes=0 >>"$folder/log" 2>&1 &
+        --set memory_prefault_bytes=0 --set crash_loop_starts=0 >>"$folder/log" 2>&1 &
     daemon=$!
 }
 

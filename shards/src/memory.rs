@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::arena::Arena;
-use crate::episode::{Activation, Confidence, Outcome, Refusal, Sequence, SpaceNumber};
+use crate::episode::{
+    Activation, Confidence, Outcome, Refusal, Sequence, SpaceNumber, SpaceSettings,
+};
 use crate::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, Operation, PayloadError, SpacePayload,
     StorePayload,
@@ -84,18 +86,12 @@ impl Memory {
             }
             Some(Operation::SpaceCreate) => {
                 let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
-                self.last_space = self.last_space.max(space.0);
-                self.names.insert(settings.name.clone(), space);
-                self.spaces.insert(space, Space::new(space, settings));
+                self.insert_space(space, settings);
                 Ok(Some(Reply::SpaceCreated { space }))
             }
             Some(Operation::SpaceDrop) => {
                 let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
-                self.names.remove(&settings.name);
-                if let Some(space) = self.spaces.remove(&space) {
-                    self.rows -= u64::from(space.rows.count());
-                    space.release(&mut self.arena);
-                }
+                self.remove_space(space, &settings.name);
                 Ok(Some(Reply::SpaceDropped))
             }
             Some(Operation::Erase) => {
@@ -104,7 +100,7 @@ impl Memory {
                 Ok(None)
             }
             Some(Operation::Gap) => {
-                self.applied = Gap::decode(frame.payload)?.through;
+                self.applied = Gap::decode(frame)?.through;
                 Ok(None)
             }
             None => Err(malformed("frame", "an operation that this version does not know")),
@@ -119,6 +115,20 @@ impl Memory {
             if let Some(key) = space.erase(&self.arena, sequence, at) {
                 self.keys.remove(key);
             }
+        }
+    }
+
+    pub(crate) fn insert_space(&mut self, space: SpaceNumber, settings: SpaceSettings) {
+        self.last_space = self.last_space.max(space.0);
+        self.names.insert(settings.name.clone(), space);
+        self.spaces.insert(space, Space::new(space, settings));
+    }
+
+    pub(crate) fn remove_space(&mut self, space: SpaceNumber, name: &str) {
+        self.names.remove(name);
+        if let Some(space) = self.spaces.remove(&space) {
+            self.rows -= u64::from(space.rows.count());
+            space.release(&mut self.arena);
         }
     }
 
@@ -206,7 +216,7 @@ impl Replay for Rebuilding {
                 self.erased.extend(erase.sequences);
             }
             Some(Operation::Gap) => {
-                let gap = Gap::decode(frame.payload).map_err(|error| error.to_string())?;
+                let gap = Gap::decode(&frame).map_err(|error| error.to_string())?;
                 if gap.reason == GapReason::Erased {
                     self.gaps.insert(frame.sequence);
                 }

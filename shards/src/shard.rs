@@ -519,6 +519,23 @@ impl<I: Io> Shard<I> {
         self.changing.retain(|_, sequence| *sequence < from);
     }
 
+    /// Brings the spaces of a read-only shard in line with these, in memory alone: what a start
+    /// that may write would log. The next such start finds the same to do.
+    ///
+    /// # Panics
+    /// When the shard takes writes.
+    pub fn assume_spaces(&mut self, truth: &[(SpaceNumber, SpaceSettings)]) {
+        assert!(self.log.latch().is_some(), "a shard that takes writes logs what it changes");
+        let own: Vec<_> =
+            self.spaces().map(|(number, settings)| (number, settings.clone())).collect();
+        for (number, settings) in own.iter().filter(|space| !truth.contains(space)) {
+            self.memory.remove_space(*number, &settings.name);
+        }
+        for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
+            self.memory.insert_space(*number, settings.clone());
+        }
+    }
+
     /// To be called from time to time, e.g. every 100 ms.
     pub fn tick(&mut self) {
         self.log.tick();
@@ -635,8 +652,13 @@ impl<I: Io> Shard<I> {
             log: self.log.counters(),
             log_segment,
             log_offset,
-            is_read_only: self.log.latch().is_some() || self.log.out_of_space().is_some(),
+            is_read_only: self.read_only_reason().is_some(),
         }
+    }
+
+    /// Why the shard takes no writes, or none that need another segment; `None` while it does.
+    pub fn read_only_reason(&self) -> Option<&str> {
+        self.log.latch().or_else(|| self.log.out_of_space())
     }
 
     /// Checks that everything agrees with everything; what does not, in words.

@@ -48,13 +48,13 @@ pub(super) struct FrameBlock {
     pub(super) bytes: U32,
     pub(super) crc: U32,
     pub(super) sequence: U64,
-    pub(super) recorded_at_us: I64,
-    pub(super) happened_at_us: I64,
-    pub(super) operation: U16,
-    pub(super) zero_a: U16,
-    pub(super) writer_uid: U32,
-    pub(super) payload_bytes: U32,
-    pub(super) zero_b: U32,
+    recorded_at_us: I64,
+    happened_at_us: I64,
+    operation: U16,
+    zero_a: U16,
+    writer_uid: U32,
+    payload_bytes: U32,
+    zero_b: U32,
 }
 
 const _: () = assert!(BATCH_HEADER_BYTES == 64);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 
-use super::{ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, Transfer};
+use super::{ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
 use crate::format::segment_file_name;
 use crate::limits::SECTOR_BYTES;
 
@@ -20,7 +20,7 @@ pub enum WriteFault {
     NoSpace,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Files {
     /// What reads see.
     current: BTreeMap<u64, Vec<u8>>,
@@ -40,6 +40,11 @@ pub struct MemoryDisk(Rc<RefCell<Files>>);
 impl MemoryDisk {
     pub fn io(&self) -> MemoryIo {
         MemoryIo { disk: self.clone(), held: VecDeque::new(), clock_us: 1_000_000, hold: false }
+    }
+
+    /// Another disk with the same contents.
+    pub fn duplicate(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
     /// The next write that could have this fault has it.
@@ -133,6 +138,10 @@ fn fault() -> io::Error {
 }
 
 impl Io for MemoryIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     fn wall_us(&self) -> i64 {
         self.clock_us
     }

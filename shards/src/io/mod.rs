@@ -10,8 +10,11 @@
 
 mod folder;
 mod memory;
+#[cfg(feature = "simulation")]
+mod random;
 mod uring;
 
+use std::fmt;
 use std::io;
 
 use crate::arena::Region;
@@ -19,6 +22,8 @@ use crate::limits::SECTOR_BYTES;
 
 pub use folder::LogFolder;
 pub use memory::{MemoryDisk, MemoryIo, WriteFault};
+#[cfg(feature = "simulation")]
+pub use random::Random;
 pub use uring::{Clock, UringIo, UringSettings};
 
 /// A batch buffer. Whoever owns it may touch it; while a write is under way the [`Io`] does.
@@ -74,8 +79,20 @@ pub enum Completion {
     Anchored { result: io::Result<()> },
 }
 
+/// What is said about an [`Io`] where the daemon tells about itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IoFacts {
+    /// Files bypass the page cache.
+    pub is_direct: bool,
+    /// Writes come from memory that the kernel knows.
+    pub has_registered_buffers: bool,
+}
+
 /// Time and one shard's log folder.
-pub trait Io {
+#[auto_impl::auto_impl(Box)]
+pub trait Io: fmt::Debug {
+    fn facts(&self) -> IoFacts;
+
     /// Microseconds since 1970-01-01 UTC.
     fn wall_us(&self) -> i64;
 

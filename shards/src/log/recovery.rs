@@ -56,11 +56,14 @@ pub struct Recovered {
     pub torn_tail: Option<TornTail>,
     /// What was given up, with permission, and what an erase had begun to remove.
     pub losses: Vec<Loss>,
-    /// Frames that were left out because the operator said so.
+    /// Frames that were left out: the operator said so, or they cannot be applied without what was
+    /// given up.
     pub skipped: Vec<u64>,
     /// Segments that were replaced, and the names under which the damaged files are kept.
     pub mended: Vec<(u64, Option<String>)>,
     pub anchor: AnchorState,
+    /// The segment in which the log ends, if its file is shorter than it was made.
+    pub short_segment: Option<u64>,
 }
 
 /// Why a log was not opened.
@@ -76,11 +79,15 @@ pub enum RecoveryError {
     )]
     Missing { segment: u64 },
     #[error(
-        "the log is damaged: {} cannot be read; restore the store from a copy, or start once with \
+        "the log is damaged: {} cannot be read{}; restore the store from a copy, or start once with \
          --accept-loss to go on without them (the damaged segments are kept in the quarantine)",
-        Losses(losses)
+        Losses(losses),
+        match orphans.len() {
+            0 => String::new(),
+            count => format!(", and {count} frames cannot be applied without them"),
+        }
     )]
-    Damage { losses: Vec<Loss> },
+    Damage { losses: Vec<Loss>, orphans: Vec<u64> },
     #[error(
         "log segment {segment} is damaged at byte {offset} and contradicts its neighbours; restore \
          the store from a copy, 'engram inspect salvage' reads what is left"
@@ -186,7 +193,7 @@ fn recover<I: Io>(
     let losses = walk.losses().to_vec();
     let is_erased = |loss: &Loss| (loss.first..=loss.last).all(|s| replay.is_erased(s));
     if !settings.accept_loss && !losses.iter().all(is_erased) {
-        return Err(RecoveryError::Damage { losses });
+        return Err(RecoveryError::Damage { losses, orphans: skipped });
     }
     if let Some(&segment) =
         walk.missing().first().filter(|_| !settings.accept_loss && losses.is_empty())
@@ -211,6 +218,7 @@ fn recover<I: Io>(
         skipped,
         mended: Vec::new(),
         anchor: *walk.anchor(),
+        short_segment: (is_short && segment > 0).then_some(segment),
     };
     let mended = walk.into_mended();
     if settings.read_only.is_some() {
@@ -243,6 +251,8 @@ fn follow<I: Io>(
     skipped: &mut Vec<u64>,
 ) -> Result<(), RecoveryError> {
     let shard = walk.identity().shard;
+    // What went missing on the way is all behind the walk: it mends when it has come to an end.
+    let has_losses = !walk.losses().is_empty();
     while let Some(found) = walk.next()? {
         let Found::Batch(batch) = found else { continue };
         let before = skipped.len();
@@ -251,7 +261,7 @@ fn follow<I: Io>(
         for frame in batch.frames() {
             let sequence = frame.sequence;
             if let Err(reason) = replay.apply(frame) {
-                if !settings.skip_sequences.contains(&sequence) {
+                if !has_losses && !settings.skip_sequences.contains(&sequence) {
                     return Err(RecoveryError::Apply { shard, sequence, reason });
                 }
                 skipped.push(sequence);

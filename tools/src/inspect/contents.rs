@@ -33,7 +33,7 @@ impl<'a> Contents<'a> {
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
             Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
-            Some(Operation::Gap) => Gap::decode(payload).map(Self::Gap),
+            Some(Operation::Gap) => Gap::decode(frame).map(Self::Gap),
             None => return Err(format!("operation {operation} is unknown to this version")),
         };
         let contents = decoded.map_err(|error| error.to_string())?;

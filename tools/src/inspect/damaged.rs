@@ -74,7 +74,7 @@ impl Reading {
             self.frames += 1;
             self.last_sequence = frame.sequence;
             each(frame);
-        } else if let Ok(Gap { through, reason }) = Gap::decode(frame.payload) {
+        } else if let Ok(Gap { through, reason }) = Gap::decode(frame) {
             self.lose(Lost { first: frame.sequence, last: through, reason });
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use engram_shards::format::segment_file_name;
-use engram_shards::io::{BatchWrite, Buffer, Completion, Io, LogFolder, Transfer};
+use engram_shards::io::{BatchWrite, Buffer, Completion, Io, IoFacts, LogFolder, Transfer};
 use engram_shards::limits::SECTOR_BYTES;
 
 /// The engine's [`Io`] without its writing half. What the engine asks to be prepared, erased or
@@ -96,6 +96,10 @@ impl ReadOnlyIo {
 }
 
 impl Io for ReadOnlyIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     /// Nothing that is read asks for the time.
     fn wall_us(&self) -> i64 {
         0

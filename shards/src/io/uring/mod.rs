@@ -26,7 +26,7 @@ use rustix::fs::{self, Mode, OFlags};
 
 use self::prepare::Preparation;
 use super::folder::LogFolder;
-use super::{BatchWrite, Buffer, Completion, Io, Transfer};
+use super::{BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
 use crate::arena::Region;
 use crate::limits::SECTOR_BYTES;
 
@@ -190,16 +190,6 @@ impl UringIo {
         self.event.as_fd()
     }
 
-    /// Whether files bypass the page cache, as they do on every common disk file system.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
-    /// Whether writes come from registered memory; the memory-lock limit decides.
-    pub fn has_registered_buffers(&self) -> bool {
-        self.buffers_registered
-    }
-
     fn open_flags(&self) -> OFlags {
         let base = OFlags::RDWR | OFlags::CLOEXEC;
         if self.direct { base | OFlags::DIRECT } else { base }
@@ -316,6 +306,12 @@ impl UringIo {
 }
 
 impl Io for UringIo {
+    /// Every common disk file system lets files bypass the page cache; whether the buffers can be
+    /// registered is decided by the memory-lock limit.
+    fn facts(&self) -> IoFacts {
+        IoFacts { is_direct: self.direct, has_registered_buffers: self.buffers_registered }
+    }
+
     fn wall_us(&self) -> i64 {
         (self.clock.wall_us)()
     }
