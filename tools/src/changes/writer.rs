@@ -107,9 +107,9 @@ struct Pipeline {
 }
 
 impl Writer<'_> {
-    /// Changes things until the run is over or the daemon is gone.
+    /// Changes things until the run is over or the daemon is gone; at least one pipeline.
     pub(super) fn run(mut self) -> Result<(), ToolError> {
-        while Instant::now() < self.run.stop {
+        loop {
             let pipeline = self.make_up();
             let sent = |(change, action): &(Change, Action)| Entry::Sent(*change, *action);
             self.run.journal.append(&pipeline.changes.iter().map(sent).collect::<Vec<_>>())?;
@@ -117,8 +117,10 @@ impl Writer<'_> {
             let result = self.exchange(&pipeline, &mut answered);
             self.run.journal.append(&answered)?;
             result?;
+            if Instant::now() >= self.run.stop {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn exchange(

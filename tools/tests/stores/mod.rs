@@ -1,4 +1,5 @@
 //! Stores in temporary directories, written by the engine itself.
+#![allow(dead_code, reason = "every test file is a crate of its own and uses a part of this")]
 
 use std::path::{Path, PathBuf};
 
