@@ -140,7 +140,7 @@ impl Life<'_> {
             tracing::info!("stopped while the logs were replayed; nothing was changed");
             return Ok(());
         };
-        report(&opened, &recovery);
+        report(&opened, recovery.read_only_reason().is_some());
         if recovery.read_only_reason().is_none() {
             store.note_logs()?;
         }
@@ -235,7 +235,7 @@ fn notify(states: &[NotifyState<'_>]) {
 }
 
 /// What recovery found, shard by shard.
-fn report(opened: &[Opened], recovery: &Recovery) {
+fn report(opened: &[Opened], is_read_only: bool) {
     for Opened { number: shard, recovered, episodes, .. } in opened {
         tracing::info!(
             shard,
@@ -245,15 +245,8 @@ fn report(opened: &[Opened], recovery: &Recovery) {
             "replayed the log up to sequence {}",
             recovered.next_sequence - 1
         );
-        if let Some(torn) = recovered.torn_tail {
-            tracing::warn!(
-                shard,
-                segment = torn.segment,
-                offset = torn.offset,
-                bytes = torn.bytes,
-                "{} a torn tail: writes that were under way and never acknowledged",
-                if recovery.read_only_reason().is_some() { "left" } else { "cut" }
-            );
+        for finding in recovered.findings(is_read_only) {
+            tracing::warn!(shard, "{finding}");
         }
     }
 }

@@ -23,12 +23,14 @@ pub struct Recovery {
 }
 
 /// How a recovery went that is over.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Outcome {
     seconds: f64,
     bytes: u64,
     frames: u64,
     torn_tail_bytes: u64,
+    lost_sequences: u64,
+    mended_segments: usize,
 }
 
 /// How far a recovery is.
@@ -88,11 +90,12 @@ impl Recovery {
 
     /// All shards serve.
     pub fn finish<'a>(&self, shards: impl Iterator<Item = &'a Recovered>) {
-        let mut outcome =
-            Outcome { seconds: self.seconds(), bytes: 0, frames: 0, torn_tail_bytes: 0 };
+        let mut outcome = Outcome { seconds: self.seconds(), ..Outcome::default() };
         for recovered in shards {
             outcome.bytes += recovered.bytes;
             outcome.frames += recovered.frames;
+            outcome.lost_sequences += recovered.lost_sequences();
+            outcome.mended_segments += recovered.mended.len();
             outcome.torn_tail_bytes += recovered.torn_tail.map_or(0, |torn| torn.bytes);
         }
         self.outcome.set(outcome).expect("a start is finished once");
@@ -130,6 +133,8 @@ impl Recovery {
             ("recovery_bytes", outcome.bytes.to_string()),
             ("recovery_frames", outcome.frames.to_string()),
             ("recovery_torn_tail_bytes", outcome.torn_tail_bytes.to_string()),
+            ("recovery_lost_sequences", outcome.lost_sequences.to_string()),
+            ("recovery_mended_segments", outcome.mended_segments.to_string()),
             ("recovery_seconds", format!("{:.3}", outcome.seconds)),
         ]
     }
@@ -155,7 +160,7 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
-    use engram_shards::log::TornTail;
+    use engram_shards::log::{AnchorState, Loss, TornTail};
 
     use super::*;
 
@@ -192,6 +197,11 @@ mod tests {
             frames: 7,
             bytes: 4096,
             torn_tail,
+            losses: vec![Loss { segment: 1, offset: 4160, first: 3, last: 4 }],
+            skipped: Vec::new(),
+            mended: vec![(1, Some("quarantine/log-0000000001.seg.1".into()))],
+            anchor: AnchorState::Missing,
+            short_segment: None,
         };
         recovery.finish([&shard, &Recovered { torn_tail: None, ..shard.clone() }].into_iter());
         for (name, value) in [
@@ -199,6 +209,8 @@ mod tests {
             ("recovery_frames", "14"),
             ("recovery_bytes", "8192"),
             ("recovery_torn_tail_bytes", "40"),
+            ("recovery_lost_sequences", "4"),
+            ("recovery_mended_segments", "2"),
         ] {
             assert_eq!(fact(&recovery, name).unwrap(), value, "{name}");
         }

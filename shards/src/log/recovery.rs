@@ -66,6 +66,58 @@ pub struct Recovered {
     pub short_segment: Option<u64>,
 }
 
+impl Recovered {
+    /// What the operator should know, in words; nothing when the log was as it was left.
+    pub fn findings(&self, is_read_only: bool) -> Vec<String> {
+        let mut findings = Vec::new();
+        if let Some(TornTail { segment, offset, bytes }) = self.torn_tail {
+            let verb = if is_read_only { "left" } else { "cut" };
+            findings.push(format!(
+                "{verb} a torn tail of {bytes} bytes at byte {offset} of segment {segment}: writes \
+                 that were under way"
+            ));
+        }
+        let lost = self.losses.iter().map(|loss| {
+            let lost = Losses(std::slice::from_ref(loss));
+            format!("{lost} could not be read and is not there any more")
+        });
+        findings.extend(lost);
+        if !self.skipped.is_empty() {
+            findings.push(format!("sequences that were left out: {:?}", self.skipped));
+        }
+        findings.extend(self.mended.iter().map(|(segment, kept)| match kept {
+            Some(name) => format!("segment {segment} was mended; as it was found it is in {name}"),
+            None => format!("segment {segment} was missing and was made anew"),
+        }));
+        if let Some(segment) = self.short_segment {
+            findings.push(format!(
+                "segment {segment} is shorter than it was made; it is not written any more"
+            ));
+        }
+        // A log that was never written has no anchor yet.
+        match self.anchor {
+            AnchorState::Missing if self.frames > 0 => findings.push(
+                "the file of anchors is missing; that nothing is missing at the end of the log \
+                 cannot be proven this time"
+                    .into(),
+            ),
+            AnchorState::Damaged(_) => findings.push(
+                "the file of anchors is damaged and was made anew; that nothing is missing at the \
+                 end of the log cannot be proven this time"
+                    .into(),
+            ),
+            AnchorState::Missing | AnchorState::Sound(_) => {}
+        }
+        findings
+    }
+
+    /// How many sequences were given up.
+    pub fn lost_sequences(&self) -> u64 {
+        self.losses.iter().map(|loss| loss.last - loss.first + 1).sum::<u64>()
+            + self.skipped.len() as u64
+    }
+}
+
 /// Why a log was not opened.
 #[derive(Debug, Error)]
 pub enum RecoveryError {
