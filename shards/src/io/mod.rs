@@ -10,6 +10,8 @@
 mod memory;
 #[cfg(feature = "simulation")]
 mod random;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod uring;
 
 use std::fmt;
@@ -109,6 +111,15 @@ pub trait Io: fmt::Debug {
 
     /// Removes a segment file and flushes the folder.
     fn remove(&mut self, segment: u64) -> io::Result<()>;
+}
+
+/// A transfer of less than was asked is a failure: it is not tried again.
+fn whole(transferred: usize, bytes: usize) -> io::Result<()> {
+    if transferred == bytes {
+        return Ok(());
+    }
+    let text = format!("{transferred} of {bytes} bytes were transferred");
+    Err(io::Error::new(io::ErrorKind::WriteZero, text))
 }
 
 /// So that the same engine can be built once for every disk it may run on.
