@@ -20,10 +20,12 @@ enum Call {
         segment: u64,
         bytes: u64,
     },
-    Write(BatchWrite),
+    /// With its number among all batches of the disk.
+    Write(u64, BatchWrite),
     /// Of everything up to the write with this number.
     Flush {
         batch: u64,
+        nth: u64,
         segment: u64,
         through: u64,
     },
@@ -66,7 +68,7 @@ impl Disk {
     }
 
     /// Does what a write does in the end; how many bytes it says it transferred.
-    fn write(&mut self, write: &BatchWrite) -> io::Result<usize> {
+    fn write(&mut self, nth: u64, write: &BatchWrite) -> io::Result<usize> {
         let BatchWrite { segment, from, bytes, .. } = *write;
         let data = &write.buffer.region[from..from + bytes];
         let mut offset = place(write.offset);
@@ -84,13 +86,22 @@ impl Disk {
         if random.chance(faults.write_misdirected) {
             let sectors = (file.seen.len() - bytes) / DEVICE_SECTOR_BYTES;
             offset = random.index(sectors + 1) * DEVICE_SECTOR_BYTES;
+            self.lies.push(nth);
         }
         file.write(offset, data);
         self.batches.push(Extent { segment, offset: place(write.offset), bytes });
         Ok(bytes)
     }
 
-    fn flush(&mut self, segment: u64, through: u64) -> io::Result<()> {
+    fn flush_batch(&mut self, nth: u64, segment: u64, through: u64) -> io::Result<()> {
+        self.flush_file(segment, through)?;
+        if !self.lies.contains(&nth) {
+            self.flushed = self.flushed.max(nth);
+        }
+        Ok(())
+    }
+
+    fn flush_file(&mut self, segment: u64, through: u64) -> io::Result<()> {
         let Self { segments, random, faults, is_direct, .. } = self;
         let file = segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
         if random.chance(faults.flush_error) {
@@ -120,7 +131,7 @@ impl Disk {
         let is_off = self.power.is_off();
         let Self { segments, random, .. } = self;
         match call {
-            Call::Write(BatchWrite { segment, offset, buffer, from, bytes, .. }) => {
+            Call::Write(_, BatchWrite { segment, offset, buffer, from, bytes, .. }) => {
                 let file = segments.get_mut(&segment).expect("prepared before it is written to");
                 let data = &buffer.region[from..from + bytes];
                 if is_off {
@@ -186,8 +197,8 @@ impl SimulatedIo {
                 self.world.trace(format_args!("segment {segment} is made: {result:?}"));
                 self.done.push_back(Completion::Prepared { segment, result });
             }
-            Call::Write(write) => {
-                let result = disk.write(&write).and_then(|bytes| whole(bytes, write.bytes));
+            Call::Write(nth, write) => {
+                let result = disk.write(nth, &write).and_then(|bytes| whole(bytes, write.bytes));
                 let BatchWrite { batch, segment, offset, buffer, bytes, .. } = write;
                 self.world.trace(format_args!(
                     "batch {batch} is written: {bytes} bytes at {segment}:{offset}, {result:?}"
@@ -196,13 +207,13 @@ impl SimulatedIo {
                 drop(disk);
                 // A flush that is linked to a write that failed is not begun.
                 self.start(match result {
-                    Ok(()) => Call::Flush { batch, segment, through },
+                    Ok(()) => Call::Flush { batch, nth, segment, through },
                     Err(_) => Call::FailedFlush { batch },
                 });
                 self.done.push_back(Completion::Written { batch, buffer, result });
             }
-            Call::Flush { batch, segment, through } => {
-                let result = disk.flush(segment, through);
+            Call::Flush { batch, nth, segment, through } => {
+                let result = disk.flush_batch(nth, segment, through);
                 self.world.trace(format_args!("batch {batch} is flushed: {result:?}"));
                 self.done.push_back(Completion::Flushed { batch, result });
             }
@@ -234,7 +245,12 @@ impl Io for SimulatedIo {
     }
 
     fn write(&mut self, write: BatchWrite) {
-        self.start(Call::Write(write));
+        let nth = {
+            let mut disk = self.disk.0.borrow_mut();
+            disk.submitted += 1;
+            disk.submitted
+        };
+        self.start(Call::Write(nth, write));
     }
 
     fn complete(&mut self) -> Option<Completion> {
@@ -285,7 +301,7 @@ impl Io for SimulatedIo {
         self.block()?;
         let mut disk = self.disk.0.borrow_mut();
         let through = disk.file(segment)?.writes;
-        disk.flush(segment, through)
+        disk.flush_file(segment, through)
     }
 
     fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()> {

@@ -58,8 +58,7 @@ impl SimulatedDisk {
         let (from, bytes) =
             if random.chance(100_000) { (0, SEGMENT_HEADER_BYTES) } else { (from, bytes) };
         let sector = from + random.index(bytes / DEVICE_SECTOR_BYTES) * DEVICE_SECTOR_BYTES;
-        let length =
-            (DEVICE_SECTOR_BYTES << random.below(5)).min(file.seen.len().saturating_sub(sector));
+        let length = (DEVICE_SECTOR_BYTES << random.below(5)).min(from + bytes - sector);
         let before = file.seen.clone();
         let rot = match random.below(3) {
             0 => {

@@ -201,8 +201,14 @@ struct Extent {
 #[derive(Debug)]
 struct Disk {
     segments: BTreeMap<u64, File>,
-    /// Batches that were flushed, in the order of their writes.
+    /// Batches that were written since the power was lost, in the order of their writes.
     batches: Vec<Extent>,
+    /// Counts batches as they are submitted.
+    submitted: u64,
+    /// Those that went to the wrong place.
+    lies: Vec<u64>,
+    /// The last that was flushed where it belongs.
+    flushed: u64,
     random: Random,
     faults: Faults,
     is_direct: bool,
@@ -220,6 +226,9 @@ impl SimulatedDisk {
         Self(Rc::new(RefCell::new(Disk {
             segments: BTreeMap::new(),
             batches: Vec::new(),
+            submitted: 0,
+            lies: Vec::new(),
+            flushed: 0,
             is_direct: random.chance(700_000),
             random,
             faults: Faults::default(),
@@ -247,10 +256,25 @@ impl SimulatedDisk {
         self.0.borrow_mut().is_direct = is_direct;
     }
 
+    /// How many writes went to the wrong place so far.
+    pub fn lies(&self) -> usize {
+        self.0.borrow().lies.len()
+    }
+
+    /// Whether a log with so many batches in flight must notice that a write went to the wrong
+    /// place: there was at most one, and a batch that was made when the log believed in it is
+    /// flushed.
+    pub fn lies_would_show(&self, in_flight_max: usize) -> bool {
+        let disk = self.0.borrow();
+        let shows = |lie: &u64| disk.flushed > lie + in_flight_max as u64;
+        disk.lies.len() <= 1 && disk.lies.iter().all(shows)
+    }
+
     /// The power was lost and came back: what was not flushed may be gone, sector by sector.
     pub fn lose_power(&self) {
         let mut disk = self.0.borrow_mut();
-        let Disk { segments, random, .. } = &mut *disk;
+        let Disk { segments, random, batches, .. } = &mut *disk;
+        batches.clear();
         for file in segments.values_mut() {
             file.settle(random);
             file.seen.clone_from(&file.flushed);
