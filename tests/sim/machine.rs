@@ -288,5 +288,16 @@ pub async fn wait_until(power: &Power, limit: Duration, is_so: impl Fn() -> bool
     is_so()
 }
 
+/// Goes on until the power fails.
+pub async fn until_dark<T>(power: &Power, task: impl Future<Output = Option<T>>) -> Option<T> {
+    let dark = async {
+        while !power.is_off() {
+            runtime::sleep(LOOK).await;
+        }
+        None
+    };
+    futures_lite::future::or(task, dark).await
+}
+
 /// What several tasks of a run share.
 pub type Shared<T> = Rc<RefCell<T>>;

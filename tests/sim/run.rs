@@ -12,7 +12,7 @@ use engram_shards::shard::OpenError;
 use engramd::runtime::simulated;
 use engramd::server::{Route, ServeError};
 
-use crate::machine::{Daemon, Machine, NotServing, Shared, trace, wait_until};
+use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{End, Existence, Promise, Version};
 use crate::plan::{Plan, Round, Trouble};
 use crate::wire::{Command, Connection, Value};
@@ -92,7 +92,9 @@ impl<'a> World<'a> {
             match self.machine.start().await {
                 Ok(daemon) => {
                     let trust = self.trust();
-                    if self.look(&daemon, *end, trust).await.is_some() {
+                    let power = Rc::clone(&self.machine.power);
+                    let looked = until_dark(&power, self.look(&daemon, *end, trust)).await;
+                    if looked.is_some() {
                         if self.plan.trouble == Trouble::Misdirection {
                             self.set_faults(self.plan.faults);
                         }
