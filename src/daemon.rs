@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::io::{UringIo, UringSettings};
-use engram_shards::log::{LogIdentity, LogSettings};
+use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::ShardSettings;
 use engram_shards::store::{NewStore, Store, StoreError};
 use sd_notify::NotifyState;
@@ -334,6 +334,7 @@ fn shard_settings(config: &Config, store: &Store, shard: usize) -> ShardSettings
             linger_us: u64::try_from(config.commit_linger.as_micros()).unwrap_or(u64::MAX),
             frames_max: u32::try_from(config.commit_frames_max).unwrap_or(u32::MAX),
         },
+        recovery: RecoverySettings::default(),
         memory_bytes_max: config.memory_bytes_max / u64::from(store.header.shards),
         memory_prefault_bytes: config.memory_prefault_bytes / u64::from(store.header.shards),
     }

@@ -51,6 +51,15 @@ pub(super) async fn take(
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
+        Command::Erase { space, id } => match core.route(&space) {
+            Ok(route) => {
+                let (space, writer_uid) = (route.space(), connection.peer.uid);
+                let owner = route.owner(&id);
+                let request = Request::Erase { space, id, writer_uid };
+                submit(core, connection, owner, request, at_ns, None);
+            }
+            Err(refusal) => refuse(core, connection, refusal),
+        },
         Command::Quit => {
             let goodbye = EncodedReply::new(|encoder| encoder.simple("OK"));
             connection.reply(Outgoing::Last(goodbye));

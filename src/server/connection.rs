@@ -417,6 +417,10 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         Answer::Write(Ok(Reply::Forgotten { sequence, existed })) => {
             reply::forgotten(encoder, existed.then_some(*sequence));
         }
+        Answer::Write(Ok(Reply::Erased { sequence, existed, frames, bytes })) => {
+            let (sequence, frames, bytes) = (*sequence, *frames, *bytes);
+            reply::erased(encoder, existed.then_some(reply::Erased { sequence, frames, bytes }));
+        }
         Answer::Write(Ok(Reply::SpaceCreated { .. } | Reply::SpaceDropped)) => encoder.simple("OK"),
         Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
         Answer::Write(Err(refusal))

@@ -275,6 +275,11 @@ impl Core {
         self.inner.borrow().shard.is_idle()
     }
 
+    /// Has the log note where it ends, once it is idle.
+    pub(super) fn close(&self) {
+        self.inner.borrow_mut().shard.close();
+    }
+
     /// Housekeeping, a few times a second.
     pub(super) fn tick(&self) {
         self.inner.borrow_mut().shard.tick();
@@ -373,6 +378,11 @@ impl Inner {
             Request::Forget { space, id, durability, writer_uid } => {
                 self.write(origin, |shard, ticket| {
                     shard.forget(ticket, space, &id, durability, writer_uid).map(|()| None)
+                });
+            }
+            Request::Erase { space, id, writer_uid } => {
+                self.write(origin, |shard, ticket| {
+                    shard.erase(ticket, space, &id, writer_uid).map(|()| None)
                 });
             }
             Request::CreateSpace { number, settings, writer_uid } => {
@@ -512,6 +522,7 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
     match request {
         Request::Store(_)
         | Request::Forget { .. }
+        | Request::Erase { .. }
         | Request::CreateSpace { .. }
         | Request::DropSpace { .. } => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),

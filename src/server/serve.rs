@@ -250,6 +250,7 @@ async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], timeout: Duratio
     let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let until_ns = core.now_ns().saturating_add(timeout_ns);
     connections.iter().for_each(|connection| connection.stop_reading());
+    core.close();
     while core.now_ns() < until_ns && (connections.iter().any(is_open) || !core.is_idle()) {
         core.turn();
         runtime::sleep(DRAIN_POLL).await;

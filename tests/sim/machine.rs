@@ -9,7 +9,7 @@ use std::time::Duration;
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, World};
-use engram_shards::log::{LogIdentity, LogSettings};
+use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::ShardSettings;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{self, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart};
@@ -134,6 +134,7 @@ impl Machine {
                 may_be_empty: !self.has_logs.get(),
             },
             log: self.log,
+            recovery: RecoverySettings::default(),
             memory_bytes_max: 64 << 20,
             memory_prefault_bytes: 0,
         }

@@ -76,7 +76,7 @@ impl<'a> World<'a> {
     /// beyond repair and the daemon said so.
     async fn open(&mut self, end: &mut End, round: Option<Round>) -> Option<Daemon> {
         if self.plan.trouble == Trouble::Rot && *end != End::PowerLost {
-            self.try_with_rot().await;
+            self.try_with_rot(*end).await;
         }
         let mut crashes_left = 2;
         loop {
@@ -154,11 +154,13 @@ impl<'a> World<'a> {
     }
 
     /// Damages one place: the daemon refuses and names what is lost, or everything is there.
-    async fn try_with_rot(&mut self) {
+    async fn try_with_rot(&mut self, end: End) {
         let disks = &self.machine.disks;
         let before: Vec<_> = disks.iter().map(SimulatedDisk::snapshot).collect();
         let nth = self.random.index(disks.len());
-        let Some(rot) = disks[nth].rot(self.plan.log.in_flight_max + 1) else { return };
+        // A log that was closed has noted where it ends; after a kill only later batches tell.
+        let spared = if end == End::Drained { 0 } else { self.plan.log.in_flight_max + 1 };
+        let Some(rot) = disks[nth].rot(spared) else { return };
         trace(format_args!("disk {nth}: {rot:?}"));
         let damaged = disks[nth].snapshot();
         match self.machine.start().await {
@@ -420,6 +422,7 @@ fn names_damage(error: &ServeError) -> bool {
             RecoveryError::Damage { .. }
                 | RecoveryError::Header { .. }
                 | RecoveryError::Missing { .. }
+                | RecoveryError::Unmendable { .. }
         )
     )
 }

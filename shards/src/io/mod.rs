@@ -4,9 +4,11 @@
 //! io_uring in the daemon ([`UringIo`]) and on a disk of plain memory in tests ([`MemoryIo`]),
 //! where every write can be lost, cut or refused.
 //!
-//! Writing is asynchronous: the log submits, goes on, and asks for completions. Reading and cutting
-//! happen in recovery only, before anything is served, and block.
+//! What happens while a shard serves is asynchronous: the log submits, goes on, and asks for
+//! completions. Cutting, removing and replacing happen in recovery only, before anything is served,
+//! and block.
 
+mod folder;
 mod memory;
 #[cfg(feature = "simulation")]
 mod random;
@@ -18,7 +20,9 @@ use std::fmt;
 use std::io;
 
 use crate::arena::Region;
+use crate::limits::SECTOR_BYTES;
 
+pub use folder::LogFolder;
 pub use memory::{MemoryDisk, MemoryIo, WriteFault};
 #[cfg(feature = "simulation")]
 pub use random::Random;
@@ -46,6 +50,20 @@ pub struct BatchWrite {
     pub bytes: usize,
 }
 
+/// A transfer of whole sectors between a segment and memory.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Names the transfer in its completion.
+    pub ticket: u64,
+    pub segment: u64,
+    /// Where in the segment; a multiple of the sector.
+    pub offset: u64,
+    pub region: Region,
+    /// The part of the region to fill or to write.
+    pub from: usize,
+    pub bytes: usize,
+}
+
 /// What became of something that was submitted.
 #[derive(Debug)]
 pub enum Completion {
@@ -55,6 +73,12 @@ pub enum Completion {
     Written { batch: u64, buffer: Buffer, result: io::Result<()> },
     /// The flush that followed the write ended; if the write failed, so did this.
     Flushed { batch: u64, result: io::Result<()> },
+    /// The region holds what the segment holds. A short read is an error.
+    Read { transfer: Transfer, result: io::Result<()> },
+    /// The segment holds what the region holds, flushed.
+    Overwritten { transfer: Transfer, result: io::Result<()> },
+    /// The anchor is in its slot, flushed.
+    Anchored { result: io::Result<()> },
 }
 
 /// What is said about an [`Io`] where the daemon tells about itself.
@@ -67,6 +91,7 @@ pub struct IoFacts {
 }
 
 /// Time and one shard's log folder.
+#[auto_impl::auto_impl(Box)]
 pub trait Io: fmt::Debug {
     fn facts(&self) -> IoFacts;
 
@@ -94,14 +119,23 @@ pub trait Io: fmt::Debug {
     /// The segment files in the folder, in ascending order, with their sizes.
     fn segments(&mut self) -> io::Result<Vec<(u64, u64)>>;
 
-    /// Fills `buffer` from a segment; offset and length are whole sectors inside the file.
-    fn read(
-        &mut self,
-        segment: u64,
-        offset: u64,
-        buffer: &mut Region,
-        bytes: usize,
-    ) -> io::Result<()>;
+    /// Starts to fill a region from a segment. The sectors lie inside the file.
+    fn read(&mut self, transfer: Transfer);
+
+    /// Starts to write over sectors that are in use, and to flush them.
+    fn overwrite(&mut self, transfer: Transfer);
+
+    /// What the file of anchors holds, whatever its size; `None` when there is no such file.
+    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Makes the file of anchors anew: [`ANCHOR_SLOTS`] sectors of zeros, flushed with the folder.
+    fn make_anchors(&mut self) -> io::Result<()>;
+
+    /// Starts to write one slot of the file of anchors and to flush it; one at a time.
+    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]);
+
+    /// Free bytes of the file system that the folder is on.
+    fn free_bytes(&mut self) -> io::Result<u64>;
 
     /// Flushes what was written to a segment, by whichever process.
     fn flush(&mut self, segment: u64) -> io::Result<()>;
@@ -109,9 +143,16 @@ pub trait Io: fmt::Debug {
     /// Overwrites a segment with zeros from `offset` to its end and flushes it.
     fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()>;
 
+    /// Puts other bytes in the place of a segment, all at once or not at all, also across a power
+    /// loss. The file that was there, if there was one, stays in the folder's quarantine; its name.
+    fn replace(&mut self, segment: u64, bytes: &[u8]) -> io::Result<Option<String>>;
+
     /// Removes a segment file and flushes the folder.
     fn remove(&mut self, segment: u64) -> io::Result<()>;
 }
+
+/// Slots of the file of anchors, written in turn.
+pub const ANCHOR_SLOTS: usize = 2;
 
 /// A transfer of less than was asked is a failure: it is not tried again.
 fn whole(transferred: usize, bytes: usize) -> io::Result<()> {
@@ -120,65 +161,4 @@ fn whole(transferred: usize, bytes: usize) -> io::Result<()> {
     }
     let text = format!("{transferred} of {bytes} bytes were transferred");
     Err(io::Error::new(io::ErrorKind::WriteZero, text))
-}
-
-/// So that the same engine can be built once for every disk it may run on.
-impl<I: Io + ?Sized> Io for Box<I> {
-    fn facts(&self) -> IoFacts {
-        (**self).facts()
-    }
-
-    fn wall_us(&self) -> i64 {
-        (**self).wall_us()
-    }
-
-    fn monotonic_ns(&self) -> u64 {
-        (**self).monotonic_ns()
-    }
-
-    fn register(&mut self, buffers: &[Buffer]) {
-        (**self).register(buffers);
-    }
-
-    fn prepare(&mut self, segment: u64, bytes: u64) {
-        (**self).prepare(segment, bytes);
-    }
-
-    fn write(&mut self, write: BatchWrite) {
-        (**self).write(write);
-    }
-
-    fn complete(&mut self) -> Option<Completion> {
-        (**self).complete()
-    }
-
-    fn wait(&mut self) -> io::Result<()> {
-        (**self).wait()
-    }
-
-    fn segments(&mut self) -> io::Result<Vec<(u64, u64)>> {
-        (**self).segments()
-    }
-
-    fn read(
-        &mut self,
-        segment: u64,
-        offset: u64,
-        buffer: &mut Region,
-        bytes: usize,
-    ) -> io::Result<()> {
-        (**self).read(segment, offset, buffer, bytes)
-    }
-
-    fn flush(&mut self, segment: u64) -> io::Result<()> {
-        (**self).flush(segment)
-    }
-
-    fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()> {
-        (**self).erase_from(segment, offset)
-    }
-
-    fn remove(&mut self, segment: u64) -> io::Result<()> {
-        (**self).remove(segment)
-    }
 }

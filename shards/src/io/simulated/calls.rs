@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-use super::{DEVICE_SECTOR_BYTES, Disk, Extent, File, SimulatedDisk, World, keep_some};
-use crate::arena::Region;
-use crate::io::{BatchWrite, Buffer, Completion, Io, IoFacts, whole};
+use super::{DEVICE_SECTOR_BYTES, Disk, Extent, Faults, File, SimulatedDisk, World, keep_some};
+use crate::format::segment_file_name;
+use crate::io::{
+    ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, IoFacts, Random, Transfer, whole,
+};
+use crate::limits::SECTOR_BYTES;
 
 /// A call takes this long, at least and at most.
 const CALL_NS_MIN: u64 = 5_000;
@@ -33,6 +36,14 @@ enum Call {
     FailedFlush {
         batch: u64,
     },
+    Read(Transfer),
+    /// A write and its flush in one.
+    Overwrite(Transfer),
+    /// The same, of a slot of the file of anchors.
+    Anchor {
+        slot: usize,
+        bytes: Box<[u8; SECTOR_BYTES]>,
+    },
 }
 
 /// A [`SimulatedDisk`] in use by a process.
@@ -51,6 +62,41 @@ fn eio() -> io::Error {
 
 fn enospc() -> io::Error {
     io::Error::from_raw_os_error(libc::ENOSPC)
+}
+
+/// Flushes a file up to a write, or fails for good.
+fn flush(
+    file: &mut File,
+    random: &mut Random,
+    faults: &Faults,
+    is_direct: bool,
+    through: u64,
+) -> io::Result<()> {
+    if random.chance(faults.flush_error) {
+        file.settle(random);
+        if is_direct {
+            file.seen.clone_from(&file.flushed);
+        }
+        return Err(eio());
+    }
+    file.flush(through);
+    Ok(())
+}
+
+fn write_and_flush(
+    file: &mut File,
+    random: &mut Random,
+    faults: &Faults,
+    is_direct: bool,
+    (offset, bytes): (usize, &[u8]),
+) -> io::Result<()> {
+    if random.chance(faults.write_error) {
+        keep_some(random, offset, bytes, |offset, sector| file.write(offset, sector));
+        return Err(eio());
+    }
+    file.write(offset, bytes);
+    let through = file.writes;
+    flush(file, random, faults, is_direct, through)
 }
 
 fn place(offset: u64) -> usize {
@@ -104,15 +150,33 @@ impl Disk {
     fn flush_file(&mut self, segment: u64, through: u64) -> io::Result<()> {
         let Self { segments, random, faults, is_direct, .. } = self;
         let file = segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
-        if random.chance(faults.flush_error) {
-            file.settle(random);
-            if *is_direct {
-                file.seen.clone_from(&file.flushed);
-            }
+        flush(file, random, faults, *is_direct, through)
+    }
+
+    fn read(&mut self, transfer: &mut Transfer) -> io::Result<()> {
+        let Transfer { segment, offset, from, bytes, .. } = *transfer;
+        if self.random.chance(self.faults.read_error) {
             return Err(eio());
         }
-        file.flush(through);
-        Ok(())
+        let short = self.random.chance(self.faults.read_short);
+        let transferred = if short { self.random.index(bytes) } else { bytes };
+        let file = self.file(segment)?;
+        let data = &file.seen[place(offset)..][..transferred];
+        transfer.region[from..from + transferred].copy_from_slice(data);
+        whole(transferred, bytes)
+    }
+
+    /// Writes into a segment that is in use and flushes it.
+    fn overwrite(&mut self, segment: u64, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let Self { segments, random, faults, is_direct, .. } = self;
+        let file = segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
+        write_and_flush(file, random, faults, *is_direct, (offset, bytes))
+    }
+
+    fn write_anchor(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let Self { anchors, random, faults, is_direct, .. } = self;
+        let file = anchors.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        write_and_flush(file, random, faults, *is_direct, (offset, bytes))
     }
 
     fn prepare(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
@@ -129,17 +193,19 @@ impl Disk {
     /// What a process that died or a machine that went dark leaves of a call that was under way.
     fn abandon(&mut self, call: Call) {
         let is_off = self.power.is_off();
-        let Self { segments, random, .. } = self;
+        let Self { segments, anchors, random, .. } = self;
+        let mut leave = |file: &mut File, is_off: bool, offset: usize, data: &[u8]| {
+            if is_off {
+                file.note(offset, data);
+            } else {
+                let sectors = random.index(data.len() / DEVICE_SECTOR_BYTES + 1);
+                file.write(offset, &data[..sectors * DEVICE_SECTOR_BYTES]);
+            }
+        };
         match call {
             Call::Write(_, BatchWrite { segment, offset, buffer, from, bytes, .. }) => {
                 let file = segments.get_mut(&segment).expect("prepared before it is written to");
-                let data = &buffer.region[from..from + bytes];
-                if is_off {
-                    file.note(place(offset), data);
-                } else {
-                    let sectors = random.index(bytes / DEVICE_SECTOR_BYTES + 1);
-                    file.write(place(offset), &data[..sectors * DEVICE_SECTOR_BYTES]);
-                }
+                leave(file, is_off, place(offset), &buffer.region[from..from + bytes]);
             }
             Call::Prepare { segment, bytes } => {
                 let left = match random.below(4) {
@@ -150,7 +216,17 @@ impl Disk {
                 };
                 segments.insert(segment, File::zeroed(left));
             }
-            Call::Flush { .. } | Call::FailedFlush { .. } => {}
+            Call::Overwrite(Transfer { segment, offset, region, from, bytes, .. }) => {
+                if let Some(file) = segments.get_mut(&segment) {
+                    leave(file, is_off, place(offset), &region[from..from + bytes]);
+                }
+            }
+            Call::Anchor { slot, bytes } => {
+                if let Some(file) = anchors {
+                    leave(file, is_off, slot * SECTOR_BYTES, &bytes[..]);
+                }
+            }
+            Call::Read(_) | Call::Flush { .. } | Call::FailedFlush { .. } => {}
         }
     }
 }
@@ -217,6 +293,24 @@ impl SimulatedIo {
                 self.world.trace(format_args!("batch {batch} is flushed: {result:?}"));
                 self.done.push_back(Completion::Flushed { batch, result });
             }
+            Call::Read(mut transfer) => {
+                let result = disk.read(&mut transfer);
+                self.done.push_back(Completion::Read { transfer, result });
+            }
+            Call::Overwrite(transfer) => {
+                let Transfer { segment, offset, from, bytes, .. } = transfer;
+                let data = &transfer.region[from..from + bytes];
+                let result = disk.overwrite(segment, place(offset), data);
+                self.world.trace(format_args!(
+                    "{bytes} bytes are overwritten at {segment}:{offset}: {result:?}"
+                ));
+                self.done.push_back(Completion::Overwritten { transfer, result });
+            }
+            Call::Anchor { slot, bytes } => {
+                let result = disk.write_anchor(slot * SECTOR_BYTES, &bytes[..]);
+                self.world.trace(format_args!("anchor {slot} is written: {result:?}"));
+                self.done.push_back(Completion::Anchored { result });
+            }
             Call::FailedFlush { batch } => {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
                 self.done.push_back(Completion::Flushed { batch, result });
@@ -265,7 +359,10 @@ impl Io for SimulatedIo {
 
     fn wait(&mut self) -> io::Result<()> {
         if self.done.is_empty() {
-            let nth = self.next_end().ok_or_else(|| io::Error::other("the power is off"))?;
+            if self.disk.0.borrow().power.is_off() {
+                return Err(io::Error::other("the power is off"));
+            }
+            let nth = self.next_end().expect("waiting for a disk that has nothing to do");
             self.world.advance_to(self.calls[nth].0);
         }
         Ok(())
@@ -277,24 +374,48 @@ impl Io for SimulatedIo {
         Ok(disk.segments.iter().map(|(&number, file)| (number, file.seen.len() as u64)).collect())
     }
 
-    fn read(
-        &mut self,
-        segment: u64,
-        offset: u64,
-        buffer: &mut Region,
-        bytes: usize,
-    ) -> io::Result<()> {
+    fn read(&mut self, transfer: Transfer) {
+        self.start(Call::Read(transfer));
+    }
+
+    fn overwrite(&mut self, transfer: Transfer) {
+        self.start(Call::Overwrite(transfer));
+    }
+
+    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.block()?;
         let mut disk = self.disk.0.borrow_mut();
-        let Disk { random, faults, .. } = &mut *disk;
-        if random.chance(faults.read_error) {
-            return Err(eio());
+        let Disk { random, faults, anchors, .. } = &mut *disk;
+        match random.chance(faults.read_error) {
+            true => Err(eio()),
+            false => Ok(anchors.as_ref().map(|file| file.seen.clone())),
         }
-        let short = random.chance(faults.read_short);
-        let transferred = if short { random.index(bytes) } else { bytes };
-        let file = disk.file(segment)?;
-        buffer[..transferred].copy_from_slice(&file.seen[place(offset)..][..transferred]);
-        whole(transferred, bytes)
+    }
+
+    fn make_anchors(&mut self) -> io::Result<()> {
+        let result = self.block();
+        self.world.trace(format_args!("the file of anchors is made: {result:?}"));
+        let disk = &mut *self.disk.0.borrow_mut();
+        let bytes = ANCHOR_SLOTS * SECTOR_BYTES;
+        if result.is_err() {
+            // Of what was there nothing is left for certain, and the new one may be cut.
+            let left = disk.random.index(bytes + 1);
+            disk.anchors = disk.random.chance(500_000).then(|| File::zeroed(left));
+        } else if disk.is_full || disk.random.chance(disk.faults.no_space) {
+            return Err(enospc());
+        } else {
+            disk.anchors = Some(File::zeroed(bytes));
+        }
+        result
+    }
+
+    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]) {
+        self.start(Call::Anchor { slot, bytes: Box::new(*anchor) });
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        self.block()?;
+        Ok(if self.disk.0.borrow().is_full { 0 } else { 1 << 40 })
     }
 
     fn flush(&mut self, segment: u64) -> io::Result<()> {
@@ -323,6 +444,28 @@ impl Io for SimulatedIo {
         file.write(from, &zeros);
         drop(disk);
         self.flush(segment)
+    }
+
+    fn replace(&mut self, segment: u64, bytes: &[u8]) -> io::Result<Option<String>> {
+        let result = self.block();
+        self.world.trace(format_args!("segment {segment} is replaced: {result:?}"));
+        let disk = &mut *self.disk.0.borrow_mut();
+        let happens = result.is_ok() || disk.random.chance(500_000);
+        if result.is_ok() && (disk.is_full || disk.random.chance(disk.faults.no_space)) {
+            return Err(enospc());
+        }
+        let mut kept = None;
+        if happens {
+            let mut file = File::zeroed(bytes.len());
+            file.write(0, bytes);
+            file.flush(file.writes);
+            if let Some(old) = disk.segments.insert(segment, file) {
+                let name = format!("{}.{}", segment_file_name(segment), disk.quarantine.len());
+                disk.quarantine.insert(name.clone(), old.seen);
+                kept = Some(name);
+            }
+        }
+        result.map(|()| kept)
     }
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {

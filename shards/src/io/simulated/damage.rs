@@ -12,6 +12,8 @@ pub enum Rot {
     FlippedBit { segment: u64, offset: usize },
     /// Sectors read as zeros.
     Zeroed { segment: u64, offset: usize, bytes: usize },
+    /// One bit of the file of anchors is the other way round.
+    FlippedAnchor { offset: usize },
     /// Sectors hold what belongs elsewhere.
     Misplaced { segment: u64, offset: usize, from: usize, bytes: usize },
 }
@@ -20,19 +22,25 @@ pub enum Rot {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     segments: BTreeMap<u64, File>,
+    anchors: Option<File>,
     batches: Vec<Extent>,
 }
 
 impl SimulatedDisk {
     pub fn snapshot(&self) -> Snapshot {
         let disk = self.0.borrow();
-        Snapshot { segments: disk.segments.clone(), batches: disk.batches.clone() }
+        Snapshot {
+            segments: disk.segments.clone(),
+            anchors: disk.anchors.clone(),
+            batches: disk.batches.clone(),
+        }
     }
 
     /// Puts everything back as it was.
     pub fn restore(&self, snapshot: &Snapshot) {
         let mut disk = self.0.borrow_mut();
         disk.segments.clone_from(&snapshot.segments);
+        disk.anchors.clone_from(&snapshot.anchors);
         disk.batches.clone_from(&snapshot.batches);
     }
 
@@ -42,14 +50,22 @@ impl SimulatedDisk {
         let seen = |files: &BTreeMap<u64, File>| -> Vec<(u64, Vec<u8>)> {
             files.iter().map(|(segment, file)| (*segment, file.seen.clone())).collect()
         };
+        let anchors = |file: &Option<File>| file.as_ref().map(|file| file.seen.clone());
         seen(&disk.segments) == seen(&snapshot.segments)
+            && anchors(&disk.anchors) == anchors(&snapshot.anchors)
     }
 
     /// Damages something in a batch or a segment header, but not in the `spared` newest batches;
     /// `None` when nothing was there to damage.
     pub fn rot(&self, spared: usize) -> Option<Rot> {
         let mut disk = self.0.borrow_mut();
-        let Disk { segments, batches, random, .. } = &mut *disk;
+        let Disk { segments, anchors, batches, random, .. } = &mut *disk;
+        if let Some(file) = anchors.as_mut().filter(|_| random.chance(50_000)) {
+            let offset = random.index(file.seen.len());
+            file.seen[offset] ^= 1 << random.below(8);
+            file.flushed.clone_from(&file.seen);
+            return Some(Rot::FlippedAnchor { offset });
+        }
         let choices = batches.len().checked_sub(spared).filter(|&choices| choices > 0)?;
         let extent = batches[random.index(choices)];
         let file = segments.get_mut(&extent.segment)?;

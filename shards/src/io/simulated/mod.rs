@@ -69,7 +69,7 @@ pub struct Faults {
     pub flush_error: u32,
     pub read_error: u32,
     pub read_short: u32,
-    /// A segment cannot be made for want of room.
+    /// A segment or the file of anchors cannot be made for want of room.
     pub no_space: u32,
     pub prepare_error: u32,
     /// Takes up to a second.
@@ -201,6 +201,9 @@ struct Extent {
 #[derive(Debug)]
 struct Disk {
     segments: BTreeMap<u64, File>,
+    anchors: Option<File>,
+    /// Segments that were replaced, by the names they are kept under.
+    quarantine: BTreeMap<String, Vec<u8>>,
     /// Batches that were written since the power was lost, in the order of their writes.
     batches: Vec<Extent>,
     /// Counts batches as they are submitted.
@@ -225,6 +228,8 @@ impl SimulatedDisk {
         let mut random = Random::new(seed);
         Self(Rc::new(RefCell::new(Disk {
             segments: BTreeMap::new(),
+            anchors: None,
+            quarantine: BTreeMap::new(),
             batches: Vec::new(),
             submitted: 0,
             lies: Vec::new(),
@@ -244,6 +249,11 @@ impl SimulatedDisk {
 
     pub fn set_faults(&self, faults: Faults) {
         self.0.borrow_mut().faults = faults;
+    }
+
+    /// The names under which replaced segments are kept.
+    pub fn quarantine(&self) -> Vec<String> {
+        self.0.borrow().quarantine.keys().cloned().collect()
     }
 
     /// While it is full, no segment can be made.
@@ -273,9 +283,9 @@ impl SimulatedDisk {
     /// The power was lost and came back: what was not flushed may be gone, sector by sector.
     pub fn lose_power(&self) {
         let mut disk = self.0.borrow_mut();
-        let Disk { segments, random, batches, .. } = &mut *disk;
+        let Disk { segments, anchors, random, batches, .. } = &mut *disk;
         batches.clear();
-        for file in segments.values_mut() {
+        for file in segments.values_mut().chain(anchors) {
             file.settle(random);
             file.seen.clone_from(&file.flushed);
         }

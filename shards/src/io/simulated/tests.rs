@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::arena::Region;
-use crate::io::{BatchWrite, Buffer, Completion, Io};
+use crate::io::{BatchWrite, Buffer, Completion, Io, Transfer};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -71,9 +71,17 @@ impl Bench {
 
     /// How many bytes of the written place have this value.
     fn count(&mut self, value: u8) -> usize {
-        let mut region = Region::new(8192).unwrap();
-        self.io.read(1, 4096, &mut region, 8192).unwrap();
-        region.iter().filter(|&&byte| byte == value).count()
+        let region = Region::new(8192).unwrap();
+        self.io.read(Transfer {
+            ticket: 1,
+            segment: 1,
+            offset: 4096,
+            region,
+            from: 0,
+            bytes: 8192,
+        });
+        let Completion::Read { transfer, result: Ok(()) } = self.next() else { panic!("read") };
+        transfer.region.iter().filter(|&&byte| byte == value).count()
     }
 }
 
@@ -124,8 +132,9 @@ fn faults_fail_and_say_so() {
     bench.write(7);
     assert!(matches!(bench.next(), Completion::Written { result: Err(_), .. }));
     assert!(matches!(bench.next(), Completion::Flushed { result: Err(_), .. }));
-    let mut region = Region::new(8192).unwrap();
-    assert!(bench.io.read(1, 0, &mut region, 8192).is_err());
+    let region = Region::new(8192).unwrap();
+    bench.io.read(Transfer { ticket: 1, segment: 1, offset: 0, region, from: 0, bytes: 8192 });
+    assert!(matches!(bench.next(), Completion::Read { result: Err(_), .. }));
     bench.disk.set_full(true);
     bench.io.prepare(2, SEGMENT_BYTES);
     let Completion::Prepared { result: Err(error), .. } = bench.next() else { panic!("full") };
