@@ -62,6 +62,7 @@ impl<'a> World<'a> {
             end = if self.machine.power.is_off() { End::PowerLost } else { round.end };
             trace(format_args!("the end: {end:?}"));
             self.machine.end(daemon, end).await;
+            self.consider_failures(&mut end);
         }
         self.set_faults(Faults::default());
         let Some(daemon) = self.open(&mut end, None).await else { return };
@@ -89,7 +90,11 @@ impl<'a> World<'a> {
             if self.plan.trouble == Trouble::Errors && round.is_some() {
                 self.set_faults(self.plan.faults);
             }
-            match self.machine.start().await {
+            let started = self.machine.start().await;
+            if started.is_err() {
+                self.consider_failures(end);
+            }
+            match started {
                 Ok(daemon) => {
                     let trust = self.trust();
                     let power = Rc::clone(&self.machine.power);
@@ -106,6 +111,7 @@ impl<'a> World<'a> {
                     assert!(self.machine.power.is_off(), "the daemon hung up");
                     self.machine.end(daemon, End::PowerLost).await;
                     weaken(end);
+                    self.consider_failures(end);
                 }
                 Err(NotServing::PowerFailed) => {
                     trace(format_args!("the power failed during the start"));
@@ -140,6 +146,13 @@ impl<'a> World<'a> {
                 Some(daemon)
             }
             None => None,
+        }
+    }
+
+    /// What was written and not flushed may be gone also when the flush failed.
+    fn consider_failures(&self, end: &mut End) {
+        if self.machine.disks.iter().filter(|disk| disk.has_failed()).count() > 0 {
+            *end = End::PowerLost;
         }
     }
 

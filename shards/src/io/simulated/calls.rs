@@ -275,6 +275,7 @@ impl SimulatedIo {
             }
             Call::Write(nth, write) => {
                 let result = disk.write(nth, &write).and_then(|bytes| whole(bytes, write.bytes));
+                disk.has_failed |= result.is_err();
                 let BatchWrite { batch, segment, offset, buffer, bytes, .. } = write;
                 self.world.trace(format_args!(
                     "batch {batch} is written: {bytes} bytes at {segment}:{offset}, {result:?}"
@@ -290,6 +291,7 @@ impl SimulatedIo {
             }
             Call::Flush { batch, nth, segment, through } => {
                 let result = disk.flush_batch(nth, segment, through);
+                disk.has_failed |= result.is_err();
                 self.world.trace(format_args!("batch {batch} is flushed: {result:?}"));
                 self.done.push_back(Completion::Flushed { batch, result });
             }
@@ -301,6 +303,7 @@ impl SimulatedIo {
                 let Transfer { segment, offset, from, bytes, .. } = transfer;
                 let data = &transfer.region[from..from + bytes];
                 let result = disk.overwrite(segment, place(offset), data);
+                disk.has_failed |= result.is_err();
                 self.world.trace(format_args!(
                     "{bytes} bytes are overwritten at {segment}:{offset}: {result:?}"
                 ));
@@ -308,6 +311,7 @@ impl SimulatedIo {
             }
             Call::Anchor { slot, bytes } => {
                 let result = disk.write_anchor(slot * SECTOR_BYTES, &bytes[..]);
+                disk.has_failed |= result.is_err();
                 self.world.trace(format_args!("anchor {slot} is written: {result:?}"));
                 self.done.push_back(Completion::Anchored { result });
             }

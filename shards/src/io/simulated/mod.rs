@@ -216,6 +216,8 @@ struct Disk {
     faults: Faults,
     is_direct: bool,
     is_full: bool,
+    /// A write or flush has failed.
+    has_failed: bool,
     power: Rc<Power>,
 }
 
@@ -238,6 +240,7 @@ impl SimulatedDisk {
             random,
             faults: Faults::default(),
             is_full: false,
+            has_failed: false,
             power: Rc::clone(power),
         })))
     }
@@ -264,6 +267,11 @@ impl SimulatedDisk {
     /// Whether reads bypass the page cache.
     pub fn set_direct(&self, is_direct: bool) {
         self.0.borrow_mut().is_direct = is_direct;
+    }
+
+    /// Whether a write or flush has failed since this was last asked.
+    pub fn has_failed(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().has_failed)
     }
 
     /// How many writes went to the wrong place so far.

@@ -80,7 +80,11 @@ impl Bench {
             from: 0,
             bytes: 8192,
         });
-        let Completion::Read { transfer, result: Ok(()) } = self.next() else { panic!("read") };
+        let transfer = loop {
+            if let Completion::Read { transfer, result: Ok(()) } = self.next() {
+                break transfer;
+            }
+        };
         transfer.region.iter().filter(|&&byte| byte == value).count()
     }
 }
@@ -96,7 +100,7 @@ fn what_was_flushed_survives_and_the_rest_sector_by_sector() {
         assert!(matches!(bench.next(), Completion::Flushed { result: Ok(()), .. }));
         bench.write(9);
         assert!(matches!(bench.next(), Completion::Written { result: Ok(()), .. }));
-        assert_eq!(bench.count(9), 8192, "reads see what was written");
+        // The flush has not ended when the power goes.
         bench.disk.lose_power();
         assert_eq!(bench.count(7) + bench.count(9), 8192);
         survivors.push(bench.count(9));
