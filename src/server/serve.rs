@@ -156,22 +156,20 @@ async fn reconcile(
 async fn settle(shard: &mut Shard<Box<dyn Io>>, clock: Clock) -> Result<(), Refusal> {
     let mut effects = Vec::new();
     while !shard.is_idle() {
-        let ripe_ns = shard.pump();
         shard.poll(&mut effects);
         for effect in effects.drain(..) {
             if let Effect::Answer { result, .. } = effect {
                 result?;
             }
         }
-        if shard.is_idle() {
-            break;
-        }
-        match ripe_ns {
-            // The disk has nothing to do yet: waiting for it would be for ever.
+        // What was polled may be the segment that the batch was waiting for: only behind a pump is
+        // the disk sure to have something to do, or the batch to linger.
+        match shard.pump() {
             Some(ripe_ns) => {
                 let wait_ns = ripe_ns.saturating_sub((clock.monotonic_ns)());
                 runtime::sleep(Duration::from_nanos(wait_ns)).await;
             }
+            None if shard.is_idle() => {}
             None => shard.wait().map_err(|error| Refusal::ReadOnly(error.to_string()))?,
         }
     }
