@@ -29,6 +29,9 @@ pub struct Plan {
     pub faults: Faults,
     pub clients: usize,
     pub rounds: Vec<Round>,
+    /// The power fails at the first of these calls, counted from the very first one, and then,
+    /// counted from each start that follows, at the next ones.
+    pub dies_at: Vec<u64>,
 }
 
 /// One life of the daemon.
@@ -66,6 +69,7 @@ impl Plan {
             faults: faults(random, trouble),
             clients: random.between(1, 3) as usize,
             rounds: (0..random.between(2, 4)).map(|_| Round::draw(random)).collect(),
+            dies_at: Vec::new(),
         }
     }
 }

@@ -30,11 +30,23 @@ pub fn run(plan: &Plan) -> u64 {
     crate::machine::told()
 }
 
+/// How many calls to disks a run makes.
+pub fn calls(plan: &Plan) -> u64 {
+    simulated::run(plan.seed, async {
+        let world = World::new(plan);
+        let power = Rc::clone(&world.machine.power);
+        world.live().await;
+        power.calls()
+    })
+}
+
 struct World<'a> {
     plan: &'a Plan,
     machine: Machine,
     model: Shared<Model>,
     random: Random,
+    /// See [`Plan::dies_at`].
+    dies_at: Vec<u64>,
 }
 
 /// What is known about a log when it is opened.
@@ -50,8 +62,13 @@ impl<'a> World<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x3a11);
         let machine = Machine::new(random.next(), plan.shards, plan.segment_bytes, plan.log);
+        if plan.faults.flush_error > 0 {
+            // With a page cache a restart believes in pages that a failed flush left behind.
+            machine.disks.iter().for_each(|disk| disk.set_direct(true));
+        }
         let model = Model::new(&mut random, plan.shards, plan.clients);
-        Self { plan, machine, model: Rc::new(RefCell::new(model)), random }
+        let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
+        Self { plan, machine, model, random, dies_at }
     }
 
     async fn live(mut self) {
@@ -81,7 +98,10 @@ impl<'a> World<'a> {
         }
         let mut crashes_left = 2;
         loop {
-            if let Some(call) = round.and_then(|round| round.dies_at_call)
+            if !self.dies_at.is_empty() {
+                let call = self.dies_at.remove(0);
+                self.machine.power.fail_at(self.machine.power.calls() + call);
+            } else if let Some(call) = round.and_then(|round| round.dies_at_call)
                 && crashes_left > 0
             {
                 let call = if crashes_left == 2 { call } else { self.random.between(1, 12) };
