@@ -336,7 +336,8 @@ fn damage_in_the_middle_is_refused_by_sequence() {
         let found = client.ask(&command!["EG.GET", "notes", id.to_string()]);
         assert_eq!(found == Value::Nil, id == 8, "{id}");
     }
-    let info = client.ask(&command!["INFO", "recovery"]).text();
+    let info = client.ask(&command!["INFO", "recovery"]);
+    let info = info.text();
     assert!(info.contains("recovery_lost_sequences:1"), "{info}");
     drop(client);
     assert!(daemon.stop().success());

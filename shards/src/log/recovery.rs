@@ -217,7 +217,8 @@ impl<I: Io> Log<I> {
             io.make_anchors()?;
         }
         if recovered.segment == 0 {
-            if is_writable {
+            let first = (1, identity.segment_bytes);
+            if is_writable && !io.segments()?.contains(&first) {
                 prepare_first(&mut io, identity)?;
             }
             recovered.segment = 1;
@@ -295,8 +296,12 @@ fn recover<I: Io>(
     for (number, _) in written.take(2) {
         io.flush(*number)?;
     }
-    for (number, _) in files.iter().rev().filter(|(number, _)| *number > segment) {
-        io.remove(*number)?;
+    for &(number, size) in files.iter().rev().filter(|(number, _)| *number > segment) {
+        // A log without any segment looks like one that was lost: the first one stays.
+        match segment == 0 && (number, size) == (1, identity.segment_bytes) {
+            true => io.erase_from(number, 0)?,
+            false => io.remove(number)?,
+        }
     }
     Ok(recovered)
 }

@@ -533,16 +533,9 @@ fn outcome(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
 }
 
-/// A read or write that transferred less than asked is a failure: it is not tried again.
+/// The kernel's result of a read or write that was to transfer this much.
 fn whole(result: i32, bytes: usize) -> io::Result<()> {
-    let transferred = outcome(result)?;
-    if usize::try_from(transferred) == Ok(bytes) {
-        return Ok(());
-    }
-    Err(io::Error::new(
-        io::ErrorKind::WriteZero,
-        format!("{transferred} of {bytes} bytes were transferred"),
-    ))
+    super::whole(outcome(result)?.unsigned_abs() as usize, bytes)
 }
 
 /// Checks that a file can be made here and whether it may bypass the page cache; leaves nothing.
