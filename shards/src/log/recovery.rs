@@ -289,8 +289,9 @@ fn recover<I: Io>(
     for (number, _) in written.take(2) {
         io.flush(*number)?;
     }
-    for (number, _) in files.iter().rev().filter(|(number, _)| *number > segment) {
-        io.remove(*number)?;
+    // Also the empty file of a segment whose making was cut short: it would be in the way.
+    for (number, _) in io.segments()?.into_iter().rev().filter(|(number, _)| *number > segment) {
+        io.remove(number)?;
     }
     Ok(recovered)
 }
