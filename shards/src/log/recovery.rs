@@ -305,7 +305,9 @@ fn recover<I: Io>(
     for (number, _) in written.take(2) {
         io.flush(*number)?;
     }
-    for &(number, size) in files.iter().rev().filter(|(number, _)| *number > segment) {
+    // Also the empty file of a segment whose making was cut short: it would be in the way.
+    let segments = io.segments()?;
+    for &(number, size) in segments.iter().rev().filter(|(number, _)| *number > segment) {
         // A log without any segment looks like one that was lost: the first one stays.
         match segment == 0 && (number, size) == (1, identity.segment_bytes) {
             true => io.erase_from(number, 0)?,
