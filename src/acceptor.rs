@@ -2,7 +2,8 @@
 //!
 //! Accepting happens on a thread of its own: because the executors cannot adopt a listener, because
 //! the peer's credentials are checked before a shard hears of the connection, and because somebody
-//! has to answer while the shards replay their logs. Until they serve, who connects is in the lobby.
+//! has to answer while the shards replay their logs. Until they serve, who connects is in the
+//! lobby.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};

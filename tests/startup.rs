@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use common::episodes::{Random, blob, vector};
 use common::{Client, Daemon, Home, Reply, in_own_mounts};
@@ -134,6 +135,12 @@ fn a_data_directory_in_use() {
             fs::metadata(&next).is_ok_and(|file| file.len() == 4 << 20)
         });
     }
+    // The last anchors come a little later.
+    let mut before = snapshot(&home.data());
+    common::eventually("the log is at rest", || {
+        std::thread::sleep(Duration::from_millis(300));
+        std::mem::replace(&mut before, snapshot(&home.data())) == before
+    });
     let process = format!("in use by process {};", daemon.pid());
     let words = ["data directory", &process, "stop that one first"];
     refused_unchanged(&other, other.command_for(&home.data(), &[]), &home.data(), &words);
@@ -146,7 +153,8 @@ fn a_store_of_another_version() {
     let header = home.data().join("engram.store");
     let good = fs::read(&header).unwrap();
     let mut newer = good.clone();
-    newer[8] = 2;
+    // A later version has other contents too.
+    (newer[8], newer[100]) = (2, 1);
     fs::write(&header, newer).unwrap();
     let words = ["engram.store", "format version 2", "this build reads version 1"];
     refused_unchanged(&home, home.command(&[]), &home.data(), &words);
@@ -159,10 +167,12 @@ fn a_segment_of_another_version() {
     let (home, ends) = stopped(3);
     let file = ends[0].file(&home);
     file.write_all_at(&[2], 8).unwrap();
+    file.write_all_at(&[1], 100).unwrap();
     let shard = format!("shard {}", ends[0].shard);
     let words = [&shard, "segment 1", "format version 2", "this build reads version 1"];
     refused_unchanged(&home, home.command(&[]), &ends[0].folder(&home), &words);
     file.write_all_at(&[1], 8).unwrap();
+    file.write_all_at(&[0], 100).unwrap();
     is_complete(&home.start(), 3);
 }
 
@@ -313,16 +323,58 @@ fn damage_in_the_middle_is_refused_by_sequence() {
     file.read_exact_at(&mut byte, before.offset + 100).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], before.offset + 100).unwrap();
 
-    // The last batch was written when everything before it was durable.
-    let last = ends[18].sequence;
     let shard = format!("shard {}", before.shard);
-    let place = format!("segment 1 is damaged at byte {}", before.offset);
-    let lost = format!("the acknowledged sequences {} to {last} cannot be read", hit.sequence);
-    let words = [&shard, &place, &lost, "restore the store from a copy"];
+    let (sequence, offset) = (hit.sequence, before.offset + 64);
+    let lost = format!("sequence {sequence} (segment 1, byte {offset}) cannot be read;");
+    let words = [&shard, &lost, "restore the store from a copy", "--accept-loss"];
     refused_unchanged(&home, home.command(&[]), &before.folder(&home), &words);
 
-    file.write_all_at(&byte, before.offset + 100).unwrap();
-    is_complete(&home.start(), 20);
+    // With leave to lose it, everything else is there, and what was damaged is kept.
+    let damaged = fs::read(before.folder(&home).join("log-0000000001.seg")).unwrap();
+    let mut command = home.command(&[]);
+    command.arg("--accept-loss");
+    let mut daemon = home.start_command(command);
+    let said = home.said();
+    for word in [format!("sequence {sequence} "), "quarantine/log-0000000001.seg.1".into()] {
+        assert!(said.contains(&word), "no '{word}' in {said}");
+    }
+    let mut client = daemon.client();
+    for id in 0..20 {
+        let found = client.ask(&command!["EG.GET", "notes", id.to_string()]);
+        assert_eq!(found == Value::Nil, id == 8, "{id}");
+    }
+    let info = client.ask(&command!["INFO", "recovery"]);
+    let info = info.text();
+    assert!(info.contains("recovery_lost_sequences:1"), "{info}");
+    drop(client);
+    assert!(daemon.stop().success());
+    let kept = before.folder(&home).join("quarantine/log-0000000001.seg.1");
+    assert!(fs::read(kept).unwrap() == damaged, "the damaged file is kept as it was");
+
+    // From now on the log is sound, and the number is not given again.
+    let daemon = home.start();
+    assert!(!home.said().contains("WARN"), "{}", home.said());
+    let stored = store(&mut daemon.client(), 8);
+    assert_eq!(stored.at("outcome").text(), "created");
+}
+
+#[test]
+fn a_damaged_header_is_mended_without_a_loss() {
+    let (home, ends) = stopped(20);
+    let (before, file) = (ends[7], ends[7].file(&home));
+    // The header of a batch and the header of the segment.
+    for at in [before.offset + 9, 20] {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    }
+    let mut daemon = home.start();
+    is_complete(&daemon, 20);
+    assert!(home.said().contains("segment 1 was mended"), "{}", home.said());
+    assert!(daemon.stop().success());
+    let daemon = home.start();
+    is_complete(&daemon, 20);
+    assert!(!home.said().contains("WARN"), "{}", home.said());
 }
 
 #[test]

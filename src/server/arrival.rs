@@ -1,10 +1,10 @@
 //! A connection before a shard has it: what it asks that needs no shard is answered here.
 //!
 //! While the logs are replayed connections are kept in the lobby, which reads their bytes and
-//! writes what is to be said. Commands about the connection, about the commands there are, and `INFO`
-//! are answered at once. The first other command is put back, and nothing is taken from then on. When
-//! a shard takes over it gets what was read, what was not written, and what the client has said of
-//! itself, so the client notices nothing but that its command took a while.
+//! writes what is to be said. Commands about the connection, about the commands there are, and
+//! `INFO` are answered at once. The first other command is put back, and nothing is taken from then
+//! on. When a shard takes over it gets what was read, what was not written, and what the client has
+//! said of itself, so the client notices nothing but that its command took a while.
 
 use super::client::{Client, Peer, is_talk};
 use super::inbox::Inbox;

@@ -128,7 +128,9 @@ pub async fn run(
     drop(said.send(Said::Opened(Opened { number, recovered, spaces, episodes })));
     // Another shard may have failed to open; then the supervisor hangs up instead.
     let Ok(Control::Begin(truth)) = start.control.recv_async().await else { return };
-    if let Err(refusal) = reconcile(&mut shard, &truth) {
+    if start.settings.recovery.read_only.is_some() {
+        shard.assume_spaces(&truth);
+    } else if let Err(refusal) = reconcile(&mut shard, start.clock, &truth).await {
         return failed(ServeError::Reconcile { shard: number, refusal });
     }
     if let Err(error) = serve(start, shard, completions, &said).await {
@@ -136,43 +138,45 @@ pub async fn run(
     }
 }
 
-/// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth. A
-/// shard that may write nothing takes them over in memory.
-fn reconcile(
+/// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth.
+async fn reconcile(
     shard: &mut Shard<Box<dyn Io>>,
+    clock: Clock,
     truth: &[(SpaceNumber, SpaceSettings)],
 ) -> Result<(), Refusal> {
-    if shard.read_only_reason().is_some() {
-        shard.assume_spaces(truth);
-        return Ok(());
-    }
     let own: Vec<_> = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
     for (number, settings) in own.iter().filter(|space| !truth.contains(space)) {
         tracing::warn!(space = settings.name, "a drop that was cut short is finished");
         shard.drop_space(Ticket(0), *number, 0)?;
-        settle(shard)?;
+        settle(shard, clock).await?;
     }
     for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
         tracing::warn!(space = settings.name, "a creation that was cut short is finished");
         shard.create_space(Ticket(0), Some(*number), settings, 0)?;
-        settle(shard)?;
+        settle(shard, clock).await?;
     }
     Ok(())
 }
 
 /// Waits, before anything is served, until the log has nothing open.
-fn settle(shard: &mut Shard<Box<dyn Io>>) -> Result<(), Refusal> {
+async fn settle(shard: &mut Shard<Box<dyn Io>>, clock: Clock) -> Result<(), Refusal> {
     let mut effects = Vec::new();
     while !shard.is_idle() {
-        shard.pump();
         shard.poll(&mut effects);
         for effect in effects.drain(..) {
             if let Effect::Answer { result, .. } = effect {
                 result?;
             }
         }
-        if !shard.is_idle() {
-            shard.wait().map_err(|error| Refusal::ReadOnly(error.to_string()))?;
+        // What was polled may be the segment that the batch was waiting for: only behind a pump is
+        // the disk sure to have something to do, or the batch to linger.
+        match shard.pump() {
+            Some(ripe_ns) => {
+                let wait_ns = ripe_ns.saturating_sub((clock.monotonic_ns)());
+                runtime::sleep(Duration::from_nanos(wait_ns)).await;
+            }
+            None if shard.is_idle() => {}
+            None => shard.wait().map_err(|error| Refusal::ReadOnly(error.to_string()))?,
         }
     }
     Ok(())

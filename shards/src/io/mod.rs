@@ -12,6 +12,8 @@ mod folder;
 mod memory;
 #[cfg(feature = "simulation")]
 mod random;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod uring;
 
 use std::fmt;
@@ -151,3 +153,12 @@ pub trait Io: fmt::Debug {
 
 /// Slots of the file of anchors, written in turn.
 pub const ANCHOR_SLOTS: usize = 2;
+
+/// A transfer of less than was asked is a failure: it is not tried again.
+fn whole(transferred: usize, bytes: usize) -> io::Result<()> {
+    if transferred == bytes {
+        return Ok(());
+    }
+    let text = format!("{transferred} of {bytes} bytes were transferred");
+    Err(io::Error::new(io::ErrorKind::WriteZero, text))
+}

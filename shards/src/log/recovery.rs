@@ -131,15 +131,20 @@ pub enum RecoveryError {
     )]
     Missing { segment: u64 },
     #[error(
-        "the log is damaged: {} cannot be read{}; restore the store from a copy, or start once with \
+        "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once with \
          --accept-loss to go on without them (the damaged segments are kept in the quarantine)",
+        match missing.as_slice() {
+            [] => String::new(),
+            [segment] => format!(", segment {segment} is missing"),
+            more => format!(", segments {more:?} are missing"),
+        },
         Losses(losses),
         match orphans.len() {
             0 => String::new(),
             count => format!(", and {count} frames cannot be applied without them"),
         }
     )]
-    Damage { losses: Vec<Loss>, orphans: Vec<u64> },
+    Damage { losses: Vec<Loss>, orphans: Vec<u64>, missing: Vec<u64> },
     #[error(
         "log segment {segment} is damaged at byte {offset} and contradicts its neighbours; restore \
          the store from a copy, 'engram inspect salvage' reads what is left"
@@ -212,7 +217,8 @@ impl<I: Io> Log<I> {
             io.make_anchors()?;
         }
         if recovered.segment == 0 {
-            if is_writable {
+            let first = (1, identity.segment_bytes);
+            if is_writable && !io.segments()?.contains(&first) {
                 prepare_first(&mut io, identity)?;
             }
             recovered.segment = 1;
@@ -245,7 +251,8 @@ fn recover<I: Io>(
     let losses = walk.losses().to_vec();
     let is_erased = |loss: &Loss| (loss.first..=loss.last).all(|s| replay.is_erased(s));
     if !settings.accept_loss && !losses.iter().all(is_erased) {
-        return Err(RecoveryError::Damage { losses, orphans: skipped });
+        let missing = walk.missing().to_vec();
+        return Err(RecoveryError::Damage { losses, orphans: skipped, missing });
     }
     if let Some(&segment) =
         walk.missing().first().filter(|_| !settings.accept_loss && losses.is_empty())
@@ -289,8 +296,12 @@ fn recover<I: Io>(
     for (number, _) in written.take(2) {
         io.flush(*number)?;
     }
-    for (number, _) in files.iter().rev().filter(|(number, _)| *number > segment) {
-        io.remove(*number)?;
+    for &(number, size) in files.iter().rev().filter(|(number, _)| *number > segment) {
+        // A log without any segment looks like one that was lost: the first one stays.
+        match segment == 0 && (number, size) == (1, identity.segment_bytes) {
+            true => io.erase_from(number, 0)?,
+            false => io.remove(number)?,
+        }
     }
     Ok(recovered)
 }

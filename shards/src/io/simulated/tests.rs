@@ -1,0 +1,181 @@
+//! What the disk keeps and what it loses.
+
+use super::*;
+use crate::arena::Region;
+use crate::io::{BatchWrite, Buffer, Completion, Io, Transfer};
+
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+/// Time that only moves when the disk is waited for.
+#[derive(Debug, Default)]
+struct Still(Cell<u64>);
+
+impl World for Still {
+    fn clock(&self) -> Clock {
+        Clock { wall_us: || 1, monotonic_ns: || 1 }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn advance_to(&self, ns: u64) {
+        self.0.set(ns);
+    }
+
+    fn wake_at(&self, _ns: u64) {}
+
+    fn trace(&self, _event: fmt::Arguments<'_>) {}
+}
+
+struct Bench {
+    disk: SimulatedDisk,
+    power: Rc<Power>,
+    io: SimulatedIo,
+}
+
+impl Bench {
+    fn new(seed: u64, faults: Faults) -> Self {
+        let power = Rc::new(Power::default());
+        let disk = SimulatedDisk::new(seed, &power);
+        disk.set_direct(true);
+        let mut io = disk.io(Rc::new(Still::default()));
+        io.prepare(1, SEGMENT_BYTES);
+        let bench = Self { disk, power, io };
+        bench.disk.set_faults(faults);
+        bench
+    }
+
+    fn next(&mut self) -> Completion {
+        loop {
+            if let Some(completion) = self.io.complete() {
+                return completion;
+            }
+            self.io.wait().unwrap();
+        }
+    }
+
+    fn write(&mut self, fill: u8) {
+        let mut region = Region::new(8192).unwrap();
+        region.fill(fill);
+        let buffer = Buffer { region, index: 0 };
+        self.io.write(BatchWrite {
+            batch: 1,
+            segment: 1,
+            offset: 4096,
+            buffer,
+            from: 0,
+            bytes: 8192,
+        });
+    }
+
+    /// How many bytes of the written place have this value.
+    fn count(&mut self, value: u8) -> usize {
+        let region = Region::new(8192).unwrap();
+        self.io.read(Transfer {
+            ticket: 1,
+            segment: 1,
+            offset: 4096,
+            region,
+            from: 0,
+            bytes: 8192,
+        });
+        let transfer = loop {
+            if let Completion::Read { transfer, result: Ok(()) } = self.next() {
+                break transfer;
+            }
+        };
+        transfer.region.iter().filter(|&&byte| byte == value).count()
+    }
+}
+
+#[test]
+fn what_was_flushed_survives_and_the_rest_sector_by_sector() {
+    let mut survivors = Vec::new();
+    for seed in 0..40 {
+        let mut bench = Bench::new(seed, Faults::default());
+        assert!(matches!(bench.next(), Completion::Prepared { result: Ok(()), .. }));
+        bench.write(7);
+        assert!(matches!(bench.next(), Completion::Written { result: Ok(()), .. }));
+        assert!(matches!(bench.next(), Completion::Flushed { result: Ok(()), .. }));
+        bench.write(9);
+        assert!(matches!(bench.next(), Completion::Written { result: Ok(()), .. }));
+        // The flush has not ended when the power goes.
+        bench.disk.lose_power();
+        assert_eq!(bench.count(7) + bench.count(9), 8192);
+        survivors.push(bench.count(9));
+    }
+    assert!(survivors.contains(&0) && survivors.contains(&8192));
+    assert!(survivors.iter().any(|&bytes| bytes > 0 && bytes < 8192));
+    assert!(survivors.iter().all(|bytes| bytes.is_multiple_of(DEVICE_SECTOR_BYTES)));
+}
+
+#[test]
+fn a_flush_that_failed_is_never_made_good() {
+    let flush_error = 1_000_000;
+    let lost = (0..20).filter(|&seed| {
+        let mut bench = Bench::new(seed, Faults { flush_error, ..Faults::default() });
+        bench.next();
+        bench.write(7);
+        bench.next();
+        assert!(matches!(bench.next(), Completion::Flushed { result: Err(_), .. }));
+        bench.disk.set_faults(Faults::default());
+        bench.io.flush(1).unwrap();
+        bench.disk.lose_power();
+        bench.count(7) < 8192
+    });
+    assert!(lost.count() > 5);
+}
+
+#[test]
+fn faults_fail_and_say_so() {
+    let all = 1_000_000;
+    let short = Faults { write_short: all, read_short: all, ..Faults::default() };
+    let mut bench = Bench::new(1, short);
+    bench.next();
+    bench.write(7);
+    assert!(matches!(bench.next(), Completion::Written { result: Err(_), .. }));
+    assert!(matches!(bench.next(), Completion::Flushed { result: Err(_), .. }));
+    let region = Region::new(8192).unwrap();
+    bench.io.read(Transfer { ticket: 1, segment: 1, offset: 0, region, from: 0, bytes: 8192 });
+    assert!(matches!(bench.next(), Completion::Read { result: Err(_), .. }));
+    bench.disk.set_full(true);
+    bench.io.prepare(2, SEGMENT_BYTES);
+    let Completion::Prepared { result: Err(error), .. } = bench.next() else { panic!("full") };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn power_fails_at_the_call_it_was_told_and_nothing_ends_after_it() {
+    let mut bench = Bench::new(1, Faults::default());
+    bench.next();
+    assert_eq!(bench.power.calls(), 1);
+    bench.power.fail_at(3);
+    bench.write(7);
+    bench.next();
+    assert!(bench.power.is_off(), "the flush is the third call");
+    assert!(bench.io.complete().is_none() && bench.io.wait().is_err());
+    assert!(bench.io.flush(1).is_err());
+    let Bench { disk, power, io } = bench;
+    drop(io);
+    disk.lose_power();
+    power.restore();
+    let mut io = disk.io(Rc::new(Still::default()));
+    io.flush(1).unwrap();
+    assert_eq!(io.segments().unwrap(), [(1, SEGMENT_BYTES)]);
+}
+
+#[test]
+fn rot_changes_a_batch_that_is_not_spared_and_can_be_undone() {
+    let mut bench = Bench::new(3, Faults::default());
+    bench.next();
+    bench.write(7);
+    bench.next();
+    bench.next();
+    assert_eq!(bench.disk.rot(1), None);
+    let before = bench.disk.snapshot();
+    assert!((0..5).any(|_| bench.disk.rot(0).is_some()));
+    assert!(!bench.disk.is_as(&before));
+    bench.disk.restore(&before);
+    assert!(bench.disk.is_as(&before));
+}

@@ -1,0 +1,314 @@
+//! A machine with disks that lie and a daemon on it: the real `server::run`, shard by shard.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engram_shards::episode::{SpaceNumber, SpaceSettings};
+use engram_shards::io::Clock;
+use engram_shards::io::simulated::{Power, SimulatedDisk, World};
+use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
+use engram_shards::shard::ShardSettings;
+use engramd::recovery::Recovery;
+use engramd::runtime::simulated::{self, Group, Signal};
+use engramd::server::{
+    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+};
+use engramd::{lanes, runtime};
+
+use crate::model::End;
+use crate::wire::Connection;
+
+/// How often somebody looks whether something happened.
+const LOOK: Duration = Duration::from_micros(300);
+/// Longer than any drain or start of a sound daemon, in virtual time.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often the supervisor asks for a sign of life.
+const BEAT: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// Whether this thread tells what happens as it happens.
+    static TELLS: Cell<bool> = const { Cell::new(false) };
+    /// A checksum of everything that was told: equal for equal runs.
+    static TOLD: Cell<u64> = const { Cell::new(0) };
+}
+
+pub fn tell_everything(tells: bool) {
+    TELLS.set(tells);
+    TOLD.set(0);
+}
+
+/// The checksum so far.
+pub fn told() -> u64 {
+    TOLD.get()
+}
+
+pub fn trace(event: fmt::Arguments<'_>) {
+    let now_ns = simulated::now_ns();
+    TOLD.set(TOLD.get().rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ now_ns);
+    if TELLS.get() {
+        eprintln!("{:>13.6} ms  {event}", now_ns as f64 / 1e6);
+    }
+}
+
+/// The world as one disk sees it.
+#[derive(Debug)]
+struct DiskWorld {
+    shard: usize,
+    signal: Signal,
+}
+
+impl World for DiskWorld {
+    fn clock(&self) -> Clock {
+        simulated::CLOCK
+    }
+
+    fn now_ns(&self) -> u64 {
+        simulated::now_ns()
+    }
+
+    fn advance_to(&self, ns: u64) {
+        simulated::advance_to(ns);
+    }
+
+    fn wake_at(&self, ns: u64) {
+        self.signal.raise_at(ns);
+    }
+
+    fn trace(&self, event: fmt::Arguments<'_>) {
+        trace(format_args!("disk {}: {event}", self.shard));
+    }
+}
+
+/// What stays when a daemon dies.
+pub struct Machine {
+    pub power: Rc<Power>,
+    pub disks: Vec<SimulatedDisk>,
+    pub log: LogSettings,
+    pub segment_bytes: u64,
+    /// Every log has been begun: what the store's header says.
+    has_logs: Cell<bool>,
+    seed: Cell<u64>,
+}
+
+/// A daemon that serves.
+pub struct Daemon {
+    group: Group,
+    controls: Vec<flume::Sender<Control>>,
+    said: flume::Receiver<Said>,
+    connections: Cell<u64>,
+    pub opened: Vec<Opened>,
+}
+
+/// Why a daemon does not serve.
+#[derive(Debug)]
+pub enum NotServing {
+    Refused(ServeError),
+    PowerFailed,
+}
+
+impl Machine {
+    pub fn new(seed: u64, shards: usize, segment_bytes: u64, log: LogSettings) -> Self {
+        let power = Rc::new(Power::default());
+        let disks =
+            (0..shards as u64).map(|nth| SimulatedDisk::new(seed ^ (nth + 1) << 32, &power));
+        Self {
+            disks: disks.collect(),
+            power,
+            log,
+            segment_bytes,
+            has_logs: Cell::new(false),
+            seed: Cell::new(seed),
+        }
+    }
+
+    pub fn shards(&self) -> usize {
+        self.disks.len()
+    }
+
+    fn settings(&self, shard: usize) -> ShardSettings {
+        ShardSettings {
+            identity: LogIdentity {
+                store_id: [0x5e; 16],
+                shard: u32::try_from(shard).expect("few shards"),
+                segment_bytes: self.segment_bytes,
+                may_be_empty: !self.has_logs.get(),
+            },
+            log: self.log,
+            recovery: RecoverySettings::default(),
+            memory_bytes_max: 64 << 20,
+            memory_prefault_bytes: 0,
+        }
+    }
+
+    /// Starts a daemon and waits until it serves.
+    pub async fn start(&self) -> Result<Daemon, NotServing> {
+        let group = simulated::group();
+        let (say, said) = flume::unbounded();
+        let mut controls = Vec::new();
+        let recovery = Arc::new(Recovery::new(self.shards(), None, simulated::CLOCK));
+        for (shard, lanes) in lanes::connect(self.shards()).into_iter().enumerate() {
+            let (control, controlled) = flume::unbounded();
+            self.seed.set(self.seed.get().wrapping_add(1));
+            let start = ShardStart {
+                number: shard,
+                settings: self.settings(shard),
+                clock: simulated::CLOCK,
+                lanes,
+                seed: self.seed.get(),
+                control: controlled,
+                beats: Arc::default(),
+                drain_timeout: PATIENCE / 2,
+                recovery: Arc::clone(&recovery),
+            };
+            let (disk, say) = (self.disks[shard].clone(), say.clone());
+            let disk = move || {
+                let signal = Signal::default();
+                let world = DiskWorld { shard, signal: signal.clone() };
+                Ok(ShardDisk { io: Box::new(disk.io(Rc::new(world))), completions: signal.into() })
+            };
+            simulated::spawn_in(group, server::run(start, disk, |_| {}, say));
+            controls.push(control);
+        }
+        let connections = Cell::new(0);
+        let mut daemon = Daemon { group, controls, said, connections, opened: Vec::new() };
+        let begun = self.begin(&mut daemon, &recovery).await;
+        if begun.is_err() {
+            simulated::kill(daemon.group);
+        }
+        begun.map(|()| daemon)
+    }
+
+    async fn begin(&self, daemon: &mut Daemon, recovery: &Recovery) -> Result<(), NotServing> {
+        while daemon.opened.len() < self.shards() {
+            match self.hear(daemon).await? {
+                Said::Opened(opened) => daemon.opened.push(opened),
+                other => panic!("a shard opens first: {other:?}"),
+            }
+        }
+        daemon.opened.sort_by_key(|opened| opened.number);
+        self.has_logs.set(true);
+        recovery.finish(daemon.opened.iter().map(|opened| &opened.recovered));
+        let truth: &Vec<(SpaceNumber, SpaceSettings)> = &daemon.opened[0].spaces;
+        daemon.tell(|| Control::Begin(truth.clone()));
+        for _ in 0..self.shards() {
+            let heard = self.hear(daemon).await?;
+            assert!(matches!(heard, Said::Serving), "a shard serves next: {heard:?}");
+        }
+        let controls = daemon.controls.clone();
+        simulated::spawn_in(daemon.group, async move {
+            loop {
+                runtime::sleep(BEAT).await;
+                controls.iter().for_each(|shard| drop(shard.send(Control::Beat)));
+            }
+        });
+        Ok(())
+    }
+
+    /// The next thing a shard says.
+    async fn hear(&self, daemon: &Daemon) -> Result<Said, NotServing> {
+        let until_ns = simulated::now_ns() + PATIENCE.as_nanos() as u64;
+        while simulated::now_ns() < until_ns {
+            if self.power.is_off() {
+                return Err(NotServing::PowerFailed);
+            }
+            match daemon.said.try_recv() {
+                Ok(Said::Failed(error)) => return Err(NotServing::Refused(error)),
+                Ok(said) => return Ok(said),
+                Err(_) => runtime::sleep(LOOK).await,
+            }
+        }
+        panic!("a shard has said nothing for {PATIENCE:?}");
+    }
+
+    /// Ends a daemon.
+    pub async fn end(&self, daemon: Daemon, end: End) {
+        if end == End::Drained {
+            daemon.tell(|| Control::Drain);
+            let mut drained = 0;
+            while drained < self.shards() {
+                match self.hear(&daemon).await {
+                    Ok(Said::Drained) => drained += 1,
+                    Ok(other) => panic!("a shard drains next: {other:?}"),
+                    Err(error) => panic!("a shard did not drain: {error:?}"),
+                }
+            }
+            daemon.tell(|| Control::End);
+            runtime::sleep(LOOK).await;
+        }
+        if end == End::PowerLost {
+            self.power.cut();
+        }
+        simulated::kill(daemon.group);
+        self.settle();
+    }
+
+    /// After the death of a daemon: what a power loss leaves, and the power comes back.
+    pub fn settle(&self) {
+        if self.power.is_off() {
+            self.disks.iter().for_each(SimulatedDisk::lose_power);
+            self.power.restore();
+        }
+    }
+}
+
+impl Daemon {
+    fn tell(&self, control: impl Fn() -> Control) {
+        for shard in &self.controls {
+            // A shard that has gone is noticed by its silence.
+            let _ = shard.send(control());
+        }
+    }
+
+    /// A new connection, dealt in turn.
+    pub fn connect(&self) -> Connection {
+        let (near, far) = simulated::pipe();
+        let connection = self.connections.get() + 1;
+        self.connections.set(connection);
+        let peer = Peer { connection, uid: 7, gid: 7, pid: 7 };
+        let shard = connection as usize % self.controls.len();
+        let connect = Control::Connect {
+            socket: far,
+            arrival: Box::new(Arrival::new(peer)),
+            permit: Arc::new(()),
+        };
+        let _ = self.controls[shard].send(connect);
+        Connection::new(near)
+    }
+
+    /// A connection that speaks RESP3.
+    pub async fn greet(&self) -> Option<Connection> {
+        let mut connection = self.connect();
+        let hello = connection.call(&crate::wire::Command::of("HELLO 3")).await?;
+        assert!(hello.get("proto").is_some(), "HELLO is answered: {hello:?}");
+        Some(connection)
+    }
+}
+
+/// Waits until it is so, the power fails, or the time is over; whether it is so.
+pub async fn wait_until(power: &Power, limit: Duration, is_so: impl Fn() -> bool) -> bool {
+    let until_ns = simulated::now_ns() + limit.as_nanos() as u64;
+    while simulated::now_ns() < until_ns && !power.is_off() {
+        if is_so() {
+            return true;
+        }
+        runtime::sleep(LOOK).await;
+    }
+    is_so()
+}
+
+/// Goes on until the power fails.
+pub async fn until_dark<T>(power: &Power, task: impl Future<Output = Option<T>>) -> Option<T> {
+    let dark = async {
+        while !power.is_off() {
+            runtime::sleep(LOOK).await;
+        }
+        None
+    };
+    futures_lite::future::or(task, dark).await
+}
+
+/// What several tasks of a run share.
+pub type Shared<T> = Rc<RefCell<T>>;

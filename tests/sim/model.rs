@@ -1,0 +1,273 @@
+//! What must be there: every version of every id, and what was promised about it.
+//!
+//! A version is what a write makes of an id: an episode, or nothing. Writes of an id are sent in
+//! order and answered in order, so its versions are in order too. What a reader may see is the last
+//! version that is certain or any version behind it that was sent. What makes a version certain
+//! depends on what happened since:
+//!
+//! | | nothing, or a clean stop | kill | power loss |
+//! |---|---|---|---|
+//! | acknowledged, `DUR disk` | certain | certain | certain |
+//! | acknowledged, `DUR os` | certain | certain | certain if its sequence was recovered, gone if not |
+//! | not acknowledged | possible | possible | possible |
+//!
+//! What a restart shows is certain from then on, whatever it was before.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::wire::Value;
+
+/// The content of an episode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Episode {
+    pub text: String,
+    pub vector: Vec<f32>,
+    pub happened_at: i64,
+    pub metadata: String,
+}
+
+impl Episode {
+    pub fn blob(&self) -> Vec<u8> {
+        self.vector.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    /// Whether a reply with text, vector and metadata is this episode.
+    pub fn is(&self, reply: &Value) -> bool {
+        let part = |name| reply.get(name).and_then(Value::bytes);
+        part("text") == Some(self.text.as_bytes())
+            && part("vec") == Some(&self.blob())
+            && part("meta").unwrap_or_default() == self.metadata.as_bytes()
+            && reply.get("happened_at").and_then(Value::number) == Some(self.happened_at as f64)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// Sent, and perhaps answered with an error that leaves it open.
+    None,
+    Os,
+    Disk,
+}
+
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Number of the write that made it, in the order of sending.
+    pub write: u64,
+    pub episode: Option<Rc<Episode>>,
+    pub sequence: Option<u64>,
+    pub promise: Promise,
+}
+
+/// How a daemon's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Drained,
+    Killed,
+    PowerLost,
+}
+
+/// The versions of one id, from the last that was certain.
+#[derive(Debug, Clone)]
+pub struct History {
+    versions: Vec<Version>,
+    /// Sent beside others, so their place is not known until they are answered.
+    floating: Vec<Version>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let nothing = Version { write: 0, episode: None, sequence: None, promise: Promise::Disk };
+        Self { versions: vec![nothing], floating: Vec::new() }
+    }
+}
+
+impl History {
+    pub fn send(&mut self, write: u64, episode: Option<Rc<Episode>>) {
+        self.versions.push(Version { write, episode, sequence: None, promise: Promise::None });
+    }
+
+    pub fn send_floating(&mut self, write: u64, episode: Rc<Episode>) {
+        let episode = Some(episode);
+        self.floating.push(Version { write, episode, sequence: None, promise: Promise::None });
+    }
+
+    /// The write happened before this, and nobody knows before what else.
+    pub fn land(&mut self, write: u64) {
+        let landed = self.floating.extract_if(.., |version| version.write == write);
+        self.versions.extend(landed);
+    }
+
+    pub fn acknowledge(&mut self, write: u64, sequence: Option<u64>, promise: Promise) {
+        let before = self.versions.iter().filter(|version| version.write < write);
+        let last = before.filter_map(|version| version.sequence).max();
+        assert!(
+            sequence.is_none() || last.is_none() || sequence > last,
+            "write {write} has sequence {sequence:?}, one before it had {last:?}"
+        );
+        let version = self.versions.iter_mut().find(|version| version.write == write);
+        let version = version.unwrap_or_else(|| panic!("write {write} is open"));
+        (version.sequence, version.promise) = (sequence, promise);
+    }
+
+    /// The write changed nothing.
+    pub fn take_back(&mut self, write: u64) {
+        self.versions.retain(|version| version.write != write);
+        self.floating.retain(|version| version.write != write);
+    }
+
+    /// What a reader that was sent after this write may see.
+    pub fn possible(&self, write: u64) -> impl Iterator<Item = &Version> {
+        let certain = |version: &Version| version.promise > Promise::None && version.write <= write;
+        let from = self.versions.iter().rposition(certain).unwrap_or(0);
+        self.versions[from..].iter().chain(&self.floating)
+    }
+
+    /// The only thing a reader may see, if there is only one.
+    pub fn certain(&self, write: u64) -> Option<&Version> {
+        let mut possible = self.possible(write);
+        let first = possible.next();
+        if possible.next().is_none() { first } else { None }
+    }
+
+    /// The version right before a write, if it is certain.
+    pub fn before(&self, write: u64) -> Option<&Version> {
+        let before = self.versions.iter().rev().find(|version| version.write < write)?;
+        (before.promise > Promise::None && self.floating.is_empty()).then_some(before)
+    }
+
+    /// What a restart may show when everything up to a sequence was recovered.
+    pub fn possible_after(&self, end: End, reached: u64) -> Vec<&Version> {
+        let certain = |version: &Version| match version.promise {
+            Promise::Disk => true,
+            Promise::Os => end != End::PowerLost || version.sequence.is_some_and(|n| n <= reached),
+            Promise::None => version.sequence.is_some_and(|n| n <= reached),
+        };
+        let from = self.versions.iter().rposition(certain).unwrap_or(0);
+        let lost = |version: &&Version| version.sequence.is_some_and(|n| n > reached);
+        let kept = self.versions[from..].iter().chain(&self.floating);
+        kept.filter(|version| !lost(version) || version.promise == Promise::Disk).collect()
+    }
+
+    /// What a restart may show when the end of the log is lost and nothing can tell: what was
+    /// recovered is in order all the same.
+    pub fn possible_after_silent_loss(&self, reached: u64) -> Vec<&Version> {
+        let is_there = |version: &Version| version.sequence.is_some_and(|n| n <= reached);
+        let from = self.versions.iter().rposition(is_there).unwrap_or(0);
+        let kept = self.versions[from..].iter().chain(&self.floating);
+        kept.filter(|version| version.sequence.is_none_or(|n| n <= reached)).collect()
+    }
+
+    /// The sequence that must have survived.
+    pub fn must_reach(&self, end: End) -> u64 {
+        let least = if end == End::PowerLost { Promise::Disk } else { Promise::Os };
+        let last = self.versions.iter().rfind(|version| version.promise >= least);
+        last.and_then(|version| version.sequence).unwrap_or(0)
+    }
+
+    /// What was seen after a restart is certain.
+    pub fn settle(&mut self, seen: Version) {
+        self.versions = vec![Version { promise: Promise::Disk, ..seen }];
+        self.floating.clear();
+    }
+
+    /// Every version that was ever sent and may still matter.
+    pub fn all(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter().chain(&self.floating)
+    }
+}
+
+/// Whether a memory space is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existence {
+    Yes,
+    No,
+    Open,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    Cosine,
+    Dot,
+    L2,
+}
+
+impl Measure {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::L2 => "l2",
+        }
+    }
+
+    /// By definition, in f64.
+    pub fn similarity(self, a: &[f32], b: &[f32]) -> f64 {
+        let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        let dot = |x: &[f32], y: &[f32]| -> f64 {
+            x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+        };
+        match self {
+            Self::Dot => dot(a, b),
+            Self::Cosine => dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt()),
+            Self::L2 => 1.0 / (1.0 + pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Space {
+    pub name: String,
+    pub dimensions: usize,
+    pub measure: Measure,
+    /// How many shards it spans.
+    pub span: usize,
+    pub existence: Existence,
+    pub ids: BTreeMap<String, History>,
+}
+
+impl Space {
+    /// A drop is a forget of everything.
+    pub fn send_drop(&mut self, write: u64) {
+        self.existence = Existence::Open;
+        self.ids.values_mut().for_each(|history| history.send(write, None));
+    }
+
+    pub fn acknowledge_drop(&mut self, write: u64) {
+        self.existence = Existence::No;
+        for history in self.ids.values_mut() {
+            if history.all().any(|version| version.write == write) {
+                history.acknowledge(write, None, Promise::Disk);
+            }
+        }
+    }
+
+    /// Checks a recall against a scan of the episodes that are there for certain; `false` when not
+    /// everything is certain.
+    pub fn check_recall(&self, write: u64, cue: &[f32], k: usize, reply: &Value) -> bool {
+        let mut expected = Vec::new();
+        for (id, history) in &self.ids {
+            let Some(version) = history.certain(write) else { return false };
+            let Some(episode) = &version.episode else { continue };
+            expected.push((self.measure.similarity(cue, &episode.vector), id, episode));
+        }
+        expected.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let hits = reply.list();
+        assert_eq!(hits.len(), k.min(expected.len()), "hits of a recall in {}", self.name);
+        for (hit, (best, ..)) in hits.iter().zip(&expected) {
+            let id = hit.get("id").and_then(Value::text).expect("a hit has an id");
+            let (own, _, episode) = expected
+                .iter()
+                .find(|(_, expected, _)| *expected == id)
+                .unwrap_or_else(|| panic!("a recall in {} found {id}", self.name));
+            let got = hit.get("similarity").and_then(Value::number).expect("a similarity");
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * (1.0 + a.abs());
+            assert!(
+                close(got, *own) && close(got, *best) && episode.is(hit),
+                "a recall in {} found {id} with {got}: it has {own}, the next best {best}",
+                self.name
+            );
+        }
+        true
+    }
+}

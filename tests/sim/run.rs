@@ -1,0 +1,461 @@
+//! One run: rounds of a daemon's life, with a look at everything after each start.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use engram_shards::io::Random;
+use engram_shards::io::simulated::{Faults, SimulatedDisk};
+use engram_shards::log::RecoveryError;
+use engram_shards::shard::OpenError;
+use engramd::runtime::simulated;
+use engramd::server::{Route, ServeError};
+
+use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
+use crate::model::{End, Existence, Promise, Version};
+use crate::plan::{Plan, Round, Trouble};
+use crate::wire::{Command, Connection, Value};
+use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command, shows};
+
+/// Longer than any client may wait, in virtual time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a seed; what went on, as a checksum.
+pub fn run(plan: &Plan) -> u64 {
+    simulated::run(plan.seed, async {
+        trace(format_args!("{plan:?}"));
+        World::new(plan).live().await;
+    });
+    crate::machine::told()
+}
+
+/// How many calls to disks a run makes.
+pub fn calls(plan: &Plan) -> u64 {
+    simulated::run(plan.seed, async {
+        let world = World::new(plan);
+        let power = Rc::clone(&world.machine.power);
+        world.live().await;
+        power.calls()
+    })
+}
+
+struct World<'a> {
+    plan: &'a Plan,
+    machine: Machine,
+    model: Shared<Model>,
+    random: Random,
+    /// See [`Plan::dies_at`].
+    dies_at: Vec<u64>,
+}
+
+/// What is known about a log when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Everything that was promised is there.
+    Full,
+    /// The disk lied in a way that the end of a log cannot show.
+    Silent,
+}
+
+impl<'a> World<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let mut random = Random::new(plan.seed ^ 0x3a11);
+        let machine = Machine::new(random.next(), plan.shards, plan.segment_bytes, plan.log);
+        if plan.faults.flush_error > 0 {
+            // With a page cache a restart believes in pages that a failed flush left behind.
+            machine.disks.iter().for_each(|disk| disk.set_direct(true));
+        }
+        let model = Model::new(&mut random, plan.shards, plan.clients);
+        let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
+        Self { plan, machine, model, random, dies_at }
+    }
+
+    async fn live(mut self) {
+        let mut end = End::Drained;
+        for &round in &self.plan.rounds {
+            let Some(daemon) = self.open(&mut end, Some(round)).await else { return };
+            self.serve(&daemon, round).await;
+            end = if self.machine.power.is_off() { End::PowerLost } else { round.end };
+            trace(format_args!("the end: {end:?}"));
+            self.machine.end(daemon, end).await;
+            self.consider_failures(&mut end);
+        }
+        self.set_faults(Faults::default());
+        let Some(daemon) = self.open(&mut end, None).await else { return };
+        self.machine.end(daemon, End::Drained).await;
+    }
+
+    fn set_faults(&self, faults: Faults) {
+        self.machine.disks.iter().for_each(|disk| disk.set_faults(faults));
+    }
+
+    /// Starts a daemon, however often it takes, and looks at everything; `None` when the disk is
+    /// beyond repair and the daemon said so.
+    async fn open(&mut self, end: &mut End, round: Option<Round>) -> Option<Daemon> {
+        if self.plan.trouble == Trouble::Rot && *end != End::PowerLost {
+            self.try_with_rot(*end).await;
+        }
+        let mut crashes_left = 2;
+        loop {
+            if !self.dies_at.is_empty() {
+                let call = self.dies_at.remove(0);
+                self.machine.power.fail_at(self.machine.power.calls() + call);
+            } else if let Some(call) = round.and_then(|round| round.dies_at_call)
+                && crashes_left > 0
+            {
+                let call = if crashes_left == 2 { call } else { self.random.between(1, 12) };
+                self.machine.power.fail_at(self.machine.power.calls() + call);
+            }
+            if self.plan.trouble == Trouble::Errors && round.is_some() {
+                self.set_faults(self.plan.faults);
+            }
+            let started = self.machine.start().await;
+            if started.is_err() {
+                self.consider_failures(end);
+            }
+            match started {
+                Ok(daemon) => {
+                    let trust = self.trust();
+                    let power = Rc::clone(&self.machine.power);
+                    let looked = until_dark(&power, self.look(&daemon, *end, trust)).await;
+                    if looked.is_some() {
+                        if self.plan.trouble == Trouble::Misdirection {
+                            self.set_faults(self.plan.faults);
+                        }
+                        if trust == Trust::Silent {
+                            return None;
+                        }
+                        return Some(daemon);
+                    }
+                    assert!(self.machine.power.is_off(), "the daemon hung up");
+                    self.machine.end(daemon, End::PowerLost).await;
+                    weaken(end);
+                    self.consider_failures(end);
+                }
+                Err(NotServing::PowerFailed) => {
+                    trace(format_args!("the power failed during the start"));
+                    self.machine.settle();
+                    weaken(end);
+                }
+                Err(NotServing::Refused(error)) => {
+                    trace(format_args!("refused: {error}"));
+                    if self.machine.power.is_off() {
+                        self.machine.settle();
+                        weaken(end);
+                    } else if self.plan.trouble == Trouble::Misdirection && names_damage(&error) {
+                        assert!(self.disk_has_lied(), "a sound log was refused: {error}");
+                        return None;
+                    } else {
+                        let may_fail = self.plan.trouble == Trouble::Errors && is_io(&error);
+                        assert!(may_fail && round.is_some(), "a sound log was refused: {error}");
+                        self.set_faults(Faults::default());
+                        return self.open_again(end).await;
+                    }
+                }
+            }
+            crashes_left -= 1;
+        }
+    }
+
+    /// After a start that failed because the disk did, and now does not.
+    async fn open_again(&mut self, end: &mut End) -> Option<Daemon> {
+        match Box::pin(self.open(end, None)).await {
+            Some(daemon) => {
+                self.set_faults(self.plan.faults);
+                Some(daemon)
+            }
+            None => None,
+        }
+    }
+
+    /// What was written and not flushed may be gone also when the flush failed.
+    fn consider_failures(&self, end: &mut End) {
+        if self.machine.disks.iter().filter(|disk| disk.has_failed()).count() > 0 {
+            *end = End::PowerLost;
+        }
+    }
+
+    fn disk_has_lied(&self) -> bool {
+        self.machine.disks.iter().any(|disk| disk.lies() > 0)
+    }
+
+    fn trust(&self) -> Trust {
+        let in_flight_max = self.plan.log.in_flight_max;
+        let shows = |disk: &SimulatedDisk| disk.lies_would_show(in_flight_max);
+        if self.machine.disks.iter().all(shows) { Trust::Full } else { Trust::Silent }
+    }
+
+    /// Damages one place: the daemon refuses and names what is lost, or everything is there.
+    async fn try_with_rot(&mut self, end: End) {
+        let disks = &self.machine.disks;
+        let before: Vec<_> = disks.iter().map(SimulatedDisk::snapshot).collect();
+        let nth = self.random.index(disks.len());
+        // A log that was closed has noted where it ends; after a kill only later batches tell.
+        let spared = if end == End::Drained { 0 } else { self.plan.log.in_flight_max + 1 };
+        let Some(rot) = disks[nth].rot(spared) else { return };
+        trace(format_args!("disk {nth}: {rot:?}"));
+        let damaged = disks[nth].snapshot();
+        match self.machine.start().await {
+            Ok(daemon) => {
+                trace(format_args!("the damage was harmless"));
+                let end = End::Killed;
+                self.look(&daemon, end, Trust::Full).await.expect("the power is on");
+                self.machine.end(daemon, End::Killed).await;
+            }
+            Err(NotServing::Refused(error)) => {
+                trace(format_args!("refused: {error}"));
+                assert!(names_damage(&error), "damage is called damage: {error}");
+                let same = self.machine.disks[nth].is_as(&damaged);
+                assert!(same, "a refused start has changed the log");
+                for (disk, before) in self.machine.disks.iter().zip(&before) {
+                    disk.restore(before);
+                }
+            }
+            Err(NotServing::PowerFailed) => panic!("nobody touched the power"),
+        }
+    }
+
+    /// Lets the clients work until the round is over.
+    async fn serve(&mut self, daemon: &Daemon, round: Round) {
+        let open = Rc::new(Cell::new(0));
+        let group = simulated::group();
+        for space in 0..self.model.borrow().spaces.len() {
+            open.set(open.get() + 1);
+            let (model, random) = (Rc::clone(&self.model), self.random.fork());
+            let connection = daemon.connect();
+            let open = Rc::clone(&open);
+            simulated::spawn_in(group, async move {
+                work(space, model, random, connection, round.bursts).await;
+                open.set(open.get() - 1);
+            });
+        }
+        let is_long = self.random.chance(400_000);
+        let limit = if is_long { PATIENCE } else { Duration::from_micros(round.after_us) };
+        let done = wait_until(&self.machine.power, limit, || open.get() == 0).await;
+        assert!(done || !is_long || self.machine.power.is_off(), "a client waits for ever");
+        simulated::kill(group);
+    }
+
+    /// Looks at everything there is; `None` when the power failed meanwhile.
+    async fn look(&mut self, daemon: &Daemon, end: End, trust: Trust) -> Option<()> {
+        let mut connection = daemon.greet().await?;
+        let listed = connection.call(&Command::of("EG.SPACE LIST")).await?;
+        let listed: Vec<&str> = listed.list().iter().filter_map(Value::text).collect();
+        let reached: Vec<u64> =
+            daemon.opened.iter().map(|opened| opened.recovered.next_sequence - 1).collect();
+        trace(format_args!("recovered up to {reached:?} after {end:?}, {trust:?}: {listed:?}"));
+        let spaces = self.model.borrow().spaces.len();
+        let mut seen = Vec::new();
+        for nth in 0..spaces {
+            let name = self.model.borrow().spaces[nth].name.clone();
+            let found = match listed.contains(&name.as_str()) {
+                true => Some(scan(&mut connection, &name).await?),
+                false => None,
+            };
+            let route = daemon.opened[0].spaces.iter().find(|(_, settings)| settings.name == name);
+            let route = route.map(|(number, it)| Route::new(*number, it, self.machine.shards()));
+            let reached = |id: &str| route.map_or(0, |route| reached[route.owner(id.as_bytes())]);
+            seen.push(self.compare(nth, found.as_ref(), end, trust, reached));
+        }
+        if trust == Trust::Silent {
+            return Some(());
+        }
+        self.settle(seen, &reached, daemon);
+        for nth in 0..spaces {
+            if self.model.borrow().spaces[nth].existence == Existence::Yes {
+                self.look_closer(nth, &mut connection).await?;
+            } else if nth != SHELF {
+                create(&self.model, nth, &mut connection).await?;
+            }
+        }
+        Some(())
+    }
+
+    /// Compares what a space shows with what may be there; what every id turned out to be.
+    fn compare(
+        &self,
+        nth: usize,
+        found: Option<&BTreeMap<String, Value>>,
+        end: End,
+        trust: Trust,
+        reached: impl Fn(&str) -> u64,
+    ) -> (bool, BTreeMap<String, Version>) {
+        let model = self.model.borrow();
+        let space = &model.spaces[nth];
+        if trust == Trust::Full {
+            let expected = match space.existence {
+                Existence::Yes => Some(true),
+                Existence::No => Some(false),
+                Existence::Open => None,
+            };
+            let is_right = expected.is_none_or(|expected| expected == found.is_some());
+            assert!(is_right, "space {} is there: {}", space.name, found.is_some());
+        }
+        let invented = found.iter().flat_map(|found| found.keys());
+        let invented: Vec<_> = invented.filter(|id| !space.ids.contains_key(*id)).collect();
+        assert!(invented.is_empty(), "{invented:?} in {} were never stored", space.name);
+        let mut seen = BTreeMap::new();
+        for (id, history) in &space.ids {
+            let reply = found.and_then(|found| found.get(id)).unwrap_or(&Value::Nil);
+            let reached = reached(id);
+            let possible = match trust {
+                Trust::Full => history.possible_after(end, reached),
+                Trust::Silent => history.possible_after_silent_loss(reached),
+            };
+            if trust == Trust::Full && found.is_some() {
+                let needed = history.must_reach(end);
+                assert!(needed <= reached, "{id}: {needed} was promised, {reached} was recovered");
+            }
+            let version = possible.iter().rfind(|version| shows(version, reply));
+            let version = version.unwrap_or_else(|| {
+                panic!(
+                    "{id} in {} after {end:?} up to {reached} is {reply:?}; possible {possible:#?}",
+                    space.name
+                )
+            });
+            let sequence = reply.get("seq").map(|_| reply.count("seq"));
+            seen.insert(id.clone(), Version { sequence, ..(**version).clone() });
+        }
+        (found.is_some(), seen)
+    }
+
+    /// What was seen is certain from now on.
+    fn settle(
+        &self,
+        seen: Vec<(bool, BTreeMap<String, Version>)>,
+        reached: &[u64],
+        daemon: &Daemon,
+    ) {
+        let model = &mut *self.model.borrow_mut();
+        let mut places = BTreeMap::new();
+        for (space, (exists, versions)) in model.spaces.iter_mut().zip(seen) {
+            space.existence = if exists { Existence::Yes } else { Existence::No };
+            let opened = daemon.opened[0].spaces.iter();
+            let route = opened.filter(|(_, settings)| settings.name == space.name).last();
+            let route = route.map(|(number, it)| Route::new(*number, it, self.machine.shards()));
+            for (id, version) in versions {
+                if let (Some(sequence), Some(route)) = (version.sequence, route) {
+                    let before = places.insert((route.owner(id.as_bytes()), sequence), id.clone());
+                    assert_eq!(before, None, "{id} has the same place in the order");
+                }
+                let history = space.ids.get_mut(&id).expect("compared just now");
+                history.settle(Version { promise: Promise::Disk, ..version });
+            }
+            for keyed in model.keyed.iter_mut() {
+                if model_name(keyed.space) == space.name {
+                    let owner = route.map(|route| route.owner(keyed.id.as_bytes()));
+                    let kept = |n: &u64| owner.is_some_and(|owner| *n <= reached[owner]);
+                    keyed.sequence = keyed.sequence.filter(kept);
+                }
+            }
+        }
+    }
+
+    /// Other ways to see the same: figures, a recall, a repeated key.
+    async fn look_closer(&mut self, nth: usize, connection: &mut Connection) -> Option<()> {
+        let (name, dimensions, episodes) = {
+            let space = &self.model.borrow().spaces[nth];
+            let there = space.ids.values().filter(|history| {
+                history.certain(u64::MAX).is_some_and(|version| version.episode.is_some())
+            });
+            (space.name.clone(), space.dimensions, there.count() as u64)
+        };
+        let info = connection.call(&Command::of(&format!("EG.SPACE INFO {name}"))).await?;
+        assert_eq!(info.count("episodes"), episodes, "episodes of {name}");
+        let cue: Vec<f32> = (0..dimensions).map(|_| self.random.below(9) as f32 + 0.5).collect();
+        let k = self.random.between(1, 12) as usize;
+        let reply = connection.call(&recall_command(&name, k, &cue)).await?;
+        let model = self.model.borrow();
+        assert!(model.spaces[nth].check_recall(u64::MAX, &cue, k, &reply), "all is certain");
+        let keyed = model.keyed.iter().filter(|keyed| keyed.space == nth);
+        let known: Vec<_> = keyed.filter(|keyed| keyed.sequence.is_some()).cloned().collect();
+        drop(model);
+        for keyed in known.iter().rev().take(2) {
+            let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
+            words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);
+            let reply = connection.call(&Command::new(&words)).await?;
+            if self.plan.trouble == Trouble::Errors && matches!(reply, Value::Error(_)) {
+                continue;
+            }
+            let outcome = reply.get("outcome").and_then(Value::text);
+            let is_same = outcome == Some("existing") && Some(reply.count("seq")) == keyed.sequence;
+            assert!(is_same, "{} of {} is repeated: {reply:?}", keyed.key, keyed.id);
+        }
+        Some(())
+    }
+}
+
+/// The name of the space with this number in every model.
+fn model_name(space: usize) -> String {
+    if space == SHELF { "shelf".into() } else { format!("client-{space}") }
+}
+
+async fn work(
+    space: usize,
+    model: Shared<Model>,
+    random: Random,
+    mut connection: Connection,
+    bursts: u64,
+) {
+    if connection.call(&Command::of("HELLO 3")).await.is_none() {
+        return;
+    }
+    if space == SHELF {
+        Keeper { model, random }.work(connection, bursts).await;
+    } else if model.borrow().spaces[space].existence == Existence::Yes {
+        Client { space, model, random }.work(connection, bursts).await;
+    }
+}
+
+/// Every episode of a space, by its id.
+async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<String, Value>> {
+    let mut found = BTreeMap::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let line = format!("EG.SCAN {space} CURSOR {cursor} WITH text WITH vec WITH meta");
+        let reply = connection.call(&Command::of(&line)).await?;
+        let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
+        for episode in episodes.list() {
+            let id = episode.get("id").and_then(Value::text).expect("an id").to_owned();
+            assert!(found.insert(id.clone(), episode.clone()).is_none(), "{id} is there twice");
+        }
+        cursor = next.text().expect("a cursor").to_owned();
+        if cursor == "0" {
+            return Some(found);
+        }
+    }
+}
+
+/// A crash of the machine during the start, after an earlier end.
+fn weaken(end: &mut End) {
+    if *end == End::Killed {
+        *end = End::PowerLost;
+    }
+}
+
+fn recovery_error(error: &ServeError) -> Option<&RecoveryError> {
+    match error {
+        ServeError::Open { error: OpenError::Recovery(error), .. } => Some(error),
+        _ => None,
+    }
+}
+
+fn is_io(error: &ServeError) -> bool {
+    matches!(error, ServeError::Ring { .. } | ServeError::Reconcile { .. })
+        || matches!(recovery_error(error), Some(RecoveryError::Io(_)))
+}
+
+/// Whether it says which segment or sequences cannot be read.
+fn names_damage(error: &ServeError) -> bool {
+    let error = recovery_error(error);
+    matches!(
+        error,
+        Some(
+            RecoveryError::Damage { .. }
+                | RecoveryError::Header { .. }
+                | RecoveryError::Missing { .. }
+                | RecoveryError::Unmendable { .. }
+        )
+    )
+}

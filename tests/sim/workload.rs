@@ -1,0 +1,492 @@
+//! What clients do: bursts of commands down a pipe, and a look at every reply.
+
+use std::rc::Rc;
+
+use engram_shards::io::Random;
+use engramd::runtime;
+use std::time::Duration;
+
+use crate::machine::{Shared, trace};
+use crate::model::{Episode, Existence, History, Measure, Promise, Space};
+use crate::wire::{Command, Connection, Value, short};
+
+/// Ids of a client: few, so that they are replaced and forgotten often.
+const IDS: u64 = 8;
+const BURST_MAX: u64 = 10;
+
+/// Everything that was asked for, and what came of it.
+pub struct Model {
+    pub spaces: Vec<Space>,
+    pub keyed: Vec<Keyed>,
+    /// The number of the last write.
+    pub write: u64,
+}
+
+/// The space that is created and dropped again and again; the others belong to a client each.
+pub const SHELF: usize = 0;
+
+/// A store with an idempotency key.
+#[derive(Clone)]
+pub struct Keyed {
+    pub space: usize,
+    pub id: String,
+    pub key: String,
+    pub episode: Rc<Episode>,
+    /// Sequence of the first answer, if the daemon must know it.
+    pub sequence: Option<u64>,
+}
+
+impl Model {
+    pub fn new(random: &mut Random, shards: usize, clients: usize) -> Self {
+        let space = |nth: usize| Space {
+            name: if nth == SHELF { "shelf".into() } else { format!("client-{nth}") },
+            dimensions: random.between(1, 12) as usize,
+            measure: [Measure::Cosine, Measure::Dot, Measure::L2][random.index(3)],
+            span: random.between(1, shards as u64) as usize,
+            existence: Existence::No,
+            ids: Default::default(),
+        };
+        Self { spaces: (0..=clients).map(space).collect(), keyed: Vec::new(), write: 0 }
+    }
+
+    fn history(&mut self, space: usize, id: &str) -> &mut History {
+        self.spaces[space].ids.entry(id.to_owned()).or_default()
+    }
+}
+
+/// A command that was sent and not answered.
+enum Sent {
+    Store(Store),
+    Many(Vec<Store>),
+    Forget {
+        write: u64,
+        id: String,
+        promise: Promise,
+    },
+    Get {
+        write: u64,
+        id: String,
+    },
+    Recall {
+        write: u64,
+        cue: Vec<f32>,
+        k: usize,
+    },
+    Ping,
+    /// A store into the space that others create and drop.
+    Intrude {
+        write: u64,
+        id: String,
+    },
+}
+
+struct Store {
+    write: u64,
+    id: String,
+    promise: Promise,
+    keyed: Option<usize>,
+}
+
+pub struct Client {
+    pub space: usize,
+    pub model: Shared<Model>,
+    pub random: Random,
+}
+
+impl Client {
+    /// Sends bursts until the daemon is gone or the work is done.
+    pub async fn work(mut self, mut connection: Connection, bursts: u64) {
+        for _ in 0..bursts {
+            if self.random.chance(300_000) {
+                runtime::sleep(Duration::from_micros(self.random.between(1, 5_000))).await;
+            }
+            let commands = self.random.between(1, BURST_MAX);
+            let (mut bytes, mut sent) = (Vec::new(), Vec::new());
+            for _ in 0..commands {
+                let (command, expects) = self.draw();
+                bytes.extend_from_slice(&command.0);
+                sent.push(expects);
+            }
+            if !connection.send(&bytes).await {
+                return;
+            }
+            for sent in sent {
+                let Some(reply) = connection.receive().await else { return };
+                self.check(sent, &reply);
+            }
+        }
+    }
+
+    fn draw(&mut self) -> (Command, Sent) {
+        match self.random.below(100) {
+            0..40 => {
+                let (words, store) = self.store(None);
+                (Command::new(&words), Sent::Store(store))
+            }
+            40..50 => {
+                let (words, store) = self.keyed_store();
+                (Command::new(&words), Sent::Store(store))
+            }
+            50..58 => self.many(),
+            58..70 => self.forget(),
+            70..85 => self.get(),
+            85..92 => self.recall(),
+            92..97 => self.intrude(),
+            _ => (Command::of("PING"), Sent::Ping),
+        }
+    }
+
+    fn next_write(&mut self) -> u64 {
+        let mut model = self.model.borrow_mut();
+        model.write += 1;
+        model.write
+    }
+
+    fn id(&mut self) -> String {
+        format!("id-{}", self.random.below(IDS))
+    }
+
+    fn episode(&mut self, write: u64, dimensions: usize) -> Rc<Episode> {
+        let padding = if self.random.chance(100_000) { self.random.below(1500) } else { 0 };
+        let vector = (0..dimensions).map(|_| self.random.between(1, 9) as f32 - 4.5);
+        Rc::new(Episode {
+            text: format!("write {write}{}", ".".repeat(padding as usize)),
+            vector: vector.collect(),
+            happened_at: write.cast_signed() * 1000 - 5000,
+            metadata: if self.random.chance(500_000) {
+                format!("{{\"w\":{write}}}")
+            } else {
+                "".into()
+            },
+        })
+    }
+
+    fn durability(&mut self) -> (Promise, &'static str) {
+        if self.random.chance(300_000) { (Promise::Os, "os") } else { (Promise::Disk, "disk") }
+    }
+
+    /// The words of a store behind the command's name, and what it is.
+    fn store(&mut self, keyed: Option<usize>) -> (Vec<Vec<u8>>, Store) {
+        let write = self.next_write();
+        let dimensions = self.model.borrow().spaces[self.space].dimensions;
+        let again = keyed.map(|nth| self.model.borrow().keyed[nth].clone());
+        let (id, episode) = match &again {
+            Some(keyed) => (keyed.id.clone(), Rc::clone(&keyed.episode)),
+            None => (self.id(), self.episode(write, dimensions)),
+        };
+        let (promise, durability) = self.durability();
+        let mut model = self.model.borrow_mut();
+        let name = model.spaces[self.space].name.clone();
+        let mut words = store_words(&name, &id, &episode, durability);
+        if let Some(keyed) = again {
+            words.extend([b"KEY".to_vec(), keyed.key.into_bytes()]);
+        }
+        model.history(self.space, &id).send(write, Some(episode));
+        (words, Store { write, id, promise, keyed })
+    }
+
+    /// A store with a new key, or with one that was used before.
+    fn keyed_store(&mut self) -> (Vec<Vec<u8>>, Store) {
+        let own: Vec<usize> = {
+            let model = self.model.borrow();
+            let own = model.keyed.iter().enumerate().filter(|(_, keyed)| keyed.space == self.space);
+            own.map(|(nth, _)| nth).collect()
+        };
+        if !own.is_empty() && self.random.chance(600_000) {
+            let nth = own[self.random.index(own.len())];
+            return self.store(Some(nth));
+        }
+        let id = self.id();
+        let number = self.next_write();
+        let dimensions = self.model.borrow().spaces[self.space].dimensions;
+        let episode = self.episode(number, dimensions);
+        let key = format!("key-{number}");
+        let keyed = Keyed { space: self.space, id, key, episode, sequence: None };
+        let nth = {
+            let mut model = self.model.borrow_mut();
+            model.keyed.push(keyed);
+            model.keyed.len() - 1
+        };
+        self.store(Some(nth))
+    }
+
+    fn many(&mut self) -> (Command, Sent) {
+        let items = self.random.between(1, 12);
+        let mut words =
+            vec![b"EG.MSTORE".to_vec(), self.space_name().into_bytes(), items.to_string().into()];
+        let mut stores = Vec::new();
+        for _ in 0..items {
+            let (item, store) = self.store(None);
+            words.push(b"ITEM".to_vec());
+            words.extend_from_slice(&item[2..]);
+            stores.push(store);
+        }
+        (Command::new(&words), Sent::Many(stores))
+    }
+
+    fn space_name(&self) -> String {
+        self.model.borrow().spaces[self.space].name.clone()
+    }
+
+    fn forget(&mut self) -> (Command, Sent) {
+        let (write, id) = (self.next_write(), self.id());
+        let (promise, durability) = self.durability();
+        let command =
+            Command::of(&format!("EG.FORGET {} {id} DUR {durability}", self.space_name()));
+        self.model.borrow_mut().history(self.space, &id).send(write, None);
+        (command, Sent::Forget { write, id, promise })
+    }
+
+    fn get(&mut self) -> (Command, Sent) {
+        let id = self.id();
+        let line = format!("EG.GET {} {id} WITH text WITH vec WITH meta", self.space_name());
+        (Command::of(&line), Sent::Get { write: self.model.borrow().write, id })
+    }
+
+    fn recall(&mut self) -> (Command, Sent) {
+        let model = self.model.borrow();
+        let space = &model.spaces[self.space];
+        let (write, name, dimensions) = (model.write, space.name.clone(), space.dimensions);
+        drop(model);
+        let k = self.random.between(1, IDS + 2) as usize;
+        let cue = self.episode(0, dimensions).vector.clone();
+        (recall_command(&name, k, &cue), Sent::Recall { write, cue, k })
+    }
+
+    fn intrude(&mut self) -> (Command, Sent) {
+        let write = self.next_write();
+        let dimensions = self.model.borrow().spaces[SHELF].dimensions;
+        let episode = self.episode(write, dimensions);
+        let (_, durability) = self.durability();
+        let id = format!("intruder-{write}");
+        let mut model = self.model.borrow_mut();
+        let words = store_words(&model.spaces[SHELF].name, &id, &episode, durability);
+        model.history(SHELF, &id).send_floating(write, episode);
+        (Command::new(&words), Sent::Intrude { write, id })
+    }
+
+    fn check(&self, sent: Sent, reply: &Value) {
+        let model = &mut *self.model.borrow_mut();
+        match sent {
+            Sent::Store(store) => self.check_store(model, &store, reply),
+            Sent::Many(stores) => match reply {
+                Value::List(replies) => {
+                    assert_eq!(replies.len(), stores.len());
+                    for (store, reply) in stores.iter().zip(replies) {
+                        self.check_store(model, store, reply);
+                    }
+                }
+                refused => panic!("a batch is answered item by item: {refused:?}"),
+            },
+            Sent::Forget { write, id, promise } => {
+                trace(format_args!("{} forget {id} ({write}): {}", self.space, short(reply)));
+                let history = model.history(self.space, &id);
+                if is_refused(reply, history, write) {
+                    return;
+                }
+                if let Some(before) = history.before(write) {
+                    let existed = reply.get("seq").is_some();
+                    assert_eq!(existed, before.episode.is_some(), "forget {id} in {}", self.space);
+                }
+                let sequence = reply.get("seq").map(|_| reply.count("seq"));
+                history.acknowledge(write, sequence, promise);
+            }
+            Sent::Get { write, id } => {
+                trace(format_args!("{} get {id}: {}", self.space, short(reply)));
+                let history = model.history(self.space, &id);
+                let seen = history.possible(write).any(|version| shows(version, reply));
+                assert!(seen, "get {id} in {}: {reply:?}, possible {history:#?}", self.space);
+            }
+            Sent::Recall { write, cue, k } => {
+                if !matches!(reply, Value::Error(_)) {
+                    model.spaces[self.space].check_recall(write, &cue, k, reply);
+                }
+            }
+            Sent::Ping => assert_eq!(reply.text(), Some("PONG")),
+            Sent::Intrude { write, id } => {
+                trace(format_args!("{} intrudes {id}: {}", self.space, short(reply)));
+                let gone = matches!(reply, Value::Error(text) if text.starts_with("NOSPACE"));
+                let history = model.history(SHELF, &id);
+                if gone {
+                    history.take_back(write);
+                } else if !is_refused(reply, history, write) {
+                    history.land(write);
+                }
+            }
+        }
+    }
+
+    fn check_store(&self, model: &mut Model, store: &Store, reply: &Value) {
+        let Store { write, ref id, promise, keyed } = *store;
+        let durability = if promise == Promise::Os { "os" } else { "disk" };
+        trace(format_args!(
+            "{} store {id} ({write}, {durability}, key {keyed:?}): {}",
+            self.space,
+            short(reply)
+        ));
+        let known = keyed.and_then(|nth| model.keyed[nth].sequence);
+        let history = model.history(self.space, id);
+        if is_refused(reply, history, write) {
+            return;
+        }
+        let sequence = reply.count("seq");
+        let outcome = reply.get("outcome").and_then(Value::text).expect("an outcome");
+        if let Some(known) = known {
+            assert_eq!((outcome, sequence), ("existing", known), "key {keyed:?} of {id} repeats");
+        }
+        if let Some(nth) = keyed {
+            model.keyed[nth].sequence = Some(sequence);
+        }
+        let history = model.history(self.space, id);
+        if outcome == "existing" {
+            assert!(keyed.is_some(), "{id} has no key and exists already");
+            return history.take_back(write);
+        }
+        if let Some(before) = history.before(write) {
+            let expected = if before.episode.is_some() { "replaced" } else { "created" };
+            assert_eq!(outcome, expected, "store {id} in {}", self.space);
+        }
+        history.acknowledge(write, Some(sequence), promise);
+    }
+}
+
+/// Whether a write was refused; what that leaves open is taken note of.
+fn is_refused(reply: &Value, history: &mut History, write: u64) -> bool {
+    let Value::Error(text) = reply else { return false };
+    // A latched log says so; whether the write is there shows after a restart.
+    let is_open = text.starts_with("READONLY") && !text.contains("cannot be made");
+    assert!(is_open || text.starts_with("READONLY") || text.starts_with("BUSY"), "{text}");
+    if !is_open {
+        history.take_back(write);
+    } else {
+        history.land(write);
+    }
+    true
+}
+
+/// Whether a reply to a get is this version.
+pub fn shows(version: &crate::model::Version, reply: &Value) -> bool {
+    match (&version.episode, reply) {
+        (None, Value::Nil) => true,
+        (Some(episode), Value::Map(_)) => {
+            episode.is(reply) && version.sequence.is_none_or(|n| n == reply.count("seq"))
+        }
+        _ => false,
+    }
+}
+
+pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -> Vec<Vec<u8>> {
+    let happened_at = episode.happened_at.to_string();
+    let mut words: Vec<Vec<u8>> = ["EG.STORE", space, id, "VEC"].map(Into::into).into();
+    words.push(episode.blob());
+    words.extend(["TEXT", &episode.text, "AT", &happened_at, "DUR", durability].map(Into::into));
+    if !episode.metadata.is_empty() {
+        words.extend(["META", &episode.metadata].map(Into::into));
+    }
+    words
+}
+
+pub fn recall_command(space: &str, k: usize, cue: &[f32]) -> Command {
+    let blob: Vec<u8> = cue.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let k = k.to_string();
+    let words: Vec<&[u8]> = vec![b"EG.RECALL", space.as_bytes(), b"K", k.as_bytes(), b"VEC", &blob];
+    let with = ["WITH", "text", "WITH", "vec", "WITH", "meta"].map(str::as_bytes);
+    Command::new(&[words, with.to_vec()].concat())
+}
+
+/// Creates, fills and drops the shelf, again and again.
+pub struct Keeper {
+    pub model: Shared<Model>,
+    pub random: Random,
+}
+
+impl Keeper {
+    pub async fn work(mut self, mut connection: Connection, bursts: u64) {
+        for _ in 0..bursts {
+            let existence = self.model.borrow().spaces[SHELF].existence;
+            let went_on = match existence {
+                Existence::No => create(&self.model, SHELF, &mut connection).await,
+                Existence::Yes => self.fill_and_drop(&mut connection).await,
+                Existence::Open => return,
+            };
+            if went_on.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Some stores, and in half of the cases a drop right behind them.
+    async fn fill_and_drop(&mut self, connection: &mut Connection) -> Option<()> {
+        let mut bytes = Vec::new();
+        let mut stores = Vec::new();
+        for _ in 0..self.random.below(5) {
+            let mut model = self.model.borrow_mut();
+            model.write += 1;
+            let write = model.write;
+            let Space { name, dimensions, .. } = &model.spaces[SHELF];
+            let episode = Rc::new(Episode {
+                text: format!("shelved {write}"),
+                vector: (0..*dimensions).map(|nth| 1.0 + nth as f32).collect(),
+                happened_at: 0,
+                metadata: String::new(),
+            });
+            let id = format!("shelved-{write}");
+            bytes.extend(Command::new(&store_words(name, &id, &episode, "disk")).0);
+            model.history(SHELF, &id).send(write, Some(episode));
+            stores.push((write, id));
+        }
+        let drops = self.random.chance(500_000).then(|| {
+            let mut model = self.model.borrow_mut();
+            model.write += 1;
+            let write = model.write;
+            bytes.extend(Command::of("EG.SPACE DROP shelf").0);
+            model.spaces[SHELF].send_drop(write);
+            write
+        });
+        connection.send(&bytes).await.then_some(())?;
+        for (write, id) in stores {
+            let reply = connection.receive().await?;
+            trace(format_args!("shelve {id}: {}", short(&reply)));
+            let mut model = self.model.borrow_mut();
+            let history = model.history(SHELF, &id);
+            if !is_refused(&reply, history, write) {
+                history.acknowledge(write, Some(reply.count("seq")), Promise::Disk);
+            }
+        }
+        if let Some(write) = drops {
+            let reply = connection.receive().await?;
+            trace(format_args!("drop the shelf: {reply:?}"));
+            let mut model = self.model.borrow_mut();
+            match &reply {
+                Value::Error(text) => {
+                    assert!(text.starts_with("READONLY") || text.starts_with("BUSY"), "{text}");
+                }
+                _ => model.spaces[SHELF].acknowledge_drop(write),
+            }
+        }
+        Some(())
+    }
+}
+
+/// Creates a space of the model; `None` when the daemon is gone.
+pub async fn create(
+    model: &Shared<Model>,
+    space: usize,
+    connection: &mut Connection,
+) -> Option<()> {
+    let line = {
+        let Space { name, dimensions, measure, span, .. } = &model.borrow().spaces[space];
+        let metric = measure.name();
+        format!("EG.SPACE CREATE {name} DIM {dimensions} METRIC {metric} SHARDS {span}")
+    };
+    model.borrow_mut().spaces[space].existence = Existence::Open;
+    let reply = connection.call(&Command::of(&line)).await?;
+    trace(format_args!("{line}: {reply:?}"));
+    match &reply {
+        Value::Error(text) => {
+            assert!(text.starts_with("READONLY") || text.starts_with("BUSY"), "{text}");
+        }
+        _ => model.borrow_mut().spaces[space].existence = Existence::Yes,
+    }
+    Some(())
+}
