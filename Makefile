@@ -36,14 +36,14 @@ bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 		$(STEP) $$bin $(CARGO) run --release -p engram-perf --bin $$bin || exit 1; \
 	done
 
-kill-loop: build ## Kill the daemon under load 50 times and check every acknowledgement
-	@$(STEP) kill-loop scripts/kill-loop.sh 50
+kill-loop: build ## Kill the daemon under load 200 times and check everything it holds after each
+	@$(STEP) kill-loop scripts/kill-loop.sh 200
 
 sim: install-deps ## Run the simulator over SEEDS=20000 seeds, from FROM=0 on
 	@SIM_FROM=$(FROM) SIM_SEEDS=$(SEEDS) $(STEP) sim $(CARGO) test --release --test sim
 
 mutations: install-deps ## Break each safety line in turn and check that the simulator notices
-	@$(STEP) mutations scripts/mutations.sh
+	@$(STEP) mutations $(CARGO) test --test sim -- --ignored --nocapture every_broken
 
 lint: install-deps ## Check the format, clippy without a warning, and the build without hwloc
 	@$(STEP) rustfmt $(CARGO) fmt --all --check

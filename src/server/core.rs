@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use super::request::{Answer, Asked, Request};
 use super::route::{IdMaker, Route};
 use crate::lanes::{Incoming, Lanes};
 use crate::metrics::Metrics;
+use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
@@ -87,6 +89,7 @@ struct ActiveRecall {
 pub(super) struct Core {
     pub(super) number: usize,
     pub(super) clock: Clock,
+    recovery: Arc<Recovery>,
     inner: RefCell<Inner>,
     breath: Breath,
     breathed_ns: Cell<u64>,
@@ -122,6 +125,7 @@ impl Core {
         shard: Shard<Box<dyn Io>>,
         lanes: Lanes<Asked, Answer>,
         seed: u64,
+        recovery: Arc<Recovery>,
     ) -> std::io::Result<Self> {
         let inner = Inner {
             number,
@@ -139,6 +143,7 @@ impl Core {
         Ok(Self {
             number,
             clock,
+            recovery,
             inner: RefCell::new(inner),
             breath: Breath::new()?,
             breathed_ns: Cell::new(0),
@@ -151,6 +156,11 @@ impl Core {
 
     pub(super) fn now_ns(&self) -> u64 {
         (self.clock.monotonic_ns)()
+    }
+
+    /// How the start went.
+    pub(super) fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -415,6 +425,7 @@ impl Inner {
                     metrics: self.metrics.clone(),
                     open_recalls: self.recalls.len() as u64,
                     io: self.shard.io().facts(),
+                    read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
                 self.deliver(origin, Answer::Report(Box::new(report)));
             }

@@ -11,10 +11,12 @@ use engram_shards::log::Recovered;
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
 use thiserror::Error;
 
-use super::connection::{self, Connection, Peer};
+use super::arrival::Arrival;
+use super::connection::{self, Connection};
 use super::core::Core;
 use super::request::{Answer, Asked};
 use crate::lanes::Lanes;
+use crate::recovery::Recovery;
 use crate::runtime;
 
 /// How often a draining shard looks whether it is done.
@@ -34,6 +36,8 @@ pub struct ShardStart {
     /// Raised by the shard whenever it has got round to its control messages.
     pub beats: Arc<AtomicU64>,
     pub drain_timeout: Duration,
+    /// How the start goes, for `INFO`.
+    pub recovery: Arc<Recovery>,
 }
 
 /// A shard's disk, made on the shard's thread.
@@ -51,7 +55,7 @@ pub enum Control {
     Begin(Vec<(SpaceNumber, SpaceSettings)>),
     Connect {
         socket: runtime::Socket,
-        peer: Peer,
+        arrival: Box<Arrival>,
         permit: Permit,
     },
     Beat,
@@ -124,7 +128,9 @@ pub async fn run(
     drop(said.send(Said::Opened(Opened { number, recovered, spaces, episodes })));
     // Another shard may have failed to open; then the supervisor hangs up instead.
     let Ok(Control::Begin(truth)) = start.control.recv_async().await else { return };
-    if let Err(refusal) = reconcile(&mut shard, start.clock, &truth).await {
+    if start.settings.recovery.read_only.is_some() {
+        shard.assume_spaces(&truth);
+    } else if let Err(refusal) = reconcile(&mut shard, start.clock, &truth).await {
         return failed(ServeError::Reconcile { shard: number, refusal });
     }
     if let Err(error) = serve(start, shard, completions, &said).await {
@@ -182,7 +188,8 @@ async fn serve(
     completions: runtime::Event,
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
-    let core = Core::new(start.number, start.clock, shard, start.lanes, start.seed)?;
+    let ShardStart { number, clock, lanes, seed, recovery, .. } = start;
+    let core = Core::new(number, clock, shard, lanes, seed, recovery)?;
     let core = Rc::new(core);
     runtime::spawn(Rc::clone(&core).serve_log(completions));
     runtime::spawn(Rc::clone(&core).serve_lanes());
@@ -192,9 +199,9 @@ async fn serve(
     let mut connections: Vec<Rc<Connection>> = Vec::new();
     while let Ok(control) = start.control.recv_async().await {
         match control {
-            Control::Connect { socket, peer, permit } => {
+            Control::Connect { socket, arrival, permit } => {
                 connections.retain(is_open);
-                match connect(&core, socket, peer, permit) {
+                match connect(&core, socket, *arrival, permit) {
                     Ok(connection) => connections.push(connection),
                     Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
                 }
@@ -220,23 +227,28 @@ fn is_open(connection: &Rc<Connection>) -> bool {
     Rc::strong_count(connection) > 1
 }
 
-/// Starts both directions of a connection.
+/// Starts both directions of a connection, from where the lobby left it.
 fn connect(
     core: &Rc<Core>,
     socket: runtime::Socket,
-    peer: Peer,
+    arrival: Arrival,
     permit: Permit,
 ) -> std::io::Result<Rc<Connection>> {
+    let Arrival { client, inbox, unsent, is_finished, .. } = arrival;
     let (reader, writer, shutdown) = socket.split()?;
-    let connection = Rc::new(Connection::new(peer, shutdown));
+    let connection = Rc::new(Connection::new(client, shutdown));
     core.measure(|metrics| {
         metrics.connections_opened += 1;
         metrics.connections_open += 1;
     });
-    runtime::spawn(connection::read(Rc::clone(core), Rc::clone(&connection), reader));
+    if is_finished {
+        connection.finish();
+    } else {
+        runtime::spawn(connection::read(Rc::clone(core), Rc::clone(&connection), reader, inbox));
+    }
     let (own_core, own) = (Rc::clone(core), Rc::clone(&connection));
     runtime::spawn(async move {
-        connection::write(Rc::clone(&own_core), own, writer).await;
+        connection::write(Rc::clone(&own_core), own, writer, unsent).await;
         own_core.measure(|metrics| metrics.connections_open -= 1);
         drop(permit);
     });

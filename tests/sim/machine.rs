@@ -11,8 +11,11 @@ use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::ShardSettings;
+use engramd::recovery::Recovery;
 use engramd::runtime::simulated::{self, Group, Signal};
-use engramd::server::{self, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart};
+use engramd::server::{
+    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+};
 use engramd::{lanes, runtime};
 
 use crate::model::End;
@@ -87,6 +90,8 @@ pub struct Machine {
     pub segment_bytes: u64,
     /// Every log has been begun: what the store's header says.
     has_logs: Cell<bool>,
+    /// What the operator says at the next start.
+    pub accept_loss: Cell<bool>,
     seed: Cell<u64>,
 }
 
@@ -117,6 +122,7 @@ impl Machine {
             log,
             segment_bytes,
             has_logs: Cell::new(false),
+            accept_loss: Cell::new(false),
             seed: Cell::new(seed),
         }
     }
@@ -125,7 +131,7 @@ impl Machine {
         self.disks.len()
     }
 
-    fn settings(&self, shard: usize) -> ShardSettings {
+    fn settings(&self, shard: usize, recovery: &Recovery) -> ShardSettings {
         ShardSettings {
             identity: LogIdentity {
                 store_id: [0x5e; 16],
@@ -134,7 +140,11 @@ impl Machine {
                 may_be_empty: !self.has_logs.get(),
             },
             log: self.log,
-            recovery: RecoverySettings::default(),
+            recovery: RecoverySettings {
+                accept_loss: self.accept_loss.get(),
+                progress: recovery.progress(shard),
+                ..RecoverySettings::default()
+            },
             memory_bytes_max: 64 << 20,
             memory_prefault_bytes: 0,
         }
@@ -145,18 +155,20 @@ impl Machine {
         let group = simulated::group();
         let (say, said) = flume::unbounded();
         let mut controls = Vec::new();
+        let recovery = Arc::new(Recovery::new(self.shards(), None, simulated::CLOCK));
         for (shard, lanes) in lanes::connect(self.shards()).into_iter().enumerate() {
             let (control, controlled) = flume::unbounded();
             self.seed.set(self.seed.get().wrapping_add(1));
             let start = ShardStart {
                 number: shard,
-                settings: self.settings(shard),
+                settings: self.settings(shard, &recovery),
                 clock: simulated::CLOCK,
                 lanes,
                 seed: self.seed.get(),
                 control: controlled,
                 beats: Arc::default(),
                 drain_timeout: PATIENCE / 2,
+                recovery: Arc::clone(&recovery),
             };
             let (disk, say) = (self.disks[shard].clone(), say.clone());
             let disk = move || {
@@ -263,7 +275,8 @@ impl Daemon {
         self.connections.set(connection);
         let peer = Peer { connection, uid: 7, gid: 7, pid: 7 };
         let shard = connection as usize % self.controls.len();
-        let connect = Control::Connect { socket: far, peer, permit: Arc::new(()) };
+        let arrival = Box::new(Arrival::new(peer));
+        let connect = Control::Connect { socket: far, arrival, permit: Arc::new(()) };
         let _ = self.controls[shard].send(connect);
         Connection::new(near)
     }

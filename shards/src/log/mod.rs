@@ -503,20 +503,14 @@ impl<I: Io> Log<I> {
     /// few times a second.
     pub fn tick(&mut self) {
         self.note_durable();
-        let NextSegment::Failed { reason, since_ns } = &mut self.next_segment else { return };
+        let NextSegment::Failed { since_ns, .. } = &mut self.next_segment else { return };
         let now = self.io.monotonic_ns();
         if self.latch.is_some() || now < *since_ns + PREPARE_RETRY_NS {
             return;
         }
         let wanted = RESUME_SEGMENTS * self.identity.segment_bytes;
         match self.io.free_bytes() {
-            Ok(free) if free < wanted => {
-                *since_ns = now;
-                *reason = format!(
-                    "the disk of the data directory has {free} bytes left; writing goes on by \
-                     itself when {wanted} are free"
-                );
-            }
+            Ok(free) if free < wanted => *since_ns = now,
             // Where nobody knows how much room there is, trying tells.
             _ => {
                 self.next_segment = NextSegment::Preparing;
@@ -564,12 +558,13 @@ impl<I: Io> Log<I> {
         let now = self.io.monotonic_ns();
         match completion {
             Completion::Prepared { segment, result } => {
+                let wanted = RESUME_SEGMENTS * self.identity.segment_bytes;
                 self.next_segment = match result {
                     Ok(()) => NextSegment::Ready,
                     Err(error) => NextSegment::Failed {
                         reason: format!(
                             "log segment {segment} cannot be made ({error}); free disk space, \
-                             writing resumes by itself"
+                             writing resumes by itself when {wanted} bytes are free"
                         ),
                         since_ns: now,
                     },

@@ -66,6 +66,58 @@ pub struct Recovered {
     pub short_segment: Option<u64>,
 }
 
+impl Recovered {
+    /// What the operator should know, in words; nothing when the log was as it was left.
+    pub fn findings(&self, is_read_only: bool) -> Vec<String> {
+        let mut findings = Vec::new();
+        if let Some(TornTail { segment, offset, bytes }) = self.torn_tail {
+            let verb = if is_read_only { "left" } else { "cut" };
+            findings.push(format!(
+                "{verb} a torn tail of {bytes} bytes at byte {offset} of segment {segment}: writes \
+                 that were under way"
+            ));
+        }
+        let lost = self.losses.iter().map(|loss| {
+            let lost = Losses(std::slice::from_ref(loss));
+            format!("{lost} could not be read and is not there any more")
+        });
+        findings.extend(lost);
+        if !self.skipped.is_empty() {
+            findings.push(format!("sequences that were left out: {:?}", self.skipped));
+        }
+        findings.extend(self.mended.iter().map(|(segment, kept)| match kept {
+            Some(name) => format!("segment {segment} was mended; as it was found it is in {name}"),
+            None => format!("segment {segment} was missing and was made anew"),
+        }));
+        if let Some(segment) = self.short_segment {
+            findings.push(format!(
+                "segment {segment} is shorter than it was made; it is not written any more"
+            ));
+        }
+        // A log that was never written has no anchor yet.
+        match self.anchor {
+            AnchorState::Missing if self.frames > 0 => findings.push(
+                "the file of anchors is missing; that nothing is missing at the end of the log \
+                 cannot be proven this time"
+                    .into(),
+            ),
+            AnchorState::Damaged(_) => findings.push(
+                "the file of anchors is damaged and was made anew; that nothing is missing at the \
+                 end of the log cannot be proven this time"
+                    .into(),
+            ),
+            AnchorState::Missing | AnchorState::Sound(_) => {}
+        }
+        findings
+    }
+
+    /// How many sequences were given up.
+    pub fn lost_sequences(&self) -> u64 {
+        self.losses.iter().map(|loss| loss.last - loss.first + 1).sum::<u64>()
+            + self.skipped.len() as u64
+    }
+}
+
 /// Why a log was not opened.
 #[derive(Debug, Error)]
 pub enum RecoveryError {
@@ -79,15 +131,20 @@ pub enum RecoveryError {
     )]
     Missing { segment: u64 },
     #[error(
-        "the log is damaged: {} cannot be read{}; restore the store from a copy, or start once with \
+        "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once with \
          --accept-loss to go on without them (the damaged segments are kept in the quarantine)",
+        match missing.as_slice() {
+            [] => String::new(),
+            [segment] => format!(", segment {segment} is missing"),
+            more => format!(", segments {more:?} are missing"),
+        },
         Losses(losses),
         match orphans.len() {
             0 => String::new(),
             count => format!(", and {count} frames cannot be applied without them"),
         }
     )]
-    Damage { losses: Vec<Loss>, orphans: Vec<u64> },
+    Damage { losses: Vec<Loss>, orphans: Vec<u64>, missing: Vec<u64> },
     #[error(
         "log segment {segment} is damaged at byte {offset} and contradicts its neighbours; restore \
          the store from a copy, 'engram inspect salvage' reads what is left"
@@ -194,7 +251,8 @@ fn recover<I: Io>(
     let losses = walk.losses().to_vec();
     let is_erased = |loss: &Loss| (loss.first..=loss.last).all(|s| replay.is_erased(s));
     if !settings.accept_loss && !losses.iter().all(is_erased) {
-        return Err(RecoveryError::Damage { losses, orphans: skipped });
+        let missing = walk.missing().to_vec();
+        return Err(RecoveryError::Damage { losses, orphans: skipped, missing });
     }
     if let Some(&segment) =
         walk.missing().first().filter(|_| !settings.accept_loss && losses.is_empty())

@@ -70,14 +70,10 @@ impl<I: Io> Walk<'_, I> {
         let bytes = self.held(segment);
         let from = usize::try_from(offset).expect("inside memory");
         let mut at = from + BATCH_HEADER_BYTES;
-        let frames = &bytes[at..from + header.bytes];
+        let frames = bytes[at..from + header.bytes].to_vec();
         let BatchHeader { first_sequence, chain_before, .. } = header;
-        let mut scan = FrameScan {
-            rest: &frames.to_vec(),
-            sequence: first_sequence,
-            chain: chain_before,
-            store_id,
-        };
+        let mut scan =
+            FrameScan { rest: &frames, sequence: first_sequence, chain: chain_before, store_id };
         while let Ok(frame) = scan.next() {
             if frame.sequence == sequence {
                 let gap = Gap { through: sequence, reason: GapReason::Skipped };

@@ -83,15 +83,31 @@ impl<'a> Contents<'a> {
     }
 }
 
+/// The variable parts of a stored episode, its key aside.
+#[derive(Debug)]
+pub(crate) struct Body<'a> {
+    pub(crate) id: &'a [u8],
+    pub(crate) thread: &'a [u8],
+    pub(crate) text: &'a [u8],
+    pub(crate) metadata: &'a [u8],
+    pub(crate) links: LinkRecords<'a>,
+}
+
+impl<'a> Body<'a> {
+    pub(crate) fn of(store: &StorePayload<'a>) -> Self {
+        let sizes = &store.sizes;
+        let mut rest = store.body;
+        let mut part = |bytes: usize| rest.split_off(..bytes).expect("decoding added the parts up");
+        let (id, thread) = (part(sizes.id.into()), part(sizes.thread.into()));
+        part(sizes.key.into());
+        let (text, metadata) = (part(sizes.text as usize), part(sizes.metadata as usize));
+        Self { id, thread, text, metadata, links: LinkRecords(part(sizes.links_bytes as usize)) }
+    }
+}
+
 /// Checks the variable parts of a store: id, thread, key, text, metadata, links.
 fn check_body(store: &StorePayload<'_>) -> Result<(), String> {
-    let sizes = &store.sizes;
-    let mut rest = store.body;
-    let mut part = |bytes: usize| rest.split_off(..bytes).expect("decoding added the parts up");
-    let (id, thread) = (part(sizes.id.into()), part(sizes.thread.into()));
-    part(sizes.key.into());
-    let (text, metadata) = (part(sizes.text as usize), part(sizes.metadata as usize));
-    let links = part(sizes.links_bytes as usize);
+    let Body { id, thread, text, metadata, links } = Body::of(store);
     if id.is_empty() {
         return Err("its id is empty".to_owned());
     }
@@ -102,11 +118,17 @@ fn check_body(store: &StorePayload<'_>) -> Result<(), String> {
         serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(metadata)
             .map_err(|error| format!("its metadata is not a JSON object: {error}"))?;
     }
-    check_links(LinkRecords(links), sizes.links.into())
+    check_links(links, store.sizes.links.into())
 }
 
 fn check_links(mut links: LinkRecords<'_>, count: usize) -> Result<(), String> {
-    let found = links.by_ref().count();
+    let mut found = 0;
+    for (_, target, kind) in links.by_ref() {
+        found += 1;
+        if str::from_utf8(target).and(str::from_utf8(kind)).is_err() {
+            return Err(format!("link {found} of it is not UTF-8"));
+        }
+    }
     if found == count && links.0.is_empty() {
         return Ok(());
     }

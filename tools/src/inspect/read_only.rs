@@ -21,12 +21,32 @@ pub(crate) struct ReadOnlyIo {
     open: Option<(u64, File)>,
     /// Behind this segment and offset there is nothing.
     end: Option<(u64, u64)>,
+    /// Sectors that the disk does not give read as zeros.
+    is_tolerant: bool,
+    unreadable_sectors: u64,
     done: VecDeque<Completion>,
 }
 
 impl ReadOnlyIo {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, open: None, end: None, done: VecDeque::new() }
+        Self {
+            folder,
+            open: None,
+            end: None,
+            is_tolerant: false,
+            unreadable_sectors: 0,
+            done: VecDeque::new(),
+        }
+    }
+
+    /// The same folder on a disk that does not give every sector: those read as zeros.
+    pub(crate) fn tolerant(self) -> Self {
+        Self { is_tolerant: true, ..self }
+    }
+
+    /// How many times a sector was not given.
+    pub(crate) fn unreadable_sectors(&self) -> u64 {
+        self.unreadable_sectors
     }
 
     /// The same folder as if nothing had been written behind a place, though a daemon goes on.
@@ -52,10 +72,24 @@ impl ReadOnlyIo {
     fn fill(&mut self, transfer: &mut Transfer) -> io::Result<()> {
         let Transfer { segment, offset, from, bytes, ref mut region, .. } = *transfer;
         let target = &mut region[from..from + bytes];
-        self.file(segment)?.read_exact_at(target, offset)?;
+        match self.file(segment)?.read_exact_at(target, offset) {
+            Err(_) if self.is_tolerant => self.fill_by_sector(segment, offset, target)?,
+            other => other?,
+        }
         if let Some((_, end)) = self.end.filter(|(last, _)| *last == segment) {
             let kept = usize::try_from(end.saturating_sub(offset)).unwrap_or(bytes).min(bytes);
             target[kept..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn fill_by_sector(&mut self, segment: u64, offset: u64, target: &mut [u8]) -> io::Result<()> {
+        for (nth, sector) in target.chunks_mut(SECTOR_BYTES).enumerate() {
+            let at = offset + (nth * SECTOR_BYTES) as u64;
+            if self.file(segment)?.read_exact_at(sector, at).is_err() {
+                sector.fill(0);
+                self.unreadable_sectors += 1;
+            }
         }
         Ok(())
     }
@@ -142,5 +176,37 @@ impl Io for ReadOnlyIo {
 
     fn remove(&mut self, _segment: u64) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engram_shards::arena::Region;
+
+    use super::*;
+
+    /// Reads past the end of the file, which a disk answers as it answers a bad sector.
+    fn read(io: &mut ReadOnlyIo, bytes: usize) -> (Transfer, io::Result<()>) {
+        let region = Region::new(bytes).unwrap();
+        io.read(Transfer { ticket: 0, segment: 1, offset: 0, region, from: 0, bytes });
+        match io.complete() {
+            Some(Completion::Read { transfer, result }) => (transfer, result),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_give_is_an_error_or_zeros_that_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(segment_file_name(1));
+        std::fs::write(file, [7; 2 * SECTOR_BYTES]).unwrap();
+        let io = || ReadOnlyIo::new(folder.path().to_owned());
+        assert!(read(&mut io(), 4 * SECTOR_BYTES).1.is_err());
+        let mut tolerant = io().tolerant();
+        let (transfer, result) = read(&mut tolerant, 4 * SECTOR_BYTES);
+        result.unwrap();
+        let (given, missing) = transfer.region[..4 * SECTOR_BYTES].split_at(2 * SECTOR_BYTES);
+        assert!(given.iter().all(|byte| *byte == 7) && missing.iter().all(|byte| *byte == 0));
+        assert_eq!(tolerant.unreadable_sectors(), 2);
     }
 }

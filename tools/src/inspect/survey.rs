@@ -303,7 +303,7 @@ fn padded(bytes: usize) -> u64 {
     bytes.next_multiple_of(engram_shards::limits::SECTOR_BYTES) as u64
 }
 
-fn metric_name(metric: Metric) -> &'static str {
+pub(super) fn metric_name(metric: Metric) -> &'static str {
     match metric {
         Metric::Cosine => "cosine",
         Metric::Dot => "dot",

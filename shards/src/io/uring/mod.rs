@@ -11,6 +11,8 @@
 //! their own, because the registered slots belong to the segments that are being written.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "simulation")]
+mod faults;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -99,6 +101,8 @@ pub struct UringIo {
     anchoring: Option<io::Result<()>>,
     is_anchoring: bool,
     done: VecDeque<Completion>,
+    #[cfg(feature = "simulation")]
+    faults: faults::Faults,
 }
 
 impl std::fmt::Debug for UringIo {
@@ -182,6 +186,8 @@ impl UringIo {
             anchoring: None,
             is_anchoring: false,
             done: VecDeque::new(),
+            #[cfg(feature = "simulation")]
+            faults: faults::Faults::from_environment(),
         })
     }
 
@@ -265,39 +271,42 @@ impl UringIo {
     }
 
     fn handle(&mut self, entry: &cqueue::Entry) {
-        match Tag::unpack(entry.user_data()) {
+        let (tag, result) = (Tag::unpack(entry.user_data()), entry.result());
+        #[cfg(feature = "simulation")]
+        let result = self.faults.strike(tag, result);
+        match tag {
             Tag::Write(slot) => {
                 let write = self.writes[slot].take().expect("a write completes once");
-                let result = whole(entry.result(), write.bytes);
+                let result = whole(result, write.bytes);
                 let BatchWrite { batch, buffer, .. } = write;
                 self.done.push_back(Completion::Written { batch, buffer, result });
             }
             Tag::Flush(slot) => {
                 let batch = self.flushes[slot].take().expect("a flush completes once");
-                let result = outcome(entry.result()).map(drop);
+                let result = outcome(result).map(drop);
                 self.done.push_back(Completion::Flushed { batch, result });
             }
-            Tag::Prepare => self.continue_preparation(entry.result()),
+            Tag::Prepare => self.continue_preparation(result),
             Tag::Read(slot) => {
                 let Moving { transfer, .. } = self.transfers[slot].take().expect("ends once");
-                let result = whole(entry.result(), transfer.bytes);
+                let result = whole(result, transfer.bytes);
                 self.done.push_back(Completion::Read { transfer, result });
             }
             Tag::Overwrite(slot) => {
                 let moving = self.transfers[slot].as_mut().expect("its flush comes later");
-                moving.written = Some(whole(entry.result(), moving.transfer.bytes));
+                moving.written = Some(whole(result, moving.transfer.bytes));
             }
             Tag::FlushOverwrite(slot) => {
                 let moving = self.transfers[slot].take().expect("ends once");
                 let written = moving.written.expect("the write ends before its flush");
-                let result = written.and(outcome(entry.result()).map(drop));
+                let result = written.and(outcome(result).map(drop));
                 let transfer = moving.transfer;
                 self.done.push_back(Completion::Overwritten { transfer, result });
             }
-            Tag::Anchor => self.anchoring = Some(whole(entry.result(), SECTOR_BYTES)),
+            Tag::Anchor => self.anchoring = Some(whole(result, SECTOR_BYTES)),
             Tag::FlushAnchor => {
                 let written = self.anchoring.take().expect("the write ends before its flush");
-                let result = written.and(outcome(entry.result()).map(drop));
+                let result = written.and(outcome(result).map(drop));
                 self.is_anchoring = false;
                 self.done.push_back(Completion::Anchored { result });
             }

@@ -1,4 +1,4 @@
-//! `engram inspect DIR frames`: single frames of the log.
+//! `engram inspect DIR log`: the log, frame by frame.
 
 use clap::Args;
 use engram_shards::format::Frame;
@@ -14,7 +14,7 @@ use crate::render::{self, Align, grouped};
 use crate::time::format_us;
 
 #[derive(Debug, Args)]
-pub(crate) struct Frames {
+pub(crate) struct Log {
     /// Only this shard
     #[arg(long, value_name = "N")]
     shard: Option<u32>,
@@ -51,7 +51,7 @@ struct Decoded {
     sizes: Option<[usize; 4]>,
 }
 
-impl Frames {
+impl Log {
     pub(super) fn run(&self, directory: &Directory, context: &Context) -> Result<(), ToolError> {
         let count = directory.shards();
         if let Some(shard) = self.shard.filter(|shard| *shard >= count) {
