@@ -14,8 +14,14 @@
 //! The difference of two lines is the price of what one does and the other does not. It is exact
 //! only as long as the parts follow each other; where they overlap, the column of what the thread
 //! waited for tells more.
+//!
+//! Memory is the other thing that recovery waits for. On a virtual machine, memory that nobody has
+//! used for some seconds may have been given back to the hypervisor (free page reporting), and
+//! touching it again can cost ten times as much as zeroing it. So the state of the free memory is
+//! part of what is measured, see [`FreeMemory`].
 
 use std::fs;
+use std::time::Duration;
 
 use engram_shards::arena::Arena;
 use engram_shards::format::{BatchHeader, BatchView, SEGMENT_HEADER_BYTES, shard_folder_name};
@@ -26,6 +32,9 @@ use thiserror::Error;
 
 use crate::recovery_store::{KnownEpisode, LogFile, RecoveryStore, RecoveryStoreError};
 use crate::usage::Usage;
+
+/// Memory that recovery needs beside the arenas: windows, batch buffers, tables.
+const MEMORY_BESIDE_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Error)]
 pub enum RecoveryMeasureError {
@@ -65,6 +74,16 @@ impl Stage {
     }
 }
 
+/// What becomes of the machine's free memory right before something is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeMemory {
+    /// As much as the store needs was in use until just now: a daemon that is started again right
+    /// after it died finds it so.
+    JustUsed,
+    /// Nobody used it for this long: a daemon that is started with the machine finds it so.
+    Idle(Duration),
+}
+
 /// What recovery finds in a store.
 #[derive(Debug, Clone)]
 pub struct Contents {
@@ -82,11 +101,15 @@ pub struct Recovery<'a> {
     store: &'a RecoveryStore,
     pub contents: Contents,
     files: Vec<LogFile>,
+    free_memory: FreeMemory,
 }
 
 impl<'a> Recovery<'a> {
     /// Recovers once to see what there is.
-    pub fn new(store: &'a RecoveryStore) -> Result<Self, RecoveryMeasureError> {
+    pub fn new(
+        store: &'a RecoveryStore,
+        free_memory: FreeMemory,
+    ) -> Result<Self, RecoveryMeasureError> {
         let files = store.files()?;
         let file_bytes = files.iter().map(|file| file.bytes).sum();
         let mut contents = Contents {
@@ -108,12 +131,25 @@ impl<'a> Recovery<'a> {
         if contents.episodes == 0 {
             return Err(RecoveryStoreError::Empty { path: store.path.clone() }.into());
         }
-        Ok(Self { store, contents, files })
+        Ok(Self { store, contents, files, free_memory })
     }
 
-    /// Does a stage once, on one thread for each shard, from files that nobody has in memory.
-    pub fn run(&self, stage: Stage) -> Result<Usage, RecoveryMeasureError> {
+    /// Brings page cache and free memory into the state that everything is measured from.
+    pub fn prepare(&self) -> Result<(), RecoveryMeasureError> {
         self.store.drop_page_cache()?;
+        match self.free_memory {
+            FreeMemory::JustUsed => {
+                let bytes = self.contents.memory_bytes.iter().sum::<u64>() + MEMORY_BESIDE_BYTES;
+                drop(touch(bytes, bytes)?);
+            }
+            FreeMemory::Idle(time) => std::thread::sleep(time),
+        }
+        Ok(())
+    }
+
+    /// Does a stage once, on one thread for each shard.
+    pub fn run(&self, stage: Stage) -> Result<Usage, RecoveryMeasureError> {
+        self.prepare()?;
         std::thread::scope(|scope| {
             let shards: Vec<_> = (0..self.store.header.shards)
                 .map(|shard| scope.spawn(move || self.run_shard(stage, shard)))
@@ -156,12 +192,8 @@ impl<'a> Recovery<'a> {
             Stage::Checksums => self.verify_in_memory(shard),
             Stage::Memory => {
                 let bytes = self.contents.memory_bytes[shard as usize];
-                let (touched, usage) = Usage::of(|| {
-                    let arena = Arena::reserve(settings.memory_bytes_max, &|_| {})?;
-                    arena.prefault(bytes)?;
-                    Ok(arena)
-                });
-                touched.map_err(|source| RecoveryMeasureError::Memory { bytes, source })?;
+                let (touched, usage) = Usage::of(|| touch(settings.memory_bytes_max, bytes));
+                touched?;
                 Ok(usage)
             }
         }
@@ -196,6 +228,15 @@ impl<'a> Recovery<'a> {
     }
 }
 
+/// An arena whose first `bytes` have been touched.
+fn touch(bytes_max: u64, bytes: u64) -> Result<Arena, RecoveryMeasureError> {
+    let touched = Arena::reserve(bytes_max, &|_| {}).and_then(|arena| {
+        arena.prefault(bytes)?;
+        Ok(arena)
+    });
+    touched.map_err(|source| RecoveryMeasureError::Memory { bytes, source })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,12 +247,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plan = StorePlan { shards: 2, log_bytes: 2 << 20 };
         let store = RecoveryStore::make(folder.path(), plan).unwrap();
-        let recovery = Recovery::new(&store).unwrap();
+        let recovery = Recovery::new(&store, FreeMemory::JustUsed).unwrap();
         for stage in Stage::ALL {
             let usage = recovery.run(stage).unwrap();
             assert!(usage.wall_s > 0.0, "{stage:?}: {usage:?}");
         }
-        let again = Recovery::new(&store).unwrap().contents;
+        let again = Recovery::new(&store, FreeMemory::JustUsed).unwrap().contents;
         assert_eq!(again.log_bytes, recovery.contents.log_bytes);
         assert_eq!(again.episodes, recovery.contents.episodes);
     }
@@ -221,7 +262,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plan = StorePlan { shards: 1, log_bytes: 1 << 20 };
         let store = RecoveryStore::make(folder.path(), plan).unwrap();
-        let recovery = Recovery::new(&store).unwrap();
+        let recovery = Recovery::new(&store, FreeMemory::JustUsed).unwrap();
         let mut bytes = fs::read(&recovery.files[0].path).unwrap();
         bytes[2 * SEGMENT_HEADER_BYTES + 200] ^= 1;
         let (offset, reason) = recovery.verify_segment(&bytes).unwrap_err();

@@ -12,7 +12,9 @@ pub struct Usage {
     pub wall_s: f64,
     pub user_s: f64,
     pub system_s: f64,
-    /// Neither computing nor in the kernel for the work: waiting for the disk or for a processor.
+    /// Ready to go on, and every processor was taken by somebody else.
+    pub queued_s: f64,
+    /// Asleep until something came, which is the disk where there is nothing else to wait for.
     pub waiting_s: f64,
     /// Pages that were touched for the first time.
     pub page_faults: f64,
@@ -25,9 +27,10 @@ impl Usage {
         let result = work();
         let (wall_s, after) = (start.elapsed().as_secs_f64(), Thread::now());
         let (user_s, system_s) = (after.user_s - before.user_s, after.system_s - before.system_s);
-        let waiting_s = (wall_s - user_s - system_s).max(0.0);
+        let queued_s = after.queued_s - before.queued_s;
+        let waiting_s = (wall_s - user_s - system_s - queued_s).max(0.0);
         let page_faults = after.page_faults - before.page_faults;
-        (result, Self { wall_s, user_s, system_s, waiting_s, page_faults })
+        (result, Self { wall_s, user_s, system_s, queued_s, waiting_s, page_faults })
     }
 
     /// With what the same thread does afterwards.
@@ -41,6 +44,7 @@ impl Usage {
             wall_s: self.wall_s.max(other.wall_s),
             user_s: self.user_s + other.user_s,
             system_s: self.system_s + other.system_s,
+            queued_s: self.queued_s + other.queued_s,
             waiting_s: self.waiting_s + other.waiting_s,
             page_faults: self.page_faults + other.page_faults,
         }
@@ -51,6 +55,7 @@ impl Usage {
 struct Thread {
     user_s: f64,
     system_s: f64,
+    queued_s: f64,
     page_faults: f64,
 }
 
@@ -67,9 +72,16 @@ impl Thread {
         Self {
             user_s: seconds(usage.ru_utime),
             system_s: seconds(usage.ru_stime),
+            queued_s: queued_ns().unwrap_or(0) as f64 / 1e9,
             page_faults: usage.ru_minflt as f64,
         }
     }
+}
+
+/// What the calling thread has waited for a processor; a kernel that does not count it says nothing.
+fn queued_ns() -> Option<u64> {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    schedstat.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

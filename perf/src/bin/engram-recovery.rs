@@ -2,15 +2,18 @@
 //! the disk gives the same files at all.
 //!
 //! The columns of a table are measured in turn, round by round, so that a disk or machine that is
-//! slow for a while is slow for all of them, and each round gives a ratio of its own.
+//! slow for a while is slow for all of them, and each round gives a ratio of its own. Before each,
+//! the files leave the page cache and the free memory is brought into the state that
+//! `--idle-seconds` asks for.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Parser;
 use engram_perf::daemon::{Daemon, DaemonSettings};
 use engram_perf::raw_read::{RawFiles, ReadPlan, plans};
-use engram_perf::recovery::{Recovery, Stage};
+use engram_perf::recovery::{FreeMemory, Recovery, Stage};
 use engram_perf::recovery_store::{RecoveryStore, StorePlan};
 use engram_perf::spread::Spread;
 use engram_perf::usage::Usage;
@@ -38,6 +41,10 @@ struct Arguments {
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Seconds in which nobody uses the free memory before each recovery, so that a hypervisor may
+    /// take it away; without them, it was in use until just now.
+    #[arg(long)]
+    idle_seconds: Option<u64>,
     /// Take the engine's recovery apart.
     #[arg(long)]
     profile: bool,
@@ -126,7 +133,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(arguments: &Arguments, store: &RecoveryStore) -> Result<Table, Box<dyn Error>> {
-    let recovery = Recovery::new(store)?;
+    let free_memory = arguments
+        .idle_seconds
+        .map_or(FreeMemory::JustUsed, |s| FreeMemory::Idle(Duration::from_secs(s)));
+    let recovery = Recovery::new(store, free_memory)?;
     let plans = best_plans(store)?;
     let rounds = (0..arguments.rounds)
         .map(|_| round(arguments, store, &recovery, &plans))
@@ -216,7 +226,7 @@ fn serve(
         None => std::env::current_exe()?.with_file_name("engramd"),
     };
     let folder = tempfile::tempdir_in(&arguments.dir)?;
-    store.drop_page_cache()?;
+    recovery.prepare()?;
     let mut daemon = Daemon::launch(&DaemonSettings {
         engramd,
         folder: folder.path().to_owned(),
@@ -261,9 +271,12 @@ fn gb_per_s(bytes: u64, seconds: f64) -> f64 {
 fn print_text(arguments: &Arguments, tables: &[Table]) {
     let place = arguments.store.as_deref().unwrap_or(&arguments.dir);
     println!("recovery of stores in {}", Path::display(place));
+    let memory = arguments.idle_seconds.map_or("in use until just before".to_owned(), |seconds| {
+        format!("not in use for {seconds} s before")
+    });
     println!(
-        "median (min–max) of {} rounds, raw reading and recovery in turn, no page in the cache; \
-         share: of the fastest raw reading of the same round\n",
+        "median (min–max) of {} rounds, raw reading and recovery in turn; no page in the cache, \
+         free memory {memory};\nshare: of the fastest raw reading of the same round\n",
         arguments.rounds
     );
     for table in tables {
@@ -310,15 +323,17 @@ fn print_table(table: &Table) {
 
 fn print_stages(stages: &[StageFigures]) {
     println!(
-        "{:<30}{:>20}{:>10}{:>10}{:>10}{:>12}\n{:<30}{:>20}{:>10}{:>10}{:>10}{:>12}",
-        "the engine's part, less and less",
+        "{:<30}{:>20}{:>9}{:>9}{:>9}{:>9}{:>9}\n{:<30}{:>20}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "the engine alone, doing less",
         "",
         "user",
         "system",
-        "waiting",
+        "queued",
+        "asleep",
         "pages",
-        "of it",
+        "and less; its threads, summed",
         "seconds",
+        "s",
         "s",
         "s",
         "s",
@@ -326,10 +341,11 @@ fn print_stages(stages: &[StageFigures]) {
     );
     for StageFigures { stage, wall_s, usage } in stages {
         println!(
-            "{:<30}{wall_s:>20.3}{:>10.3}{:>10.3}{:>10.3}{:>12.0}",
+            "{:<30}{wall_s:>20.3}{:>9.3}{:>9.3}{:>9.3}{:>9.3}{:>9.0}",
             stage.name(),
             usage.user_s,
             usage.system_s,
+            usage.queued_s,
             usage.waiting_s,
             usage.page_faults,
         );
