@@ -7,6 +7,7 @@
 pub mod commit;
 pub mod daemon;
 pub mod engine_log;
+pub mod frames;
 pub mod huge_pages;
 pub mod memory;
 pub mod open_loop;
