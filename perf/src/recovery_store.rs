@@ -16,7 +16,7 @@ use engram_shards::episode::{
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
-use engram_shards::log::{LogIdentity, LogSettings, Recovered};
+use engram_shards::log::{BUFFERS, LogIdentity, LogSettings, Recovered};
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store, StoreError};
 use engramd::clock::{CLOCK, wall_us};
@@ -35,6 +35,8 @@ const TEXT: &str = "The kettle in the small kitchen trips the fuse when the oven
     electrician comes for the meter.";
 const METADATA: &str = r#"{"source":"conversation","speaker":"ada","turn":17}"#;
 const FRAMES_PER_BATCH: u32 = 64;
+/// What the log may hold back in its buffers when this writes as fast as it can.
+const BYTES_WAITING_MAX: u64 = (BUFFERS * FRAMES_PER_BATCH as usize * 4096) as u64;
 /// As the daemon makes them when nobody says otherwise.
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// Address space for a byte of the log: vectors take as much as there, the tables are small.
@@ -178,11 +180,14 @@ impl RecoveryStore {
         writer.drain()?;
         let route = Route::new(space, &spanning, self.header.shards as usize);
         let mut random = Random::default();
-        let mut ids = (0_u64..).map(|nth| format!("episode-{nth:09}"));
+        let ids = (0_u64..).map(|nth| format!("episode-{nth:09}"));
+        let mut own = ids.filter(|id| route.owner(id.as_bytes()) == shard as usize);
         while writer.log_bytes() < log_bytes {
-            let id = ids.next().expect("endless");
-            if route.owner(id.as_bytes()) == shard as usize {
+            for id in own.by_ref().take(FRAMES_PER_BATCH as usize) {
                 writer.store(&request(space, id, &mut random))?;
+            }
+            if writer.log_bytes() + BYTES_WAITING_MAX >= log_bytes {
+                writer.drain()?;
             }
         }
         writer.drain()
