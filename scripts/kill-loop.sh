@@ -24,10 +24,10 @@ trap finish EXIT
 
 start() {
     "$bin/engramd" --data "$folder/data" --socket "$socket" --shards 2 \
-        --set memory_prefault_bytes=0 2>>"$folder/log" &
+        --set memory_prefault_bytes=0 --set crash_loop_starts=0 2>>"$folder/log" &
     daemon=$!
     for _ in $(seq 200); do
-        "$bin/engram" --socket "$socket" ping >/dev/null 2>&1 && return
+        "$bin/engram" --socket "$socket" space list >/dev/null 2>&1 && return
         sleep 0.05
     done
     echo "engramd does not answer:" >&2

@@ -66,7 +66,7 @@ impl Stage {
             next = Client::try_connect(&self.home.socket())
                 .ok()
                 .filter(|client| Self::pid(client) != pid)
-                .and_then(|mut client| client.is_answered().then_some(client));
+                .and_then(|mut client| client.is_served().then_some(client));
             next.is_some()
         });
         next.expect("just seen")

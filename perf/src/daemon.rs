@@ -128,9 +128,9 @@ impl Daemon {
         }
     }
 
-    /// From its first line to serving, as it says itself in its log.
-    pub fn took(&self) -> Option<Duration> {
-        took(&self.log())
+    /// How long it replayed the logs, as it says itself in its own.
+    pub fn replay_seconds(&self) -> Option<f64> {
+        replay_seconds(&self.log())
     }
 
     /// The most memory it has had, bytes.
@@ -150,7 +150,7 @@ impl Daemon {
                 return Err(DaemonError::Ended { status, log: self.log() });
             }
             if let Ok(mut control) = self.control()
-                && control.call(&["PING"], |_| ()).is_ok()
+                && control.call(&["EG.SPACE", "LIST"], |_| ()).is_ok()
             {
                 return Ok(());
             }
@@ -201,18 +201,10 @@ fn socket(folder: &Path) -> PathBuf {
     folder.join("socket")
 }
 
-/// The time that the daemon's line about serving tells, as `Duration` prints it.
-fn took(log: &str) -> Option<Duration> {
-    let serving = log.lines().rfind(|line| line.contains(" took="))?;
-    let text = serving.split(" took=").nth(1)?.split_whitespace().next()?;
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit_s = match &text[digits.len()..] {
-        "s" => 1.0,
-        "ms" => 1e-3,
-        "µs" => 1e-6,
-        _ => return None,
-    };
-    Some(Duration::from_secs_f64(digits.parse::<f64>().ok()? * unit_s))
+/// The seconds that the daemon's line about serving tells.
+fn replay_seconds(log: &str) -> Option<f64> {
+    let serving = log.lines().rfind(|line| line.contains("serving "))?;
+    serving.split(" seconds=").nth(1)?.split_whitespace().next()?.parse().ok()
 }
 
 /// One command at a time, with its reply.
@@ -293,11 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn the_time_in_the_daemons_log_is_read_in_every_unit() {
-        let log = |took| format!("INFO a\nINFO serving 7 episodes socket=s took={took}\nINFO b\n");
-        assert_eq!(took(&log("1.25s")), Some(Duration::from_millis(1250)));
-        assert_eq!(took(&log("12.5ms")), Some(Duration::from_micros(12_500)));
-        assert_eq!(took(&log("125µs")), Some(Duration::from_micros(125)));
-        assert_eq!((took(&log("soon")), took("INFO a\n")), (None, None));
+    fn the_seconds_are_those_of_the_line_about_serving() {
+        let log = "INFO replayed it seconds=9\nINFO serving 7 episodes socket=s seconds=1.25\n";
+        assert_eq!(replay_seconds(log), Some(1.25));
+        assert_eq!((replay_seconds("serving seconds=x"), replay_seconds("INFO a\n")), (None, None));
     }
 }

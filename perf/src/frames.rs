@@ -113,7 +113,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(frames.make(Framing::Checksummed, &mut buffer, 3), buffer.len());
             let header = BatchHeader::decode(&buffer, &PLACE.store_id).unwrap();
-            let view = BatchView::verify(header, &buffer).unwrap();
+            let view = BatchView::verify(header, &buffer, &PLACE.store_id).unwrap();
             assert!(view.frames().all(|frame| frame.payload == frames.payload));
         }
     }

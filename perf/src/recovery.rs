@@ -24,9 +24,12 @@ use std::fs;
 use std::time::Duration;
 
 use engram_shards::arena::Arena;
-use engram_shards::format::{BatchHeader, BatchView, SEGMENT_HEADER_BYTES, shard_folder_name};
+use engram_shards::format::{
+    BatchHeader, BatchView, Frame, SEGMENT_HEADER_BYTES, shard_folder_name,
+};
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{Log, RecoveryError, Walk};
+use engram_shards::shard::ShardSettings;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -173,7 +176,9 @@ impl<'a> Recovery<'a> {
             Stage::Log => {
                 let (opened, usage) = Usage::of(|| -> Result<_, RecoveryMeasureError> {
                     let ring = self.store.ring(shard)?;
-                    Ok(Log::open(ring, settings.identity, settings.log, &mut |_| Ok(()))?)
+                    let mut ignore = |_: Frame<'_>| Ok(());
+                    let ShardSettings { identity, log, recovery, .. } = &settings;
+                    Ok(Log::open(ring, *identity, *log, recovery, &mut ignore)?)
                 });
                 opened?;
                 Ok(usage)
@@ -184,6 +189,7 @@ impl<'a> Recovery<'a> {
                     let mut walk = Walk::new(&mut ring, settings.identity)?;
                     while walk.next()?.is_some() {}
                     walk.judge()?;
+                    drop(walk);
                     Ok(ring)
                 });
                 walked?;
@@ -217,11 +223,13 @@ impl<'a> Recovery<'a> {
     }
 
     fn verify_segment(&self, bytes: &[u8]) -> Result<(), (usize, String)> {
+        let store_id = &self.store.header.store_id;
         let mut offset = SEGMENT_HEADER_BYTES;
         while let Some(rest) = bytes.get(offset..)
-            && let Some(header) = BatchHeader::decode(rest, &self.store.header.store_id)
+            && let Some(header) = BatchHeader::decode(rest, store_id)
         {
-            BatchView::verify(header, rest).map_err(|error| (offset, error.to_string()))?;
+            BatchView::verify(header, rest, store_id)
+                .map_err(|error| (offset, error.to_string()))?;
             offset += header.bytes.next_multiple_of(SECTOR_BYTES);
         }
         Ok(())

@@ -16,7 +16,7 @@ use engram_shards::episode::{
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
-use engram_shards::log::{BUFFERS, LogIdentity, LogSettings, Recovered};
+use engram_shards::log::{BUFFERS, LogIdentity, LogSettings, Recovered, RecoverySettings};
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store, StoreError};
 use engramd::clock::{CLOCK, wall_us};
@@ -144,6 +144,7 @@ impl RecoveryStore {
         ShardSettings {
             identity: LogIdentity { store_id, shard, segment_bytes, may_be_empty: !has_logs },
             log: LogSettings::default(),
+            recovery: RecoverySettings::default(),
             memory_bytes_max,
             memory_prefault_bytes: MEMORY_PREFAULT_DEFAULT / u64::from(shards),
         }
@@ -166,7 +167,7 @@ impl RecoveryStore {
         log_bytes: u64,
     ) -> Result<(), RecoveryStoreError> {
         let log = LogSettings { frames_max: FRAMES_PER_BATCH, ..settings.log };
-        let (engine, _) = self.open(shard, &ShardSettings { log, ..*settings })?;
+        let (engine, _) = self.open(shard, &ShardSettings { log, ..settings.clone() })?;
         let mut writer = Writer { engine, path: &self.path, effects: Vec::new() };
         let space = SpaceNumber(1);
         let spanning = SpaceSettings {

@@ -71,7 +71,7 @@ struct Table {
     daemon_ping_s: Spread,
     /// From the daemon being launched until an `EG.GET` was answered.
     daemon_get_s: Spread,
-    /// What the daemon's own log says; a version that does not say it leaves it out.
+    /// The replay alone, as the daemon's own log says; left out where it does not.
     daemon_says_s: Option<Spread>,
     /// Rate of the engine, and of the daemon until `EG.GET`, over the best raw rate of the round.
     engine_share_of_raw: Spread,
@@ -245,7 +245,7 @@ fn serve(
     let round = DaemonRound {
         ping_s: serving.ping.as_secs_f64(),
         get_s: serving.command.as_secs_f64(),
-        says_s: daemon.took().map(|took| took.as_secs_f64()),
+        says_s: daemon.replay_seconds(),
         memory_bytes_peak: daemon.memory_bytes_peak()?,
     };
     // A clean stop leaves the files as they were, so that every round reads the same.
@@ -313,7 +313,7 @@ fn print_table(table: &Table) {
     line("daemon, until PING is answered", table.daemon_ping_s, None);
     line("daemon, until EG.GET is answered", table.daemon_get_s, Some(table.daemon_share_of_raw));
     if let Some(seconds) = table.daemon_says_s {
-        line("daemon, by its own log", seconds, None);
+        line("daemon's replay, by its own log", seconds, None);
     }
     println!("daemon's memory at its peak: {} MiB\n", table.daemon_memory_bytes_peak >> 20);
     if !table.stages.is_empty() {

@@ -5,7 +5,8 @@ use std::str;
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::format::{
-    ForgetPayload, Frame, LinkRecords, Operation, SpacePayload, StorePayload,
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkRecords, Operation, SpacePayload,
+    StorePayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -17,6 +18,8 @@ pub(crate) enum Contents<'a> {
     Forget(ForgetPayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
+    Erase(ErasePayload),
+    Gap(Gap),
 }
 
 impl<'a> Contents<'a> {
@@ -29,6 +32,8 @@ impl<'a> Contents<'a> {
             Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
+            Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
+            Some(Operation::Gap) => Gap::decode(frame).map(Self::Gap),
             None => return Err(format!("operation {operation} is unknown to this version")),
         };
         let contents = decoded.map_err(|error| error.to_string())?;
@@ -44,24 +49,36 @@ impl<'a> Contents<'a> {
             Self::Forget(_) => "forget",
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
+            Self::Erase(_) => "erase",
+            Self::Gap(Gap { reason: GapReason::Erased, .. }) => "erased",
+            Self::Gap(Gap { reason: GapReason::Lost, .. }) => "lost",
+            Self::Gap(Gap { reason: GapReason::Skipped, .. }) => "skipped",
         }
     }
 
-    pub(crate) fn space(&self) -> SpaceNumber {
+    /// The space it is about; a gap does not say.
+    pub(crate) fn space(&self) -> Option<SpaceNumber> {
         match self {
-            Self::Store(store) => store.space,
-            Self::Forget(forget) => forget.space,
-            Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.space,
+            Self::Store(store) => Some(store.space),
+            Self::Forget(forget) => Some(forget.space),
+            Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
+            Self::Erase(erase) => Some(erase.space),
+            Self::Gap(_) => None,
         }
     }
 
-    /// The episode's id, or the space's name.
+    /// The episode's id, the space's name, or which sequences are meant.
     pub(crate) fn id(&self) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match self {
             Self::Store(store) => text(store.id()),
             Self::Forget(forget) => text(forget.id),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
+            Self::Erase(erase) => {
+                let sequences: Vec<_> = erase.sequences.iter().map(u64::to_string).collect();
+                sequences.join(" ")
+            }
+            Self::Gap(gap) => format!("through {}", gap.through),
         }
     }
 }
@@ -103,6 +120,8 @@ pub(crate) struct OperationCounts {
     pub(crate) forget: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
+    pub(crate) erase: u64,
+    pub(crate) gap: u64,
 }
 
 /// A memory space as the log knows it.
@@ -139,6 +158,8 @@ impl Ledger {
             }
             // A drop may overtake a forget, so its space may be gone.
             Contents::Forget(_) => self.counts.forget += 1,
+            Contents::Erase(_) => self.counts.erase += 1,
+            Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {
                 self.counts.space_create += 1;
                 let known = KnownSpace { settings: payload.settings, stores: 0 };

@@ -45,7 +45,7 @@ struct Line {
 
 struct Decoded {
     operation: &'static str,
-    space: u32,
+    space: Option<u32>,
     id: String,
     /// Of a store: components, bytes of text, bytes of metadata, links.
     sizes: Option<[usize; 4]>,
@@ -120,7 +120,7 @@ impl Line {
     fn new(shard: u32, segment: u64, frame: &Frame<'_>) -> Self {
         let contents = Contents::decode(frame).map(|contents| Decoded {
             operation: contents.operation(),
-            space: contents.space().0,
+            space: contents.space().map(|space| space.0),
             id: contents.id(),
             sizes: match &contents {
                 Contents::Store(store) => Some([
@@ -182,7 +182,8 @@ impl Line {
         match &self.contents {
             Ok(Decoded { operation, space, id, sizes }) => {
                 let sizes = sizes.map_or([const { String::new() }; 4], |sizes| sizes.map(number));
-                cells.extend([(*operation).to_owned(), space.to_string()]);
+                let space = space.map_or_else(String::new, |space| space.to_string());
+                cells.extend([(*operation).to_owned(), space]);
                 cells.push(number(self.payload_bytes));
                 cells.extend(sizes);
                 cells.push(id.clone());

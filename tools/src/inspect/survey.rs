@@ -200,7 +200,7 @@ impl Surveyor {
         let segment = self.segments.last_mut().expect("a batch lies in a segment");
         segment.batches += 1;
         segment.frames += u64::from(header.frames);
-        segment.last_sequence = Some(header.last_sequence());
+        segment.last_sequence = Some(batch.next_sequence() - 1);
         segment.used_bytes = header.offset + padded(header.bytes);
         self.batches += 1;
         for frame in batch.frames() {

@@ -6,10 +6,10 @@ use engram_shards::episode::{
     Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
     StoreRequest,
 };
-use engram_shards::format::{FrameHead, segment_file_name, shard_folder_name};
+use engram_shards::format::{Frame, FrameHead, segment_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
-use engram_shards::log::{Log, LogEvent, LogIdentity, LogSettings};
+use engram_shards::log::{Appending, Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store};
 use engramd::clock::CLOCK;
@@ -54,6 +54,7 @@ impl TestStore {
             let settings = ShardSettings {
                 identity: identity(shard),
                 log: LogSettings::default(),
+                recovery: RecoverySettings::default(),
                 memory_bytes_max: 256 << 20,
                 memory_prefault_bytes: 0,
             };
@@ -150,9 +151,11 @@ impl ClosedStore {
 pub fn append_raw(store: &ClosedStore, operation: u16, payload: &[u8]) {
     let settings = LogSettings::default();
     let io = io(store.path(), 0);
-    let (mut log, _) = Log::open(io, identity(0), settings, &mut |_| Ok(())).unwrap();
+    let (recovery, mut ignore) = (RecoverySettings::default(), |_: Frame<'_>| Ok(()));
+    let (mut log, _) = Log::open(io, identity(0), settings, &recovery, &mut ignore).unwrap();
     let head = FrameHead { operation, recorded_at_us: 1, happened_at_us: 1, writer_uid: 0 };
-    log.append(&head, payload.len(), false, |out| out.copy_from_slice(payload)).unwrap();
+    let how = Appending::default();
+    log.append(&head, payload.len(), how, |out| out.copy_from_slice(payload)).unwrap();
     while !log.is_idle() {
         log.pump();
         log.wait().unwrap();
