@@ -53,7 +53,7 @@ struct Checksums {
     with_records_per_s: Spread,
     /// Throughput with checksums over that without, pair by pair.
     ratio: Spread,
-    /// The thread's own time to make the frames of a commit.
+    /// Processor time to make the frames of a commit.
     without_framing_us: Spread,
     with_framing_us: Spread,
 }
@@ -170,12 +170,13 @@ fn print_checksums(rows: &[Row]) {
     println!(
         "\nchecksums: frames made right before each write of the raw ring, as the log makes them \
          and only copied,\nthe same bytes otherwise, in {PAIRS} pairs: median (min–max); framing \
-         is the thread's own time\n\n\
-         {:<16}{:<44}{:<44}throughput\n\
-         records flights{:>22}{:>22}{:>22}{:>22}{:>22}",
+         is processor time\n\n\
+         {:<16}{:>48}{:>48}{:>23}\n\
+         records flights{:>26}{:>22}{:>26}{:>22}{:>23}",
         "",
-        "copied",
+        "only copied",
         "with checksums",
+        "throughput",
         "records/s",
         "framing, us",
         "records/s",
@@ -184,7 +185,7 @@ fn print_checksums(rows: &[Row]) {
     );
     for Row { raw, checksums, .. } in rows {
         println!(
-            "{:>7}{:>8}{:>22.0}{:>22.1}{:>22.0}{:>22.1}{:>22.3}",
+            "{:>7}{:>8}{:>26.0}{:>22.1}{:>26.0}{:>22.1}{:>23.3}",
             raw.records_per_commit,
             raw.commits_in_flight,
             checksums.without_records_per_s,
