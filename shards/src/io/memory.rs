@@ -101,6 +101,13 @@ impl MemoryIo {
     }
 }
 
+/// Behind the end of a file that was cut short, a write extends it, as it does on any disk.
+fn put(file: &mut Vec<u8>, at: usize, data: &[u8]) {
+    let end = at + data.len();
+    file.resize(file.len().max(end), 0);
+    file[at..end].copy_from_slice(data);
+}
+
 fn fault() -> io::Error {
     io::Error::other("injected fault")
 }
@@ -140,12 +147,12 @@ impl Io for MemoryIo {
             Some(WriteFault::Write) => (Err(fault()), Err(fault())),
             other => {
                 let file = files.current.get_mut(&segment).expect("prepared before written");
-                file[at..at + bytes].copy_from_slice(data);
+                put(file, at, data);
                 if other.is_some() {
                     (Ok(()), Err(fault()))
                 } else {
                     let file = files.flushed.get_mut(&segment).expect("prepared before written");
-                    file[at..at + bytes].copy_from_slice(data);
+                    put(file, at, data);
                     (Ok(()), Ok(()))
                 }
             }
