@@ -196,6 +196,12 @@ impl<I: Io> Shard<I> {
                     "{bytes} bytes of memory do not hold it; raise memory_bytes_max"
                 ));
             }
+            let operation = frame.head.operation;
+            if Operation::from_u16(operation).is_none() {
+                return Err(format!(
+                    "operation {operation} is unknown to this build; start the build that wrote it"
+                ));
+            }
             memory.apply(&frame).map(drop).map_err(|error| error.to_string())
         };
         let (log, recovered) = Log::open(io, settings.identity, settings.log, &mut replay)?;
