@@ -5,7 +5,7 @@ STEP := scripts/step.sh
 PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help install-deps build demo test bench kill-loop lint clean
+.PHONY: help install-deps build demo test bench kill-loop fuzz lint clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 
 kill-loop: build ## Kill the daemon under load 50 times and check every acknowledgement
 	@$(STEP) kill-loop scripts/kill-loop.sh 50
+
+fuzz: ## Fuzz a target for a while: make fuzz TARGET=recovery SECONDS=60
+	@$(STEP) fuzz scripts/fuzz.sh $(or $(TARGET),recovery) $(or $(SECONDS),60)
 
 lint: install-deps ## Check the format, clippy without a warning, and the build without hwloc
 	@$(STEP) rustfmt $(CARGO) fmt --all --check

@@ -10,6 +10,7 @@ use engram_shards::format::{
     STORE_HEADER_BYTES, StoreHeader, segment_from_file_name, shard_folder_name,
 };
 use engram_shards::io::{Clock, UringIo, UringSettings};
+use engram_shards::log::{Log, LogSettings};
 use engram_shards::store::{NewStore, Store, StoreError};
 use tempfile::TempDir;
 
@@ -83,15 +84,30 @@ pub fn lay_out(files: &Files) -> TempDir {
     folder
 }
 
+/// Whether a daemon would serve what is in the directory; why not, if not. Cuts a torn tail.
+pub fn open(folder: &Path) -> Result<(), String> {
+    let header = Store::inspect(folder).map_err(|error| error.to_string())?;
+    for shard in 0..header.shards {
+        let identity = History::of_shard(shard).identity;
+        let settings = LogSettings::default();
+        Log::open(io(&folder.join(shard_folder_name(shard))), identity, settings, &mut |_| Ok(()))
+            .map_err(|error| format!("shard {shard}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn io(folder: &Path) -> UringIo {
+    let settings = UringSettings { folder: folder.into(), worker_cpus: vec![], clock: CLOCK };
+    UringIo::new(&settings).expect("the folder exists")
+}
+
 fn check_shard(shard: u32, files: &Files, folder: &Path) {
     let prefix = format!("{}/", shard_folder_name(shard));
     let within = files.iter().filter_map(|(name, bytes)| {
         let name = name.strip_prefix(&prefix)?;
         Some((name.to_owned(), bytes.clone()))
     });
-    let settings = UringSettings { folder: folder.into(), worker_cpus: vec![], clock: CLOCK };
-    let io = || UringIo::new(&settings).expect("the folder exists");
-    check(History::of_shard(shard), &within.collect(), &io, &|| read(folder));
+    check(History::of_shard(shard), &within.collect(), &|| io(folder), &|| read(folder));
 }
 
 fn read(folder: &Path) -> Files {
