@@ -25,6 +25,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags};
 use super::{BatchWrite, Buffer, Completion, Io};
 use crate::arena::Region;
 use crate::format::{segment_file_name, segment_from_file_name};
+use crate::limits::SECTOR_BYTES;
 
 /// Submissions that can be queued at once: writes in flight with their flushes, one preparation
 /// step and the reads of recovery are far below it.
@@ -445,7 +446,8 @@ impl Io for UringIo {
     fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()> {
         self.open_existing(segment)?;
         let file = self.file(segment)?;
-        let end = fs::fstat(file)?.st_size.unsigned_abs();
+        // Direct writes are whole sectors, and a damaged file may have any length.
+        let end = fs::fstat(file)?.st_size.unsigned_abs().next_multiple_of(SECTOR_BYTES as u64);
         let mut at = offset;
         while at < end {
             let bytes = piece(at, end);
