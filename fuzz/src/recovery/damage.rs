@@ -87,6 +87,5 @@ fn change(files: &mut Files, input: &mut Input<'_>) {
 }
 
 fn pick(files: &Files, nth: u8) -> String {
-    let names = files.keys();
-    names.cloned().nth(usize::from(nth) % files.len()).expect("within the list")
+    files.keys().nth(usize::from(nth) % files.len()).expect("within the list").clone()
 }

@@ -216,7 +216,7 @@ impl Writer {
             episode,
             key: format!("key {}", self.tickets).into(),
             priority: Priority::Normal,
-            durability: if number % 2 == 0 { Durability::Disk } else { Durability::Os },
+            durability: if number.is_multiple_of(2) { Durability::Disk } else { Durability::Os },
             writer_uid: 1000,
         };
         self.shard.store(ticket, &request).expect("admitted");
