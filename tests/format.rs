@@ -1,5 +1,5 @@
-//! The format for ever: stores as they were written once are opened by this build, with everything
-//! that was in them, and a store of a newer version is refused with a sentence that says what to do.
+//! The format for ever: stores as they were written once are opened by this build, with all that
+//! was in them, and a store of a newer version is refused with a sentence that says what to do.
 //!
 //! `tests/fixtures/README.md` tells how the stores are kept and when new ones are written.
 

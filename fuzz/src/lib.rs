@@ -5,13 +5,13 @@
 //!
 //! | Target | Bytes become | What must hold |
 //! |---|---|---|
-//! | [`resp`] | what a socket delivers, in any pieces | the pieces make no difference; no length is believed; what is accepted encodes to the same |
-//! | [`command`] | the arguments of a command | an error has a known code and one line; what is accepted is within its bounds |
+//! | [`resp`] | what a socket delivers | pieces make no difference, no length is believed |
+//! | [`command`] | the arguments of a command | errors have a code and one line, bounds hold |
 //! | [`filter`] | a metadata filter and metadata | it matches or its opposite does |
 //! | [`frames`] | a batch and its payloads | what verifies encodes to the same |
-//! | [`replay`] | frames that verify, with any content | they are applied or refused; what was applied can be read and is applied again |
-//! | [`recovery`] | damage to a log | see `recovery/mod.rs` |
-//! | [`directory`] | damage to a data directory | the same on real files under io_uring |
+//! | [`replay`] | frames with any content | applied or refused, and the same once more |
+//! | [`recovery`] | damage to a log | the six promises on top of its file |
+//! | [`directory`] | damage to a data directory | the same on real files, under io_uring |
 //!
 //! Three things run them: libFuzzer (`libfuzzer/`, guided by coverage, needs a nightly toolchain),
 //! the runner in `main.rs` (mutations of the corpus from a seed, needs nothing), and the tests in

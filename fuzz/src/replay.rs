@@ -1,6 +1,6 @@
-//! Frames that verify, with any operation and any payload: what a newer version, a bug or an attacker
-//! could have written. The shard applies them or says which one it cannot apply. What it applied is
-//! sound, can be read and recalled, and is applied the same way at the next start.
+//! Frames that verify, with any operation and any payload: what a newer version, a bug or somebody
+//! else could have written. The shard applies them or says which one it cannot apply. What it
+//! applied is sound, can be read and recalled, and is applied the same way at the next start.
 
 use bytes::Bytes;
 use engram_shards::episode::{
