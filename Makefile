@@ -34,8 +34,8 @@ bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 		$(STEP) $$bin $(CARGO) run --release -p engram-perf --bin $$bin || exit 1; \
 	done
 
-kill-loop: build ## Kill the daemon under load 50 times and check every acknowledgement
-	@$(STEP) kill-loop scripts/kill-loop.sh 50
+kill-loop: build ## Kill the daemon under load 200 times and check everything it holds after each
+	@$(STEP) kill-loop scripts/kill-loop.sh 200
 
 fuzz: ## Fuzz a target for a while: make fuzz TARGET=recovery SECONDS=60
 	@$(STEP) fuzz scripts/fuzz.sh $(or $(TARGET),recovery) $(or $(SECONDS),60)

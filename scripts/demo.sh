@@ -47,7 +47,7 @@ start_daemon() {
     local started=${EPOCHREALTIME/[.,]/}
     engramd --data "$work/data" --socket "$ENGRAM_SOCKET" --shards 2 >>"$work/engramd.log" 2>&1 &
     daemon=$!
-    until engram ping >/dev/null 2>&1; do
+    until engram space list >/dev/null 2>&1; do
         kill -0 "$daemon" 2>/dev/null || fail 'engramd did not start'
         sleep 0.02
     done

@@ -1,7 +1,9 @@
 //! The socket at which clients arrive: bound here or handed over by systemd.
 //!
-//! Accepting happens on a thread of its own, because the executors cannot adopt a listener, and
-//! because the peer's credentials are checked before a shard hears of the connection.
+//! Accepting happens on a thread of its own: because the executors cannot adopt a listener, because
+//! the peer's credentials are checked before a shard hears of the connection, and because somebody
+//! has to answer while the shards replay their logs. Until they serve, who connects is in the
+//! lobby.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};
@@ -17,7 +19,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::server::{Control, Peer, Permit};
+use crate::lobby::{self, Lobby};
+use crate::recovery::Recovery;
+use crate::server::{Arrival, Control, Peer, Permit};
 
 /// How long to wait when the kernel has no descriptor left for a connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
@@ -94,54 +98,85 @@ fn is_socket(path: &Path) -> bool {
 /// The accepting thread; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Acceptor {
-    stop: OwnedFd,
+    /// Hung up when the thread is to end.
+    shards: Option<flume::Sender<Shards>>,
+    /// Signalled when there is news from the line above.
+    news: OwnedFd,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// How to reach each shard.
+type Shards = Vec<flume::Sender<Control>>;
+
 impl Acceptor {
+    /// Begins to accept, into the lobby.
     pub fn start(
         listener: Listener,
         config: Arc<Config>,
-        shards: Vec<flume::Sender<Control>>,
+        recovery: Arc<Recovery>,
     ) -> io::Result<Self> {
-        let stop = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-        let stopped = stop.try_clone()?;
+        let news = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+        let heard = news.try_clone()?;
         listener.socket.set_nonblocking(true)?;
-        let desk = Desk { listener, config, shards, permits: Arc::new(()), connection: 0 };
-        let thread =
-            thread::Builder::new().name("accept".into()).spawn(move || desk.serve(&stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let (sender, shards) = flume::bounded(1);
+        let door = Door::Lobby(Lobby::new(recovery));
+        let desk = Desk { listener, config, door, permits: Arc::new(()), connection: 0 };
+        let thread = thread::Builder::new()
+            .name("accept".into())
+            .spawn(move || desk.serve(&heard, &shards))?;
+        Ok(Self { shards: Some(sender), news, thread: Some(thread) })
+    }
+
+    /// The shards serve: hands them who is in the lobby, and everybody who comes later.
+    pub fn open(&self, shards: Shards) -> io::Result<()> {
+        let sender = self.shards.as_ref().expect("taken when this is dropped");
+        // A thread that has gone has nobody left to hand over.
+        let _ = sender.send(shards);
+        rustix::io::write(&self.news, &1_u64.to_ne_bytes())?;
+        Ok(())
     }
 }
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        let told = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        self.shards = None;
+        let told = rustix::io::write(&self.news, &1_u64.to_ne_bytes());
         if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
             let _ = thread.join();
         }
     }
 }
 
+/// Where who comes is sent.
+enum Door {
+    Lobby(Lobby),
+    Shards(Shards),
+}
+
 struct Desk {
     listener: Listener,
     config: Arc<Config>,
-    shards: Vec<flume::Sender<Control>>,
+    door: Door,
     permits: Permit,
     connection: u64,
 }
 
 impl Desk {
-    fn serve(mut self, stopped: &OwnedFd) {
+    fn serve(mut self, news: &OwnedFd, shards: &flume::Receiver<Shards>) {
         loop {
-            let mut waits = [
-                PollFd::new(&self.listener.socket, PollFlags::IN),
-                PollFd::new(stopped, PollFlags::IN),
-            ];
-            // Interrupted: look again.
-            let _ = poll(&mut waits, None);
-            if !waits[1].revents().is_empty() {
-                return;
+            let (has_news, guests) = self.wait(news);
+            if has_news {
+                // Lowers the signal; what it was raised for is in the channel.
+                let _ = rustix::io::read(news, &mut [0; size_of::<u64>()]);
+                loop {
+                    match shards.try_recv() {
+                        Ok(shards) => self.open(&shards),
+                        Err(flume::TryRecvError::Disconnected) => return,
+                        Err(flume::TryRecvError::Empty) => break,
+                    }
+                }
+            } else if let Door::Lobby(lobby) = &mut self.door {
+                lobby.attend(&guests);
             }
             match self.listener.socket.accept() {
                 Ok((socket, _)) => self.receive(socket),
@@ -154,7 +189,36 @@ impl Desk {
         }
     }
 
-    /// Checks who is there and hands the connection to the next shard.
+    /// Waits until something happens: whether there are news, and which guests to attend to.
+    fn wait(&self, news: &OwnedFd) -> (bool, Vec<usize>) {
+        let mut guests = Vec::new();
+        let mut waits = vec![
+            PollFd::new(news, PollFlags::IN),
+            PollFd::new(&self.listener.socket, PollFlags::IN),
+        ];
+        if let Door::Lobby(lobby) = &self.door {
+            for (nth, wait) in lobby.waits() {
+                guests.push(nth);
+                waits.push(wait);
+            }
+        }
+        // Interrupted: look again.
+        let _ = poll(&mut waits, None);
+        let mut is_ready = waits.iter().map(|wait| !wait.revents().is_empty());
+        let has_news = is_ready.next().expect("the first of at least two");
+        let ready = guests.into_iter().zip(is_ready.skip(1));
+        (has_news, ready.filter_map(|(nth, is_ready)| is_ready.then_some(nth)).collect())
+    }
+
+    /// The shards serve.
+    fn open(&mut self, shards: &Shards) {
+        if let Door::Lobby(lobby) = std::mem::replace(&mut self.door, Door::Shards(shards.clone()))
+        {
+            lobby.hand_over(shards);
+        }
+    }
+
+    /// Checks who is there and hands the connection to the next shard, or lets it wait for one.
     fn receive(&mut self, socket: UnixStream) {
         self.connection += 1;
         let open = Arc::strong_count(&self.permits) - 1;
@@ -178,10 +242,12 @@ impl Desk {
                 return;
             }
         };
-        let nth = usize::try_from(self.connection).unwrap_or(0) % self.shards.len();
         let (socket, permit) = (OwnedFd::from(socket), Arc::clone(&self.permits));
-        // A shard that has gone takes the daemon with it; there is nobody left to tell.
-        let _ = self.shards[nth].send(Control::Connect { socket, peer, permit });
+        let arrival = Box::new(Arrival::new(peer));
+        match &mut self.door {
+            Door::Lobby(lobby) => lobby.receive(socket, arrival, permit),
+            Door::Shards(shards) => lobby::deal(shards, socket, arrival, permit),
+        }
     }
 }
 

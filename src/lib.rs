@@ -5,7 +5,8 @@
 //! | [`daemon`] | In which order does everything begin and end? |
 //! | [`config`] | What did the operator decide? |
 //! | [`topology`] | Which core is whose? |
-//! | [`acceptor`] | Who may connect? |
+//! | [`acceptor`], [`lobby`] | Who may connect, and who is heard while the logs are replayed? |
+//! | [`recovery`], [`starts`] | How far is the start, and is it one of a row that failed? |
 //! | [`protocol`] | What do bytes on the socket mean? |
 //! | [`server`] | How does a command become an answer? |
 //! | [`lanes`] | How do shards talk to each other? |
@@ -19,8 +20,11 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod lanes;
+pub mod lobby;
 pub mod metrics;
 pub mod protocol;
+pub mod recovery;
 pub mod runtime;
 pub mod server;
+pub mod starts;
 pub mod topology;

@@ -14,10 +14,11 @@ use common::{Client, Daemon, Home, Reply};
 use redis::Value;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Two segments for each of two shards, and room for two more.
-const DISK: &str = "size=28m";
-/// Takes the room of a segment and gives it back when it is removed.
-const BALLAST: &str = "4m";
+/// Three segments for each of two shards, and the ballast.
+const DISK: &str = "size=34m";
+/// Takes the room of two segments, which is what writing needs to resume, and gives it back when it
+/// is removed.
+const BALLAST: &str = "9m";
 const TEXT_BYTES: usize = 200_000;
 
 /// A daemon on its small disk. When it is killed it is started again there, once.
@@ -66,7 +67,7 @@ impl Stage {
             next = Client::try_connect(&self.home.socket())
                 .ok()
                 .filter(|client| Self::pid(client) != pid)
-                .and_then(|mut client| client.is_answered().then_some(client));
+                .and_then(|mut client| client.is_served().then_some(client));
             next.is_some()
         });
         next.expect("just seen")
@@ -147,6 +148,21 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
     check(&mut client, &acknowledged);
     fill(&mut client, &mut acknowledged);
     check(&mut client, &acknowledged);
+
+    // What makes room or sense of a full disk is still taken.
+    let forgotten: Vec<u64> = acknowledged.keys().copied().take(20).collect();
+    for number in forgotten {
+        let id = number.to_string();
+        let reply = client.ask(&command!["EG.FORGET", "notes", id]);
+        assert_eq!(reply.at("outcome").text(), "forgotten", "{reply:?}");
+        acknowledged.remove(&number);
+    }
+    let last = *acknowledged.keys().last().unwrap();
+    let reply = client.ask(&command!["EG.ERASE", "notes", last.to_string()]);
+    assert_eq!(reply.at("outcome").text(), "erased", "{reply:?}");
+    acknowledged.remove(&last);
+    check(&mut client, &acknowledged);
+    assert!(is_read_only(&store(&mut client, 2_000_000)));
 
     // With room, writing resumes by itself on the shard that gets it.
     fs::remove_file(stage.disk(&client).join("ballast")).unwrap();

@@ -146,7 +146,8 @@ fn a_store_of_another_version() {
     let header = home.data().join("engram.store");
     let good = fs::read(&header).unwrap();
     let mut newer = good.clone();
-    newer[8] = 2;
+    // A later version has other contents too.
+    (newer[8], newer[100]) = (2, 1);
     fs::write(&header, newer).unwrap();
     let words = ["engram.store", "format version 2", "this build reads version 1"];
     refused_unchanged(&home, home.command(&[]), &home.data(), &words);
@@ -159,10 +160,12 @@ fn a_segment_of_another_version() {
     let (home, ends) = stopped(3);
     let file = ends[0].file(&home);
     file.write_all_at(&[2], 8).unwrap();
+    file.write_all_at(&[1], 100).unwrap();
     let shard = format!("shard {}", ends[0].shard);
     let words = [&shard, "segment 1", "format version 2", "this build reads version 1"];
     refused_unchanged(&home, home.command(&[]), &ends[0].folder(&home), &words);
     file.write_all_at(&[1], 8).unwrap();
+    file.write_all_at(&[0], 100).unwrap();
     is_complete(&home.start(), 3);
 }
 
@@ -281,17 +284,19 @@ fn a_torn_tail_is_cut_and_said() {
     let (home, ends) = stopped(20);
     let end = ends.last().unwrap();
     let mut random = Random::new(5);
-    let garbage: Vec<u8> = (0..10_000).map(|_| random.next() as u8 | 1).collect();
+    // What a write leaves whose first sector did not make it.
+    let mut garbage: Vec<u8> = (0..10_000).map(|_| random.next() as u8 | 1).collect();
+    garbage[..512].fill(0);
     end.file(&home).write_all_at(&garbage, end.offset).unwrap();
 
     let mut daemon = home.start();
     is_complete(&daemon, 20);
     let said = home.said();
     let line = said.lines().find(|line| line.contains("cut a torn tail")).expect(&said);
-    for word in [format!("shard={}", end.shard), format!("offset={}", end.offset)] {
+    for word in [format!("shard={}", end.shard), format!("byte {} of segment 1", end.offset)] {
         assert!(line.contains(&word), "{line}");
     }
-    assert!(line.contains("segment=1") && line.contains("bytes=10000"), "{line}");
+    assert!(line.contains("10000 bytes"), "{line}");
     store(&mut daemon.client(), 20);
     assert!(daemon.stop().success());
 
@@ -311,16 +316,57 @@ fn damage_in_the_middle_is_refused_by_sequence() {
     file.read_exact_at(&mut byte, before.offset + 100).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], before.offset + 100).unwrap();
 
-    // The last batch was written when everything before it was durable.
-    let last = ends[18].sequence;
     let shard = format!("shard {}", before.shard);
-    let place = format!("segment 1 is damaged at byte {}", before.offset);
-    let lost = format!("the acknowledged sequences {} to {last} cannot be read", hit.sequence);
-    let words = [&shard, &place, &lost, "restore the store from a copy"];
+    let (sequence, offset) = (hit.sequence, before.offset + 64);
+    let lost = format!("sequence {sequence} (segment 1, byte {offset}) cannot be read;");
+    let words = [&shard, &lost, "restore the store from a copy", "--accept-loss"];
     refused_unchanged(&home, home.command(&[]), &before.folder(&home), &words);
 
-    file.write_all_at(&byte, before.offset + 100).unwrap();
-    is_complete(&home.start(), 20);
+    // With leave to lose it, everything else is there, and what was damaged is kept.
+    let damaged = fs::read(before.folder(&home).join("log-0000000001.seg")).unwrap();
+    let mut command = home.command(&[]);
+    command.arg("--accept-loss");
+    let mut daemon = home.start_command(command);
+    let said = home.said();
+    for word in [format!("sequence {sequence} "), "quarantine/log-0000000001.seg.1".into()] {
+        assert!(said.contains(&word), "no '{word}' in {said}");
+    }
+    let mut client = daemon.client();
+    for id in 0..20 {
+        let found = client.ask(&command!["EG.GET", "notes", id.to_string()]);
+        assert_eq!(found == Value::Nil, id == 8, "{id}");
+    }
+    let info = client.ask(&command!["INFO", "recovery"]).text();
+    assert!(info.contains("recovery_lost_sequences:1"), "{info}");
+    drop(client);
+    assert!(daemon.stop().success());
+    let kept = before.folder(&home).join("quarantine/log-0000000001.seg.1");
+    assert!(fs::read(kept).unwrap() == damaged, "the damaged file is kept as it was");
+
+    // From now on the log is sound, and the number is not given again.
+    let daemon = home.start();
+    assert!(!home.said().contains("WARN"), "{}", home.said());
+    let stored = store(&mut daemon.client(), 8);
+    assert_eq!(stored.at("outcome").text(), "created");
+}
+
+#[test]
+fn a_damaged_header_is_mended_without_a_loss() {
+    let (home, ends) = stopped(20);
+    let (before, file) = (ends[7], ends[7].file(&home));
+    // The header of a batch and the header of the segment.
+    for at in [before.offset + 9, 20] {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    }
+    let mut daemon = home.start();
+    is_complete(&daemon, 20);
+    assert!(home.said().contains("segment 1 was mended"), "{}", home.said());
+    assert!(daemon.stop().success());
+    let daemon = home.start();
+    is_complete(&daemon, 20);
+    assert!(!home.said().contains("WARN"), "{}", home.said());
 }
 
 #[test]

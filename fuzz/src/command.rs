@@ -136,7 +136,8 @@ fn check(command: &Command) {
             assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
         }
         Command::Get { space: name, id: episode, .. }
-        | Command::Forget { space: name, id: episode, .. } => {
+        | Command::Forget { space: name, id: episode, .. }
+        | Command::Erase { space: name, id: episode } => {
             space(name);
             id(episode);
         }

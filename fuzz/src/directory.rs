@@ -6,11 +6,12 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use engram_shards::format::Frame;
 use engram_shards::format::{
     STORE_HEADER_BYTES, StoreHeader, segment_from_file_name, shard_folder_name,
 };
 use engram_shards::io::{Clock, UringIo, UringSettings};
-use engram_shards::log::{Log, LogSettings};
+use engram_shards::log::{Log, LogSettings, RecoverySettings};
 use engram_shards::store::{NewStore, Store, StoreError};
 use tempfile::TempDir;
 
@@ -89,8 +90,9 @@ pub fn open(folder: &Path) -> Result<(), String> {
     let header = Store::inspect(folder).map_err(|error| error.to_string())?;
     for shard in 0..header.shards {
         let identity = History::of_shard(shard).identity;
-        let settings = LogSettings::default();
-        Log::open(io(&folder.join(shard_folder_name(shard))), identity, settings, &mut |_| Ok(()))
+        let (settings, recovery) = (LogSettings::default(), RecoverySettings::default());
+        let io = io(&folder.join(shard_folder_name(shard)));
+        Log::open(io, identity, settings, &recovery, &mut |_: Frame<'_>| Ok(()))
             .map_err(|error| format!("shard {shard}: {error}"))?;
     }
     Ok(())
@@ -115,6 +117,9 @@ fn read(folder: &Path) -> Files {
         let mut files = Files::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                continue;
+            }
             let name = entry.file_name().into_string().expect("names are text here");
             files.insert(name, fs::read(entry.path())?);
         }

@@ -8,12 +8,13 @@
 use bytes::Bytes;
 use engram_shards::episode::{Durability, Episode, Link, Priority, StoreRequest};
 use engram_shards::format::{
-    BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchPlace, BatchView, FRAME_HEADER_BYTES,
-    ForgetPayload, Frame, FrameHead, LinkRecords, SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES,
-    SegmentHeader, SpacePayload, StoreHeader, StoreId, StorePayload, encode_forget, encode_space,
-    encode_store, forget_bytes, space_bytes, store_sizes,
+    Anchor, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchPlace, BatchView, ErasePayload,
+    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkRecords, Operation,
+    SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES, SegmentHeader, SpacePayload, StoreHeader, StoreId,
+    StorePayload, encode_forget, encode_space, encode_store, forget_bytes, rewrite_as_gap,
+    space_bytes, store_sizes,
 };
-use engram_shards::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
+use engram_shards::limits::SECTOR_BYTES;
 
 use crate::input::Input;
 
@@ -30,6 +31,7 @@ pub fn run(bytes: &[u8]) {
         any_bytes(input.rest());
     } else {
         let mut batch = describe(&mut input);
+        make_gaps(&mut batch, input.u16());
         while !input.is_empty() {
             let at = input.below(batch.len());
             batch[at] = input.u8();
@@ -59,6 +61,9 @@ fn check_headers(block: &mut [u8; SECTOR_BYTES]) {
         }
         if let Ok(header) = StoreHeader::decode(block) {
             assert_eq!(StoreHeader::decode(&header.encode()), Ok(header));
+        }
+        if let Ok(anchor) = Anchor::decode(block) {
+            assert_eq!(Anchor::decode(&anchor.encode()), Ok(anchor));
         }
         let (content, crc) = block.split_last_chunk_mut().expect("a block has a checksum");
         *crc = crc32c::crc32c(content).to_le_bytes();
@@ -93,6 +98,27 @@ fn describe(input: &mut Input<'_>) -> Vec<u8> {
     batch
 }
 
+/// Puts gaps in the place of the frames whose bit is set.
+fn make_gaps(batch: &mut [u8], which: u16) {
+    let mut at = BATCH_HEADER_BYTES;
+    for nth in 0..FRAMES_MAX {
+        let Some(bytes) = number(batch, at).filter(|&bytes| bytes > 0) else { return };
+        let frame = &mut batch[at..at + bytes];
+        let (low, high) = (number(frame, 8), number(frame, 12));
+        let sequence = low.unwrap_or(0) as u64 | (high.unwrap_or(0) as u64) << 32;
+        let reason = [GapReason::Erased, GapReason::Lost, GapReason::Skipped][nth % 3];
+        if which & 1 << nth != 0 {
+            let gap = Gap { through: sequence, reason };
+            assert!(rewrite_as_gap(frame, sequence, gap, &STORE_ID));
+        }
+        at += bytes;
+    }
+}
+
+fn is_gap(frame: &[u8]) -> bool {
+    frame.get(32..34) == Some(&(Operation::Gap as u16).to_le_bytes())
+}
+
 fn number(bytes: &[u8], at: usize) -> Option<usize> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_le_bytes(*bytes) as usize)
@@ -109,7 +135,12 @@ fn checksum(batch: &mut [u8]) {
     let mut at = BATCH_HEADER_BYTES;
     while let Some(bytes) = number(batch, at).filter(|&bytes| bytes >= 8 && at + bytes <= end) {
         let frame = &mut batch[at..at + bytes];
-        chain = crc32c::crc32c_append(crc32c::crc32c_append(chain, &frame[..4]), &frame[8..]);
+        chain = if is_gap(frame) {
+            // A gap keeps what the frame in its place had.
+            number(frame, 4).expect("longer than that") as u32
+        } else {
+            crc32c::crc32c_append(crc32c::crc32c_append(chain, &frame[..4]), &frame[8..])
+        };
         put(frame, 4, chain);
         at += bytes;
     }
@@ -120,7 +151,7 @@ fn checksum(batch: &mut [u8]) {
 
 fn check_batch(bytes: &[u8]) {
     let Some(header) = BatchHeader::decode(bytes, &STORE_ID) else { return };
-    let view = match BatchView::verify(header, bytes) {
+    let view = match BatchView::verify(header, bytes, &STORE_ID) {
         Ok(view) => view,
         Err(error) => {
             assert!(error.to_string().len() > 20, "{error}");
@@ -129,16 +160,29 @@ fn check_batch(bytes: &[u8]) {
     };
     let frames: Vec<Frame<'_>> = view.frames().collect();
     assert_eq!(frames.len(), header.frames as usize);
-    for (nth, frame) in frames.iter().enumerate() {
-        assert_eq!(frame.sequence, header.first_sequence + nth as u64);
+    let mut sequence = header.first_sequence;
+    let mut has_gaps = false;
+    for frame in &frames {
+        assert_eq!(frame.sequence, sequence);
+        sequence += 1;
+        if frame.head.operation == Operation::Gap as u16 {
+            has_gaps = true;
+            let gap = Gap::decode(frame).expect("it verified");
+            assert!(gap.through >= frame.sequence);
+            sequence = gap.through + 1;
+        }
         check_payloads(frame.payload);
     }
-    check_encoding(&header, &frames, bytes);
+    assert_eq!(view.next_sequence(), sequence);
+    // A gap is made in the place of a frame, and by no builder.
+    if !has_gaps {
+        check_encoding(&header, &frames, bytes);
+    }
 }
 
 /// A batch that verifies is what the engine would have written, but for what is reserved.
 fn check_encoding(header: &BatchHeader, frames: &[Frame<'_>], bytes: &[u8]) {
-    let mut again = vec![0xaa; BATCH_BYTES_MAX];
+    let mut again = vec![0xaa; header.bytes.next_multiple_of(SECTOR_BYTES)];
     let mut builder = BatchBuilder::new(header.first_sequence, header.chain_before);
     for Frame { head, payload, .. } in frames {
         builder.push(&mut again, head, payload.len(), |out| out.copy_from_slice(payload));
@@ -156,7 +200,7 @@ fn check_encoding(header: &BatchHeader, frames: &[Frame<'_>], bytes: &[u8]) {
         assert!(again[..header.bytes] == bytes[..header.bytes], "other bytes for the same batch");
     }
     let decoded = BatchHeader::decode(&again, &STORE_ID).expect("just encoded");
-    let view = BatchView::verify(decoded, &again).expect("just encoded");
+    let view = BatchView::verify(decoded, &again, &STORE_ID).expect("just encoded");
     assert!(view.frames().eq(frames.iter().copied()), "other frames for the same batch");
 }
 
@@ -185,6 +229,11 @@ fn check_payloads(payload: &[u8]) {
         encode_space(space, &settings, &mut again);
         assert_eq!(SpacePayload::decode(&again), Ok(SpacePayload { space, settings }));
         assert!(again[24..] == payload[24..] && again[..13] == payload[..13]);
+    }
+    if let Ok(erase) = ErasePayload::decode(payload) {
+        let mut again = vec![0xaa; erase.bytes()];
+        erase.encode(&mut again);
+        assert!(again == payload, "other bytes for the same erase");
     }
     if let Ok(ForgetPayload { space, id }) = ForgetPayload::decode(payload) {
         let mut again = vec![0xaa; forget_bytes(id)];

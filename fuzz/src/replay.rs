@@ -8,11 +8,13 @@ use engram_shards::episode::{
     SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{
-    FrameHead, Operation, encode_forget, encode_space, encode_store, forget_bytes, space_bytes,
-    store_sizes,
+    ErasePayload, Frame, FrameHead, Operation, encode_forget, encode_space, encode_store,
+    forget_bytes, space_bytes, store_sizes,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
-use engram_shards::log::{Log, LogIdentity, LogSettings, RecoveryError};
+use engram_shards::log::{
+    Appending, Log, LogIdentity, LogSettings, RecoveryError, RecoverySettings,
+};
 use engram_shards::shard::{OpenError, Shard, ShardStats};
 
 use crate::input::Input;
@@ -28,7 +30,11 @@ const IDENTITY: LogIdentity =
 /// See the top of the file.
 pub fn run(bytes: &[u8]) {
     let disk = MemoryDisk::default();
-    let opened = Log::open(disk.io(), IDENTITY, LogSettings::default(), &mut |_| Ok(()));
+    let recovery = RecoverySettings::default();
+    let opened =
+        Log::open(disk.io(), IDENTITY, LogSettings::default(), &recovery, &mut |_: Frame<'_>| {
+            Ok(())
+        });
     let (mut log, _) = opened.expect("an empty disk");
     let mut input = Input::new(bytes);
     for _ in 0..FRAMES_MAX {
@@ -36,7 +42,7 @@ pub fn run(bytes: &[u8]) {
             break;
         }
         let (head, payload) = frame(&mut input);
-        log.append(&head, payload.len(), false, |out| out.copy_from_slice(&payload))
+        log.append(&head, payload.len(), Appending::default(), |out| out.copy_from_slice(&payload))
             .expect("there is room");
         commit(&mut log);
     }
@@ -53,7 +59,7 @@ fn open(disk: &MemoryDisk) -> Option<ShardStats> {
             look(&mut shard);
             Some(shard.stats())
         }
-        Err(OpenError::Recovery(RecoveryError::Apply { sequence, reason })) => {
+        Err(OpenError::Recovery(RecoveryError::Apply { sequence, reason, .. })) => {
             assert!(sequence > 0 && reason.len() > 10, "{reason}");
             None
         }
@@ -87,15 +93,20 @@ fn look(shard: &mut Shard<MemoryIo>) {
     }
 }
 
-/// A frame as somebody may have written it: a payload of any bytes, or one of the four made of any
+/// A frame as somebody may have written it: a payload of any bytes, or one of the known made of any
 /// values, with some of its bytes changed.
 fn frame(input: &mut Input<'_>) -> (FrameHead, Vec<u8>) {
     let kind = input.u8();
     let (operation, mut payload) = match kind % 8 {
-        0 => (input.u16(), any(input).to_vec()),
+        // A gap is no frame that is appended.
+        0 => match input.u16() {
+            operation if operation == Operation::Gap as u16 => (0, any(input).to_vec()),
+            operation => (operation, any(input).to_vec()),
+        },
         1 | 2 => (Operation::SpaceCreate as u16, space(input)),
         3 => (Operation::SpaceDrop as u16, space(input)),
         4 => (Operation::Forget as u16, forget(input)),
+        5 => (Operation::Erase as u16, erase(input)),
         _ => (Operation::Store as u16, store(input)),
     };
     if kind & 0x80 != 0 && !payload.is_empty() {
@@ -146,6 +157,16 @@ fn forget(input: &mut Input<'_>) -> Vec<u8> {
     let id = short(input);
     let mut payload = vec![0; forget_bytes(&id)];
     encode_forget(space, &id, &mut payload);
+    payload
+}
+
+fn erase(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let count = usize::from(input.u8()) % 4;
+    let sequences = (0..count).map(|_| u64::from(input.u8())).collect();
+    let erase = ErasePayload { space, sequences };
+    let mut payload = vec![0; erase.bytes()];
+    erase.encode(&mut payload);
     payload
 }
 

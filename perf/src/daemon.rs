@@ -76,7 +76,7 @@ impl Daemon {
                 return Err(DaemonError::Ended { status, log: self.log() });
             }
             if let Ok(mut control) = self.control()
-                && control.call(&["PING"], |_| ()).is_ok()
+                && control.call(&["EG.SPACE", "LIST"], |_| ()).is_ok()
             {
                 return Ok(());
             }

@@ -10,10 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engram_shards::format::{FRAME_HEADER_BYTES, FrameHead, Operation};
+use engram_shards::format::{FRAME_HEADER_BYTES, Frame, FrameHead, Operation};
 use engram_shards::io::{Io as _, UringIo, UringSettings};
 use engram_shards::log::{
-    AppendError, Log, LogEvent, LogIdentity, LogSettings, RecoveryError, StageTimes,
+    AppendError, Appending, Log, LogEvent, LogIdentity, LogSettings, RecoveryError,
+    RecoverySettings, StageTimes,
 };
 use engramd::clock::CLOCK;
 use hdrhistogram::Histogram;
@@ -108,7 +109,9 @@ impl EngineLog {
             linger_us: 0,
             frames_max: if group_commit == GroupCommit::Off { 1 } else { 0 },
         };
-        let (log, _) = Log::open(io, identity, settings, &mut |_| Ok(()))?;
+        let mut ignore = |_: Frame<'_>| Ok(());
+        let recovery = RecoverySettings::default();
+        let (log, _) = Log::open(io, identity, settings, &recovery, &mut ignore)?;
         let mut payload = vec![0; PAYLOAD_BYTES];
         Random::default().fill_bytes(&mut payload);
         Ok(Self { log, load, payload, waiting: 0, trimmed: 0, _folder: folder })
@@ -140,6 +143,9 @@ impl EngineLog {
                             self.feed()?;
                         }
                     }
+                    LogEvent::Read { .. } | LogEvent::Overwritten { .. } => {
+                        unreachable!("nothing is erased")
+                    }
                     LogEvent::Refused { reason, .. } | LogEvent::Failed { reason } => {
                         return Err(EngineLogError::Failed(reason));
                     }
@@ -160,7 +166,7 @@ impl EngineLog {
         while self.waiting > 0 {
             for _ in 0..self.load.records_per_commit.min(self.waiting) {
                 let fill = |out: &mut [u8]| out.copy_from_slice(&self.payload);
-                match self.log.append(&head, PAYLOAD_BYTES, false, fill) {
+                match self.log.append(&head, PAYLOAD_BYTES, Appending::default(), fill) {
                     Ok(_) => self.waiting -= 1,
                     Err(AppendError::Busy) => {
                         self.log.pump();

@@ -40,7 +40,8 @@ pub struct FirstAnswer {
 #[derive(Debug)]
 pub struct Keys {
     stripes: Box<[HashMap<KeyHash, FirstAnswer>]>,
-    order: VecDeque<KeyHash>,
+    /// Keys with the sequences they came with, the oldest first.
+    order: VecDeque<(KeyHash, u64)>,
     keys_max: usize,
 }
 
@@ -61,11 +62,19 @@ impl Keys {
     /// Remembers a key that is not in the window; the oldest makes room.
     pub fn insert(&mut self, key: KeyHash, answer: FirstAnswer) {
         if self.order.len() == self.keys_max {
-            let oldest = self.order.pop_front().expect("the bound is not zero");
-            self.stripe(oldest).remove(&oldest);
+            let (oldest, sequence) = self.order.pop_front().expect("the bound is not zero");
+            // It may have been taken out and come again since.
+            if self.get(oldest).is_some_and(|answer| answer.sequence == sequence) {
+                self.stripe(oldest).remove(&oldest);
+            }
         }
         self.stripe(key).insert(key, answer);
-        self.order.push_back(key);
+        self.order.push_back((key, answer.sequence));
+    }
+
+    /// Takes a key out; its place in the window stays until it is the oldest.
+    pub fn remove(&mut self, key: KeyHash) {
+        self.stripe(key).remove(&key);
     }
 
     /// Keys in the window.
@@ -93,6 +102,18 @@ mod tests {
         assert_eq!(keys.get(hash("b")), Some(answer(2)));
         assert_eq!(keys.get(hash("c")), Some(answer(3)));
         assert_eq!(keys.count(), 2);
+    }
+
+    #[test]
+    fn a_key_that_was_taken_out_can_come_again() {
+        let mut keys = Keys::new(2);
+        let hash = |key: &str| KeyHash::new(SpaceNumber(1), b"id", key.as_bytes());
+        keys.insert(hash("a"), answer(1));
+        keys.remove(hash("a"));
+        assert_eq!(keys.get(hash("a")), None);
+        keys.insert(hash("a"), answer(2));
+        keys.insert(hash("b"), answer(3));
+        assert_eq!(keys.get(hash("a")), Some(answer(2)), "the first place was the oldest");
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! | [`episode`] | What can be asked, and what comes back? |
 //! | [`shard`] | What happens to a request? |
 //! | [`log`] | When is it durable, and what survives? |
-//! | [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
+//! | `memory`, [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
 //! | [`recall`], [`kernels`], [`filter`] | How is it found again? |
+//! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
 //! | [`io`] | How do time and disk get in? |
@@ -17,6 +18,7 @@
 
 pub mod arena;
 pub mod episode;
+mod eraser;
 pub mod filter;
 pub mod format;
 pub mod io;
@@ -24,6 +26,7 @@ pub mod kernels;
 pub mod keys;
 pub mod limits;
 pub mod log;
+mod memory;
 pub mod recall;
 pub mod shard;
 pub mod space;

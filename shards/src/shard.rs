@@ -9,36 +9,32 @@
 //! frame changes the memory; this cannot fail, and replaying the log does exactly the same.
 //! *Answer*: when the frame is as durable as the request asked.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::arena::{Arena, Binder};
 use crate::episode::{
-    Activation, Confidence, Durability, Fields, Hit, Outcome, RecallRequest, Refusal, Sequence,
-    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode,
+    Activation, Durability, Fields, Hit, RecallRequest, Refusal, Sequence, SpaceNumber,
+    SpaceSettings, StoreRequest, StoredEpisode,
 };
+use crate::eraser::{Erased, Eraser, Wanted};
 use crate::format::{
-    ForgetPayload, Frame, FrameHead, Operation, PayloadError, SpacePayload, StorePayload,
-    encode_forget, encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
+    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
+    forget_bytes, space_bytes, store_sizes,
 };
 use crate::io::Io;
-use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
+use crate::keys::KeyHash;
 use crate::limits::SPACES_MAX;
 use crate::log::{
-    AppendError, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered, RecoveryError,
-    StageTimes,
+    AppendError, Appending, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
+    RecoveryError, RecoverySettings, StageTimes,
 };
+use crate::memory::{Memory, Rebuilding, gone};
 use crate::recall::{Recall, check_vector};
-use crate::space::Space;
 
-/// Memory of a row outside the arena: its record, its columns, its entry in the id table.
-const ROW_TABLE_BYTES: u64 = 64 + 16 + 16;
-/// Memory of a remembered idempotency key.
-const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
-/// Share of the memory in use from which an answer says `degraded`.
-const DEGRADED_FROM: f32 = 0.8;
 /// The hint that goes with a refusal for want of room in the log.
 const RETRY_LOG_MS: u32 = 5;
 /// The hint that goes with a refusal for want of memory.
@@ -49,10 +45,11 @@ const RETRY_MEMORY_MS: u32 = 1000;
 pub struct Ticket(pub u64);
 
 /// How a shard is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ShardSettings {
     pub identity: LogIdentity,
     pub log: LogSettings,
+    pub recovery: RecoverySettings,
     /// Bound on the memory of episodes, bytes.
     pub memory_bytes_max: u64,
     /// How much of it to take from the kernel before the shard opens.
@@ -67,6 +64,14 @@ pub enum Reply {
     Forgotten {
         sequence: Sequence,
         existed: bool,
+    },
+    /// The sequence of the forget it began with, whether there was anything but forgets to erase,
+    /// and how many frames of how many bytes the log lost.
+    Erased {
+        sequence: Sequence,
+        existed: bool,
+        frames: u64,
+        bytes: u64,
     },
     SpaceCreated {
         space: SpaceNumber,
@@ -102,15 +107,38 @@ pub enum OpenError {
 #[derive(Debug)]
 struct Pending {
     sequence: u64,
-    ticket: Ticket,
+    owner: Owner,
     durability: Durability,
     progress: Progress,
+}
+
+/// Who waits for a frame.
+#[derive(Debug)]
+enum Owner {
+    Caller(Ticket),
+    /// The forget that an erase begins with: the answer comes when the bytes are gone.
+    Erase {
+        ticket: Ticket,
+        space: SpaceNumber,
+        id: Bytes,
+    },
+    /// The eraser looks for itself.
+    Eraser,
+}
+
+impl Owner {
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Caller(ticket) | Self::Erase { ticket, .. } => Some(*ticket),
+            Self::Eraser => None,
+        }
+    }
 }
 
 #[derive(Debug)]
 enum Progress {
     Logged,
-    Applied(Reply),
+    Applied(Option<Reply>),
     /// Before it is durable: the request asked for no more than being written.
     Answered,
 }
@@ -153,19 +181,26 @@ pub struct Shard<I> {
     changing: HashMap<String, u64>,
     /// Highest space number given so far, be its creation applied or not.
     last_number: u32,
+    eraser: Eraser,
 }
 
-/// What the log says: everything a replay rebuilds.
+/// How a frame is admitted.
 #[derive(Debug)]
-struct Memory {
-    arena: Arena,
-    spaces: BTreeMap<SpaceNumber, Space>,
-    names: HashMap<String, SpaceNumber>,
-    keys: Keys,
-    /// Highest space number ever used here.
-    last_space: u32,
-    applied: u64,
-    rows: u64,
+struct Admission {
+    owner: Owner,
+    durability: Durability,
+    uses_reserve: bool,
+}
+
+impl Admission {
+    fn of(owner: Owner, durability: Durability) -> Self {
+        Self { owner, durability, uses_reserve: false }
+    }
+
+    /// What makes room, or ends something, is also taken when the disk is full.
+    fn using_reserve(self) -> Self {
+        Self { uses_reserve: true, ..self }
+    }
 }
 
 impl<I: Io> Shard<I> {
@@ -181,33 +216,14 @@ impl<I: Io> Shard<I> {
         arena
             .prefault(settings.memory_prefault_bytes)
             .map_err(|error| OpenError::Memory { bytes: settings.memory_prefault_bytes, error })?;
-        let mut memory = Memory {
-            arena,
-            spaces: BTreeMap::new(),
-            names: HashMap::new(),
-            keys: Keys::new(KEYS_MAX),
-            last_space: 0,
-            applied: 0,
-            rows: 0,
-        };
-        let mut replay = |frame: Frame<'_>| {
-            if !memory.arena.can_grow() {
-                return Err(format!(
-                    "{bytes} bytes of memory do not hold it; raise memory_bytes_max"
-                ));
-            }
-            let operation = frame.head.operation;
-            if Operation::from_u16(operation).is_none() {
-                return Err(format!(
-                    "operation {operation} is unknown to this build; start the build that wrote it"
-                ));
-            }
-            memory.apply(&frame).map(drop).map_err(|error| error.to_string())
-        };
-        let (log, recovered) = Log::open(io, settings.identity, settings.log, &mut replay)?;
+        let mut rebuilding = Rebuilding::new(Memory::new(arena));
+        let ShardSettings { identity, log, recovery, .. } = settings;
+        let (log, recovered) = Log::open(io, *identity, *log, recovery, &mut rebuilding)?;
+        let (memory, unfinished) = rebuilding.finish();
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
-        let shard = Self { log, memory, pending, changing, last_number };
+        let eraser = Eraser::new(unfinished);
+        let shard = Self { log, memory, pending, changing, last_number, eraser };
         Ok((shard, recovered))
     }
 
@@ -247,7 +263,8 @@ impl<I: Io> Shard<I> {
             writer_uid: request.writer_uid,
         };
         let (sizes, bytes) = store_sizes(request);
-        self.append(ticket, &head, request.durability, bytes, |out| {
+        let how = Admission::of(Owner::Caller(ticket), request.durability);
+        self.append(how, &head, bytes, |out| {
             encode_store(request, sizes, norm, out);
         })?;
         Ok(None)
@@ -264,7 +281,27 @@ impl<I: Io> Shard<I> {
     ) -> Result<(), Refusal> {
         self.memory.space(space)?;
         let head = self.head(Operation::Forget, writer_uid);
-        self.append(ticket, &head, durability, forget_bytes(id), |out| {
+        let how = Admission::of(Owner::Caller(ticket), durability).using_reserve();
+        self.append(how, &head, forget_bytes(id), |out| {
+            encode_forget(space, id, out);
+        })?;
+        Ok(())
+    }
+
+    /// Admits an erase: a forget at once, then the removal of every byte that the log has of the
+    /// episode. The answer comes when they are gone.
+    pub fn erase(
+        &mut self,
+        ticket: Ticket,
+        space: SpaceNumber,
+        id: &Bytes,
+        writer_uid: u32,
+    ) -> Result<(), Refusal> {
+        self.memory.space(space)?;
+        let head = self.head(Operation::Forget, writer_uid);
+        let owner = Owner::Erase { ticket, space, id: id.clone() };
+        let how = Admission::of(owner, Durability::Disk).using_reserve();
+        self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
         Ok(())
@@ -303,10 +340,10 @@ impl<I: Io> Shard<I> {
         self.check_memory()?;
         let number = number.unwrap_or(SpaceNumber(self.last_number + 1));
         let head = self.head(Operation::SpaceCreate, writer_uid);
-        let sequence =
-            self.append(ticket, &head, Durability::Disk, space_bytes(settings), |out| {
-                encode_space(number, settings, out);
-            })?;
+        let how = Admission::of(Owner::Caller(ticket), Durability::Disk);
+        let sequence = self.append(how, &head, space_bytes(settings), |out| {
+            encode_space(number, settings, out);
+        })?;
         self.last_number = self.last_number.max(number.0);
         self.changing.insert(settings.name.clone(), sequence);
         Ok(None)
@@ -324,10 +361,10 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::Busy { what: "this memory space", retry_after_ms: RETRY_LOG_MS });
         }
         let head = self.head(Operation::SpaceDrop, writer_uid);
-        let sequence =
-            self.append(ticket, &head, Durability::Disk, space_bytes(&settings), |out| {
-                encode_space(space, &settings, out);
-            })?;
+        let how = Admission::of(Owner::Caller(ticket), Durability::Disk).using_reserve();
+        let sequence = self.append(how, &head, space_bytes(&settings), |out| {
+            encode_space(space, &settings, out);
+        })?;
         self.changing.insert(settings.name, sequence);
         Ok(())
     }
@@ -347,25 +384,22 @@ impl<I: Io> Shard<I> {
 
     fn append(
         &mut self,
-        ticket: Ticket,
+        how: Admission,
         head: &FrameHead,
-        durability: Durability,
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, Refusal> {
-        let eager = durability == Durability::Os;
-        let sequence = self.log.append(head, bytes, eager, fill).map_err(|error| match error {
+        let Admission { owner, durability, uses_reserve } = how;
+        let appending = Appending { eager: durability == Durability::Os, uses_reserve };
+        let appended = self.log.append(head, bytes, appending, fill);
+        let sequence = appended.map_err(|error| match error {
             AppendError::Busy => {
                 Refusal::Busy { what: "the shard's log", retry_after_ms: RETRY_LOG_MS }
             }
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
-        self.pending.push_back(Pending {
-            sequence,
-            ticket,
-            durability,
-            progress: Progress::Logged,
-        });
+        let progress = Progress::Logged;
+        self.pending.push_back(Pending { sequence, owner, durability, progress });
         Ok(sequence)
     }
 
@@ -391,13 +425,46 @@ impl<I: Io> Shard<I> {
                 }
                 LogEvent::Refused { from, reason } => self.refuse_from(from, &reason, effects),
                 LogEvent::Failed { reason } => self.refuse_from(0, &reason, effects),
+                LogEvent::Read { transfer, result } => {
+                    let erased = self.eraser.take_read(&mut self.log, transfer, result);
+                    answer_erased(erased, effects);
+                }
+                LogEvent::Overwritten { transfer } => {
+                    let erased = self.eraser.take_overwritten(&mut self.log, transfer);
+                    answer_erased(erased, effects);
+                }
             }
         }
+        self.advance_eraser(effects);
+    }
+
+    fn advance_eraser(&mut self, effects: &mut Vec<Effect>) {
+        if self.eraser.is_idle() {
+            return;
+        }
+        let (now, pending) = (self.log.io().wall_us(), &mut self.pending);
+        let erased = self.eraser.advance(&mut self.log, |log, erase| {
+            let operation = Operation::Erase as u16;
+            let head =
+                FrameHead { operation, recorded_at_us: now, happened_at_us: now, writer_uid: 0 };
+            let appending = Appending { eager: false, uses_reserve: true };
+            match log.append(&head, erase.bytes(), appending, |out| erase.encode(out)) {
+                Ok(sequence) => {
+                    let (owner, durability) = (Owner::Eraser, Durability::Disk);
+                    let progress = Progress::Logged;
+                    pending.push_back(Pending { sequence, owner, durability, progress });
+                    Ok(Some(sequence))
+                }
+                Err(AppendError::Busy) => Ok(None),
+                Err(AppendError::ReadOnly(reason)) => Err(Refusal::ReadOnly(reason)),
+            }
+        });
+        answer_erased(erased, effects);
     }
 
     fn apply(&mut self, frame: &Frame<'_>, effects: &mut Vec<Effect>) {
         let applied = self.memory.apply(frame).expect("what was admitted can be applied");
-        if let Reply::SpaceCreated { .. } | Reply::SpaceDropped = applied {
+        if let Some(Reply::SpaceCreated { .. } | Reply::SpaceDropped) = applied {
             let payload = SpacePayload::decode(frame.payload).expect("just applied");
             self.changing.remove(&payload.settings.name);
         }
@@ -407,8 +474,10 @@ impl<I: Io> Shard<I> {
         pending.progress = match pending.durability {
             Durability::Disk => Progress::Applied(applied),
             Durability::Os => {
-                let (ticket, result) = (pending.ticket, Ok(applied));
-                effects.push(Effect::Answer { ticket, result });
+                effects.extend(pending.owner.ticket().zip(applied).map(|(ticket, reply)| {
+                    let result = Ok(reply);
+                    Effect::Answer { ticket, result }
+                }));
                 Progress::Answered
             }
         };
@@ -416,12 +485,21 @@ impl<I: Io> Shard<I> {
 
     fn answer_through(&mut self, through: u64, effects: &mut Vec<Effect>) {
         while self.pending.front().is_some_and(|pending| pending.sequence <= through) {
-            let Pending { ticket, progress, .. } = self.pending.pop_front().expect("just seen");
+            let Pending { sequence, owner, progress, .. } =
+                self.pending.pop_front().expect("just seen");
             match progress {
-                Progress::Applied(reply) => {
-                    effects.push(Effect::Answer { ticket, result: Ok(reply) });
-                }
-                Progress::Answered => {}
+                Progress::Applied(Some(reply)) => match owner {
+                    Owner::Caller(ticket) => {
+                        effects.push(Effect::Answer { ticket, result: Ok(reply) });
+                    }
+                    Owner::Erase { ticket, space, id } => {
+                        let existed = matches!(reply, Reply::Forgotten { existed: true, .. });
+                        let through = sequence;
+                        self.eraser.add(Wanted { ticket, space, id, through, existed });
+                    }
+                    Owner::Eraser => {}
+                },
+                Progress::Applied(None) | Progress::Answered => {}
                 Progress::Logged => unreachable!("the log applies before it calls durable"),
             }
         }
@@ -430,8 +508,10 @@ impl<I: Io> Shard<I> {
     /// Answers everything from a sequence on, as far as it was not answered, with a refusal.
     fn refuse_from(&mut self, from: u64, reason: &str, effects: &mut Vec<Effect>) {
         let kept = self.pending.iter().take_while(|pending| pending.sequence < from).count();
-        for Pending { ticket, progress, .. } in self.pending.drain(kept..) {
-            if !matches!(progress, Progress::Answered) {
+        for Pending { owner, progress, .. } in self.pending.drain(kept..) {
+            if let Some(ticket) = owner.ticket()
+                && !matches!(progress, Progress::Answered)
+            {
                 let result = Err(Refusal::ReadOnly(reason.into()));
                 effects.push(Effect::Answer { ticket, result });
             }
@@ -439,12 +519,34 @@ impl<I: Io> Shard<I> {
         self.changing.retain(|_, sequence| *sequence < from);
     }
 
+    /// Brings the spaces of a read-only shard in line with these, in memory alone: what a start
+    /// that may write would log. The next such start finds the same to do.
+    ///
+    /// # Panics
+    /// When the shard takes writes.
+    pub fn assume_spaces(&mut self, truth: &[(SpaceNumber, SpaceSettings)]) {
+        assert!(self.log.latch().is_some(), "a shard that takes writes logs what it changes");
+        let own: Vec<_> =
+            self.spaces().map(|(number, settings)| (number, settings.clone())).collect();
+        for (number, settings) in own.iter().filter(|space| !truth.contains(space)) {
+            self.memory.remove_space(*number, &settings.name);
+        }
+        for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
+            self.memory.insert_space(*number, settings.clone());
+        }
+    }
+
     /// To be called from time to time, e.g. every 100 ms.
     pub fn tick(&mut self) {
         self.log.tick();
     }
 
-    /// Whether every write that was taken has been answered.
+    /// Says that no more writes will come: once idle, the log has noted where it ends.
+    pub fn close(&mut self) {
+        self.log.close();
+    }
+
+    /// Whether every write that was taken is on disk. Erases may be under way.
     pub fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.log.is_idle()
     }
@@ -550,8 +652,13 @@ impl<I: Io> Shard<I> {
             log: self.log.counters(),
             log_segment,
             log_offset,
-            is_read_only: self.log.latch().is_some() || self.log.is_out_of_space(),
+            is_read_only: self.read_only_reason().is_some(),
         }
+    }
+
+    /// Why the shard takes no writes, or none that need another segment; `None` while it does.
+    pub fn read_only_reason(&self) -> Option<&str> {
+        self.log.latch().or_else(|| self.log.out_of_space())
     }
 
     /// Checks that everything agrees with everything; what does not, in words.
@@ -561,108 +668,6 @@ impl<I: Io> Shard<I> {
     }
 }
 
-/// A space that another shard has and this one does not: it is being created or dropped.
-fn gone(number: SpaceNumber) -> Refusal {
-    Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
-}
-
-impl Memory {
-    fn space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
-        self.spaces.get(&number).ok_or_else(|| gone(number))
-    }
-
-    fn bytes_in_use(&self) -> u64 {
-        self.arena.bytes_in_use()
-            + self.rows * ROW_TABLE_BYTES
-            + self.keys.count() as u64 * KEY_TABLE_BYTES
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn pressure(&self) -> f32 {
-        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).min(1.0)
-    }
-
-    /// Does what a frame says. Frames that were admitted cannot fail here; one that does was
-    /// written by another version or by a bug.
-    fn apply(&mut self, frame: &Frame<'_>) -> Result<Reply, PayloadError> {
-        let malformed = |operation, what| PayloadError { operation, what };
-        self.applied = frame.sequence;
-        match Operation::from_u16(frame.head.operation) {
-            Some(Operation::Store) => self.apply_store(frame),
-            Some(Operation::Forget) => {
-                let ForgetPayload { space, id } = ForgetPayload::decode(frame.payload)?;
-                // A drop may have overtaken the forget between admission and its turn.
-                let space = self.spaces.get_mut(&space);
-                let existed =
-                    space.is_some_and(|space| space.remove(&self.arena, id, frame.sequence));
-                Ok(Reply::Forgotten { sequence: Sequence(frame.sequence), existed })
-            }
-            Some(Operation::SpaceCreate) => {
-                let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
-                self.last_space = self.last_space.max(space.0);
-                self.names.insert(settings.name.clone(), space);
-                self.spaces.insert(space, Space::new(space, settings));
-                Ok(Reply::SpaceCreated { space })
-            }
-            Some(Operation::SpaceDrop) => {
-                let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
-                self.names.remove(&settings.name);
-                if let Some(space) = self.spaces.remove(&space) {
-                    self.rows -= u64::from(space.rows.count());
-                    space.release(&mut self.arena);
-                }
-                Ok(Reply::SpaceDropped)
-            }
-            None => Err(malformed("frame", "an operation that this version does not know")),
-        }
-    }
-
-    fn apply_store(&mut self, frame: &Frame<'_>) -> Result<Reply, PayloadError> {
-        let store = StorePayload::decode(frame.payload)?;
-        let malformed = |what| PayloadError { operation: "store", what };
-        let pressure = self.pressure();
-        let space = self
-            .spaces
-            .get_mut(&store.space)
-            .ok_or_else(|| malformed("its memory space does not exist"))?;
-        if store.vector.len() != space.dimensions() * size_of::<f32>() {
-            return Err(malformed("its vector has not the dimensions of its space"));
-        }
-        let key =
-            (!store.key().is_empty()).then(|| KeyHash::new(store.space, store.id(), store.key()));
-        if let Some(first) = key.and_then(|key| self.keys.get(key)) {
-            return Ok(Reply::Stored(first.again(pressure)));
-        }
-        let replaced = space.insert(&mut self.arena, frame, &store);
-        self.rows += 1;
-        if let Some(key) = key {
-            let (sequence, confidence) = (frame.sequence, store.confidence);
-            self.keys.insert(key, FirstAnswer { sequence, confidence });
-        }
-        let outcome = if replaced.is_some() { Outcome::Replaced } else { Outcome::Created };
-        Ok(Reply::Stored(activation(frame.sequence, outcome, store.confidence, pressure)))
-    }
-}
-
-impl FirstAnswer {
-    /// The answer to a store that repeats an idempotency key.
-    fn again(self, pressure: f32) -> Activation {
-        activation(self.sequence, Outcome::Existing, self.confidence, pressure)
-    }
-}
-
-fn activation(
-    sequence: u64,
-    outcome: Outcome,
-    confidence: Confidence,
-    pressure: f32,
-) -> Activation {
-    Activation {
-        sequence: Sequence(sequence),
-        outcome,
-        activation: confidence.point * (1.0 - pressure / 2.0),
-        confidence,
-        pressure,
-        degraded: pressure >= DEGRADED_FROM,
-    }
+fn answer_erased(erased: Vec<Erased>, effects: &mut Vec<Effect>) {
+    effects.extend(erased.into_iter().map(|(ticket, result)| Effect::Answer { ticket, result }));
 }

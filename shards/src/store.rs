@@ -267,7 +267,7 @@ mod tests {
         fs::write(&header, &good[..100]).unwrap();
         assert!(matches!(open(folder.path()), Err(StoreError::HeaderSize { got: 100, .. })));
         let mut newer = good.clone();
-        newer[8] = 2;
+        (newer[8], newer[100]) = (2, 1);
         fs::write(&header, &newer).unwrap();
         let error = open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("format version 2"), "{error}");

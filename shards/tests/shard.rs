@@ -8,7 +8,7 @@ use engram_shards::episode::{
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
-use engram_shards::log::{LogIdentity, LogSettings};
+use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::recall::cue;
 use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
 use proptest::prelude::*;
@@ -31,6 +31,7 @@ fn settings(memory_bytes_max: u64) -> ShardSettings {
     ShardSettings {
         identity,
         log: LogSettings::default(),
+        recovery: RecoverySettings::default(),
         memory_bytes_max,
         memory_prefault_bytes: 0,
     }

@@ -35,6 +35,14 @@ pub struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
+    /// Start although acknowledged writes cannot be read; what is lost is logged one by one
+    #[arg(long)]
+    pub accept_loss: bool,
+
+    /// Do not apply this write, which verifies and cannot be applied; may be repeated
+    #[arg(long = "skip-sequence", value_name = "SHARD:SEQUENCE")]
+    pub skip_sequences: Vec<String>,
+
     /// Check the configuration, say what is wrong with it, and exit
     #[arg(long)]
     pub check_config: bool,

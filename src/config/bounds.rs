@@ -16,6 +16,11 @@ pub const COMMIT_FRAMES_MAX: RangeInclusive<u64> = 0..=65_536;
 pub const COMMITS_IN_FLIGHT: RangeInclusive<u64> = 1..=8;
 pub const CONNECTIONS_MAX: RangeInclusive<u64> = 1..=65_536;
 pub const DRAIN_TIMEOUT_MS: RangeInclusive<u64> = 0..=600_000;
+/// 0 turns the detection off.
+pub const CRASH_LOOP_STARTS: RangeInclusive<u64> = 0..=1_000;
+pub const CRASH_LOOP_SECONDS: RangeInclusive<u64> = 1..=86_400;
+/// Entries of `skip_sequences`: each was decided on by somebody.
+pub const SKIPPED_SEQUENCES: usize = 1_024;
 /// Entries of `allow_uids` and of `allow_gids`.
 pub const ALLOWED_IDS: usize = 256;
 /// Bytes of a socket's path: the kernel's `sun_path` with its closing NUL is 108.

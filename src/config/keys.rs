@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use engram_shards::limits::SECTOR_BYTES;
+use engram_shards::limits::{SECTOR_BYTES, SHARDS_MAX};
 
-use super::raw::{Count, Ids, RawConfig};
+use super::raw::{Count, Ids, Places, RawConfig, Switch};
 use super::sources::Layer;
-use super::{ByteCount, ConfigError, LogLevel, Setting, SocketMode, Source, bounds};
+use super::{ByteCount, ConfigError, LogLevel, LogPlace, Setting, SocketMode, Source, bounds};
 
 /// The layers, strongest first, and the account of what was decided.
 pub(super) struct Keys<'a> {
@@ -143,6 +143,43 @@ impl<'a> Keys<'a> {
         }
         self.record(key, format!("{ids:?}"), origin);
         Ok(ids)
+    }
+
+    pub(super) fn switch(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&RawConfig) -> Option<Switch>,
+    ) -> bool {
+        let (Switch(value), origin) = self.pick(get).unwrap_or((Switch(false), Source::Default));
+        self.record(key, value.to_string(), origin);
+        value
+    }
+
+    pub(super) fn places(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&RawConfig) -> Option<Places>,
+    ) -> Result<Vec<LogPlace>, ConfigError> {
+        let (Places(mut places), origin) =
+            self.pick(get).unwrap_or_else(|| (Places::default(), Source::Default));
+        places.sort_unstable();
+        places.dedup();
+        let is_inside =
+            |place: &&LogPlace| (place.shard as usize) < SHARDS_MAX && place.sequence > 0;
+        let wrong = if places.len() > bounds::SKIPPED_SEQUENCES {
+            let allowed = format!("a list of 0 to {} places", bounds::SKIPPED_SEQUENCES);
+            Some((allowed, format!("{} places", places.len())))
+        } else {
+            let allowed = format!("shards of 0 to {} with sequences from 1", SHARDS_MAX - 1);
+            let beyond = places.iter().find(|place| !is_inside(place));
+            beyond.map(|place| (allowed, place.to_string()))
+        };
+        if let Some((allowed, got)) = wrong {
+            return Err(ConfigError::OutOfBounds { key, allowed, got, origin });
+        }
+        let list: Vec<String> = places.iter().map(LogPlace::to_string).collect();
+        self.record(key, format!("{list:?}"), origin);
+        Ok(places)
     }
 
     pub(super) fn log_level(&mut self) -> Result<LogLevel, ConfigError> {

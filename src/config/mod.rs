@@ -15,6 +15,7 @@ mod effective;
 mod error;
 mod host;
 mod keys;
+mod place;
 mod raw;
 mod sources;
 mod validated;
@@ -24,6 +25,7 @@ pub use bytes::{ByteCount, ByteCountError};
 pub use effective::{Effective, Setting};
 pub use error::ConfigError;
 pub use host::Host;
+pub use place::{LogPlace, LogPlaceError};
 pub use sources::{DEFAULT_FILE, ENVIRONMENT_PREFIX, Source};
 pub use validated::{Config, Loaded, LogLevel, SocketMode};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-use super::ByteCount;
+use super::{ByteCount, LogPlace};
 
 /// The keys of the configuration. A source that does not mention a key leaves it `None`; a key
 /// that is not here is an error in every source.
@@ -27,7 +27,19 @@ pub(super) struct RawConfig {
     pub(super) allow_gids: Option<Ids>,
     pub(super) log_level: Option<String>,
     pub(super) drain_timeout_ms: Option<Count>,
+    pub(super) crash_loop_starts: Option<Count>,
+    pub(super) crash_loop_seconds: Option<Count>,
+    pub(super) accept_loss: Option<Switch>,
+    pub(super) skip_sequences: Option<Places>,
 }
+
+/// Yes or no, written as a boolean or as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Switch(pub(super) bool);
+
+/// Places in logs, `SHARD:SEQUENCE`: a list of strings, or text with commas between them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Places(pub(super) Vec<LogPlace>);
 
 /// A whole number, written as one or (in the environment and on the command line) as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +96,60 @@ impl<'de> Deserialize<'de> for ByteCount {
             from_text: |text| text.parse().ok(),
             from_number: Self,
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SwitchVisitor)
+    }
+}
+
+struct SwitchVisitor;
+
+impl Visitor<'_> for SwitchVisitor {
+    type Value = Switch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true or false")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Switch, E> {
+        Ok(Switch(value))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Switch, E> {
+        let value = text.trim().parse().map(Switch);
+        value.map_err(|_| E::custom(format!("expected true or false, got {text:?}")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Places {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlacesVisitor)
+    }
+}
+
+struct PlacesVisitor;
+
+impl<'de> Visitor<'de> for PlacesVisitor {
+    type Value = Places;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of SHARD:SEQUENCE such as [\"0:17\", \"1:40\"]")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Places, E> {
+        let places = text.split(',').map(str::trim).filter(|place| !place.is_empty());
+        places.map(|place| place.parse().map_err(E::custom)).collect::<Result<_, _>>().map(Places)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Places, A::Error> {
+        let mut places = Vec::new();
+        while let Some(place) = list.next_element::<String>()? {
+            places.push(place.parse().map_err(A::Error::custom)?);
+        }
+        Ok(Places(places))
     }
 }
 

@@ -57,6 +57,14 @@ pub(super) fn collect(
             layers.push(single(Source::CommandLine(format!("--{key}")), key, value)?);
         }
     }
+    if args.accept_loss {
+        let source = Source::CommandLine("--accept-loss".to_owned());
+        layers.push(single(source, "accept_loss", "true")?);
+    }
+    if !args.skip_sequences.is_empty() {
+        let source = Source::CommandLine("--skip-sequence".to_owned());
+        layers.push(single(source, "skip_sequences", &args.skip_sequences.join(","))?);
+    }
     for pair in args.set.iter().rev() {
         let (key, value) =
             pair.split_once('=').ok_or_else(|| ConfigError::NotAPair { got: pair.clone() })?;

@@ -62,6 +62,10 @@ fn with_nothing_said_the_defaults_hold() {
             allow_gids: vec![978],
             log_level: LogLevel::Info,
             drain_timeout: Duration::from_secs(5),
+            crash_loop_starts: 5,
+            crash_loop: Duration::from_secs(60),
+            accept_loss: false,
+            skip_sequences: vec![],
         }
     );
 }
@@ -142,6 +146,9 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
         ("commits_in_flight", vec!["1", "8"], vec!["0", "9"]),
         ("connections_max", vec!["1", "65536"], vec!["0", "65537"]),
         ("drain_timeout_ms", vec!["0", "600000"], vec!["600001"]),
+        ("crash_loop_starts", vec!["0", "1000"], vec!["1001"]),
+        ("crash_loop_seconds", vec!["1", "86400"], vec!["0", "86401"]),
+        ("skip_sequences", vec!["", "0:1", "63:18446744073709551615"], vec!["64:1", "0:0"]),
         ("socket_mode", vec!["0000", "0777", "600"], vec!["01000", "0888", "", "+660", "rw"]),
         ("log_level", vec!["error", "trace"], vec!["loud", ""]),
     ] {
@@ -181,6 +188,9 @@ fn values_of_the_wrong_kind_are_refused_where_they_stand() {
         ("memory_bytes_max=lots", "\"lots\""),
         ("allow_uids=1000,root", "\"root\""),
         ("allow_uids=4294967296", "4294967296"),
+        ("accept_loss=maybe", "\"maybe\""),
+        ("skip_sequences=17", "SHARD:SEQUENCE"),
+        ("skip_sequences=0:1,x:2", "\"x:2\""),
     ] {
         let error = set(pair).unwrap_err();
         assert!(error.contains(part) && error.contains("--set"), "{pair}: {error}");
@@ -189,6 +199,8 @@ fn values_of_the_wrong_kind_are_refused_where_they_stand() {
         ("\nshards = -1", "line 2"),
         ("socket_mode = 660", "line 1"),
         ("data = 3", "line 1"),
+        ("accept_loss = 1", "line 1"),
+        ("skip_sequences = [17]", "line 1"),
         ("shards = ", "line 1"),
         ("shards = 1\nshards = 2", "line 2"),
     ] {
@@ -217,6 +229,30 @@ fn lists_read_the_same_from_text_and_from_the_file() {
 }
 
 #[test]
+fn what_recovery_may_do_without_is_said_by_flags_keys_and_variables() {
+    let place = |shard, sequence| LogPlace { shard, sequence };
+    let args = ["--accept-loss", "--skip-sequence", "1:40", "--skip-sequence", "0:17"];
+    let args = [&args[..], &["--set", "skip_sequences=5:5"]].concat();
+    let Loaded { config, effective } = load(&args).unwrap();
+    assert!(config.accept_loss);
+    assert_eq!(config.skip_sequences, [place(0, 17), place(1, 40)]);
+    let printed = effective.to_string();
+    assert!(printed.contains("skip_sequences = [\"0:17\", \"1:40\"]"), "{printed}");
+    assert!(printed.contains("# command line: --skip-sequence"), "{printed}");
+
+    let (_folder, file) = file_with("accept_loss = true\nskip_sequences = [\"2:7\", \"2:7\"]\n");
+    let config = load_with(&[], &[("ENGRAMD_ACCEPT_LOSS", "false")], &file).unwrap().config;
+    assert_eq!((config.accept_loss, config.skip_sequences), (false, vec![place(2, 7)]));
+
+    let places = |count: usize| {
+        let places: Vec<String> = (1..=count).map(|sequence| format!("0:{sequence}")).collect();
+        set(&format!("skip_sequences={}", places.join(",")))
+    };
+    assert!(places(bounds::SKIPPED_SEQUENCES).is_ok());
+    assert!(places(bounds::SKIPPED_SEQUENCES + 1).is_err());
+}
+
+#[test]
 fn peers_are_admitted_by_user_or_by_group() {
     let config = load(&["--set", "allow_uids=1000", "--set", "allow_gids=50"]).unwrap().config;
     for (uid, gids, admitted) in [
@@ -236,6 +272,7 @@ fn peers_are_admitted_by_user_or_by_group() {
 fn what_is_printed_is_a_configuration_that_says_the_same() {
     let args = ["--data", "/srv/a \"b\"", "--set", "segment_bytes=1048576KiB", "--shards", "3"];
     let args = [&args[..], &["--set", "allow_gids=7,9", "--set", "socket_mode=600"]].concat();
+    let args = [&args[..], &["--accept-loss", "--skip-sequence", "1:40"]].concat();
     let loaded = load(&args).unwrap();
     let printed = loaded.effective.to_string();
     let (_folder, file) = file_with(&printed);
@@ -244,7 +281,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 15, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 19, "one line for each key:\n{printed}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::keys::Keys;
 use super::sources::{self, DEFAULT_FILE, Layer};
-use super::{Args, ConfigError, Effective, Host, bounds};
+use super::{Args, ConfigError, Effective, Host, LogPlace, bounds};
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,14 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How long a stop waits for requests in progress.
     pub drain_timeout: Duration,
+    /// Starts in a row that ended early, after which the next one is read-only; 0 for never.
+    pub crash_loop_starts: usize,
+    /// How long a daemon serves before its start counts as a good one.
+    pub crash_loop: Duration,
+    /// Start without acknowledged writes that cannot be read.
+    pub accept_loss: bool,
+    /// Writes that are not applied; ascending.
+    pub skip_sequences: Vec<LogPlace>,
 }
 
 /// The permissions of the socket's file.
@@ -170,6 +178,20 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
             bounds::DRAIN_TIMEOUT_MS,
             5000,
         )?),
+        crash_loop_starts: keys.count(
+            "crash_loop_starts",
+            |raw| raw.crash_loop_starts,
+            bounds::CRASH_LOOP_STARTS,
+            5,
+        )? as usize,
+        crash_loop: Duration::from_secs(keys.count(
+            "crash_loop_seconds",
+            |raw| raw.crash_loop_seconds,
+            bounds::CRASH_LOOP_SECONDS,
+            60,
+        )?),
+        accept_loss: keys.switch("accept_loss", |raw| raw.accept_loss),
+        skip_sequences: keys.places("skip_sequences", |raw| raw.skip_sequences.clone())?,
     };
     config.allow_uids.extend([0, host.uid]);
     for ids in [&mut config.allow_uids, &mut config.allow_gids] {

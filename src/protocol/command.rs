@@ -86,6 +86,10 @@ pub enum Command {
         id: Bytes,
         durability: Durability,
     },
+    Erase {
+        space: String,
+        id: Bytes,
+    },
     Stats {
         space: Option<String>,
     },

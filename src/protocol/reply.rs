@@ -123,6 +123,29 @@ pub fn forgotten(encoder: &mut Encoder<'_>, sequence: Option<Sequence>) {
     text(encoder, "outcome", b"forgotten");
 }
 
+/// What an erase came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased {
+    pub sequence: Sequence,
+    pub frames: u64,
+    pub bytes: u64,
+}
+
+/// The answer to `EG.ERASE`; `None` when the log had no episode of that id.
+pub fn erased(encoder: &mut Encoder<'_>, erased: Option<Erased>) {
+    let Some(erased) = erased else {
+        return encoder.null();
+    };
+    encoder.map(4);
+    key(encoder, "seq");
+    encoder.count(erased.sequence.0);
+    text(encoder, "outcome", b"erased");
+    key(encoder, "frames");
+    encoder.count(erased.frames);
+    key(encoder, "bytes");
+    encoder.count(erased.bytes);
+}
+
 /// The answer to `EG.SPACE LIST`.
 pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<Item = &'a str>) {
     encoder.array(names.len());

@@ -6,6 +6,9 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use thiserror::Error;
 
+#[cfg(feature = "simulation")]
+use super::simulated;
+
 /// Memory that the executor registers with the kernel for direct I/O, which nothing here uses: the
 /// least it accepts, because it counts against the limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 << 10;
@@ -55,10 +58,18 @@ where
 
 /// Runs a future beside the others of this executor.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
+    #[cfg(feature = "simulation")]
+    if simulated::is_installed() {
+        return simulated::spawn(future);
+    }
     glommio::spawn_local(future).detach();
 }
 
 /// Waits without holding anything up.
 pub async fn sleep(duration: Duration) {
+    #[cfg(feature = "simulation")]
+    if simulated::is_installed() {
+        return simulated::sleep(duration).await;
+    }
     glommio::timer::sleep(duration).await;
 }

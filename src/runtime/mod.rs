@@ -14,11 +14,16 @@
 //! 4. **One task per connection and direction**, not per request: a spawn takes a lock that all
 //!    executors share.
 //! 5. **Little locked memory.** Nothing here uses the executor's own direct I/O buffers.
+//!
+//! With the feature `simulation`, which only tests turn on, a thread may run all this in virtual
+//! time instead, on an executor of ours: see `simulated.rs`.
 
 mod event;
 mod executor;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod socket;
 
 pub use event::{Breath, Event};
 pub use executor::{Pinned, RuntimeError, sleep, spawn, spawn_pinned};
-pub use socket::{SocketReader, SocketWriter, split};
+pub use socket::{Socket, SocketReader, SocketShutdown, SocketWriter};

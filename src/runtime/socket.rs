@@ -6,23 +6,68 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::UnixStream;
+use rustix::net::Shutdown;
+
+#[cfg(feature = "simulation")]
+use super::simulated::PipeEnd;
+
+/// A connected socket that no executor knows yet.
+#[derive(Debug)]
+pub struct Socket(Kind<OwnedFd>);
 
 /// The reading direction.
 #[derive(Debug)]
-pub struct SocketReader {
-    stream: UnixStream,
-}
+pub struct SocketReader(Kind<UnixStream>);
 
 /// The writing direction.
 #[derive(Debug)]
-pub struct SocketWriter {
-    stream: UnixStream,
+pub struct SocketWriter(Kind<UnixStream>);
+
+/// Shuts a socket down while others read and write it.
+#[derive(Debug)]
+pub struct SocketShutdown(Kind<OwnedFd>);
+
+/// The kernel's socket, or one end of a pipe in a simulation.
+#[derive(Debug)]
+enum Kind<K> {
+    Kernel(K),
+    #[cfg(feature = "simulation")]
+    Pipe(PipeEnd),
 }
 
-/// Takes a connected socket apart. Each half keeps it open.
-pub fn split(socket: OwnedFd) -> io::Result<(SocketReader, SocketWriter)> {
-    let other = socket.try_clone()?;
-    Ok((SocketReader { stream: adopt(socket) }, SocketWriter { stream: adopt(other) }))
+impl From<OwnedFd> for Socket {
+    fn from(socket: OwnedFd) -> Self {
+        Self(Kind::Kernel(socket))
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl From<PipeEnd> for Socket {
+    fn from(end: PipeEnd) -> Self {
+        Self(Kind::Pipe(end))
+    }
+}
+
+impl Socket {
+    /// Takes the socket apart. Each part keeps it open.
+    pub fn split(self) -> io::Result<(SocketReader, SocketWriter, SocketShutdown)> {
+        match self.0 {
+            Kind::Kernel(socket) => {
+                let (reader, writer) = (adopt(socket.try_clone()?), adopt(socket.try_clone()?));
+                Ok((
+                    SocketReader(Kind::Kernel(reader)),
+                    SocketWriter(Kind::Kernel(writer)),
+                    SocketShutdown(Kind::Kernel(socket)),
+                ))
+            }
+            #[cfg(feature = "simulation")]
+            Kind::Pipe(end) => Ok((
+                SocketReader(Kind::Pipe(end.clone())),
+                SocketWriter(Kind::Pipe(end.clone())),
+                SocketShutdown(Kind::Pipe(end)),
+            )),
+        }
+    }
 }
 
 fn adopt(socket: OwnedFd) -> UnixStream {
@@ -33,12 +78,44 @@ fn adopt(socket: OwnedFd) -> UnixStream {
 impl SocketReader {
     /// Reads what is there, at most the buffer; waits when nothing is; 0 at the end.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer).await
+        match &mut self.0 {
+            Kind::Kernel(stream) => stream.read(buffer).await,
+            #[cfg(feature = "simulation")]
+            Kind::Pipe(end) => Ok(end.read(buffer).await),
+        }
     }
 }
 
 impl SocketWriter {
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        match &mut self.0 {
+            Kind::Kernel(stream) => stream.write_all(bytes).await,
+            #[cfg(feature = "simulation")]
+            Kind::Pipe(end) => end.write_all(bytes).await,
+        }
     }
+}
+
+impl SocketShutdown {
+    /// Nothing more is taken in; what has arrived can still be read.
+    pub fn reading(&self) {
+        match &self.0 {
+            Kind::Kernel(socket) => shut(socket, Shutdown::Read),
+            #[cfg(feature = "simulation")]
+            Kind::Pipe(end) => end.stop_reading(),
+        }
+    }
+
+    pub fn both(&self) {
+        match &self.0 {
+            Kind::Kernel(socket) => shut(socket, Shutdown::Both),
+            #[cfg(feature = "simulation")]
+            Kind::Pipe(end) => end.close(),
+        }
+    }
+}
+
+fn shut(socket: &OwnedFd, how: Shutdown) {
+    // The peer may be gone already.
+    let _ = rustix::net::shutdown(socket, how);
 }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::budget::{Held, ReplyBudget};
-use super::connection::{Connection, EncodedReply, Outgoing, encode_answer};
+use super::connection::Connection;
 use super::notify::Notify;
+use super::outgoing::{EncodedReply, Outgoing, encode_answer};
 use super::request::Answer;
 use crate::protocol::Encoder;
 

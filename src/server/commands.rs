@@ -11,14 +11,14 @@ use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, StoredEpisode}
 use engram_shards::recall::cue;
 
 use super::batch::Batch;
-use super::connection::{Connection, EncodedReply, Kind, Outgoing};
+use super::client::is_talk;
+use super::connection::{Connection, Kind};
 use super::core::{Core, Origin};
+use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request};
 use super::route::Route;
 use super::{info, spaces};
-use crate::protocol::command::{
-    ClientCommand, ClientLibrary, Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand,
-};
+use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
 use crate::protocol::{Command, reply};
 use crate::runtime;
 
@@ -44,30 +44,28 @@ pub(super) async fn take(
         }
         Command::Forget { space, id, durability } => match core.route(&space) {
             Ok(route) => {
-                let (space, writer_uid) = (route.space(), connection.peer.uid);
+                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
                 let owner = route.owner(&id);
                 let request = Request::Forget { space, id, durability, writer_uid };
                 submit(core, connection, owner, request, at_ns, None);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
-        Command::Quit => {
-            let goodbye = EncodedReply::new(|encoder| encoder.simple("OK"));
-            connection.reply(Outgoing::Last(goodbye));
-            return false;
-        }
-        Command::Hello(hello) => {
-            if let Some(name) = hello.client_name {
-                *connection.name.borrow_mut() = name;
+        Command::Erase { space, id } => match core.route(&space) {
+            Ok(route) => {
+                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
+                let owner = route.owner(&id);
+                let request = Request::Erase { space, id, writer_uid };
+                submit(core, connection, owner, request, at_ns, None);
             }
-            connection.reply(Outgoing::Hello { version: hello.version });
+            Err(refusal) => refuse(core, connection, refusal),
+        },
+        talk if is_talk(&talk) => {
+            let reply = connection.client.talk(talk);
+            let goes_on = !matches!(reply, Outgoing::Last(_));
+            connection.reply(reply);
+            return goes_on;
         }
-        Command::Ping { message: None } => connection.reply_with(|encoder| encoder.simple("PONG")),
-        Command::Ping { message: Some(message) } | Command::Echo { message } => {
-            connection.echo(message);
-        }
-        Command::Command(query) => connection.reply_with(move |encoder| query.answer(encoder)),
-        Command::Client(client) => take_client(connection, client),
         reading => {
             if connection.has_writes() {
                 core.turn();
@@ -115,10 +113,10 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
             });
         }
         Command::SpaceCreate(create) => {
-            alone(core, connection, spaces::create(core, create, connection.peer.uid)).await;
+            alone(core, connection, spaces::create(core, create, connection.client.peer.uid)).await;
         }
         Command::SpaceDrop { space } => {
-            alone(core, connection, spaces::drop(core, &space, connection.peer.uid)).await;
+            alone(core, connection, spaces::drop(core, &space, connection.client.peer.uid)).await;
         }
         other => unreachable!("handled by `take`: {other:?}"),
     }
@@ -210,7 +208,8 @@ fn take_store(
 ) {
     match core.route(space) {
         Ok(route) => {
-            let (owner, request, assigned) = place_store(core, &route, store, connection.peer.uid);
+            let (owner, request, assigned) =
+                place_store(core, &route, store, connection.client.peer.uid);
             submit(core, connection, owner, request, at_ns, assigned);
         }
         Err(refusal) => refuse(core, connection, refusal),
@@ -238,7 +237,7 @@ async fn take_store_many(
         match item {
             Ok(store) => {
                 let (owner, request, assigned) =
-                    place_store(core, &route, store, connection.peer.uid);
+                    place_store(core, &route, store, connection.client.peer.uid);
                 batch.begin(index, assigned);
                 let batch = Rc::clone(&batch);
                 core.submit(owner, request, at_ns, Origin::Item { batch, index });
@@ -274,41 +273,6 @@ async fn take_get_many(
         let owner = route.owner(&id);
         let request = Request::Get { space: route.space(), id, fields };
         core.submit(owner, request, at_ns, Origin::Item { batch: Rc::clone(&batch), index });
-    }
-}
-
-fn take_client(connection: &Rc<Connection>, client: ClientCommand) {
-    match client {
-        ClientCommand::Id => {
-            let id = connection.peer.connection;
-            connection.reply_with(move |encoder| encoder.count(id));
-        }
-        ClientCommand::GetName => {
-            let name = connection.name.borrow().clone();
-            connection.reply_with(move |encoder| match name.is_empty() {
-                true => encoder.null(),
-                false => encoder.bulk(name.as_bytes()),
-            });
-        }
-        ClientCommand::Info | ClientCommand::List => {
-            let line = info::client_line(connection);
-            connection.reply_with(move |encoder| encoder.verbatim(&line));
-        }
-        ClientCommand::SetName(name) => {
-            *connection.name.borrow_mut() = name;
-            connection.reply_with(|encoder| encoder.simple("OK"));
-        }
-        ClientCommand::SetInfo(what, value) => {
-            let mut library = connection.library.borrow_mut();
-            match what {
-                ClientLibrary::Name => library.0 = value,
-                ClientLibrary::Version => library.1 = value,
-            }
-            connection.reply_with(|encoder| encoder.simple("OK"));
-        }
-        ClientCommand::NoEvict(_) | ClientCommand::NoTouch(_) => {
-            connection.reply_with(|encoder| encoder.simple("OK"));
-        }
     }
 }
 

@@ -13,21 +13,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
-use engram_shards::episode::Refusal;
-use engram_shards::shard::Reply;
-use rustix::net::Shutdown;
+use bytes::Bytes;
 
 use super::budget::Held;
+use super::client::Client;
 use super::commands;
 use super::core::Core;
+use super::inbox::Inbox;
 use super::notify::Notify;
+use super::outgoing::{EncodedReply, Outgoing};
 use super::request::Answer;
-use crate::protocol::{Encoder, Parser, ParserLimits, ProtocolVersion, reply};
-use crate::runtime::{SocketReader, SocketWriter};
+use crate::protocol::Encoder;
+use crate::runtime::{SocketReader, SocketShutdown, SocketWriter};
 
 /// Commands of a connection that may be open: taken and not answered.
 pub const WINDOW: usize = 1024;
@@ -35,83 +34,11 @@ pub const WINDOW: usize = 1024;
 const READS_MAX: usize = 64;
 /// No command is taken while more bytes of replies wait to be written.
 const REPLY_BYTES_WAITING: usize = 32 << 20;
-/// What a reply counts without the parts of an episode.
-const REPLY_BYTES: usize = 256;
 /// Encoded replies are written when they reach this.
 const WRITE_BYTES: usize = 128 << 10;
 /// The room offered to one read, at least and at most.
 const READ_BYTES_MIN: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
-
-/// Who is at the other end, as the kernel says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Number of the connection, from 1.
-    pub connection: u64,
-    pub uid: u32,
-    pub gid: u32,
-    pub pid: i32,
-}
-
-/// A reply on its way out.
-pub(super) enum Outgoing {
-    Stored {
-        assigned: Option<Bytes>,
-        result: Answer,
-    },
-    /// Changes what the connection speaks, from this reply on.
-    Hello {
-        version: Option<ProtocolVersion>,
-    },
-    Refused(Refusal),
-    Encode(EncodedReply),
-    /// Nothing comes after this.
-    Last(EncodedReply),
-}
-
-/// A reply that knows how to encode itself, and what it holds of the bound on replies until it is
-/// written.
-pub(super) struct EncodedReply {
-    encode: Box<dyn FnOnce(&mut Encoder<'_>)>,
-    held: Vec<Held>,
-    /// What it keeps in memory beyond a few hundred bytes.
-    bytes: usize,
-}
-
-impl EncodedReply {
-    pub(super) fn new(encode: impl FnOnce(&mut Encoder<'_>) + 'static) -> Self {
-        Self { encode: Box::new(encode), held: Vec::new(), bytes: 0 }
-    }
-
-    pub(super) fn weighing(self, bytes: usize) -> Self {
-        Self { bytes, ..self }
-    }
-
-    pub(super) fn holding(self, held: Vec<Held>) -> Self {
-        Self { held, ..self }
-    }
-}
-
-impl Outgoing {
-    /// Bytes it keeps in memory, roughly. What holds a share of the shard's bound on replies is
-    /// counted there.
-    fn bytes(&self) -> usize {
-        let parts = match self {
-            Self::Encode(reply) | Self::Last(reply) => reply.bytes,
-            Self::Stored { result: Answer::Episode(Ok(Some(episode))), .. } => {
-                episode.optional_bytes()
-            }
-            _ => 0,
-        };
-        REPLY_BYTES + parts
-    }
-}
-
-impl std::fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Outgoing")
-    }
-}
 
 /// What kind of command a slot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,10 +79,7 @@ impl Replies {
 /// See the top of the file.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) peer: Peer,
-    pub(super) name: RefCell<String>,
-    pub(super) library: RefCell<(String, String)>,
-    pub(super) version: Cell<ProtocolVersion>,
+    pub(super) client: Client,
     replies: RefCell<Replies>,
     /// The writer has something to do.
     ready: Notify,
@@ -165,17 +89,13 @@ pub(super) struct Connection {
     is_finished: Cell<bool>,
     /// The writer is gone: replies have nowhere to go.
     is_broken: Cell<bool>,
-    socket: OwnedFd,
+    socket: SocketShutdown,
 }
 
 impl Connection {
-    /// `socket` is a descriptor of the connection's own, to shut it down with.
-    pub(super) fn new(peer: Peer, socket: OwnedFd) -> Self {
+    pub(super) fn new(client: Client, socket: SocketShutdown) -> Self {
         Self {
-            peer,
-            name: RefCell::default(),
-            library: RefCell::default(),
-            version: Cell::default(),
+            client,
             replies: RefCell::default(),
             ready: Notify::default(),
             progress: Notify::default(),
@@ -218,14 +138,7 @@ impl Connection {
     }
 
     pub(super) fn reply_with(&self, encode: impl FnOnce(&mut Encoder<'_>) + 'static) {
-        self.reply(Outgoing::Encode(EncodedReply::new(encode)));
-    }
-
-    /// Sends a message back.
-    pub(super) fn echo(&self, message: Bytes) {
-        let bytes = message.len();
-        let reply = EncodedReply::new(move |encoder| encoder.bulk(&message));
-        self.reply(Outgoing::Encode(reply.weighing(bytes)));
+        self.reply(Outgoing::encoded(encode));
     }
 
     /// Fulfils a slot with a shard's answer.
@@ -278,31 +191,40 @@ impl Connection {
 
     /// Stops reading; what was taken is still answered.
     pub(super) fn stop_reading(&self) {
-        // The peer may be gone already.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        self.socket.reading();
+    }
+
+    /// No more commands will come.
+    pub(super) fn finish(&self) {
+        self.is_finished.set(true);
+        self.ready.notify();
     }
 
     fn break_off(&self) {
         self.is_broken.set(true);
         self.progress.notify();
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        self.socket.both();
     }
 }
 
-/// The task that reads commands.
-pub(super) async fn read(core: Rc<Core>, connection: Rc<Connection>, mut socket: SocketReader) {
-    let mut parser = Parser::new(ParserLimits::DEFAULT);
-    let mut buffer = BytesMut::new();
+/// The task that reads commands; some may have been read before.
+pub(super) async fn read(
+    core: Rc<Core>,
+    connection: Rc<Connection>,
+    mut socket: SocketReader,
+    mut inbox: Inbox,
+) {
     let mut room = READ_BYTES_MIN;
-    loop {
+    while take_commands(&core, &connection, &mut inbox).await {
+        core.turn();
+        core.breathe_if_due().await;
         connection.wait_for_room().await;
         if connection.is_broken.get() {
             break;
         }
-        let kept = buffer.len();
-        buffer.resize(kept + room.max(parser.wanted()), 0);
-        let got = socket.read(&mut buffer[kept..]).await.unwrap_or(0);
-        buffer.truncate(kept + got);
+        let offered = inbox.offer(room.max(inbox.wanted()));
+        let got = socket.read(offered).await.unwrap_or(0);
+        inbox.fill(got);
         if got == 0 {
             break;
         }
@@ -310,30 +232,19 @@ pub(super) async fn read(core: Rc<Core>, connection: Rc<Connection>, mut socket:
         if got < room / 8 {
             room = (room / 2).max(READ_BYTES_MIN);
         }
-        if !take_commands(&core, &connection, &mut parser, &mut buffer).await {
-            break;
-        }
-        core.turn();
-        core.breathe_if_due().await;
     }
-    connection.is_finished.set(true);
-    connection.ready.notify();
+    connection.finish();
 }
 
-/// Carries out every complete command in the buffer; false when there will be no more.
-async fn take_commands(
-    core: &Rc<Core>,
-    connection: &Rc<Connection>,
-    parser: &mut Parser,
-    buffer: &mut BytesMut,
-) -> bool {
+/// Carries out every complete command that was read; false when there will be no more.
+async fn take_commands(core: &Rc<Core>, connection: &Rc<Connection>, inbox: &mut Inbox) -> bool {
     let at_ns = core.now_ns();
     loop {
         if connection.is_full() {
             core.turn();
             connection.wait_for_room().await;
         }
-        match parser.next(buffer) {
+        match inbox.next() {
             Ok(Some(arguments)) => {
                 if !commands::take(core, connection, arguments, at_ns).await {
                     return false;
@@ -350,9 +261,14 @@ async fn take_commands(
     }
 }
 
-/// The task that writes replies.
-pub(super) async fn write(core: Rc<Core>, connection: Rc<Connection>, mut socket: SocketWriter) {
-    let mut out = Vec::new();
+/// The task that writes replies; some may have been made before.
+pub(super) async fn write(
+    core: Rc<Core>,
+    connection: Rc<Connection>,
+    mut socket: SocketWriter,
+    unsent: Vec<u8>,
+) {
+    let mut out = unsent;
     let mut held = Vec::new();
     loop {
         let is_last = encode_ready(&connection, &mut out, &mut held);
@@ -385,52 +301,9 @@ fn is_front_ready(connection: &Connection) -> bool {
 fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> bool {
     while out.len() < WRITE_BYTES {
         let Some(outgoing) = connection.pop() else { break };
-        if let Outgoing::Hello { version: Some(version) } = &outgoing {
-            connection.version.set(*version);
-        }
-        let mut encoder = Encoder::new(out, connection.version.get());
-        match outgoing {
-            Outgoing::Stored { assigned, result } => {
-                encode_answer(&mut encoder, assigned.as_deref(), &result);
-            }
-            Outgoing::Hello { .. } => {
-                let version = connection.version.get();
-                let daemon_version = env!("CARGO_PKG_VERSION");
-                reply::hello(&mut encoder, version, daemon_version, connection.peer.connection);
-            }
-            Outgoing::Refused(refusal) => encoder.refusal(&refusal),
-            Outgoing::Encode(reply) => {
-                (reply.encode)(&mut encoder);
-                held.extend(reply.held);
-            }
-            Outgoing::Last(reply) => {
-                (reply.encode)(&mut encoder);
-                return true;
-            }
+        if outgoing.encode(&connection.client, out, held) {
+            return true;
         }
     }
     false
-}
-
-/// A shard's answer as it stands in a reply.
-pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: &Answer) {
-    match answer {
-        Answer::Write(Ok(Reply::Stored(activation))) => {
-            reply::stored(encoder, assigned, activation);
-        }
-        Answer::Write(Ok(Reply::Forgotten { sequence, existed })) => {
-            reply::forgotten(encoder, existed.then_some(*sequence));
-        }
-        Answer::Write(Ok(Reply::SpaceCreated { .. } | Reply::SpaceDropped)) => encoder.simple("OK"),
-        Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
-        Answer::Write(Err(refusal))
-        | Answer::Episode(Err(refusal))
-        | Answer::Hits(Err(refusal)) => {
-            encoder.refusal(refusal);
-        }
-        Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits),
-        Answer::Scanned(_) | Answer::SpaceStats(_) | Answer::Report(_) => {
-            unreachable!("gathered by the task that asked")
-        }
-    }
 }

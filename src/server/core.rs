@@ -7,11 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use engram_shards::episode::{RecallRequest, Refusal, SpaceNumber, SpaceSettings};
-use engram_shards::io::{Clock, UringIo};
+use engram_shards::io::{Clock, Io};
 use engram_shards::recall::Recall;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
 use slab::Slab;
@@ -25,6 +26,7 @@ use super::request::{Answer, Asked, Request};
 use super::route::{IdMaker, Route};
 use crate::lanes::{Incoming, Lanes};
 use crate::metrics::Metrics;
+use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
@@ -87,6 +89,7 @@ struct ActiveRecall {
 pub(super) struct Core {
     pub(super) number: usize,
     pub(super) clock: Clock,
+    recovery: Arc<Recovery>,
     inner: RefCell<Inner>,
     breath: Breath,
     breathed_ns: Cell<u64>,
@@ -102,7 +105,7 @@ pub(super) struct Core {
 pub(super) struct Inner {
     number: usize,
     clock: Clock,
-    pub(super) shard: Shard<UringIo>,
+    pub(super) shard: Shard<Box<dyn Io>>,
     lanes: Lanes<Asked, Answer>,
     /// Who waits for the log, by ticket.
     waiting: Slab<Origin>,
@@ -119,9 +122,10 @@ impl Core {
     pub(super) fn new(
         number: usize,
         clock: Clock,
-        shard: Shard<UringIo>,
+        shard: Shard<Box<dyn Io>>,
         lanes: Lanes<Asked, Answer>,
         seed: u64,
+        recovery: Arc<Recovery>,
     ) -> std::io::Result<Self> {
         let inner = Inner {
             number,
@@ -139,6 +143,7 @@ impl Core {
         Ok(Self {
             number,
             clock,
+            recovery,
             inner: RefCell::new(inner),
             breath: Breath::new()?,
             breathed_ns: Cell::new(0),
@@ -151,6 +156,11 @@ impl Core {
 
     pub(super) fn now_ns(&self) -> u64 {
         (self.clock.monotonic_ns)()
+    }
+
+    /// How the start went.
+    pub(super) fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -275,6 +285,11 @@ impl Core {
         self.inner.borrow().shard.is_idle()
     }
 
+    /// Has the log note where it ends, once it is idle.
+    pub(super) fn close(&self) {
+        self.inner.borrow_mut().shard.close();
+    }
+
     /// Housekeeping, a few times a second.
     pub(super) fn tick(&self) {
         self.inner.borrow_mut().shard.tick();
@@ -375,6 +390,11 @@ impl Inner {
                     shard.forget(ticket, space, &id, durability, writer_uid).map(|()| None)
                 });
             }
+            Request::Erase { space, id, writer_uid } => {
+                self.write(origin, |shard, ticket| {
+                    shard.erase(ticket, space, &id, writer_uid).map(|()| None)
+                });
+            }
             Request::CreateSpace { number, settings, writer_uid } => {
                 self.write(origin, |shard, ticket| {
                     shard.create_space(ticket, number, &settings, writer_uid)
@@ -404,8 +424,8 @@ impl Inner {
                     stats: self.shard.stats(),
                     metrics: self.metrics.clone(),
                     open_recalls: self.recalls.len() as u64,
-                    is_direct: self.shard.io().is_direct(),
-                    has_registered_buffers: self.shard.io().has_registered_buffers(),
+                    io: self.shard.io().facts(),
+                    read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
                 self.deliver(origin, Answer::Report(Box::new(report)));
             }
@@ -434,7 +454,7 @@ impl Inner {
     fn write(
         &mut self,
         origin: Origin,
-        admit: impl FnOnce(&mut Shard<UringIo>, Ticket) -> Result<Option<Reply>, Refusal>,
+        admit: impl FnOnce(&mut Shard<Box<dyn Io>>, Ticket) -> Result<Option<Reply>, Refusal>,
     ) {
         let ticket = self.waiting.insert(origin);
         match admit(&mut self.shard, Ticket(ticket as u64)) {
@@ -513,6 +533,7 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
     match request {
         Request::Store(_)
         | Request::Forget { .. }
+        | Request::Erase { .. }
         | Request::CreateSpace { .. }
         | Request::DropSpace { .. } => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),

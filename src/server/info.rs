@@ -1,17 +1,19 @@
-//! What the daemon tells about itself: `INFO`, `EG.STATS`, `CLIENT INFO`.
+//! What the daemon tells about itself: `INFO`, `EG.STATS`.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use engram_shards::io::IoFacts;
 use engram_shards::shard::ShardStats;
 
 use super::commands::Encoded;
-use super::connection::{Connection, EncodedReply};
 use super::core::Core;
+use super::outgoing::EncodedReply;
 use super::request::{Answer, Request};
 use super::spaces;
 use crate::metrics::{Latency, Metrics, REFUSAL_CODES};
 use crate::protocol::Encoder;
+use crate::recovery::Recovery;
 
 /// The figures of one shard.
 #[derive(Debug, Clone)]
@@ -20,9 +22,9 @@ pub struct Report {
     pub stats: ShardStats,
     pub metrics: Metrics,
     pub open_recalls: u64,
-    /// The log bypasses the page cache.
-    pub is_direct: bool,
-    pub has_registered_buffers: bool,
+    pub io: IoFacts,
+    /// Why the shard takes no writes, if it does not.
+    pub read_only_reason: Option<String>,
 }
 
 async fn reports(core: &Rc<Core>) -> Vec<Report> {
@@ -159,13 +161,17 @@ fn pair(encoder: &mut Encoder<'_>, name: &str, value: &[u8]) {
 /// `INFO`: text for people and for what parses Redis's `INFO`.
 pub(super) async fn info(core: &Rc<Core>, sections: Vec<String>) -> Encoded {
     let reports = reports(core).await;
-    let text = render(&reports, &sections);
+    let text = render(core.recovery(), &reports, &sections);
     let bytes = text.len();
     Ok(EncodedReply::new(move |encoder| encoder.verbatim(&text)).weighing(bytes))
 }
 
-fn render(reports: &[Report], sections: &[String]) -> String {
-    let metrics = total(reports);
+/// `INFO` while the logs are replayed: what can be told without the shards.
+pub(super) fn before_shards_serve(recovery: &Recovery, sections: &[String]) -> String {
+    render(recovery, &[], sections)
+}
+
+fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> String {
     let wanted = |name: &str| {
         let all = |section: &String| matches!(section.as_str(), "all" | "default" | "everything");
         sections.is_empty() || sections.iter().any(|section| section == name || all(section))
@@ -180,21 +186,14 @@ fn render(reports: &[Report], sections: &[String]) -> String {
             text.push_str("\r\n");
         }
     };
-    let line = |key: &str, value: &dyn ToString| (key.to_owned(), value.to_string());
-    section(
-        "Server",
-        &[
-            line("engramd_version", &env!("CARGO_PKG_VERSION")),
-            line("process_id", &std::process::id()),
-            line("shards", &reports.len()),
-            line("kernels", &engram_shards::kernels::kernels().name()),
-            line("log_direct_io", &reports.iter().all(|report| report.is_direct)),
-            line(
-                "log_registered_buffers",
-                &reports.iter().all(|report| report.has_registered_buffers),
-            ),
-        ],
-    );
+    section("Server", &server(recovery, reports));
+    let facts = recovery.facts();
+    let lines: Vec<_> = facts.iter().map(|(name, value)| line(name, value)).collect();
+    section("Recovery", &lines);
+    if reports.is_empty() {
+        return text;
+    }
+    let metrics = total(reports);
     let counters = counters(reports, &metrics);
     let lines: Vec<_> = counters.iter().map(|(name, value)| line(name, value)).collect();
     section("Stats", &lines);
@@ -230,6 +229,30 @@ fn render(reports: &[Report], sections: &[String]) -> String {
     text
 }
 
+fn line(key: &str, value: &dyn ToString) -> (String, String) {
+    (key.to_owned(), value.to_string())
+}
+
+/// The section about the process. What only shards know is left out while none has reported.
+fn server(recovery: &Recovery, reports: &[Report]) -> Vec<(String, String)> {
+    let mut lines = vec![
+        line("engramd_version", &env!("CARGO_PKG_VERSION")),
+        line("process_id", &std::process::id()),
+        line("shards", &recovery.shards()),
+        line("kernels", &engram_shards::kernels::kernels().name()),
+    ];
+    if !reports.is_empty() {
+        let all = |is_so: fn(&Report) -> bool| reports.iter().all(is_so);
+        lines.push(line("log_direct_io", &all(|report| report.io.is_direct)));
+        lines.push(line("log_registered_buffers", &all(|report| report.io.has_registered_buffers)));
+    }
+    let of_shards = || reports.iter().find_map(|report| report.read_only_reason.as_deref());
+    if let Some(reason) = recovery.read_only_reason().or_else(of_shards) {
+        lines.push(line("read_only_reason", &reason));
+    }
+    lines
+}
+
 fn latency_text(latency: &Latency) -> String {
     format!(
         "count={},p50={:.1},p99={:.1},p999={:.1},max={:.1}",
@@ -238,22 +261,5 @@ fn latency_text(latency: &Latency) -> String {
         latency.quantile_us(0.99),
         latency.quantile_us(0.999),
         latency.max_us(),
-    )
-}
-
-/// `CLIENT INFO`: this connection, in Redis's form.
-pub(super) fn client_line(connection: &Connection) -> String {
-    let peer = connection.peer;
-    let library = connection.library.borrow();
-    format!(
-        "id={} name={} uid={} gid={} pid={} resp={} lib-name={} lib-ver={}\n",
-        peer.connection,
-        connection.name.borrow(),
-        peer.uid,
-        peer.gid,
-        peer.pid,
-        connection.version.get().number(),
-        library.0,
-        library.1,
     )
 }

@@ -7,26 +7,34 @@
 //! ```
 //!
 //! * [`core`](self::core) owns the engine, the lanes and what waits for an answer; one per shard.
+//! * `arrival` is a connection before a shard has it, while the logs are replayed.
 //! * `connection` keeps the order of one connection's commands and replies.
+//! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
 //! * `serve` is the life of a shard: open, reconcile, serve, drain.
 //!
 //! Everything here runs on the shard's own thread; nothing is shared with other shards but lanes.
 
+mod arrival;
 mod batch;
 mod budget;
+mod client;
 mod commands;
 mod connection;
 mod core;
+mod inbox;
 mod info;
 mod notify;
+mod outgoing;
 mod request;
 mod route;
 mod serve;
 mod spaces;
 
-pub use connection::{Peer, WINDOW};
+pub use arrival::Arrival;
+pub use client::Peer;
+pub use connection::WINDOW;
 pub use info::Report;
 pub use request::{Answer, Asked, Request};
 pub use route::Route;
-pub use serve::{Control, Opened, Permit, Said, ServeError, ShardStart, run};
+pub use serve::{Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run};

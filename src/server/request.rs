@@ -19,6 +19,12 @@ pub enum Request {
         durability: Durability,
         writer_uid: u32,
     },
+    /// Answered when the bytes are gone, which takes a pass over the log.
+    Erase {
+        space: SpaceNumber,
+        id: Bytes,
+        writer_uid: u32,
+    },
     Get {
         space: SpaceNumber,
         id: Bytes,

@@ -1,22 +1,22 @@
 //! The life of a shard: open, reconcile, serve, drain.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use engram_shards::arena::Binder;
 use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
-use engram_shards::io::{UringIo, UringSettings};
+use engram_shards::io::{Clock, Io};
 use engram_shards::log::Recovered;
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
 use thiserror::Error;
 
-use super::connection::{self, Connection, Peer};
+use super::arrival::Arrival;
+use super::connection::{self, Connection};
 use super::core::Core;
 use super::request::{Answer, Asked};
 use crate::lanes::Lanes;
+use crate::recovery::Recovery;
 use crate::runtime;
 
 /// How often a draining shard looks whether it is done.
@@ -27,7 +27,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 pub struct ShardStart {
     pub number: usize,
     pub settings: ShardSettings,
-    pub io: UringSettings,
+    pub clock: Clock,
     pub lanes: Lanes<Asked, Answer>,
     /// Seed of assigned ids; random, different for every start and shard.
     pub seed: u64,
@@ -36,6 +36,16 @@ pub struct ShardStart {
     /// Raised by the shard whenever it has got round to its control messages.
     pub beats: Arc<AtomicU64>,
     pub drain_timeout: Duration,
+    /// How the start goes, for `INFO`.
+    pub recovery: Arc<Recovery>,
+}
+
+/// A shard's disk, made on the shard's thread.
+#[derive(Debug)]
+pub struct ShardDisk {
+    pub io: Box<dyn Io>,
+    /// Signalled when the disk has done something.
+    pub completions: runtime::Event,
 }
 
 /// What the supervisor tells a shard.
@@ -44,8 +54,8 @@ pub enum Control {
     /// Bring the spaces in line with these, which are what shard 0 has, and begin to serve.
     Begin(Vec<(SpaceNumber, SpaceSettings)>),
     Connect {
-        socket: OwnedFd,
-        peer: Peer,
+        socket: runtime::Socket,
+        arrival: Box<Arrival>,
         permit: Permit,
     },
     Beat,
@@ -94,40 +104,43 @@ pub enum ServeError {
     Start { shard: usize, error: std::io::Error },
 }
 
-/// Runs a shard on the calling executor until it has drained.
-pub async fn run(start: ShardStart, bind: impl Fn(&mut [u8]) + 'static, said: flume::Sender<Said>) {
+/// Runs a shard on the calling executor until it has drained. `disk` makes its disk; `bind` places
+/// its memory.
+pub async fn run(
+    start: ShardStart,
+    disk: impl FnOnce() -> Result<ShardDisk, ServeError>,
+    bind: impl Fn(&mut [u8]) + 'static,
+    said: flume::Sender<Said>,
+) {
     // The supervisor waits for what is said here; if it has gone, so has the process.
     let failed = |error| drop(said.send(Said::Failed(error)));
     let number = start.number;
-    let (mut shard, recovered) = match open(&start, &bind) {
-        Ok(opened) => opened,
+    let ShardDisk { io, completions } = match disk() {
+        Ok(disk) => disk,
         Err(error) => return failed(error),
+    };
+    let (mut shard, recovered) = match Shard::open(io, &start.settings, &bind) {
+        Ok(opened) => opened,
+        Err(error) => return failed(ServeError::Open { shard: number, error }),
     };
     let spaces = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
     let episodes = shard.stats().episodes;
     drop(said.send(Said::Opened(Opened { number, recovered, spaces, episodes })));
     // Another shard may have failed to open; then the supervisor hangs up instead.
-    let Ok(Control::Begin(truth)) = start.control.recv() else { return };
-    if let Err(refusal) = reconcile(&mut shard, &truth) {
+    let Ok(Control::Begin(truth)) = start.control.recv_async().await else { return };
+    if start.settings.recovery.read_only.is_some() {
+        shard.assume_spaces(&truth);
+    } else if let Err(refusal) = reconcile(&mut shard, &truth) {
         return failed(ServeError::Reconcile { shard: number, refusal });
     }
-    if let Err(error) = serve(start, shard, &said).await {
+    if let Err(error) = serve(start, shard, completions, &said).await {
         failed(ServeError::Start { shard: number, error });
     }
 }
 
-fn open(start: &ShardStart, bind: Binder<'_>) -> Result<(Shard<UringIo>, Recovered), ServeError> {
-    let shard = start.number;
-    let io = UringIo::new(&start.io).map_err(|error| {
-        let folder = start.io.folder.display().to_string();
-        ServeError::Ring { shard, folder, error }
-    })?;
-    Shard::open(io, &start.settings, bind).map_err(|error| ServeError::Open { shard, error })
-}
-
 /// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth.
 fn reconcile(
-    shard: &mut Shard<UringIo>,
+    shard: &mut Shard<Box<dyn Io>>,
     truth: &[(SpaceNumber, SpaceSettings)],
 ) -> Result<(), Refusal> {
     let own: Vec<_> = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
@@ -145,7 +158,7 @@ fn reconcile(
 }
 
 /// Waits, before anything is served, until the log has nothing open.
-fn settle(shard: &mut Shard<UringIo>) -> Result<(), Refusal> {
+fn settle(shard: &mut Shard<Box<dyn Io>>) -> Result<(), Refusal> {
     let mut effects = Vec::new();
     while !shard.is_idle() {
         shard.pump();
@@ -164,11 +177,12 @@ fn settle(shard: &mut Shard<UringIo>) -> Result<(), Refusal> {
 
 async fn serve(
     start: ShardStart,
-    shard: Shard<UringIo>,
+    shard: Shard<Box<dyn Io>>,
+    completions: runtime::Event,
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
-    let completions = runtime::Event::new(shard.io().event_fd())?;
-    let core = Core::new(start.number, start.io.clock, shard, start.lanes, start.seed)?;
+    let ShardStart { number, clock, lanes, seed, recovery, .. } = start;
+    let core = Core::new(number, clock, shard, lanes, seed, recovery)?;
     let core = Rc::new(core);
     runtime::spawn(Rc::clone(&core).serve_log(completions));
     runtime::spawn(Rc::clone(&core).serve_lanes());
@@ -178,9 +192,9 @@ async fn serve(
     let mut connections: Vec<Rc<Connection>> = Vec::new();
     while let Ok(control) = start.control.recv_async().await {
         match control {
-            Control::Connect { socket, peer, permit } => {
+            Control::Connect { socket, arrival, permit } => {
                 connections.retain(is_open);
-                match connect(&core, socket, peer, permit) {
+                match connect(&core, socket, *arrival, permit) {
                     Ok(connection) => connections.push(connection),
                     Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
                 }
@@ -206,23 +220,28 @@ fn is_open(connection: &Rc<Connection>) -> bool {
     Rc::strong_count(connection) > 1
 }
 
-/// Starts both directions of a connection.
+/// Starts both directions of a connection, from where the lobby left it.
 fn connect(
     core: &Rc<Core>,
-    socket: OwnedFd,
-    peer: Peer,
+    socket: runtime::Socket,
+    arrival: Arrival,
     permit: Permit,
 ) -> std::io::Result<Rc<Connection>> {
-    let connection = Rc::new(Connection::new(peer, socket.try_clone()?));
-    let (reader, writer) = runtime::split(socket)?;
+    let Arrival { client, inbox, unsent, is_finished, .. } = arrival;
+    let (reader, writer, shutdown) = socket.split()?;
+    let connection = Rc::new(Connection::new(client, shutdown));
     core.measure(|metrics| {
         metrics.connections_opened += 1;
         metrics.connections_open += 1;
     });
-    runtime::spawn(connection::read(Rc::clone(core), Rc::clone(&connection), reader));
+    if is_finished {
+        connection.finish();
+    } else {
+        runtime::spawn(connection::read(Rc::clone(core), Rc::clone(&connection), reader, inbox));
+    }
     let (own_core, own) = (Rc::clone(core), Rc::clone(&connection));
     runtime::spawn(async move {
-        connection::write(Rc::clone(&own_core), own, writer).await;
+        connection::write(Rc::clone(&own_core), own, writer, unsent).await;
         own_core.measure(|metrics| metrics.connections_open -= 1);
         drop(permit);
     });
@@ -234,6 +253,7 @@ async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], timeout: Duratio
     let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let until_ns = core.now_ns().saturating_add(timeout_ns);
     connections.iter().for_each(|connection| connection.stop_reading());
+    core.close();
     while core.now_ns() < until_ns && (connections.iter().any(is_open) || !core.is_idle()) {
         core.turn();
         runtime::sleep(DRAIN_POLL).await;

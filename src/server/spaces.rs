@@ -11,8 +11,8 @@ use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::shard::{Reply, SpaceStats};
 
 use super::commands::Encoded;
-use super::connection::EncodedReply;
 use super::core::Core;
+use super::outgoing::EncodedReply;
 use super::request::{Answer, Request};
 use crate::protocol::command::SpaceCreate;
 use crate::protocol::reply;

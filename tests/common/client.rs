@@ -50,6 +50,12 @@ impl Client {
         sent && self.try_read().is_ok_and(|reply| reply == Value::SimpleString("PONG".into()))
     }
 
+    /// Whether a command that needs the shards is answered.
+    pub fn is_served(&mut self) -> bool {
+        let sent = self.stream.write_all(&command!["EG.SPACE", "LIST"]).is_ok();
+        sent && self.try_read().is_ok_and(|reply| matches!(reply, Value::Array(_)))
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod episodes;
+pub mod hold;
 pub mod stock;
 
 use std::ffi::OsStr;
@@ -72,7 +73,10 @@ impl Home {
         command.arg("--config").arg(config);
         command.arg("--data").arg(data).arg("--socket").arg(self.socket());
         let small = ["memory_bytes_max=256MiB", "memory_prefault_bytes=0"];
-        for setting in ["shards=2", "segment_bytes=4MiB"].into_iter().chain(small) {
+        // Tests kill daemons far more often than a crash loop does.
+        let patient = ["crash_loop_starts=0"];
+        let usual = ["shards=2", "segment_bytes=4MiB"].into_iter().chain(small).chain(patient);
+        for setting in usual {
             command.args(["--set", setting]);
         }
         for setting in settings {
@@ -81,7 +85,7 @@ impl Home {
         command
     }
 
-    /// Starts a daemon and waits until it answers.
+    /// Starts a daemon and waits until it serves.
     pub fn start(&self) -> Daemon {
         self.start_with(&[])
     }
@@ -93,11 +97,11 @@ impl Home {
     pub fn start_command(&self, command: Command) -> Daemon {
         let mut daemon = self.spawn(command);
         let until = Instant::now() + DEADLINE;
-        while !Client::try_connect(&daemon.socket).is_ok_and(|mut client| client.is_answered()) {
+        while !Client::try_connect(&daemon.socket).is_ok_and(|mut client| client.is_served()) {
             if let Some(status) = daemon.child.try_wait().unwrap() {
                 panic!("engramd ended with {status}:\n{}", self.said());
             }
-            assert!(Instant::now() < until, "engramd does not answer:\n{}", self.said());
+            assert!(Instant::now() < until, "engramd does not serve:\n{}", self.said());
             std::thread::sleep(POLL);
         }
         daemon

@@ -148,6 +148,15 @@ pub(crate) fn confidence_field([point, low, high]: [f32; 3]) -> Option<Confidenc
     }
 }
 
+/// Metadata as the field of a line; nothing when there is none. A client may have sent it on several
+/// lines, which no string in it can contain: they become one.
+pub(crate) fn meta_field(metadata: String) -> serde_json::Result<Option<Box<RawValue>>> {
+    if metadata.is_empty() {
+        return Ok(None);
+    }
+    RawValue::from_string(metadata.replace(['\n', '\r'], " ")).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +185,14 @@ mod tests {
         assert!(anonymous.contains("missing field `id`"), "{anonymous}");
         let time = Line::parse(br#"{"id":"a","at":"noon"}"#).unwrap().into_episode(vec![]);
         assert!(time.unwrap_err().contains("RFC 3339"));
+    }
+
+    #[test]
+    fn metadata_of_several_lines_becomes_one() {
+        let meta = meta_field("{\n  \"a\": \"b\\nc\"\r\n}".to_owned()).unwrap().unwrap();
+        assert_eq!(meta.get(), "{   \"a\": \"b\\nc\"  }");
+        assert!(meta_field(String::new()).unwrap().is_none());
+        assert!(meta_field("{".to_owned()).is_err());
     }
 
     #[test]

@@ -9,12 +9,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use redis::Value;
-use serde_json::value::RawValue;
 
 use crate::cli::Context;
 use crate::client::Client;
 use crate::commands::recall::{Part, push_parts};
-use crate::document::{Line, When, confidence_field};
+use crate::document::{Line, When, confidence_field, meta_field};
 use crate::error::ToolError;
 use crate::npy::NpyWriter;
 use crate::render::grouped;
@@ -93,10 +92,7 @@ fn line(episode: EpisodeReply, vectors: Option<&mut NpyWriter>) -> Result<Line, 
             (Some(components.collect()), None)
         }
     };
-    let meta = episode
-        .meta
-        .map(RawValue::from_string)
-        .transpose()
+    let meta = meta_field(episode.meta.unwrap_or_default())
         .map_err(|e| unreadable(format!("the metadata of '{}' is no JSON: {e}", episode.id)))?;
     Ok(Line {
         id: episode.id,

@@ -5,6 +5,7 @@
 //! cannot be reached.
 
 mod acked_log;
+mod changes;
 mod cli;
 mod client;
 mod commands;

@@ -16,6 +16,7 @@ use crate::error::ToolError;
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct EpisodeReply {
     pub(crate) id: String,
+    pub(crate) sequence: Option<u64>,
     pub(crate) score: Option<f64>,
     pub(crate) happened_at_us: Option<i64>,
     /// Point, low, high.
@@ -36,6 +37,7 @@ impl EpisodeReply {
         for (key, value) in entries {
             match key.as_str() {
                 "id" => episode.id = text(&value).ok_or_else(|| unreadable("an id is no text"))?,
+                "seq" => episode.sequence = sequence(&value),
                 "score" => episode.score = number(&value),
                 "happened_at" => episode.happened_at_us = integer(&value),
                 "confidence" => episode.confidence = confidence(&value),
@@ -63,6 +65,12 @@ pub(crate) enum Outcome {
     Created,
     Existing,
     Replaced,
+}
+
+/// The sequence in the reply to a write.
+pub(crate) fn written_sequence(value: &Value) -> Option<u64> {
+    let entries = entries(value.clone())?;
+    entries.iter().find(|(key, _)| key == "seq").and_then(|(_, value)| sequence(value))
 }
 
 /// Reads a store reply, alone or from inside of an `EG.MSTORE` reply.
@@ -146,6 +154,10 @@ pub(crate) fn integer(value: &Value) -> Option<i64> {
         Value::Int(number) => Some(*number),
         _ => text(value)?.parse().ok(),
     }
+}
+
+fn sequence(value: &Value) -> Option<u64> {
+    integer(value)?.try_into().ok()
 }
 
 fn bytes(value: Value) -> Option<Vec<u8>> {

@@ -94,7 +94,7 @@ fn segments_continue_each_other() {
 fn frames_are_listed_from_any_place() {
     let store = sample().close();
     let sequences = |arguments: &[&str]| -> Vec<u64> {
-        let frames = json(store.path(), 0, &[&["frames", "--shard", "0"], arguments].concat());
+        let frames = json(store.path(), 0, &[&["log", "--shard", "0"], arguments].concat());
         let frames = frames.as_array().unwrap().iter();
         frames.map(|frame| frame["sequence"].as_u64().unwrap()).collect()
     };
@@ -106,11 +106,12 @@ fn frames_are_listed_from_any_place() {
     assert_eq!(second.first().copied(), segment["first_sequence"].as_u64());
     assert_eq!(second.last().copied(), segment["last_sequence"].as_u64());
 
-    let frames = json(store.path(), 0, &["frames", "--limit", "2"]);
+    let frames = json(store.path(), 0, &["log", "--limit", "2"]);
     let small = frames.as_array().unwrap().iter().find(|frame| frame["id"] == "small").unwrap();
     assert_eq!((&small["shard"], &small["operation"]), (&1.into(), &"store".into()));
     assert_eq!((&small["dimensions"], &small["text_bytes"]), (&4.into(), &5.into()));
     assert_eq!((&small["links"], &small["writer_uid"]), (&1.into(), &1000.into()));
+    // The name that people guess.
     let shown = text(&inspect(store.path(), &["frames", "--from-sequence", "14"]).stdout);
     assert!(shown.contains("forget") && shown.ends_with("large-3\n"), "{shown}");
 }
@@ -154,7 +155,7 @@ fn damage_to_acknowledged_frames_is_found_and_named() {
     let (shown, error) = (text(&output.stdout), text(&output.stderr));
     assert!(shown.contains(&format!("fails its checksum): the acknowledged sequences {first} to")));
     assert!(error.contains("1 of 2 shards have problems; restore it from a copy"), "{error}");
-    let behind = json(store.path(), 0, &["frames", "--shard", "0", "--segment", "3"]);
+    let behind = json(store.path(), 0, &["log", "--shard", "0", "--segment", "3"]);
     assert!(!behind.as_array().unwrap().is_empty(), "what is behind the damage can be read");
     assert_eq!(contents(store.path()), before);
 }
@@ -192,7 +193,7 @@ fn frames_whose_payload_cannot_be_are_problems() {
             "sequence 3: operation 99 is unknown to this version",
         ]
     );
-    let frames = json(store.path(), 0, &["frames", "--from-sequence", "3"]);
+    let frames = json(store.path(), 0, &["log", "--from-sequence", "3"]);
     assert_eq!(frames[0]["problem"], "operation 99 is unknown to this version");
 }
 
@@ -239,7 +240,7 @@ fn what_is_no_store_is_refused_with_a_remedy() {
     assert!(text(&output.stderr).contains("it is not a data directory of Engram"), "{output:?}");
 
     let store = TestStore::make(1).close();
-    let output = inspect(store.path(), &["frames", "--shard", "1"]);
+    let output = inspect(store.path(), &["log", "--shard", "1"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("no shard 1; the store has 1"), "{output:?}");
     let header = store.path().join("engram.store");

@@ -17,7 +17,7 @@ const FILE_BYTES_MAX: usize = 128 << 10;
 /// Changes beyond this many are not made.
 const CHANGES_MAX: usize = 24;
 /// Names that files are given: of segments, of others, and of what is none of ours.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "log-0000000001.seg",
     "log-0000000002.seg",
     "log-0000000003.seg",
@@ -28,6 +28,7 @@ const NAMES: [&str; 10] = [
     "log-18446744073709551615.seg",
     "log-0000000002.seg.bak",
     "log-2.seg",
+    "anchor",
 ];
 
 /// Makes the changes that the input asks for.

@@ -12,11 +12,11 @@ use engram_shards::episode::{
     StoreRequest,
 };
 use engram_shards::format::{
-    BatchHeader, FrameHead, StoreId, segment_file_name, segment_from_file_name,
+    BatchHeader, Frame, FrameHead, Operation, StoreId, segment_file_name, segment_from_file_name,
 };
-use engram_shards::io::{MemoryDisk, MemoryIo};
+use engram_shards::io::{Io, MemoryDisk, MemoryIo};
 use engram_shards::limits::SECTOR_BYTES;
-use engram_shards::log::{Log, LogIdentity, LogSettings};
+use engram_shards::log::{Log, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{Shard, ShardSettings, Ticket};
 
 use super::damage::Files;
@@ -27,6 +27,8 @@ pub(crate) const SHARDS: u32 = 2;
 pub(crate) const SEGMENT_BYTES: u64 = 8 * SECTOR_BYTES as u64;
 /// Memory of a shard that holds any of this.
 pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
+/// The name of the file of anchors in a shard's folder.
+pub(crate) const ANCHOR_FILE: &str = "anchor";
 const NOTES: SpaceNumber = SpaceNumber(1);
 
 /// A frame as it was acknowledged.
@@ -51,7 +53,7 @@ pub(crate) struct History {
     pub(crate) identity: LogIdentity,
     /// By sequence, from 1.
     pub(crate) frames: Vec<Written>,
-    /// The segments by name, as a clean stop leaves them.
+    /// The segments and the anchors by name, as a clean stop leaves them.
     pub(crate) files: Files,
     batches: Vec<Batch>,
 }
@@ -60,6 +62,7 @@ pub(crate) fn settings(identity: LogIdentity) -> ShardSettings {
     ShardSettings {
         identity,
         log: LogSettings::default(),
+        recovery: RecoverySettings::default(),
         memory_bytes_max: MEMORY_BYTES,
         memory_prefault_bytes: 0,
     }
@@ -88,15 +91,15 @@ impl History {
 
     /// Reads back what was written.
     fn read(identity: LogIdentity, disk: &MemoryDisk) -> Self {
+        let files = from_disk(disk, &Files::new());
         let mut frames = Vec::new();
-        let opened = Log::open(disk.io(), identity, LogSettings::default(), &mut |frame| {
-            frames.push(Written { head: frame.head, payload: frame.payload.to_vec() });
-            Ok(())
-        });
+        let (settings, recovery) = (LogSettings::default(), RecoverySettings::default());
+        let opened =
+            Log::open(disk.io(), identity, settings, &recovery, &mut |frame: Frame<'_>| {
+                frames.push(Written { head: frame.head, payload: frame.payload.to_vec() });
+                Ok(())
+            });
         opened.expect("the log is valid");
-        let segments = disk.segments().into_iter();
-        let files: Files =
-            segments.map(|number| (segment_file_name(number), disk.segment(number))).collect();
         let batches = files.iter().flat_map(|(file, bytes)| {
             bytes.chunks(SECTOR_BYTES).enumerate().filter_map(move |(nth, sector)| {
                 let durable = BatchHeader::decode(sector, &STORE_ID)?.durable_sequence;
@@ -109,9 +112,18 @@ impl History {
         Self { identity, frames, files: files.clone(), batches }
     }
 
-    /// The last sequence that a batch calls durable whose first sector is as it was written, where
-    /// it was written.
+    /// Whether the frame with this sequence had been erased.
+    pub(crate) fn is_erased(&self, sequence: u64) -> bool {
+        let nth = usize::try_from(sequence - 1).expect("of a small log");
+        self.frames.get(nth).is_some_and(|frame| frame.head.operation == Operation::Gap as u16)
+    }
+
+    /// The last sequence that an intact word calls durable: a batch whose first sector is as it was
+    /// written, where it was written, or the anchors.
     pub(crate) fn durable(&self, files: &Files) -> u64 {
+        if files.get(ANCHOR_FILE) == self.files.get(ANCHOR_FILE) {
+            return self.frames.len() as u64;
+        }
         let intact = self.batches.iter().filter(|batch| {
             let bytes = files.get(&batch.file).and_then(|bytes| bytes.get(batch.offset..));
             bytes.is_some_and(|bytes| bytes.starts_with(&batch.sector))
@@ -120,21 +132,28 @@ impl History {
     }
 }
 
-/// A disk with the files that are segments.
+/// A disk with the files that a log looks at.
 pub(crate) fn to_disk(files: &Files) -> MemoryDisk {
-    let segments: Vec<(u64, &[u8])> = files
-        .iter()
-        .filter_map(|(name, bytes)| Some((segment_from_file_name(name)?, &bytes[..])))
-        .collect();
-    super::disk_with(&segments)
+    let disk = MemoryDisk::default();
+    for (name, bytes) in files {
+        if let Some(segment) = segment_from_file_name(name) {
+            disk.io().prepare(segment, bytes.len() as u64);
+            disk.tamper(segment, |file| file.copy_from_slice(bytes));
+        }
+    }
+    disk.tamper_anchors(|anchors| *anchors = files.get(ANCHOR_FILE).cloned());
+    disk
 }
 
 /// What is on the disk by now, beside those files that never were.
 pub(crate) fn from_disk(disk: &MemoryDisk, before: &Files) -> Files {
-    let others = before.iter().filter(|(name, _)| segment_from_file_name(name).is_none());
+    let is_other = |name: &str| segment_from_file_name(name).is_none() && name != ANCHOR_FILE;
+    let others = before.iter().filter(|(name, _)| is_other(name));
     let mut files: Files = others.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
     let segments = disk.segments().into_iter();
     files.extend(segments.map(|number| (segment_file_name(number), disk.segment(number))));
+    let anchors = disk.io().anchors().expect("memory does not fail");
+    files.extend(anchors.map(|bytes| (ANCHOR_FILE.to_owned(), bytes)));
     files
 }
 
@@ -162,6 +181,8 @@ impl Writer {
         self.commit();
         self.forget("episode 5");
         self.commit();
+        self.erase("episode 6");
+        self.commit();
         self.drop_space();
         self.commit();
         for number in 30..36 {
@@ -169,6 +190,8 @@ impl Writer {
             self.forget("nobody");
             self.commit();
         }
+        self.shard.close();
+        self.commit();
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -179,6 +202,7 @@ impl Writer {
 
     fn commit(&mut self) {
         let mut effects = Vec::new();
+        self.shard.pump();
         while !self.shard.is_idle() {
             self.shard.pump();
             self.shard.poll(&mut effects);
@@ -225,6 +249,11 @@ impl Writer {
     fn forget(&mut self, id: &str) {
         let ticket = self.ticket();
         self.shard.forget(ticket, NOTES, id.as_bytes(), Durability::Disk, 0).expect("admitted");
+    }
+
+    fn erase(&mut self, id: &'static str) {
+        let ticket = self.ticket();
+        self.shard.erase(ticket, NOTES, &Bytes::from_static(id.as_bytes()), 0).expect("admitted");
     }
 
     fn drop_space(&mut self) {

@@ -16,6 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use thiserror::Error;
 
 use super::StoreId;
+use super::gap::Gap;
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX};
 
 pub const BATCH_HEADER_BYTES: usize = size_of::<BatchBlock>();
@@ -43,10 +44,10 @@ struct BatchBlock {
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct FrameBlock {
-    bytes: U32,
-    crc: U32,
-    sequence: U64,
+pub(super) struct FrameBlock {
+    pub(super) bytes: U32,
+    pub(super) crc: U32,
+    pub(super) sequence: U64,
     recorded_at_us: I64,
     happened_at_us: I64,
     operation: U16,
@@ -59,7 +60,7 @@ struct FrameBlock {
 const _: () = assert!(BATCH_HEADER_BYTES == 64);
 const _: () = assert!(FRAME_HEADER_BYTES == 48);
 
-/// What a frame's payload means. The log does not look; the shard does.
+/// What a frame's payload means. But for gaps the log does not look; the shard does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Operation {
@@ -67,6 +68,9 @@ pub enum Operation {
     SpaceDrop = 2,
     Store = 3,
     Forget = 4,
+    Erase = 5,
+    /// Where frames were: the one operation that the log itself understands.
+    Gap = 6,
 }
 
 impl Operation {
@@ -76,6 +80,8 @@ impl Operation {
             2 => Self::SpaceDrop,
             3 => Self::Store,
             4 => Self::Forget,
+            5 => Self::Erase,
+            6 => Self::Gap,
             _ => return None,
         })
     }
@@ -118,7 +124,7 @@ impl BatchHeader {
         })
     }
 
-    fn encode(&self, store_id: &StoreId) -> [u8; BATCH_HEADER_BYTES] {
+    pub(crate) fn encode(&self, store_id: &StoreId) -> [u8; BATCH_HEADER_BYTES] {
         let mut block = BatchBlock {
             magic: BATCH_MAGIC,
             bytes: u32::try_from(self.bytes).expect("a batch is at most BATCH_BYTES_MAX").into(),
@@ -135,10 +141,6 @@ impl BatchHeader {
         };
         block.crc = header_crc(&block, store_id).into();
         zerocopy::transmute!(block)
-    }
-
-    pub fn last_sequence(&self) -> u64 {
-        self.first_sequence + u64::from(self.frames) - 1
     }
 }
 
@@ -293,48 +295,92 @@ pub enum BatchError {
     Malformed { sequence: u64, what: &'static str },
 }
 
+/// One frame on its way through [`FrameScan`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ScannedFrame {
+    pub(crate) sequence: u64,
+    /// The first sequence behind it.
+    pub(crate) next_sequence: u64,
+    pub(crate) bytes: usize,
+    /// What its `crc` field says: the chain value that the next frame continues.
+    pub(crate) chain: u32,
+    /// Whether its bytes are what was written.
+    pub(crate) verifies: bool,
+}
+
+/// Goes from frame to frame of a batch as far as their lengths and sequences make sense, and says
+/// of each whether it verifies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FrameScan<'a> {
+    pub(crate) rest: &'a [u8],
+    pub(crate) sequence: u64,
+    pub(crate) chain: u32,
+    pub(crate) store_id: StoreId,
+}
+
+impl FrameScan<'_> {
+    pub(crate) fn next(&mut self) -> Result<ScannedFrame, BatchError> {
+        let sequence = self.sequence;
+        let malformed = |what| BatchError::Malformed { sequence, what };
+        let (block, _) = FrameBlock::ref_from_prefix(self.rest)
+            .map_err(|_| malformed("its header is cut off"))?;
+        let bytes = block.bytes.get() as usize;
+        if bytes > self.rest.len() || bytes > FRAME_BYTES_MAX + FRAME_ALIGN {
+            return Err(malformed("it is longer than its batch or the bound"));
+        }
+        if bytes != frame_bytes(block.payload_bytes.get() as usize) {
+            return Err(malformed("its lengths disagree"));
+        }
+        if block.sequence.get() != sequence {
+            return Err(malformed("it carries another sequence"));
+        }
+        let (frame, rest) = self.rest.split_at(bytes);
+        let chain = block.crc.get();
+        let (through, verifies) = match block.operation.get() == Operation::Gap as u16 {
+            true => match Gap::verify(frame, &self.store_id) {
+                Some(gap) if gap.through >= sequence => (gap.through, true),
+                _ => (sequence, false),
+            },
+            false => (sequence, frame_crc(self.chain, frame) == chain),
+        };
+        let next_sequence = through.checked_add(1).ok_or_else(|| malformed("it never ends"))?;
+        (self.rest, self.sequence, self.chain) = (rest, next_sequence, chain);
+        Ok(ScannedFrame { sequence, next_sequence, bytes, chain, verifies })
+    }
+}
+
 /// A batch in memory whose header and every frame verify.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchView<'a> {
     header: BatchHeader,
+    next_sequence: u64,
     frames: &'a [u8],
 }
 
 impl<'a> BatchView<'a> {
     /// Verifies every frame of the batch that begins `bytes`.
-    pub fn verify(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {
+    pub fn verify(
+        header: BatchHeader,
+        bytes: &'a [u8],
+        store_id: &StoreId,
+    ) -> Result<Self, BatchError> {
         if bytes.len() < header.bytes {
             return Err(BatchError::Short { got: bytes.len(), wanted: header.bytes });
         }
-        let mut rest = &bytes[BATCH_HEADER_BYTES..header.bytes];
-        let frames = rest;
-        let mut chain = header.chain_before;
-        for nth in 0..header.frames {
-            let sequence = header.first_sequence + u64::from(nth);
-            let malformed = |what| BatchError::Malformed { sequence, what };
-            let (block, _) = FrameBlock::ref_from_prefix(rest)
-                .map_err(|_| malformed("its header is cut off"))?;
-            let size = block.bytes.get() as usize;
-            if size > rest.len() || size > FRAME_BYTES_MAX + FRAME_ALIGN {
-                return Err(malformed("it is longer than its batch or the bound"));
+        let frames = &bytes[BATCH_HEADER_BYTES..header.bytes];
+        let (sequence, chain) = (header.first_sequence, header.chain_before);
+        let mut scan = FrameScan { rest: frames, sequence, chain, store_id: *store_id };
+        for _ in 0..header.frames {
+            let frame = scan.next()?;
+            if !frame.verifies {
+                return Err(BatchError::Checksum { sequence: frame.sequence });
             }
-            if size != frame_bytes(block.payload_bytes.get() as usize) {
-                return Err(malformed("its lengths disagree"));
-            }
-            chain = frame_crc(chain, &rest[..size]);
-            if chain != block.crc.get() {
-                return Err(BatchError::Checksum { sequence });
-            }
-            if block.sequence.get() != sequence {
-                return Err(malformed("it carries another sequence"));
-            }
-            rest = &rest[size..];
         }
+        let FrameScan { rest, sequence, chain, .. } = scan;
         if !rest.is_empty() || chain != header.chain_after {
-            let sequence = header.first_sequence + u64::from(header.frames);
             return Err(BatchError::Malformed { sequence, what: "the batch ends elsewhere" });
         }
-        Ok(Self { header, frames })
+        Ok(Self { header, next_sequence: sequence, frames })
     }
 
     /// A batch that this process built or verified and has not let anyone change since: not
@@ -342,7 +388,18 @@ impl<'a> BatchView<'a> {
     pub fn trusted(bytes: &'a [u8], store_id: &StoreId) -> Self {
         let header =
             BatchHeader::decode(bytes, store_id).expect("sealed or verified by this process");
-        Self { header, frames: &bytes[BATCH_HEADER_BYTES..header.bytes] }
+        let next_sequence = header.first_sequence + u64::from(header.frames);
+        Self { header, next_sequence, frames: &bytes[BATCH_HEADER_BYTES..header.bytes] }
+    }
+
+    /// A batch that was verified a moment ago.
+    pub(crate) fn verified(header: BatchHeader, next_sequence: u64, bytes: &'a [u8]) -> Self {
+        Self { header, next_sequence, frames: &bytes[BATCH_HEADER_BYTES..header.bytes] }
+    }
+
+    /// The sequence that the next batch begins with.
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
     }
 
     pub fn header(&self) -> &BatchHeader {
@@ -358,6 +415,13 @@ impl<'a> BatchView<'a> {
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
     rest: &'a [u8],
+}
+
+impl Frames<'_> {
+    /// Bytes of the frames that have not come yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for Frames<'a> {
@@ -417,7 +481,7 @@ mod tests {
             prop_assert_eq!(bytes.len() % crate::limits::SECTOR_BYTES, 0);
             let header = BatchHeader::decode(&bytes, &ID).unwrap();
             prop_assert_eq!(header.durable_sequence, PLACE.durable_sequence);
-            let view = BatchView::verify(header, &bytes).unwrap();
+            let view = BatchView::verify(header, &bytes, &ID).unwrap();
             let read: Vec<_> = view.frames().map(|f| (f.sequence, f.payload.to_vec())).collect();
             let wanted: Vec<_> = payloads
                 .iter()
@@ -436,7 +500,7 @@ mod tests {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let verified =
-                BatchHeader::decode(&bad, &ID).map(|h| BatchView::verify(h, &bad).is_ok());
+                BatchHeader::decode(&bad, &ID).map(|h| BatchView::verify(h, &bad, &ID).is_ok());
             assert_ne!(verified, Some(true), "bit {bit}");
         }
     }
@@ -451,6 +515,6 @@ mod tests {
         let bytes = build(&[vec![5; 9000]]);
         let header = BatchHeader::decode(&bytes, &ID).unwrap();
         let cut = &bytes[..8192];
-        assert!(matches!(BatchView::verify(header, cut), Err(BatchError::Short { .. })));
+        assert!(matches!(BatchView::verify(header, cut, &ID), Err(BatchError::Short { .. })));
     }
 }

@@ -4,15 +4,22 @@
 //! clock is read. All integers are little-endian; all structures are multiples of eight bytes and
 //! have no padding that is not named, so that every byte on disk is defined and checksummed.
 
+mod anchor;
 mod batch;
+mod erase;
+mod gap;
 mod payload;
 mod segment;
 mod store;
 
+pub use anchor::Anchor;
 pub use batch::{
     BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, BatchPlace, BatchView,
     FRAME_HEADER_BYTES, Frame, FrameHead, Frames, Operation,
 };
+pub(crate) use batch::{FrameScan, ScannedFrame};
+pub use erase::{ERASED_MAX, ErasePayload};
+pub use gap::{GAP_FRAME_BYTES, Gap, GapReason, rewrite_as_gap};
 pub use payload::{
     ForgetPayload, LinkRecords, PayloadError, SpacePayload, StorePayload, StoreSizes,
     encode_forget, encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
@@ -41,6 +48,9 @@ pub enum HeaderError {
     Mismatch { what: &'static str, got: String, expected: String },
 }
 
+/// Where every header block has its version: behind the magic bytes.
+const VERSION_AT: usize = 8;
+
 /// The checksum of a header block: crc32c of all but the last four bytes, which hold it.
 fn block_crc(block: &[u8]) -> u32 {
     crc32c::crc32c(&block[..block.len() - 4])
@@ -57,11 +67,18 @@ fn check_block(
     if &block[..8] != magic {
         return Err(HeaderError::Magic(name));
     }
-    if version != FORMAT_VERSION {
-        return Err(HeaderError::Version { got: version });
-    }
     let (_, stored) = block.split_last_chunk::<4>().expect("a block is longer than its checksum");
-    if u32::from_le_bytes(*stored) != block_crc(block) {
+    let stored = u32::from_le_bytes(*stored);
+    if version != FORMAT_VERSION {
+        // A damaged version number is damage, not another version.
+        let mut own = block.to_vec();
+        own[VERSION_AT..VERSION_AT + 4].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        return Err(match stored == block_crc(&own) {
+            true => HeaderError::Checksum,
+            false => HeaderError::Version { got: version },
+        });
+    }
+    if stored != block_crc(block) {
         return Err(HeaderError::Checksum);
     }
     Ok(())

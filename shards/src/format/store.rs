@@ -107,6 +107,9 @@ mod tests {
     fn another_version_is_named_before_the_checksum_is_judged() {
         let mut bytes = HEADER.encode();
         bytes[8] = 9;
+        assert_eq!(StoreHeader::decode(&bytes), Err(HeaderError::Checksum), "it is damaged");
+        // A later version has other contents, and who knows which checksum.
+        bytes[100] = 1;
         assert_eq!(StoreHeader::decode(&bytes), Err(HeaderError::Version { got: 9 }));
     }
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 
-use super::{BatchWrite, Buffer, Completion, Io};
-use crate::arena::Region;
+use super::{ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
+use crate::format::segment_file_name;
+use crate::limits::SECTOR_BYTES;
 
 /// What the next write does instead of succeeding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +20,16 @@ pub enum WriteFault {
     NoSpace,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Files {
     /// What reads see.
     current: BTreeMap<u64, Vec<u8>>,
     /// What a crash leaves for certain.
     flushed: BTreeMap<u64, Vec<u8>>,
+    anchors: Option<Vec<u8>>,
+    /// Segments that were replaced, by the name they are kept under.
+    quarantine: BTreeMap<String, Vec<u8>>,
+    free_bytes: Option<u64>,
     faults: VecDeque<WriteFault>,
 }
 
@@ -35,6 +40,11 @@ pub struct MemoryDisk(Rc<RefCell<Files>>);
 impl MemoryDisk {
     pub fn io(&self) -> MemoryIo {
         MemoryIo { disk: self.clone(), held: VecDeque::new(), clock_us: 1_000_000, hold: false }
+    }
+
+    /// Another disk with the same contents.
+    pub fn duplicate(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
     /// The next write that could have this fault has it.
@@ -64,6 +74,28 @@ impl MemoryDisk {
         change(file);
         let bytes = file.clone();
         files.flushed.insert(segment, bytes);
+    }
+
+    /// Changes the file of anchors behind the engine's back.
+    pub fn tamper_anchors(&self, change: impl FnOnce(&mut Option<Vec<u8>>)) {
+        change(&mut self.0.borrow_mut().anchors);
+    }
+
+    /// What replaced segments are kept under.
+    pub fn quarantine(&self) -> Vec<String> {
+        self.0.borrow().quarantine.keys().cloned().collect()
+    }
+
+    /// How much room the disk says it has; without a word it is endless.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.0.borrow_mut().free_bytes = Some(bytes);
+    }
+
+    /// Takes a file away behind the engine's back.
+    pub fn lose(&self, segment: u64) {
+        let mut files = self.0.borrow_mut();
+        files.current.remove(&segment);
+        files.flushed.remove(&segment);
     }
 
     pub fn segments(&self) -> Vec<u64> {
@@ -101,18 +133,15 @@ impl MemoryIo {
     }
 }
 
-/// Behind the end of a file that was cut short, a write extends it, as it does on any disk.
-fn put(file: &mut Vec<u8>, at: usize, data: &[u8]) {
-    let end = at + data.len();
-    file.resize(file.len().max(end), 0);
-    file[at..end].copy_from_slice(data);
-}
-
 fn fault() -> io::Error {
     io::Error::other("injected fault")
 }
 
 impl Io for MemoryIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     fn wall_us(&self) -> i64 {
         self.clock_us
     }
@@ -147,12 +176,12 @@ impl Io for MemoryIo {
             Some(WriteFault::Write) => (Err(fault()), Err(fault())),
             other => {
                 let file = files.current.get_mut(&segment).expect("prepared before written");
-                put(file, at, data);
+                file[at..at + bytes].copy_from_slice(data);
                 if other.is_some() {
                     (Ok(()), Err(fault()))
                 } else {
                     let file = files.flushed.get_mut(&segment).expect("prepared before written");
-                    put(file, at, data);
+                    file[at..at + bytes].copy_from_slice(data);
                     (Ok(()), Ok(()))
                 }
             }
@@ -174,18 +203,48 @@ impl Io for MemoryIo {
         Ok(files.current.iter().map(|(&segment, bytes)| (segment, bytes.len() as u64)).collect())
     }
 
-    fn read(
-        &mut self,
-        segment: u64,
-        offset: u64,
-        buffer: &mut Region,
-        bytes: usize,
-    ) -> io::Result<()> {
+    fn read(&mut self, mut transfer: Transfer) {
+        let Transfer { segment, offset, from, bytes, .. } = transfer;
         let files = self.disk.0.borrow();
-        let file = files.current.get(&segment).ok_or(io::ErrorKind::NotFound)?;
         let at = usize::try_from(offset).expect("inside a test segment");
-        buffer[..bytes].copy_from_slice(&file[at..at + bytes]);
+        let result = match files.current.get(&segment).and_then(|file| file.get(at..at + bytes)) {
+            Some(data) => {
+                transfer.region[from..from + bytes].copy_from_slice(data);
+                Ok(())
+            }
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        drop(files);
+        self.held.push_back(Completion::Read { transfer, result });
+    }
+
+    fn overwrite(&mut self, transfer: Transfer) {
+        let Transfer { segment, offset, from, bytes, .. } = transfer;
+        let at = usize::try_from(offset).expect("inside a test segment");
+        self.disk.tamper(segment, |file| {
+            file[at..at + bytes].copy_from_slice(&transfer.region[from..from + bytes]);
+        });
+        self.held.push_back(Completion::Overwritten { transfer, result: Ok(()) });
+    }
+
+    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.disk.0.borrow().anchors.clone())
+    }
+
+    fn make_anchors(&mut self) -> io::Result<()> {
+        self.disk.0.borrow_mut().anchors = Some(vec![0; ANCHOR_SLOTS * SECTOR_BYTES]);
         Ok(())
+    }
+
+    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]) {
+        let mut files = self.disk.0.borrow_mut();
+        let file = files.anchors.as_mut().expect("made before written");
+        file[slot * SECTOR_BYTES..][..SECTOR_BYTES].copy_from_slice(anchor);
+        self.held.push_back(Completion::Anchored { result: Ok(()) });
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        Ok(self.disk.0.borrow().free_bytes.unwrap_or(u64::MAX))
     }
 
     fn flush(&mut self, segment: u64) -> io::Result<()> {
@@ -200,10 +259,17 @@ impl Io for MemoryIo {
         Ok(())
     }
 
-    fn remove(&mut self, segment: u64) -> io::Result<()> {
+    fn replace(&mut self, segment: u64, bytes: &[u8]) -> io::Result<Option<String>> {
         let mut files = self.disk.0.borrow_mut();
-        files.current.remove(&segment);
-        files.flushed.remove(&segment);
+        files.flushed.insert(segment, bytes.to_vec());
+        let Some(old) = files.current.insert(segment, bytes.to_vec()) else { return Ok(None) };
+        let name = format!("{}.{}", segment_file_name(segment), files.quarantine.len());
+        files.quarantine.insert(name.clone(), old);
+        Ok(Some(name))
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.disk.lose(segment);
         Ok(())
     }
 }

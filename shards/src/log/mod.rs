@@ -9,8 +9,19 @@
 //! order, but batch *n* + 1 is never called durable before batch *n*. A write or flush that fails
 //! latches the log: everything unacknowledged fails, nothing more is taken, and nothing is tried
 //! again, because after a failed flush the kernel may call pages clean that never reached the disk.
+//!
+//! A batch says what was durable before it, so that a later start can tell damage from a torn tail.
+//! Behind the last batch the *anchor* says it: a sector in a file of its own, written a few times a
+//! second while there is something new, and last of all when the log is closed.
+//!
+//! When no further segment can be made, the rest of the present one is a reserve: it takes what
+//! makes room or sense of a full disk (forgets, drops, erases) and no stores.
 
+mod mend;
+mod progress;
+mod read_ahead;
 mod recovery;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -22,13 +33,15 @@ use thiserror::Error;
 
 use crate::arena::Region;
 use crate::format::{
-    BatchBuilder, BatchPlace, BatchView, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader, StoreId,
+    Anchor, BatchBuilder, BatchPlace, BatchView, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader,
+    StoreId,
 };
-use crate::io::{BatchWrite, Buffer, Completion, Io};
+use crate::io::{BatchWrite, Buffer, Completion, Io, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
-pub use recovery::{Recovered, RecoveryError, Visitor};
-pub use walk::{Found, Obstacle, Reached, TornTail, Verdict, Walk};
+pub use progress::RecoveryProgress;
+pub use recovery::{Losses, Recovered, RecoveryError, RecoverySettings, Replay};
+pub use walk::{AnchorState, Found, Loss, Obstacle, Reached, TornTail, Verdict, Walk};
 
 /// Batch buffers of a shard. Those in flight are bounded by the settings; the others hold what
 /// waits for them, and when all are taken the shard is busy.
@@ -40,6 +53,11 @@ pub const IN_FLIGHT_MAX: usize = 8;
 const BATCH_FROM: usize = SEGMENT_HEADER_BYTES;
 /// How long to wait before a segment that could not be made is tried again.
 const PREPARE_RETRY_NS: u64 = 1_000_000_000;
+/// Segments that must fit on the disk before a log that had no room for one goes on. One would do;
+/// two keep it from stopping again at once.
+const RESUME_SEGMENTS: u64 = 2;
+/// The part of a segment that is kept for frames which may use the reserve.
+const RESERVE_SHARE: u64 = 8;
 
 const _: () = assert!(IN_FLIGHT_MAX < BUFFERS);
 const _: () = assert!(BATCH_FROM.is_multiple_of(SECTOR_BYTES));
@@ -107,6 +125,10 @@ pub enum LogEvent {
     /// There is no room on the disk for what was taken from this sequence on: it is forgotten, and
     /// the sequences are given again.
     Refused { from: u64, reason: String },
+    /// A transfer that [`Log::read`] began has ended.
+    Read { transfer: Transfer, result: io::Result<()> },
+    /// A transfer that [`Log::overwrite`] began has ended well. If it fails, the log latches.
+    Overwritten { transfer: Transfer },
     /// The log has latched: nothing that was not durable will be acknowledged.
     Failed { reason: String },
 }
@@ -122,6 +144,15 @@ impl ReadyBatch {
     pub fn view(&self) -> BatchView<'_> {
         BatchView::trusted(&self.buffer.region[BATCH_FROM..], &self.store_id)
     }
+}
+
+/// How a frame is to be taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Appending {
+    /// Apply it when it is written, before it is flushed.
+    pub eager: bool,
+    /// Take it also when only the reserve of a full disk is left.
+    pub uses_reserve: bool,
 }
 
 /// Why a frame was not taken.
@@ -150,6 +181,15 @@ enum NextSegment {
     Preparing,
     Ready,
     Failed { reason: String, since_ns: u64 },
+}
+
+/// What was last noted in the file of anchors.
+#[derive(Debug)]
+struct Anchored {
+    number: u64,
+    durable: u64,
+    /// What is being noted.
+    under_way: Option<u64>,
 }
 
 /// Counters since the start.
@@ -182,6 +222,11 @@ pub struct Log<I> {
     /// Chain value behind the last submitted batch: what a new segment's header carries on from.
     submitted_chain: u32,
     durable: u64,
+    anchor: Anchored,
+    /// Transfers that have ended and were not told yet.
+    transferred: VecDeque<LogEvent>,
+    /// Nothing more will be appended.
+    is_closing: bool,
     latch: Option<String>,
     latch_told: bool,
     counters: LogCounters,
@@ -193,6 +238,7 @@ impl<I: Io> Log<I> {
         identity: LogIdentity,
         settings: LogSettings,
         at: &Recovered,
+        read_only: Option<String>,
     ) -> io::Result<Self> {
         let buffer = |index: usize| -> io::Result<Buffer> {
             let region = Region::new(BATCH_FROM + BATCH_BYTES_MAX)?;
@@ -213,12 +259,25 @@ impl<I: Io> Log<I> {
             chain: at.chain,
             submitted_chain: at.chain,
             durable: at.next_sequence - 1,
-            latch: None,
-            latch_told: false,
+            anchor: Anchored {
+                number: at.anchor.newest().map_or(0, |anchor| anchor.number),
+                durable: at.anchor.newest().map_or(0, |anchor| anchor.durable_sequence),
+                under_way: None,
+            },
+            transferred: VecDeque::new(),
+            is_closing: false,
+            latch_told: read_only.is_some(),
+            latch: read_only,
             counters: LogCounters::default(),
         };
         log.io.register(&log.free);
-        log.io.prepare(log.segment + 1, identity.segment_bytes);
+        if log.latch.is_none() {
+            log.io.prepare(log.segment + 1, identity.segment_bytes);
+            if !matches!(at.anchor, AnchorState::Sound(anchor) if anchor.durable_sequence == log.durable)
+            {
+                log.write_anchor();
+            }
+        }
         Ok(log)
     }
 
@@ -241,7 +300,31 @@ impl<I: Io> Log<I> {
 
     /// Whether nothing waits to become durable, or nothing can any more.
     pub fn is_idle(&self) -> bool {
-        self.batches.is_empty() || self.latch_told
+        let is_anchored = self.anchor.under_way.is_none() && self.anchor.durable == self.durable;
+        self.batches.is_empty() && (is_anchored || !self.is_closing) || self.latch_told
+    }
+
+    pub fn store_id(&self) -> &StoreId {
+        &self.identity.store_id
+    }
+
+    pub fn segment_bytes(&self) -> u64 {
+        self.identity.segment_bytes
+    }
+
+    /// Starts to read what is durable; the event comes in its time.
+    pub fn read(&mut self, transfer: Transfer) {
+        self.io.read(transfer);
+    }
+
+    /// Starts to overwrite what is durable; the event comes in its time.
+    pub fn overwrite(&mut self, transfer: Transfer) {
+        self.io.overwrite(transfer);
+    }
+
+    /// Says that nothing more will be appended: once idle, the log has noted where it ends.
+    pub fn close(&mut self) {
+        self.is_closing = true;
     }
 
     /// Why the log takes no more, if it does not.
@@ -254,24 +337,24 @@ impl<I: Io> Log<I> {
         (self.segment, self.offset)
     }
 
-    /// Takes a frame into the open batch and answers its sequence. `eager` asks that it be applied
-    /// when written, before it is flushed.
+    /// Takes a frame into the open batch and answers its sequence.
     pub fn append(
         &mut self,
         head: &FrameHead,
         payload_bytes: usize,
-        eager: bool,
+        how: Appending,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, AppendError> {
         if let Some(reason) = &self.latch {
             return Err(AppendError::ReadOnly(reason.clone()));
         }
+        self.check_room(payload_bytes, how)?;
         self.open_batch_for(payload_bytes)?;
         let batch = self.batches.back_mut().expect("just opened");
         let buffer = batch.buffer.as_mut().expect("an open batch has its buffer");
         let sequence = batch.builder.next_sequence();
         batch.builder.push(&mut buffer.region[BATCH_FROM..], head, payload_bytes, fill);
-        batch.eager |= eager;
+        batch.eager |= how.eager;
         self.next_sequence = sequence + 1;
         self.chain = batch.builder.chain();
         self.counters.frames += 1;
@@ -288,13 +371,6 @@ impl<I: Io> Log<I> {
             }
             batch.stage = Stage::Sealed;
         }
-        // A batch is bounded by one buffer, so what waits is bounded by the buffers.
-        if let NextSegment::Failed { reason, .. } = &self.next_segment
-            && self.offset + self.waiting_bytes() + BATCH_BYTES_MAX as u64
-                > self.identity.segment_bytes
-        {
-            return Err(AppendError::ReadOnly(reason.clone()));
-        }
         let buffer = self.free.pop().ok_or(AppendError::Busy)?;
         self.batches.push_back(Batch {
             stage: Stage::Open,
@@ -308,6 +384,19 @@ impl<I: Io> Log<I> {
         Ok(())
     }
 
+    /// While no further segment can be made, nothing is taken that the present one has no room for.
+    fn check_room(&self, payload_bytes: usize, how: Appending) -> Result<(), AppendError> {
+        let NextSegment::Failed { reason, .. } = &self.next_segment else { return Ok(()) };
+        let segment_bytes = self.identity.segment_bytes;
+        let reserve = if how.uses_reserve { 0 } else { segment_bytes / RESERVE_SHARE };
+        // At worst the frame opens a batch of its own behind a sector that is nearly empty.
+        let frame = (payload_bytes + 2 * SECTOR_BYTES).next_multiple_of(SECTOR_BYTES) as u64;
+        match self.offset + self.waiting_bytes() + frame + reserve > segment_bytes {
+            true => Err(AppendError::ReadOnly(reason.clone())),
+            false => Ok(()),
+        }
+    }
+
     /// What the batches that were not submitted will take of a segment.
     fn waiting_bytes(&self) -> u64 {
         let waiting = self.batches.iter().filter(|batch| batch.stage < Stage::Submitted);
@@ -316,6 +405,9 @@ impl<I: Io> Log<I> {
 
     /// Submits what may be submitted. Answers the time at which to call again if a batch lingers.
     pub fn pump(&mut self) -> Option<u64> {
+        if self.is_closing && self.batches.is_empty() {
+            self.note_durable();
+        }
         loop {
             if self.latch.is_some() {
                 return None;
@@ -399,18 +491,56 @@ impl<I: Io> Log<I> {
         true
     }
 
-    /// Whether the disk had no room for another segment when last tried.
-    pub fn is_out_of_space(&self) -> bool {
-        matches!(self.next_segment, NextSegment::Failed { .. })
+    /// Why the disk had no room for another segment when last tried, if it had none.
+    pub fn out_of_space(&self) -> Option<&str> {
+        match &self.next_segment {
+            NextSegment::Failed { reason, .. } => Some(reason),
+            NextSegment::Preparing | NextSegment::Ready => None,
+        }
     }
 
-    /// Asks for a segment again that could not be made; to be called from time to time.
+    /// Notes what is durable, and asks again for a segment that could not be made. To be called a
+    /// few times a second.
     pub fn tick(&mut self) {
-        let NextSegment::Failed { since_ns, .. } = self.next_segment else { return };
-        if self.latch.is_none() && self.io.monotonic_ns() >= since_ns + PREPARE_RETRY_NS {
-            self.next_segment = NextSegment::Preparing;
-            self.io.prepare(self.segment + 1, self.identity.segment_bytes);
+        self.note_durable();
+        let NextSegment::Failed { since_ns, .. } = &mut self.next_segment else { return };
+        let now = self.io.monotonic_ns();
+        if self.latch.is_some() || now < *since_ns + PREPARE_RETRY_NS {
+            return;
         }
+        let wanted = RESUME_SEGMENTS * self.identity.segment_bytes;
+        match self.io.free_bytes() {
+            Ok(free) if free < wanted => *since_ns = now,
+            // Where nobody knows how much room there is, trying tells.
+            _ => {
+                self.next_segment = NextSegment::Preparing;
+                self.io.prepare(self.segment + 1, self.identity.segment_bytes);
+            }
+        }
+    }
+
+    /// Writes an anchor if more is durable than the last one says.
+    fn note_durable(&mut self) {
+        let is_new = self.durable > self.anchor.durable && self.anchor.under_way.is_none();
+        if is_new && self.latch.is_none() {
+            self.write_anchor();
+        }
+    }
+
+    fn write_anchor(&mut self) {
+        self.anchor.number += 1;
+        self.anchor.under_way = Some(self.durable);
+        let anchor = Anchor {
+            store_id: self.identity.store_id,
+            shard: self.identity.shard,
+            number: self.anchor.number,
+            durable_sequence: self.durable,
+            segment: self.segment,
+            offset: self.offset,
+            written_at_us: self.io.wall_us(),
+        };
+        let slot = usize::from(!self.anchor.number.is_multiple_of(2));
+        self.io.write_anchor(slot, &anchor.encode());
     }
 
     /// What happened since the last call; call until `None`.
@@ -428,12 +558,13 @@ impl<I: Io> Log<I> {
         let now = self.io.monotonic_ns();
         match completion {
             Completion::Prepared { segment, result } => {
+                let wanted = RESUME_SEGMENTS * self.identity.segment_bytes;
                 self.next_segment = match result {
                     Ok(()) => NextSegment::Ready,
                     Err(error) => NextSegment::Failed {
                         reason: format!(
                             "log segment {segment} cannot be made ({error}); free disk space, \
-                             writing resumes by itself"
+                             writing resumes by itself when {wanted} bytes are free"
                         ),
                         since_ns: now,
                     },
@@ -453,6 +584,20 @@ impl<I: Io> Log<I> {
                 self.counters.flushes += 1;
                 self.latch_on(result, "flush");
             }
+            Completion::Anchored { result } => {
+                let noted = self.anchor.under_way.take().expect("one anchor at a time");
+                self.anchor.durable = noted;
+                self.latch_on(result, "anchor");
+            }
+            Completion::Read { transfer, result } => {
+                self.transferred.push_back(LogEvent::Read { transfer, result });
+            }
+            Completion::Overwritten { transfer, result } => {
+                if result.is_ok() {
+                    self.transferred.push_back(LogEvent::Overwritten { transfer });
+                }
+                self.latch_on(result, "overwrite");
+            }
         }
     }
 
@@ -468,6 +613,9 @@ impl<I: Io> Log<I> {
     }
 
     fn next_event(&mut self) -> Option<LogEvent> {
+        if let Some(ended) = self.transferred.pop_front() {
+            return Some(ended);
+        }
         if let Some(reason) = &self.latch {
             let told = std::mem::replace(&mut self.latch_told, true);
             return (!told).then(|| LogEvent::Failed { reason: reason.clone() });
@@ -525,7 +673,7 @@ impl<I: Io> Log<I> {
         self.free.push(batch.buffer);
     }
 
-    /// Blocks until everything taken is durable or the log has latched; events stay to be polled.
+    /// Blocks until the disk has done something; events stay to be polled.
     pub fn wait(&mut self) -> io::Result<()> {
         self.io.wait()
     }

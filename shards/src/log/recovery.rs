@@ -1,17 +1,46 @@
-//! Opening a log: replay what verifies, cut a torn tail, refuse damage.
+//! Opening a log: replay what verifies, cut a torn tail, refuse damage or mend it.
 //!
-//! [`Walk`] finds what there is and judges what lies behind its end; recovery acts on the verdict.
-//! Cutting writes zeros over the rest of the segment and flushes before anything new is written, so
-//! that no leftover can ever be taken for a later batch.
+//! [`Walk`] finds what there is and judges what lies behind its end; recovery acts on the verdict:
+//!
+//! | verdict | what is lost | allowed | done |
+//! |---|---|---|---|
+//! | clean | – | – | go on there |
+//! | torn | nothing that was acknowledged | – | cut, go on there |
+//! | damage | nothing: only headers | – | mend, go on |
+//! | damage | frames that a later erase names | – | mend, go on |
+//! | damage | other frames | no | **refuse**, name every sequence, change nothing |
+//! | damage | other frames | `accept_loss` | mend, name every sequence, go on |
+//! | a segment is missing | nothing that is known of | no | **refuse** |
+//! | a segment is missing | nothing that is known of | `accept_loss` | go on |
+//!
+//! Nothing is written before the whole log has been read and allowed. Mending replaces a segment at
+//! once and keeps the damaged file in the quarantine. Cutting writes zeros over the rest of the
+//! segment and flushes before anything new is written, so that no leftover can ever be taken for a
+//! later batch.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::walk::{Found, Reached, TornTail, Verdict, Walk};
-use super::{Log, LogIdentity, LogSettings};
+use super::walk::{AnchorState, Found, Loss, Reached, TornTail, Verdict, Walk};
+use super::{Log, LogIdentity, LogSettings, RecoveryProgress};
 use crate::format::{Frame, HeaderError};
 use crate::io::{Completion, Io};
+
+/// What the operator allows recovery to do.
+#[derive(Debug, Clone, Default)]
+pub struct RecoverySettings {
+    /// Go on without acknowledged sequences that cannot be read.
+    pub accept_loss: bool,
+    /// Frames that verify, cannot be applied, and may be left out.
+    pub skip_sequences: Vec<u64>,
+    /// Why nothing may be written, now or later. The log serves what it can read.
+    pub read_only: Option<String>,
+    /// Raised while the log is replayed.
+    pub progress: Arc<RecoveryProgress>,
+}
 
 /// Where a log continues and what replaying it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +52,70 @@ pub struct Recovered {
     pub segments: u64,
     pub frames: u64,
     pub bytes: u64,
-    /// What was cut.
+    /// What was cut, or left where it is when nothing may be written.
     pub torn_tail: Option<TornTail>,
+    /// What was given up, with permission, and what an erase had begun to remove.
+    pub losses: Vec<Loss>,
+    /// Frames that were left out: the operator said so, or they cannot be applied without what was
+    /// given up.
+    pub skipped: Vec<u64>,
+    /// Segments that were replaced, and the names under which the damaged files are kept.
+    pub mended: Vec<(u64, Option<String>)>,
+    pub anchor: AnchorState,
+    /// The segment in which the log ends, if its file is shorter than it was made.
+    pub short_segment: Option<u64>,
+}
+
+impl Recovered {
+    /// What the operator should know, in words; nothing when the log was as it was left.
+    pub fn findings(&self, is_read_only: bool) -> Vec<String> {
+        let mut findings = Vec::new();
+        if let Some(TornTail { segment, offset, bytes }) = self.torn_tail {
+            let verb = if is_read_only { "left" } else { "cut" };
+            findings.push(format!(
+                "{verb} a torn tail of {bytes} bytes at byte {offset} of segment {segment}: writes \
+                 that were under way"
+            ));
+        }
+        let lost = self.losses.iter().map(|loss| {
+            let lost = Losses(std::slice::from_ref(loss));
+            format!("{lost} could not be read and is not there any more")
+        });
+        findings.extend(lost);
+        if !self.skipped.is_empty() {
+            findings.push(format!("sequences that were left out: {:?}", self.skipped));
+        }
+        findings.extend(self.mended.iter().map(|(segment, kept)| match kept {
+            Some(name) => format!("segment {segment} was mended; as it was found it is in {name}"),
+            None => format!("segment {segment} was missing and was made anew"),
+        }));
+        if let Some(segment) = self.short_segment {
+            findings.push(format!(
+                "segment {segment} is shorter than it was made; it is not written any more"
+            ));
+        }
+        // A log that was never written has no anchor yet.
+        match self.anchor {
+            AnchorState::Missing if self.frames > 0 => findings.push(
+                "the file of anchors is missing; that nothing is missing at the end of the log \
+                 cannot be proven this time"
+                    .into(),
+            ),
+            AnchorState::Damaged(_) => findings.push(
+                "the file of anchors is damaged and was made anew; that nothing is missing at the \
+                 end of the log cannot be proven this time"
+                    .into(),
+            ),
+            AnchorState::Missing | AnchorState::Sound(_) => {}
+        }
+        findings
+    }
+
+    /// How many sequences were given up.
+    pub fn lost_sequences(&self) -> u64 {
+        self.losses.iter().map(|loss| loss.last - loss.first + 1).sum::<u64>()
+            + self.skipped.len() as u64
+    }
 }
 
 /// Why a log was not opened.
@@ -34,81 +125,211 @@ pub enum RecoveryError {
     Io(#[from] io::Error),
     #[error("log segment {segment} is not readable: {error}")]
     Header { segment: u64, error: HeaderError },
-    #[error("log segment {segment} is missing; restore it or the whole store from a copy")]
+    #[error(
+        "log segment {segment} is missing, and nothing says whether it held anything; restore it \
+         or the whole store from a copy, or start once with --accept-loss"
+    )]
     Missing { segment: u64 },
     #[error(
-        "log segment {segment} is damaged at byte {offset}: the acknowledged sequences {first} to \
-         {last} cannot be read; restore the store from a copy"
+        "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once with \
+         --accept-loss to go on without them (the damaged segments are kept in the quarantine)",
+        match missing.as_slice() {
+            [] => String::new(),
+            [segment] => format!(", segment {segment} is missing"),
+            more => format!(", segments {more:?} are missing"),
+        },
+        Losses(losses),
+        match orphans.len() {
+            0 => String::new(),
+            count => format!(", and {count} frames cannot be applied without them"),
+        }
     )]
-    Damage { segment: u64, offset: u64, first: u64, last: u64 },
-    #[error("sequence {sequence} cannot be applied: {reason}")]
-    Apply { sequence: u64, reason: String },
+    Damage { losses: Vec<Loss>, orphans: Vec<u64>, missing: Vec<u64> },
+    #[error(
+        "log segment {segment} is damaged at byte {offset} and contradicts its neighbours; restore \
+         the store from a copy, 'engram inspect salvage' reads what is left"
+    )]
+    Unmendable { segment: u64, offset: u64 },
+    #[error(
+        "sequence {sequence} cannot be applied: {reason}; if this version of engramd should be \
+         able to, start once with --skip-sequence {shard}:{sequence} to leave it out"
+    )]
+    Apply { shard: u32, sequence: u64, reason: String },
 }
 
-/// A frame's consumer; an error stops recovery.
-pub type Visitor<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<(), String>;
+/// Losses named so far; the rest is counted.
+const LOSSES_NAMED: usize = 16;
+
+/// Losses in words: `sequences 5 to 7 (segment 1, byte 8192)`.
+#[derive(Debug)]
+pub struct Losses<'a>(pub &'a [Loss]);
+
+impl fmt::Display for Losses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, loss) in self.0.iter().take(LOSSES_NAMED).enumerate() {
+            let Loss { segment, offset, first, last } = loss;
+            f.write_str(if nth == 0 { "" } else { ", " })?;
+            match first == last {
+                true => write!(f, "sequence {first}")?,
+                false => write!(f, "sequences {first} to {last}")?,
+            }
+            write!(f, " (segment {segment}, byte {offset})")?;
+        }
+        match self.0.len().saturating_sub(LOSSES_NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more places"),
+        }
+    }
+}
+
+/// Who takes the frames of a log that is being replayed.
+pub trait Replay {
+    /// Applies a frame; an error says why it cannot be.
+    fn apply(&mut self, frame: Frame<'_>) -> Result<(), String>;
+
+    /// Whether a frame that was applied named this sequence as erased.
+    fn is_erased(&self, sequence: u64) -> bool;
+}
+
+/// A consumer to whom all frames are alike.
+impl<F: FnMut(Frame<'_>) -> Result<(), String>> Replay for F {
+    fn apply(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        self(frame)
+    }
+
+    fn is_erased(&self, _sequence: u64) -> bool {
+        false
+    }
+}
 
 impl<I: Io> Log<I> {
-    /// Replays the log into `visit` and opens it for writing.
+    /// Replays the log and opens it for writing.
     pub fn open(
         mut io: I,
         identity: LogIdentity,
         settings: LogSettings,
-        visit: Visitor<'_>,
+        recovery: &RecoverySettings,
+        replay: &mut dyn Replay,
     ) -> Result<(Self, Recovered), RecoveryError> {
-        let mut recovered = replay(&mut io, identity, visit)?;
+        let mut recovered = recover(&mut io, identity, recovery, replay)?;
+        let is_writable = recovery.read_only.is_none();
+        if is_writable && !matches!(recovered.anchor, AnchorState::Sound(_)) {
+            io.make_anchors()?;
+        }
         if recovered.segment == 0 {
-            prepare_first(&mut io, identity)?;
+            if is_writable {
+                prepare_first(&mut io, identity)?;
+            }
             recovered.segment = 1;
         }
-        let log = Self::new(io, identity, settings, &recovered)?;
+        let log = Self::new(io, identity, settings, &recovered, recovery.read_only.clone())?;
         Ok((log, recovered))
     }
 }
 
-fn replay<I: Io>(
+fn recover<I: Io>(
     io: &mut I,
     identity: LogIdentity,
-    visit: Visitor<'_>,
+    settings: &RecoverySettings,
+    replay: &mut dyn Replay,
 ) -> Result<Recovered, RecoveryError> {
     let mut walk = Walk::new(io, identity)?;
     if walk.segments().is_empty() && !identity.may_be_empty {
         return Err(RecoveryError::Missing { segment: 1 });
     }
-    while let Some(found) = walk.next()? {
-        let Found::Batch(batch) = found else { continue };
-        for frame in batch.frames() {
-            let sequence = frame.sequence;
-            visit(frame).map_err(|reason| RecoveryError::Apply { sequence, reason })?;
-        }
-    }
-    let verdict = walk.judge()?;
-    let Reached { segment, offset, next_sequence, chain, segments, frames, bytes } =
-        *walk.reached();
-    let written: Vec<_> = walk.segments().iter().copied().filter(|(n, _)| *n <= segment).collect();
-    let later: Vec<u64> =
-        walk.segments().iter().map(|(number, _)| *number).filter(|n| *n > segment).collect();
-    let torn_tail = match verdict {
-        Verdict::Clean => None,
-        Verdict::Torn(torn) => Some(torn),
-        Verdict::Damage { first, last } => {
-            // Without any readable segment the first one is at fault.
-            let segment = segment.max(1);
-            return Err(RecoveryError::Damage { segment, offset, first, last });
+    settings.progress.begin(walk.segments().iter().map(|(_, bytes)| bytes).sum());
+    let mut skipped = Vec::new();
+    let torn_tail = loop {
+        follow(&mut walk, settings, replay, &mut skipped)?;
+        match walk.judge()? {
+            Verdict::Clean => break None,
+            Verdict::Torn(torn) => break Some(torn),
+            Verdict::Damage { last, .. } => walk.mend(last)?,
         }
     };
+    let losses = walk.losses().to_vec();
+    let is_erased = |loss: &Loss| (loss.first..=loss.last).all(|s| replay.is_erased(s));
+    if !settings.accept_loss && !losses.iter().all(is_erased) {
+        let missing = walk.missing().to_vec();
+        return Err(RecoveryError::Damage { losses, orphans: skipped, missing });
+    }
+    if let Some(&segment) =
+        walk.missing().first().filter(|_| !settings.accept_loss && losses.is_empty())
+    {
+        return Err(RecoveryError::Missing { segment });
+    }
+    let Reached { segment, offset, next_sequence, chain, segments, frames, bytes } =
+        *walk.reached();
+    let is_short = walk.size(segment) < identity.segment_bytes;
+    let files: Vec<_> = walk.segments().iter().filter(|(_, size)| *size > 0).copied().collect();
+    let mut recovered = Recovered {
+        segment,
+        // A segment that was cut short is not written any more.
+        offset: if is_short && segment > 0 { identity.segment_bytes } else { offset },
+        next_sequence,
+        chain,
+        segments,
+        frames,
+        bytes,
+        torn_tail,
+        losses,
+        skipped,
+        mended: Vec::new(),
+        anchor: *walk.anchor(),
+        short_segment: (is_short && segment > 0).then_some(segment),
+    };
+    let mended = walk.into_mended();
+    if settings.read_only.is_some() {
+        return Ok(recovered);
+    }
+    for (segment, bytes) in mended {
+        let kept = io.replace(segment, &bytes)?;
+        recovered.mended.push((segment, kept));
+    }
     if torn_tail.is_some() && segment > 0 {
         io.erase_from(segment, offset)?;
     }
     // What a killed process wrote and did not flush is read here all the same. It counts as durable
     // from now on, so it must be.
-    for (number, _) in written.into_iter().rev().take(2) {
-        io.flush(number)?;
+    let written = files.iter().rev().filter(|(number, _)| *number <= segment);
+    for (number, _) in written.take(2) {
+        io.flush(*number)?;
     }
-    for number in later.into_iter().rev() {
-        io.remove(number)?;
+    for (number, _) in files.iter().rev().filter(|(number, _)| *number > segment) {
+        io.remove(*number)?;
     }
-    Ok(Recovered { segment, offset, next_sequence, chain, segments, frames, bytes, torn_tail })
+    Ok(recovered)
+}
+
+/// Replays what continues, up to the next obstacle.
+fn follow<I: Io>(
+    walk: &mut Walk<'_, I>,
+    settings: &RecoverySettings,
+    replay: &mut dyn Replay,
+    skipped: &mut Vec<u64>,
+) -> Result<(), RecoveryError> {
+    let shard = walk.identity().shard;
+    // What went missing on the way is all behind the walk: it mends when it has come to an end.
+    let has_losses = !walk.losses().is_empty();
+    while let Some(found) = walk.next()? {
+        let Found::Batch(batch) = found else { continue };
+        let before = skipped.len();
+        let header = batch.header();
+        settings.progress.advance(header.bytes as u64, header.frames.into());
+        for frame in batch.frames() {
+            let sequence = frame.sequence;
+            if let Err(reason) = replay.apply(frame) {
+                if !has_losses && !settings.skip_sequences.contains(&sequence) {
+                    return Err(RecoveryError::Apply { shard, sequence, reason });
+                }
+                skipped.push(sequence);
+            }
+        }
+        for &sequence in &skipped[before..] {
+            walk.skip(sequence)?;
+        }
+    }
+    Ok(())
 }
 
 fn prepare_first<I: Io>(io: &mut I, identity: LogIdentity) -> io::Result<()> {

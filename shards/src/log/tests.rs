@@ -1,7 +1,7 @@
 //! The log over a disk of memory: order, group commit, latching, full disks, recovery.
 
 use super::*;
-use crate::format::Operation;
+use crate::format::{Frame, Operation};
 use crate::io::{MemoryDisk, MemoryIo, WriteFault};
 use crate::limits::SEGMENT_BYTES_MIN;
 
@@ -14,12 +14,20 @@ const IDENTITY: LogIdentity = LogIdentity {
 
 type Replayed = Vec<(u64, Vec<u8>)>;
 
-fn try_open(disk: &MemoryDisk) -> Result<(Log<MemoryIo>, Recovered, Replayed), RecoveryError> {
+type Opened = Result<(Log<MemoryIo>, Recovered, Replayed), RecoveryError>;
+
+fn try_open(disk: &MemoryDisk) -> Opened {
+    open_with(disk, &RecoverySettings::default())
+}
+
+fn open_with(disk: &MemoryDisk, recovery: &RecoverySettings) -> Opened {
     let mut frames = Vec::new();
-    let (log, recovered) = Log::open(disk.io(), IDENTITY, LogSettings::default(), &mut |frame| {
+    let mut replay = |frame: Frame<'_>| {
         frames.push((frame.sequence, frame.payload.to_vec()));
         Ok(())
-    })?;
+    };
+    let (log, recovered) =
+        Log::open(disk.io(), IDENTITY, LogSettings::default(), recovery, &mut replay)?;
     Ok((log, recovered, frames))
 }
 
@@ -31,6 +39,17 @@ fn append(log: &mut Log<MemoryIo>, payload: &[u8]) -> Result<u64, AppendError> {
     append_with(log, payload, false)
 }
 
+/// Opens without looking at the frames.
+fn reopen(
+    disk: &MemoryDisk,
+    identity: LogIdentity,
+    settings: LogSettings,
+) -> Result<Log<MemoryIo>, RecoveryError> {
+    let mut ignore = |_: Frame<'_>| Ok(());
+    let recovery = RecoverySettings::default();
+    Log::open(disk.io(), identity, settings, &recovery, &mut ignore).map(|(log, _)| log)
+}
+
 fn append_with(log: &mut Log<MemoryIo>, payload: &[u8], eager: bool) -> Result<u64, AppendError> {
     let head = FrameHead {
         operation: Operation::Store as u16,
@@ -38,7 +57,12 @@ fn append_with(log: &mut Log<MemoryIo>, payload: &[u8], eager: bool) -> Result<u
         happened_at_us: 2,
         writer_uid: 3,
     };
-    log.append(&head, payload.len(), eager, |out| out.copy_from_slice(payload))
+    let how = Appending { eager, ..Appending::default() };
+    log.append(&head, payload.len(), how, |out| out.copy_from_slice(payload))
+}
+
+fn range(batch: &BatchView<'_>) -> (u64, u64) {
+    (batch.header().first_sequence, batch.next_sequence())
 }
 
 /// What the log says, with buffers recycled: `apply 1..=2`, `durable 2`, ….
@@ -47,13 +71,14 @@ fn events(log: &mut Log<MemoryIo>) -> Vec<String> {
     while let Some(event) = log.poll() {
         said.push(match event {
             LogEvent::Apply(batch) => {
-                let header = *batch.view().header();
+                let (first, next) = range(&batch.view());
                 log.recycle(batch);
-                format!("apply {}..={}", header.first_sequence, header.last_sequence())
+                format!("apply {first}..={}", next - 1)
             }
             LogEvent::Durable { through, .. } => format!("durable {through}"),
             LogEvent::Refused { from, .. } => format!("refused {from}"),
             LogEvent::Failed { .. } => "failed".into(),
+            other => format!("{other:?}"),
         });
     }
     said
@@ -189,12 +214,12 @@ fn a_full_disk_refuses_and_resumes() {
         assert!(taken < 20);
     };
     assert!(matches!(refusal, AppendError::ReadOnly(_)), "{refusal:?}");
-    assert!(log.is_out_of_space());
+    assert!(log.out_of_space().is_some());
     let durable = log.durable();
     log.io_mut().advance_us(2_000_000);
     log.tick();
     events(&mut log);
-    assert!(!log.is_out_of_space());
+    assert_eq!(log.out_of_space(), None);
     commit(&mut log, b"after");
     drop(log);
     let frames = open(&disk).2;
@@ -255,7 +280,8 @@ fn damage_to_acknowledged_frames_is_refused_and_named() {
     let at = usize::try_from(offset).unwrap();
     disk.tamper(segment, |file| file[at + 100] ^= 1);
     let error = try_open(&disk).unwrap_err();
-    let RecoveryError::Damage { first: 2, last: 3, .. } = error else { panic!("{error}") };
+    let RecoveryError::Damage { losses, .. } = error else { panic!("{error}") };
+    assert_eq!(losses, [Loss { segment, offset: offset + 64, first: 2, last: 2 }]);
     let before = disk.segment(segment);
     assert!(try_open(&disk).is_err(), "refusing changes nothing");
     assert_eq!(disk.segment(segment), before);
@@ -270,17 +296,19 @@ fn a_missing_segment_is_named() {
     }
     drop(log);
     disk.io().remove(2).unwrap();
-    assert!(matches!(try_open(&disk), Err(RecoveryError::Missing { segment: 2 })));
+    let error = try_open(&disk).unwrap_err();
+    let RecoveryError::Damage { losses, .. } = error else { panic!("{error}") };
+    assert_eq!(losses, [Loss { segment: 2, offset: 4096 + 64, first: 5, last: 8 }]);
 }
 
 #[test]
 fn a_log_that_was_emptied_is_not_taken_for_a_new_one() {
     let disk = MemoryDisk::default();
     let identity = LogIdentity { may_be_empty: false, ..IDENTITY };
-    let opened = Log::open(disk.io(), identity, LogSettings::default(), &mut |_| Ok(()));
+    let opened = reopen(&disk, identity, LogSettings::default());
     assert!(matches!(opened, Err(RecoveryError::Missing { segment: 1 })));
     drop(open(&disk));
-    Log::open(disk.io(), identity, LogSettings::default(), &mut |_| Ok(())).unwrap();
+    reopen(&disk, identity, LogSettings::default()).unwrap();
 }
 
 #[test]
@@ -300,7 +328,7 @@ fn what_is_replayed_is_flushed_before_it_counts_as_durable() {
 fn lingering_waits_for_company() {
     let disk = MemoryDisk::default();
     let settings = LogSettings { linger_us: 100, ..LogSettings::default() };
-    let (mut log, _) = Log::open(disk.io(), IDENTITY, settings, &mut |_| Ok(())).unwrap();
+    let mut log = reopen(&disk, IDENTITY, settings).unwrap();
     append(&mut log, b"a").unwrap();
     assert!(log.pump().is_some(), "says when to come back");
     assert_eq!(log.counters().batches, 0);
@@ -314,7 +342,7 @@ fn lingering_waits_for_company() {
 fn without_group_commit_every_frame_has_its_own_flush() {
     let disk = MemoryDisk::default();
     let settings = LogSettings { frames_max: 1, ..LogSettings::default() };
-    let (mut log, _) = Log::open(disk.io(), IDENTITY, settings, &mut |_| Ok(())).unwrap();
+    let mut log = reopen(&disk, IDENTITY, settings).unwrap();
     for _ in 0..8 {
         append(&mut log, b"x").unwrap();
     }
@@ -332,8 +360,8 @@ fn walk(walk: &mut Walk<'_, MemoryIo>) -> Vec<String> {
         found.push(match next {
             Found::Segment(header) => format!("segment {}", header.segment),
             Found::Batch(batch) => {
-                let header = batch.header();
-                format!("batch {}..={}", header.first_sequence, header.last_sequence())
+                let (first, next) = range(&batch);
+                format!("batch {first}..={}", next - 1)
             }
         });
     }
@@ -346,9 +374,10 @@ fn a_walk_sees_a_torn_tail_and_leaves_it() {
     let (mut log, ..) = open(&disk);
     commit(&mut log, b"first");
     let (segment, hole) = log.position();
-    commit(&mut log, b"second");
+    commit(&mut log, &[9; 9000]);
     drop(log);
-    disk.tamper(segment, |file| file[usize::try_from(hole).unwrap() + 70] ^= 1);
+    disk.tamper_anchors(|anchors| *anchors = None);
+    disk.tamper(segment, |file| file[usize::try_from(hole).unwrap() + 8192..].fill(0));
     let before = disk.segment(segment);
     let mut io = disk.io();
     let mut around = Walk::new(&mut io, IDENTITY).unwrap();

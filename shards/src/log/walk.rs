@@ -11,28 +11,31 @@
 //! | anything else, or none | yes | **damage**: acknowledged sequences cannot be read |
 //!
 //! "Later batch" is any batch header of this store, shard and place that verifies, in the rest of
-//! the segment or in a later one. Writes in flight may reach the disk in any order, so intact
-//! batches behind a hole are no proof of damage; only their durable sequence is.
+//! the segment or in a later one; the anchor counts as one. Writes in flight may reach the disk in
+//! any order, so intact batches behind a hole are no proof of damage; only their durable sequence
+//! is. There is one more proof. A segment was all zeros before it was written, and a disk writes
+//! [`ATOM_BYTES`] at once or not at all: a batch that fails although none of it is missing was not
+//! torn, it was damaged, even if nothing later says that it had been durable.
 //!
-//! A walk changes nothing. Memory is bounded by one window, however long the log is.
+//! A walk changes nothing on disk. Damage can be mended in memory ([`Walk::mend`]), and the walk
+//! goes on behind it. Memory is bounded by the reads ahead and the segments that were mended.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use thiserror::Error;
 
 use super::LogIdentity;
+use super::read_ahead::ReadAhead;
 use super::recovery::RecoveryError;
-use crate::arena::Region;
 use crate::format::{
-    BatchError, BatchHeader, BatchView, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader,
+    Anchor, BatchError, BatchHeader, BatchView, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use crate::io::Io;
-use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
+use crate::io::{ANCHOR_SLOTS, Io};
+use crate::limits::SECTOR_BYTES;
 
-/// What is read at once.
-const WINDOW_BYTES: usize = 8 << 20;
-
-const _: () = assert!(BATCH_BYTES_MAX <= WINDOW_BYTES);
+/// Segments in a row that may be missing; beyond that the folder is not a log.
+const MISSING_MAX: usize = 1024;
 
 /// What a walk comes across, in order.
 #[derive(Debug)]
@@ -78,11 +81,41 @@ pub enum Verdict {
     /// Nothing but zeros.
     Clean,
     Torn(TornTail),
-    /// Acknowledged sequences that cannot be read.
+    /// Sequences that cannot be read though they were acknowledged, or may have been.
     Damage {
         first: u64,
         last: u64,
     },
+}
+
+/// Sequences that are not in the log any more: what stands there now is a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    pub segment: u64,
+    /// Where in the segment the gap stands.
+    pub offset: u64,
+    pub first: u64,
+    pub last: u64,
+}
+
+/// What the file of anchors is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnchorState {
+    Sound(Anchor),
+    /// There is no file. A version before anchors made the store, or it was lost.
+    Missing,
+    /// Not all of the file is what was written; the newest anchor that verifies, if one does.
+    Damaged(Option<Anchor>),
+}
+
+impl AnchorState {
+    pub fn newest(&self) -> Option<Anchor> {
+        match *self {
+            Self::Sound(anchor) => Some(anchor),
+            Self::Missing => None,
+            Self::Damaged(anchor) => anchor,
+        }
+    }
 }
 
 /// Bytes behind the last acknowledged batch that were never acknowledged themselves.
@@ -107,34 +140,76 @@ pub enum Obstacle {
     Batch(#[from] BatchError),
 }
 
+/// What a disk writes at once or not at all.
+const ATOM_BYTES: usize = 512;
+
 /// See the top of the file.
 #[derive(Debug)]
-pub struct Walk<'a, I> {
+pub struct Walk<'a, I: Io> {
     io: &'a mut I,
     identity: LogIdentity,
-    window: Window,
-    /// Number and size of each segment file, numbered from 1 without gaps.
+    ahead: ReadAhead,
+    /// Number and size of each segment file, numbered from 1 without gaps; a file that is missing
+    /// has no bytes.
     segments: Vec<(u64, u64)>,
+    missing: Vec<u64>,
+    anchor: AnchorState,
+    /// Segments that were mended: what they should hold.
+    mended: BTreeMap<u64, Vec<u8>>,
+    losses: Vec<Loss>,
     at: Reached,
+    /// Where the last batch begins, which is in `at.segment`.
+    last_batch: u64,
     obstacle: Obstacle,
 }
 
 impl<'a, I: Io> Walk<'a, I> {
     /// Begins before the first segment.
     pub fn new(io: &'a mut I, identity: LogIdentity) -> Result<Self, RecoveryError> {
-        let segments = list(io)?;
-        let region = Region::new(WINDOW_BYTES)?;
-        let window = Window { region, segment: 0, from: 0, bytes: 0 };
-        Ok(Self { io, identity, window, segments, at: Reached::START, obstacle: Obstacle::NoBatch })
+        let (segments, missing) = list(io)?;
+        let anchor = read_anchors(io, &identity)?;
+        Ok(Self {
+            io,
+            identity,
+            ahead: ReadAhead::default(),
+            segments,
+            missing,
+            anchor,
+            mended: BTreeMap::new(),
+            losses: Vec::new(),
+            at: Reached::START,
+            last_batch: 0,
+            obstacle: Obstacle::NoBatch,
+        })
     }
 
     pub fn reached(&self) -> &Reached {
         &self.at
     }
 
-    /// Number and size of each segment file, also of those that the walk does not reach.
+    /// Number and size of each segment file, also of those that the walk does not reach; a missing
+    /// one has no bytes.
     pub fn segments(&self) -> &[(u64, u64)] {
         &self.segments
+    }
+
+    /// The segments whose files are missing.
+    pub fn missing(&self) -> &[u64] {
+        &self.missing
+    }
+
+    pub fn anchor(&self) -> &AnchorState {
+        &self.anchor
+    }
+
+    /// What was mended so far has lost.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// Ends the walk; the segments that were mended, and what they should hold.
+    pub fn into_mended(mut self) -> BTreeMap<u64, Vec<u8>> {
+        std::mem::take(&mut self.mended)
     }
 
     /// Why there was no further batch when [`next`](Self::next) last answered `None`.
@@ -156,8 +231,9 @@ impl<'a, I: Io> Walk<'a, I> {
     /// Forgets what was read and lists the segments again. A walk through a log that is being
     /// written may go on after it.
     pub fn refresh(&mut self) -> Result<(), RecoveryError> {
-        self.segments = list(self.io)?;
-        self.window.bytes = 0;
+        self.ahead.forget(self.io);
+        (self.segments, self.missing) = list(self.io)?;
+        self.anchor = read_anchors(self.io, &self.identity)?;
         Ok(())
     }
 
@@ -166,7 +242,9 @@ impl<'a, I: Io> Walk<'a, I> {
     pub fn next(&mut self) -> Result<Option<Found<'_>>, RecoveryError> {
         if self.at.segment > 0 {
             match self.continuing_batch()? {
-                Ok(header) => return self.take(header).map(|batch| Some(Found::Batch(batch))),
+                Ok((header, next)) => {
+                    return self.take(header, next).map(|batch| Some(Found::Batch(batch)));
+                }
                 Err(obstacle) => self.obstacle = obstacle,
             }
         }
@@ -182,18 +260,58 @@ impl<'a, I: Io> Walk<'a, I> {
         Ok(Some(Found::Segment(header)))
     }
 
-    fn file(&self, segment: u64) -> Option<(u64, u64)> {
-        let nth = usize::try_from(segment).ok()?.checked_sub(1)?;
-        self.segments.get(nth).copied()
+    pub(super) fn identity(&self) -> LogIdentity {
+        self.identity
+    }
+
+    /// Where the last batch of the walk begins, in the segment it has reached.
+    pub(super) fn last_batch(&self) -> u64 {
+        self.last_batch
+    }
+
+    pub(super) fn holds(&self, segment: u64) -> bool {
+        self.mended.contains_key(&segment)
+    }
+
+    pub(super) fn put_held(&mut self, segment: u64, bytes: Vec<u8>) {
+        self.mended.insert(segment, bytes);
+    }
+
+    /// A segment that is held in memory, to be mended.
+    pub(super) fn held(&mut self, segment: u64) -> &mut [u8] {
+        self.mended.get_mut(&segment).expect("held before it is mended")
+    }
+
+    pub(super) fn lose(&mut self, losses: Vec<Loss>) {
+        self.losses.extend(losses);
+    }
+
+    /// The size of a segment; a missing one has no bytes.
+    pub(super) fn size(&self, segment: u64) -> u64 {
+        if let Some(bytes) = self.mended.get(&segment) {
+            return bytes.len() as u64;
+        }
+        let nth = usize::try_from(segment).ok().and_then(|segment| segment.checked_sub(1));
+        nth.and_then(|nth| self.segments.get(nth)).map_or(0, |(_, size)| *size)
+    }
+
+    /// The bytes at a place, up to `bytes` of them, fewer at the end of the segment.
+    pub(super) fn get(&mut self, segment: u64, offset: u64, bytes: usize) -> io::Result<&[u8]> {
+        match self.mended.get(&segment) {
+            Some(mended) => {
+                let from = usize::try_from(offset).map_or(mended.len(), |at| at.min(mended.len()));
+                Ok(&mended[from..mended.len().min(from + bytes)])
+            }
+            None => self.ahead.get(self.io, &self.segments, segment, offset, bytes),
+        }
     }
 
     /// The header of a segment; `None` when there is no such segment or it was never used.
     pub fn header(&mut self, segment: u64) -> Result<Option<SegmentHeader>, RecoveryError> {
-        let Some(file) = self.file(segment) else { return Ok(None) };
-        if file.1 < (SEGMENT_HEADER_BYTES + SECTOR_BYTES) as u64 {
+        if self.size(segment) < (SEGMENT_HEADER_BYTES + SECTOR_BYTES) as u64 {
             return Ok(None);
         }
-        let block = self.window.get(self.io, file, 0, SEGMENT_HEADER_BYTES)?;
+        let block = self.get(segment, 0, SEGMENT_HEADER_BYTES)?;
         let block = block.first_chunk().expect("the file is larger than its header");
         let refuse = |error| RecoveryError::Header { segment, error };
         let header = match SegmentHeader::decode(block) {
@@ -206,15 +324,16 @@ impl<'a, I: Io> Walk<'a, I> {
         Ok(Some(header))
     }
 
-    /// The header of the next batch of the segment, whose frames all verify.
-    fn continuing_batch(&mut self) -> Result<Result<BatchHeader, Obstacle>, RecoveryError> {
+    /// The header of the next batch of the segment, whose frames all verify, and the sequence that
+    /// the batch behind it begins with.
+    #[allow(clippy::type_complexity)]
+    fn continuing_batch(&mut self) -> Result<Result<(BatchHeader, u64), Obstacle>, RecoveryError> {
         let LogIdentity { store_id, shard, .. } = self.identity;
         let Reached { segment, offset, next_sequence, chain, .. } = self.at;
-        let Some(file) = self.file(segment).filter(|file| offset + SECTOR_BYTES as u64 <= file.1)
-        else {
+        if offset.saturating_add(SECTOR_BYTES as u64) > self.size(segment) {
             return Ok(Err(Obstacle::Full));
-        };
-        let head = self.window.get(self.io, file, offset, SECTOR_BYTES)?;
+        }
+        let head = self.get(segment, offset, SECTOR_BYTES)?;
         let Some(header) = BatchHeader::decode(head, &store_id) else {
             return Ok(Err(Obstacle::NoBatch));
         };
@@ -224,37 +343,41 @@ impl<'a, I: Io> Walk<'a, I> {
         if !continues {
             return Ok(Err(Obstacle::Elsewhere));
         }
-        let bytes = self.window.get(self.io, file, offset, padded(&header))?;
-        Ok(BatchView::verify(header, bytes).map(|_| header).map_err(Obstacle::from))
+        let bytes = self.get(segment, offset, padded(&header))?;
+        let verified = BatchView::verify(header, bytes, &store_id);
+        Ok(verified.map(|batch| (header, batch.next_sequence())).map_err(Obstacle::from))
     }
 
     /// Moves behind a batch that continues.
-    fn take(&mut self, header: BatchHeader) -> Result<BatchView<'_>, RecoveryError> {
+    fn take(&mut self, header: BatchHeader, next: u64) -> Result<BatchView<'_>, RecoveryError> {
         let Reached { segment, offset, .. } = self.at;
-        let file = self.file(segment).expect("the batch was read from it");
         let bytes = padded(&header);
-        self.at.next_sequence += u64::from(header.frames);
+        self.at.next_sequence = next;
         self.at.chain = header.chain_after;
         self.at.offset += bytes as u64;
         self.at.frames += u64::from(header.frames);
         self.at.bytes += bytes as u64;
-        let bytes = self.window.get(self.io, file, offset, bytes)?;
-        Ok(BatchView::trusted(bytes, &self.identity.store_id))
+        self.last_batch = offset;
+        let bytes = self.get(segment, offset, bytes)?;
+        Ok(BatchView::verified(header, next, bytes))
     }
 
     /// Judges what lies behind the end of the walk.
     pub fn judge(&mut self) -> Result<Verdict, RecoveryError> {
         let Reached { segment, offset, next_sequence, .. } = self.at;
-        let mut durable = 0;
+        let mut durable = self.anchor.newest().map_or(0, |anchor| anchor.durable_sequence);
         let mut bytes = 0;
-        for file in self.segments.clone() {
-            if file.0 < segment {
+        for (number, size) in self.segments.clone() {
+            if number < segment {
                 continue;
             }
-            let from = if file.0 == segment { offset } else { 0 };
-            let behind = self.look_behind(file, from)?;
+            let from = if number == segment { offset } else { 0 };
+            let behind = self.look_behind((number, size), from)?;
             durable = durable.max(behind.durable);
             bytes += behind.dirty_bytes;
+        }
+        if bytes > 0 {
+            durable = durable.max(self.damaged_not_torn()?.unwrap_or(0));
         }
         Ok(if durable >= next_sequence {
             Verdict::Damage { first: next_sequence, last: durable }
@@ -265,25 +388,56 @@ impl<'a, I: Io> Walk<'a, I> {
         })
     }
 
+    /// Whether the batch at the end of the walk was damaged rather than torn: the last sequence
+    /// that it holds, as far as that can be told.
+    fn damaged_not_torn(&mut self) -> io::Result<Option<u64>> {
+        let LogIdentity { store_id, shard, .. } = self.identity;
+        let Reached { segment, offset, next_sequence, chain, .. } = self.at;
+        if segment == 0 {
+            return Ok(None);
+        }
+        let head = self.get(segment, offset, SECTOR_BYTES)?;
+        let Some(header) = BatchHeader::decode(head, &store_id) else {
+            let is_there = head.first_chunk::<ATOM_BYTES>().is_some_and(|atom| !is_zero(atom));
+            return Ok(is_there.then_some(next_sequence));
+        };
+        let continues = (header.shard, header.segment, header.offset) == (shard, segment, offset)
+            && (header.first_sequence, header.chain_before) == (next_sequence, chain);
+        if !continues {
+            return Ok(None);
+        }
+        let bytes = self.get(segment, offset, header.bytes)?;
+        let is_whole = bytes.len() == header.bytes && !bytes.chunks(ATOM_BYTES).any(is_zero);
+        Ok(is_whole.then(|| header.first_sequence + u64::from(header.frames.max(1)) - 1))
+    }
+
     /// What is in a segment from a place on: how far its last byte that is not zero is, and the
     /// highest sequence that a batch there calls durable.
-    fn look_behind(&mut self, file: (u64, u64), from: u64) -> io::Result<Behind> {
-        let (segment, size) = file;
+    fn look_behind(&mut self, (segment, size): (u64, u64), from: u64) -> io::Result<Behind> {
+        let LogIdentity { store_id, shard, .. } = self.identity;
         let mut behind = Behind { durable: 0, dirty_bytes: 0 };
         let mut offset = from;
         while offset + SECTOR_BYTES as u64 <= size {
-            let sector = self.window.get(self.io, file, offset, SECTOR_BYTES)?;
-            if let Some(last) = sector.iter().rposition(|&byte| byte != 0) {
+            let sector = self.get(segment, offset, SECTOR_BYTES)?;
+            if !is_zero(sector) {
+                let last = sector.iter().rposition(|&byte| byte != 0).unwrap_or(0);
                 behind.dirty_bytes = offset - from + last as u64 + 1;
-            }
-            let header = BatchHeader::decode(sector, &self.identity.store_id);
-            let here = (self.identity.shard, segment, offset);
-            if let Some(header) = header.filter(|h| (h.shard, h.segment, h.offset) == here) {
-                behind.durable = behind.durable.max(header.durable_sequence);
+                let header = BatchHeader::decode(sector, &store_id);
+                let here = (shard, segment, offset);
+                if let Some(header) = header.filter(|h| (h.shard, h.segment, h.offset) == here) {
+                    behind.durable = behind.durable.max(header.durable_sequence);
+                }
             }
             offset += SECTOR_BYTES as u64;
         }
         Ok(behind)
+    }
+}
+
+impl<I: Io> Drop for Walk<'_, I> {
+    /// Whoever uses the disk next must not meet the reads of this walk.
+    fn drop(&mut self) {
+        self.ahead.forget(self.io);
     }
 }
 
@@ -292,53 +446,48 @@ struct Behind {
     dirty_bytes: u64,
 }
 
-fn padded(header: &BatchHeader) -> usize {
+pub(super) fn padded(header: &BatchHeader) -> usize {
     header.bytes.next_multiple_of(SECTOR_BYTES)
 }
 
-/// The segment files with their sizes in whole sectors, which is how they are read.
-fn list<I: Io>(io: &mut I) -> Result<Vec<(u64, u64)>, RecoveryError> {
-    let mut segments = io.segments()?;
-    for (nth, (segment, size)) in segments.iter_mut().enumerate() {
-        let expected = nth as u64 + 1;
-        if *segment != expected {
-            return Err(RecoveryError::Missing { segment: expected });
-        }
-        *size -= *size % SECTOR_BYTES as u64;
-    }
-    Ok(segments)
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(256).all(|chunk| chunk.iter().fold(0, |all, &byte| all | byte) == 0)
 }
 
-/// A view into a segment that is read piece by piece.
-#[derive(Debug)]
-struct Window {
-    region: Region,
-    segment: u64,
-    from: u64,
-    bytes: usize,
+/// The segment files with their sizes in whole sectors, which is how they are read, and the numbers
+/// of those that are missing.
+#[allow(clippy::type_complexity)]
+fn list<I: Io>(io: &mut I) -> Result<(Vec<(u64, u64)>, Vec<u64>), RecoveryError> {
+    let mut segments = Vec::new();
+    let mut missing = Vec::new();
+    for (segment, size) in io.segments()? {
+        while (segments.len() as u64) + 1 < segment {
+            missing.push(segments.len() as u64 + 1);
+            segments.push((segments.len() as u64 + 1, 0));
+            if missing.len() > MISSING_MAX {
+                return Err(RecoveryError::Missing { segment: missing[0] });
+            }
+        }
+        segments.push((segment, size - size % SECTOR_BYTES as u64));
+    }
+    Ok((segments, missing))
 }
 
-impl Window {
-    /// The bytes at a place, up to `bytes` of them, fewer at the end of the segment.
-    fn get<I: Io>(
-        &mut self,
-        io: &mut I,
-        (segment, size): (u64, u64),
-        offset: u64,
-        bytes: usize,
-    ) -> io::Result<&[u8]> {
-        let bytes = usize::try_from(size - offset).map_or(bytes, |left| left.min(bytes));
-        let inside = self.segment == segment
-            && self.from <= offset
-            && offset + bytes as u64 <= self.from + self.bytes as u64;
-        if !inside {
-            let left = usize::try_from(size - offset).unwrap_or(WINDOW_BYTES);
-            self.bytes = left.min(WINDOW_BYTES);
-            self.segment = segment;
-            self.from = offset;
-            io.read(segment, offset, &mut self.region, self.bytes)?;
-        }
-        let at = usize::try_from(offset - self.from).expect("inside the window");
-        Ok(&self.region[at..at + bytes])
+/// The newest anchor of this log and whether the file is as it was written.
+fn read_anchors<I: Io>(io: &mut I, identity: &LogIdentity) -> io::Result<AnchorState> {
+    let Some(bytes) = io.anchors()? else { return Ok(AnchorState::Missing) };
+    let (slots, rest) = bytes.as_chunks::<SECTOR_BYTES>();
+    let mut is_sound = slots.len() == ANCHOR_SLOTS && rest.is_empty();
+    let mut newest: Option<Anchor> = None;
+    for slot in slots.iter().filter(|slot| !is_zero(&slot[..])) {
+        let own = Anchor::decode(slot).ok().filter(|anchor| {
+            (anchor.store_id, anchor.shard) == (identity.store_id, identity.shard)
+        });
+        is_sound &= own.is_some();
+        newest = newest.into_iter().chain(own).max_by_key(|anchor| anchor.number);
     }
+    Ok(match newest {
+        Some(anchor) if is_sound => AnchorState::Sound(anchor),
+        newest => AnchorState::Damaged(newest),
+    })
 }

@@ -20,6 +20,7 @@ use crate::episode::{
     Confidence, Episode, Fields, Link, Metric, Sequence, SpaceNumber, SpaceSettings, StoredEpisode,
 };
 use crate::format::{Frame, LinkRecords, StorePayload, StoreSizes};
+use crate::keys::KeyHash;
 use bodies::{Bodies, BodyAt};
 use ids::Ids;
 
@@ -118,6 +119,18 @@ impl Space {
         true
     }
 
+    /// Sees to it that the episode which was stored with a sequence is dead; its idempotency key.
+    pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) -> Option<KeyHash> {
+        let row = self.rows.find(stored)?;
+        let record = self.rows.record(row);
+        let body = self.bodies.get(arena, record.body, record.sizes.body_bytes());
+        let Parts { id, key, .. } = Parts::new(body, &record.sizes);
+        if self.rows.is_alive(row) {
+            self.remove(arena, id, at);
+        }
+        (!key.is_empty()).then(|| KeyHash::new(self.number, id, key))
+    }
+
     /// Gives all memory back to the arena.
     pub fn release(self, arena: &mut Arena) {
         self.rows.release(arena);
@@ -195,6 +208,7 @@ impl Space {
 struct Parts<'a> {
     id: &'a [u8],
     thread: &'a [u8],
+    key: &'a [u8],
     text: &'a [u8],
     metadata: &'a [u8],
     links: &'a [u8],
@@ -204,10 +218,10 @@ impl<'a> Parts<'a> {
     fn new(body: &'a [u8], sizes: &StoreSizes) -> Self {
         let (id, rest) = body.split_at(usize::from(sizes.id));
         let (thread, rest) = rest.split_at(usize::from(sizes.thread));
-        let (_key, rest) = rest.split_at(usize::from(sizes.key));
+        let (key, rest) = rest.split_at(usize::from(sizes.key));
         let (text, rest) = rest.split_at(sizes.text as usize);
         let (metadata, links) = rest.split_at(sizes.metadata as usize);
-        Self { id, thread, text, metadata, links }
+        Self { id, thread, key, text, metadata, links }
     }
 
     fn links(&self) -> impl Iterator<Item = Link> + use<'_> {

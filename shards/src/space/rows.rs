@@ -210,6 +210,15 @@ impl Rows {
         &self.columns[row as usize / BLOCK_ROWS].records[row as usize % BLOCK_ROWS]
     }
 
+    /// The row that was stored with a sequence: rows come in the order of their sequences.
+    pub fn find(&self, sequence: u64) -> Option<u32> {
+        let nth = self.columns.partition_point(|block| block.records[0].sequence <= sequence);
+        let block = nth.checked_sub(1)?;
+        let records = &self.columns[block].records;
+        let nth = records.binary_search_by_key(&sequence, |record| record.sequence).ok()?;
+        u32::try_from(block * BLOCK_ROWS + nth).ok()
+    }
+
     pub fn columns(&self, row: u32) -> Columns {
         let block = &self.columns[row as usize / BLOCK_ROWS];
         let nth = row as usize % BLOCK_ROWS;

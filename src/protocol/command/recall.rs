@@ -1,4 +1,4 @@
-//! Reads and forgetting: `EG.RECALL`, `EG.GET`, `EG.MGET`, `EG.FORGET`.
+//! Reads and forgetting: `EG.RECALL`, `EG.GET`, `EG.MGET`, `EG.FORGET`, `EG.ERASE`.
 
 use std::sync::Arc;
 
@@ -186,6 +186,12 @@ pub(super) fn forget(arguments: &mut Arguments) -> Result<Command, Refusal> {
         Default::default()
     };
     Ok(Command::Forget { space, id, durability })
+}
+
+pub(super) fn erase(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = checks::space(&arguments.value("EG.ERASE")?)?;
+    let id = checks::id(arguments.value("EG.ERASE")?)?;
+    Ok(Command::Erase { space, id })
 }
 
 const RECALL_PARTS: [(&str, Part); 5] = [

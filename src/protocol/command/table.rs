@@ -221,6 +221,9 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.FORGET", "Hides an episode from now on.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, ID, DURABILITY], recall::forget),
+    CommandSpec::engram("EG.ERASE", "Removes every byte of an episode from the log.")
+        .flags(&["write"])
+        .takes(&[SPACE, ID], recall::erase),
     CommandSpec::engram("EG.STATS", "Answers figures of the daemon or of a memory space.")
         .flags(&["readonly"])
         .takes(&[SPACE.optional()], space::stats),

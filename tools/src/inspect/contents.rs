@@ -5,7 +5,8 @@ use std::str;
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::format::{
-    ForgetPayload, Frame, LinkRecords, Operation, SpacePayload, StorePayload,
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkRecords, Operation, SpacePayload,
+    StorePayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -17,6 +18,8 @@ pub(crate) enum Contents<'a> {
     Forget(ForgetPayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
+    Erase(ErasePayload),
+    Gap(Gap),
 }
 
 impl<'a> Contents<'a> {
@@ -29,6 +32,8 @@ impl<'a> Contents<'a> {
             Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
+            Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
+            Some(Operation::Gap) => Gap::decode(frame).map(Self::Gap),
             None => return Err(format!("operation {operation} is unknown to this version")),
         };
         let contents = decoded.map_err(|error| error.to_string())?;
@@ -44,37 +49,65 @@ impl<'a> Contents<'a> {
             Self::Forget(_) => "forget",
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
+            Self::Erase(_) => "erase",
+            Self::Gap(Gap { reason: GapReason::Erased, .. }) => "erased",
+            Self::Gap(Gap { reason: GapReason::Lost, .. }) => "lost",
+            Self::Gap(Gap { reason: GapReason::Skipped, .. }) => "skipped",
         }
     }
 
-    pub(crate) fn space(&self) -> SpaceNumber {
+    /// The space it is about; a gap does not say.
+    pub(crate) fn space(&self) -> Option<SpaceNumber> {
         match self {
-            Self::Store(store) => store.space,
-            Self::Forget(forget) => forget.space,
-            Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.space,
+            Self::Store(store) => Some(store.space),
+            Self::Forget(forget) => Some(forget.space),
+            Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
+            Self::Erase(erase) => Some(erase.space),
+            Self::Gap(_) => None,
         }
     }
 
-    /// The episode's id, or the space's name.
+    /// The episode's id, the space's name, or which sequences are meant.
     pub(crate) fn id(&self) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match self {
             Self::Store(store) => text(store.id()),
             Self::Forget(forget) => text(forget.id),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
+            Self::Erase(erase) => {
+                let sequences: Vec<_> = erase.sequences.iter().map(u64::to_string).collect();
+                sequences.join(" ")
+            }
+            Self::Gap(gap) => format!("through {}", gap.through),
         }
+    }
+}
+
+/// The variable parts of a stored episode, its key aside.
+#[derive(Debug)]
+pub(crate) struct Body<'a> {
+    pub(crate) id: &'a [u8],
+    pub(crate) thread: &'a [u8],
+    pub(crate) text: &'a [u8],
+    pub(crate) metadata: &'a [u8],
+    pub(crate) links: LinkRecords<'a>,
+}
+
+impl<'a> Body<'a> {
+    pub(crate) fn of(store: &StorePayload<'a>) -> Self {
+        let sizes = &store.sizes;
+        let mut rest = store.body;
+        let mut part = |bytes: usize| rest.split_off(..bytes).expect("decoding added the parts up");
+        let (id, thread) = (part(sizes.id.into()), part(sizes.thread.into()));
+        part(sizes.key.into());
+        let (text, metadata) = (part(sizes.text as usize), part(sizes.metadata as usize));
+        Self { id, thread, text, metadata, links: LinkRecords(part(sizes.links_bytes as usize)) }
     }
 }
 
 /// Checks the variable parts of a store: id, thread, key, text, metadata, links.
 fn check_body(store: &StorePayload<'_>) -> Result<(), String> {
-    let sizes = &store.sizes;
-    let mut rest = store.body;
-    let mut part = |bytes: usize| rest.split_off(..bytes).expect("decoding added the parts up");
-    let (id, thread) = (part(sizes.id.into()), part(sizes.thread.into()));
-    part(sizes.key.into());
-    let (text, metadata) = (part(sizes.text as usize), part(sizes.metadata as usize));
-    let links = part(sizes.links_bytes as usize);
+    let Body { id, thread, text, metadata, links } = Body::of(store);
     if id.is_empty() {
         return Err("its id is empty".to_owned());
     }
@@ -85,11 +118,17 @@ fn check_body(store: &StorePayload<'_>) -> Result<(), String> {
         serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(metadata)
             .map_err(|error| format!("its metadata is not a JSON object: {error}"))?;
     }
-    check_links(LinkRecords(links), sizes.links.into())
+    check_links(links, store.sizes.links.into())
 }
 
 fn check_links(mut links: LinkRecords<'_>, count: usize) -> Result<(), String> {
-    let found = links.by_ref().count();
+    let mut found = 0;
+    for (_, target, kind) in links.by_ref() {
+        found += 1;
+        if str::from_utf8(target).and(str::from_utf8(kind)).is_err() {
+            return Err(format!("link {found} of it is not UTF-8"));
+        }
+    }
     if found == count && links.0.is_empty() {
         return Ok(());
     }
@@ -103,6 +142,8 @@ pub(crate) struct OperationCounts {
     pub(crate) forget: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
+    pub(crate) erase: u64,
+    pub(crate) gap: u64,
 }
 
 /// A memory space as the log knows it.
@@ -139,6 +180,8 @@ impl Ledger {
             }
             // A drop may overtake a forget, so its space may be gone.
             Contents::Forget(_) => self.counts.forget += 1,
+            Contents::Erase(_) => self.counts.erase += 1,
+            Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {
                 self.counts.space_create += 1;
                 let known = KnownSpace { settings: payload.settings, stores: 0 };

@@ -6,20 +6,27 @@
 //! | `read_only` | How is a shard's folder read without being changed? |
 //! | `contents` | What does a frame say, and can it be? |
 //! | `survey` | What is in a shard's log from end to end? |
-//! | `summary`, `frames`, `verify` | How is it shown? |
+//! | `summary`, `log`, `verify` | How is it shown? |
+//! | `damaged` | What can be read of a shard's log, whatever became of it? |
+//! | `census` | Which of its stores are the episodes that are left? |
+//! | `salvage` | How do they get out? |
 //!
 //! Reading uses the engine's own walk (`engram_shards::log::Walk`): what a torn tail is and what is
 //! damage is decided in one place, for recovery and here. Memory is bounded by the number of
-//! segments, whatever is in them; only `verify --deep` rebuilds the shards.
+//! segments, whatever is in them; only `verify --deep` rebuilds the shards, and `salvage` keeps the
+//! ids of a shard's episodes.
 //!
-//! Nothing is written or locked, so a directory may be in use. Then the log grows while it is read:
-//! every command shows it up to some moment during its run, and what is under way at the end is no
-//! torn tail.
+//! Nothing in the directory is written or locked, so it may be in use. Then the log grows while it
+//! is read: every command shows it up to some moment during its run, and what is under way at the
+//! end is no torn tail.
 
+mod census;
 mod contents;
+mod damaged;
 mod directory;
-mod frames;
+mod log;
 mod read_only;
+mod salvage;
 mod summary;
 mod survey;
 mod verify;
@@ -47,20 +54,29 @@ enum View {
     Summary,
     /// Every log segment with its state
     Segments,
-    /// Single frames of the log
-    Frames(frames::Frames),
+    /// The log, frame by frame
+    #[command(visible_alias = "frames")]
+    Log(log::Log),
     /// Check everything; exit code 1 when something is wrong
     Verify(verify::Verify),
+    /// Write every episode that can still be read as JSON lines, also of a store that does not
+    /// open; exit code 1 when something was lost
+    Salvage(salvage::Salvage),
 }
 
 impl Inspect {
     pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
+        let view = self.view.as_ref().unwrap_or(&View::Summary);
+        if let View::Salvage(salvage) = view {
+            return salvage.run(&self.path, context);
+        }
         let directory = Directory::open(&self.path)?;
-        match self.view.as_ref().unwrap_or(&View::Summary) {
+        match view {
             View::Summary => summary::run(&directory, context),
             View::Segments => summary::run_segments(&directory, context),
-            View::Frames(frames) => frames.run(&directory, context),
+            View::Log(log) => log.run(&directory, context),
             View::Verify(verify) => verify.run(&directory, context),
+            View::Salvage(_) => unreachable!("it was run above"),
         }
     }
 }

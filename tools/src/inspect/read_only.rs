@@ -1,13 +1,14 @@
 //! A shard's folder that is read and never written.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
-use engram_shards::arena::Region;
-use engram_shards::format::{segment_file_name, segment_from_file_name};
-use engram_shards::io::{BatchWrite, Buffer, Completion, Io};
+use engram_shards::format::segment_file_name;
+use engram_shards::io::{BatchWrite, Buffer, Completion, Io, IoFacts, LogFolder, Transfer};
+use engram_shards::limits::SECTOR_BYTES;
 
 /// The engine's [`Io`] without its writing half. What the engine asks to be prepared, erased or
 /// removed when it opens a log stays as it is; it is told otherwise and never looks again.
@@ -20,12 +21,32 @@ pub(crate) struct ReadOnlyIo {
     open: Option<(u64, File)>,
     /// Behind this segment and offset there is nothing.
     end: Option<(u64, u64)>,
-    prepared: Option<u64>,
+    /// Sectors that the disk does not give read as zeros.
+    is_tolerant: bool,
+    unreadable_sectors: u64,
+    done: VecDeque<Completion>,
 }
 
 impl ReadOnlyIo {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, open: None, end: None, prepared: None }
+        Self {
+            folder,
+            open: None,
+            end: None,
+            is_tolerant: false,
+            unreadable_sectors: 0,
+            done: VecDeque::new(),
+        }
+    }
+
+    /// The same folder on a disk that does not give every sector: those read as zeros.
+    pub(crate) fn tolerant(self) -> Self {
+        Self { is_tolerant: true, ..self }
+    }
+
+    /// How many times a sector was not given.
+    pub(crate) fn unreadable_sectors(&self) -> u64 {
+        self.unreadable_sectors
     }
 
     /// The same folder as if nothing had been written behind a place, though a daemon goes on.
@@ -47,7 +68,38 @@ impl ReadOnlyIo {
     }
 }
 
+impl ReadOnlyIo {
+    fn fill(&mut self, transfer: &mut Transfer) -> io::Result<()> {
+        let Transfer { segment, offset, from, bytes, ref mut region, .. } = *transfer;
+        let target = &mut region[from..from + bytes];
+        match self.file(segment)?.read_exact_at(target, offset) {
+            Err(_) if self.is_tolerant => self.fill_by_sector(segment, offset, target)?,
+            other => other?,
+        }
+        if let Some((_, end)) = self.end.filter(|(last, _)| *last == segment) {
+            let kept = usize::try_from(end.saturating_sub(offset)).unwrap_or(bytes).min(bytes);
+            target[kept..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn fill_by_sector(&mut self, segment: u64, offset: u64, target: &mut [u8]) -> io::Result<()> {
+        for (nth, sector) in target.chunks_mut(SECTOR_BYTES).enumerate() {
+            let at = offset + (nth * SECTOR_BYTES) as u64;
+            if self.file(segment)?.read_exact_at(sector, at).is_err() {
+                sector.fill(0);
+                self.unreadable_sectors += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Io for ReadOnlyIo {
+    fn facts(&self) -> IoFacts {
+        IoFacts::default()
+    }
+
     /// Nothing that is read asks for the time.
     fn wall_us(&self) -> i64 {
         0
@@ -60,7 +112,7 @@ impl Io for ReadOnlyIo {
     fn register(&mut self, _buffers: &[Buffer]) {}
 
     fn prepare(&mut self, segment: u64, _bytes: u64) {
-        self.prepared = Some(segment);
+        self.done.push_back(Completion::Prepared { segment, result: Ok(()) });
     }
 
     fn write(&mut self, write: BatchWrite) {
@@ -68,7 +120,7 @@ impl Io for ReadOnlyIo {
     }
 
     fn complete(&mut self) -> Option<Completion> {
-        self.prepared.take().map(|segment| Completion::Prepared { segment, result: Ok(()) })
+        self.done.pop_front()
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -76,33 +128,38 @@ impl Io for ReadOnlyIo {
     }
 
     fn segments(&mut self) -> io::Result<Vec<(u64, u64)>> {
-        let mut segments = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let Some(segment) = entry.file_name().to_str().and_then(segment_from_file_name) else {
-                continue;
-            };
-            if self.end.is_none_or(|(last, _)| segment <= last) {
-                segments.push((segment, entry.metadata()?.len()));
-            }
-        }
-        segments.sort_unstable();
+        let mut segments = LogFolder::open(&self.folder)?.segments()?;
+        segments.retain(|(segment, _)| self.end.is_none_or(|(last, _)| *segment <= last));
         Ok(segments)
     }
 
-    fn read(
-        &mut self,
-        segment: u64,
-        offset: u64,
-        buffer: &mut Region,
-        bytes: usize,
-    ) -> io::Result<()> {
-        self.file(segment)?.read_exact_at(&mut buffer[..bytes], offset)?;
-        if let Some((_, end)) = self.end.filter(|(last, _)| *last == segment) {
-            let kept = usize::try_from(end.saturating_sub(offset)).unwrap_or(bytes).min(bytes);
-            buffer[kept..bytes].fill(0);
+    fn read(&mut self, mut transfer: Transfer) {
+        let result = self.fill(&mut transfer);
+        self.done.push_back(Completion::Read { transfer, result });
+    }
+
+    fn overwrite(&mut self, transfer: Transfer) {
+        unreachable!("nobody erases anything from what is inspected: {transfer:?}")
+    }
+
+    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match self.end {
+            // The anchor of a running daemon may be ahead of the place that is looked at.
+            Some(_) => Ok(None),
+            None => LogFolder::open(&self.folder)?.anchors(),
         }
+    }
+
+    fn make_anchors(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn write_anchor(&mut self, _slot: usize, _anchor: &[u8; SECTOR_BYTES]) {
+        self.done.push_back(Completion::Anchored { result: Ok(()) });
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        Ok(u64::MAX)
     }
 
     fn flush(&mut self, _segment: u64) -> io::Result<()> {
@@ -113,7 +170,43 @@ impl Io for ReadOnlyIo {
         Ok(())
     }
 
+    fn replace(&mut self, _segment: u64, _bytes: &[u8]) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
     fn remove(&mut self, _segment: u64) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engram_shards::arena::Region;
+
+    use super::*;
+
+    /// Reads past the end of the file, which a disk answers as it answers a bad sector.
+    fn read(io: &mut ReadOnlyIo, bytes: usize) -> (Transfer, io::Result<()>) {
+        let region = Region::new(bytes).unwrap();
+        io.read(Transfer { ticket: 0, segment: 1, offset: 0, region, from: 0, bytes });
+        match io.complete() {
+            Some(Completion::Read { transfer, result }) => (transfer, result),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_give_is_an_error_or_zeros_that_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(segment_file_name(1));
+        std::fs::write(file, [7; 2 * SECTOR_BYTES]).unwrap();
+        let io = || ReadOnlyIo::new(folder.path().to_owned());
+        assert!(read(&mut io(), 4 * SECTOR_BYTES).1.is_err());
+        let mut tolerant = io().tolerant();
+        let (transfer, result) = read(&mut tolerant, 4 * SECTOR_BYTES);
+        result.unwrap();
+        let (given, missing) = transfer.region[..4 * SECTOR_BYTES].split_at(2 * SECTOR_BYTES);
+        assert!(given.iter().all(|byte| *byte == 7) && missing.iter().all(|byte| *byte == 0));
+        assert_eq!(tolerant.unreadable_sectors(), 2);
     }
 }

@@ -200,7 +200,7 @@ impl Surveyor {
         let segment = self.segments.last_mut().expect("a batch lies in a segment");
         segment.batches += 1;
         segment.frames += u64::from(header.frames);
-        segment.last_sequence = Some(header.last_sequence());
+        segment.last_sequence = Some(batch.next_sequence() - 1);
         segment.used_bytes = header.offset + padded(header.bytes);
         self.batches += 1;
         for frame in batch.frames() {
@@ -303,7 +303,7 @@ fn padded(bytes: usize) -> u64 {
     bytes.next_multiple_of(engram_shards::limits::SECTOR_BYTES) as u64
 }
 
-fn metric_name(metric: Metric) -> &'static str {
+pub(super) fn metric_name(metric: Metric) -> &'static str {
     match metric {
         Metric::Cosine => "cosine",
         Metric::Dot => "dot",

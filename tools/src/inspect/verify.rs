@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use clap::Args;
-use engram_shards::log::LogSettings;
+use engram_shards::log::{LogSettings, RecoverySettings};
 use engram_shards::shard::{Shard, ShardSettings};
 use engramd::config::ByteCount;
 use serde::Serialize;
@@ -93,6 +93,7 @@ fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
     let settings = ShardSettings {
         identity: directory.identity(survey.shard),
         log: LogSettings::default(),
+        recovery: RecoverySettings::default(),
         memory_bytes_max: survey.bytes * 2 + REBUILD_EXTRA_BYTES,
         memory_prefault_bytes: 0,
     };

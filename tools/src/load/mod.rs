@@ -42,6 +42,7 @@ use clap::{Args, ValueEnum};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::acked_log::AckedLog;
+use crate::changes::{self, Changes, Common, is_journal};
 use crate::cli::Context;
 use crate::commands::space::Settings;
 use crate::error::{ToolError, plain};
@@ -68,7 +69,8 @@ const RECALL_SHARE_MIN: f64 = 0.001;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  engram load --create --workload store --seconds 20\n  \
     engram load --workload mixed --recall-share 0.2 --rate 20000\n  \
-    engram load --workload store --acked-log acked && engram load --verify acked")]
+    engram load --workload store --acked-log acked && engram load --verify acked\n  \
+    engram load --journal journal --seconds 5 && engram load --verify journal")]
 pub(crate) struct Load {
     /// What to send
     #[arg(long, value_enum, default_value_t = Kind::Store)]
@@ -142,9 +144,12 @@ pub(crate) struct Load {
     /// Append the id of each acknowledged episode to this file
     #[arg(long, value_name = "FILE")]
     acked_log: Option<PathBuf>,
-    /// Send no load: check that every id in this log of acknowledged ids is there, intact
+    /// Send no load: check that every id in this log of acknowledged ids is there, intact; or, given
+    /// a journal, that everything is as it says
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -162,6 +167,15 @@ enum Durability {
     Os,
 }
 
+impl Durability {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Os => "os",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum IdOrder {
     Sequential,
@@ -171,7 +185,11 @@ enum IdOrder {
 impl Load {
     pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
         if let Some(log) = &self.verify {
-            return verify::verify(context, &self.space, log);
+            let verify = if is_journal(log)? { changes::verify } else { verify::verify };
+            return verify(context, &self.space, log);
+        }
+        if let Some(journal) = self.changes.journal() {
+            return self.changes.run(context, journal, &self.common());
         }
         self.check()?;
         let pool = match &self.vectors {
@@ -197,6 +215,18 @@ impl Load {
             Some(error) => {
                 Err(ToolError::Lost { socket: context.socket.clone(), reason: plain(&error) })
             }
+        }
+    }
+
+    fn common(&self) -> Common<'_> {
+        Common {
+            space: &self.space,
+            seconds: self.seconds,
+            connections: self.connections,
+            window: self.window as usize,
+            dimensions: self.dimensions as usize,
+            durability: self.durability.map(Durability::name),
+            seed: self.seed,
         }
     }
 
@@ -247,10 +277,7 @@ impl Load {
                 Kind::Mixed => self.recall_share,
             },
             text_bytes: self.text_bytes,
-            durability: self.durability.map(|durability| match durability {
-                Durability::Disk => "disk".to_owned(),
-                Durability::Os => "os".to_owned(),
-            }),
+            durability: self.durability.map(|durability| durability.name().to_owned()),
             k: self.k,
         }
     }

@@ -1,25 +1,29 @@
 //! What the fake daemon remembers and how it answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Faults;
 use super::wire::Reply;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct State {
     spaces: BTreeMap<String, Space>,
     sequence: i64,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Space {
     dimensions: usize,
+    metric: String,
+    model: String,
     episodes: BTreeMap<String, Episode>,
-    keys: BTreeSet<String>,
+    /// The sequence that the first store with a key was answered.
+    keys: BTreeMap<(String, String), i64>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Episode {
+    sequence: i64,
     vector: Vec<u8>,
     text: String,
     at_us: i64,
@@ -37,6 +41,16 @@ impl State {
         assert!(self.spaces.get_mut(space).unwrap().episodes.remove(id).is_some());
     }
 
+    /// Changes one byte of a vector.
+    pub(crate) fn alter(&mut self, space: &str, id: &str) {
+        let episode = self.spaces.get_mut(space).unwrap().episodes.get_mut(id).unwrap();
+        episode.vector[0] ^= 1;
+    }
+
+    pub(crate) fn forget_keys(&mut self) {
+        self.spaces.values_mut().for_each(|space| space.keys.clear());
+    }
+
     pub(crate) fn ids(&self, space: &str) -> Vec<String> {
         self.spaces[space].episodes.keys().cloned().collect()
     }
@@ -50,7 +64,10 @@ impl State {
             "HELLO" => Ok(Reply::Map(vec![("proto", Reply::Int(3))])),
             "CLIENT" => Ok(Reply::Simple("OK")),
             "PING" => Ok(Reply::Simple("PONG")),
-            "EG.STATS" => Ok(Reply::Map(vec![("stores", Reply::Int(self.sequence))])),
+            "EG.STATS" => Ok(Reply::Map(vec![
+                ("stores", Reply::Int(self.sequence)),
+                ("per_shard", Reply::Array(vec![Reply::Map(vec![])])),
+            ])),
             "EG.SPACE" => self.space_command(&arguments[1..]),
             "EG.STORE" => self.store(&arguments[1], &mut arguments[2..].iter().peekable()),
             "EG.MSTORE" => self.store_batch(&arguments[1..], faults),
@@ -79,8 +96,16 @@ impl State {
     fn space_command(&mut self, arguments: &[String]) -> Result<Reply, String> {
         match arguments[0].as_str() {
             "CREATE" => {
-                let dimensions = arguments[3].parse().unwrap();
-                let space = Space { dimensions, ..Space::default() };
+                let find = |name: &str| {
+                    let at = arguments.iter().position(|argument| argument == name)?;
+                    arguments.get(at + 1).cloned()
+                };
+                let space = Space {
+                    dimensions: arguments[3].parse().unwrap(),
+                    metric: find("METRIC").unwrap_or_else(|| "cosine".to_owned()),
+                    model: find("MODEL").unwrap_or_default(),
+                    ..Space::default()
+                };
                 self.spaces.insert(arguments[1].clone(), space);
                 Ok(Reply::Simple("OK"))
             }
@@ -95,23 +120,26 @@ impl State {
 
     fn store(&mut self, space: &str, arguments: &mut Arguments<'_>) -> Result<Reply, String> {
         let id = arguments.next().unwrap().clone();
-        let episode = Episode::read(arguments);
-        self.sequence += 1;
-        let sequence = self.sequence;
+        let mut episode = Episode::read(arguments);
+        let sequence = self.sequence + 1;
         let space = self.space(space)?;
         let got = episode.vector.len() / 4;
         if got != space.dimensions {
             return Err(format!("DIM the space has {} dimensions, got {got}", space.dimensions));
         }
-        let is_known_key = episode.key.clone().is_some_and(|key| !space.keys.insert(key));
-        let outcome = if is_known_key {
-            "existing"
-        } else if space.episodes.insert(id, episode).is_some() {
-            "replaced"
-        } else {
-            "created"
+        let stored = |sequence, outcome| {
+            Reply::Map(vec![("seq", Reply::Int(sequence)), ("outcome", Reply::text(outcome))])
         };
-        Ok(Reply::Map(vec![("seq", Reply::Int(sequence)), ("outcome", Reply::text(outcome))]))
+        if let Some(key) = episode.key.clone() {
+            let first = *space.keys.entry((id.clone(), key)).or_insert(sequence);
+            if first != sequence {
+                return Ok(stored(first, "existing"));
+            }
+        }
+        episode.sequence = sequence;
+        let replaced = space.episodes.insert(id, episode);
+        self.sequence = sequence;
+        Ok(stored(sequence, if replaced.is_some() { "replaced" } else { "created" }))
     }
 
     fn store_batch(&mut self, arguments: &[String], faults: &Faults) -> Result<Reply, String> {
@@ -141,9 +169,12 @@ impl State {
     }
 
     fn forget(&mut self, space: &str, id: &str) -> Result<Reply, String> {
-        let forgotten = self.space(space)?.episodes.remove(id);
-        let reply = Reply::Map(vec![("outcome", Reply::text("forgotten"))]);
-        Ok(forgotten.map_or(Reply::Nil, |_| reply))
+        if self.space(space)?.episodes.remove(id).is_none() {
+            return Ok(Reply::Nil);
+        }
+        self.sequence += 1;
+        let sequence = ("seq", Reply::Int(self.sequence));
+        Ok(Reply::Map(vec![sequence, ("outcome", Reply::text("forgotten"))]))
     }
 
     /// By inner product, with `SINCE` as the only condition.
@@ -192,6 +223,9 @@ fn describe(name: &str, space: &Space) -> Reply {
     Reply::Map(vec![
         ("name", Reply::text(name)),
         ("dim", Reply::Int(space.dimensions as i64)),
+        ("metric", Reply::text(&space.metric)),
+        ("model", Reply::text(&space.model)),
+        ("shards", Reply::Int(1)),
         ("episodes", Reply::Int(space.episodes.len() as i64)),
     ])
 }
@@ -237,6 +271,7 @@ impl Episode {
         };
         let mut entries = vec![
             ("id", bytes(id)),
+            ("seq", Reply::Int(self.sequence)),
             ("happened_at", Reply::Int(self.at_us)),
             ("confidence", Reply::Array(self.confidence.map(|c| Reply::Double(c.into())).into())),
             ("thread", bytes(&self.thread)),

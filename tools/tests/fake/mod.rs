@@ -2,6 +2,7 @@
 //!
 //! It answers in RESP3 what `engram` asks for, keeps nothing on disk, and can be told to misbehave:
 //! to answer busy, and to close a connection in front of a reply.
+#![allow(dead_code, reason = "every test file is a crate of its own and uses a part of this")]
 
 mod episodes;
 mod wire;
@@ -84,6 +85,25 @@ impl FakeDaemon {
     /// Loses an episode, as no daemon may.
     pub(crate) fn lose(&self, space: &str, id: &str) {
         self.state.lock().unwrap().lose(space, id);
+    }
+
+    /// Changes one bit of an episode's vector.
+    pub(crate) fn alter(&self, space: &str, id: &str) {
+        self.state.lock().unwrap().alter(space, id);
+    }
+
+    /// Forgets every idempotency key.
+    pub(crate) fn forget_keys(&self) {
+        self.state.lock().unwrap().forget_keys();
+    }
+
+    /// Everything it remembers, to go back to with [`restore`](Self::restore).
+    pub(crate) fn snapshot(&self) -> State {
+        self.state.lock().unwrap().clone()
+    }
+
+    pub(crate) fn restore(&self, state: State) {
+        *self.state.lock().unwrap() = state;
     }
 
     /// Ids of a memory space, sorted.

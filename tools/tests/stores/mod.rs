@@ -1,4 +1,5 @@
 //! Stores in temporary directories, written by the engine itself.
+#![allow(dead_code, reason = "every test file is a crate of its own and uses a part of this")]
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +7,10 @@ use engram_shards::episode::{
     Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
     StoreRequest,
 };
-use engram_shards::format::{FrameHead, segment_file_name, shard_folder_name};
+use engram_shards::format::{Frame, FrameHead, segment_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
-use engram_shards::log::{Log, LogEvent, LogIdentity, LogSettings};
+use engram_shards::log::{Appending, Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store};
 use engramd::clock::CLOCK;
@@ -39,6 +40,27 @@ fn io(folder: &Path, shard: u32) -> UringIo {
     UringIo::new(&UringSettings { folder, worker_cpus: vec![], clock: CLOCK }).unwrap()
 }
 
+fn request(id: &str, text: &str, key: &str) -> StoreRequest {
+    let vector: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    StoreRequest {
+        space: SPACE,
+        episode: Episode {
+            id: id.as_bytes().to_vec().into(),
+            vector: vector.into(),
+            text: text.as_bytes().to_vec().into(),
+            happened_at_us: Some(5),
+            confidence: Confidence::CERTAIN,
+            metadata: br#"{"kind":"note"}"#.to_vec().into(),
+            thread: b"thread".to_vec().into(),
+            links: vec![Link { target: "other".into(), weight: 0.5, kind: "k".into() }],
+        },
+        key: key.as_bytes().to_vec().into(),
+        priority: Priority::Normal,
+        durability: Durability::Disk,
+        writer_uid: 1000,
+    }
+}
+
 impl TestStore {
     /// Makes a store with the space `notes` of four dimensions on every shard.
     pub fn make(shards: u32) -> Self {
@@ -54,6 +76,7 @@ impl TestStore {
             let settings = ShardSettings {
                 identity: identity(shard),
                 log: LogSettings::default(),
+                recovery: RecoverySettings::default(),
                 memory_bytes_max: 256 << 20,
                 memory_prefault_bytes: 0,
             };
@@ -79,49 +102,50 @@ impl TestStore {
         self.folder.path()
     }
 
-    /// Makes a write durable.
-    fn write(
+    /// Makes writes durable that are admitted together.
+    fn write_all(
         &mut self,
         shard: u32,
-        write: impl FnOnce(&mut Shard<UringIo>) -> Result<(), Refusal>,
-    ) -> Reply {
+        writes: usize,
+        mut write: impl FnMut(&mut Shard<UringIo>, usize) -> Result<(), Refusal>,
+    ) -> Vec<Reply> {
         let shard = &mut self.shards[shard as usize];
-        write(shard).unwrap();
-        let mut effects = Vec::new();
-        loop {
+        (0..writes).for_each(|nth| write(shard, nth).unwrap());
+        let (mut effects, mut replies) = (Vec::new(), Vec::new());
+        while replies.len() < writes {
             shard.pump();
             shard.wait().unwrap();
             shard.poll(&mut effects);
             for effect in effects.drain(..) {
                 if let Effect::Answer { result, .. } = effect {
-                    return result.unwrap();
+                    replies.push(result.unwrap());
                 }
             }
         }
+        replies
     }
 
+    /// Makes a write durable.
+    fn write(
+        &mut self,
+        shard: u32,
+        write: impl Fn(&mut Shard<UringIo>) -> Result<(), Refusal>,
+    ) -> Reply {
+        self.write_all(shard, 1, |shard, _| write(shard)).remove(0)
+    }
+
+    /// Stores an episode with a text of `x` and the idempotency key `key`.
     pub fn store(&mut self, shard: u32, id: &str, text_bytes: usize) {
-        let vector: Vec<u8> =
-            [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let request = StoreRequest {
-            space: SPACE,
-            episode: Episode {
-                id: id.as_bytes().to_vec().into(),
-                vector: vector.into(),
-                text: vec![b'x'; text_bytes].into(),
-                happened_at_us: Some(5),
-                confidence: Confidence::CERTAIN,
-                metadata: br#"{"kind":"note"}"#.to_vec().into(),
-                thread: b"thread".to_vec().into(),
-                links: vec![Link { target: "other".into(), weight: 0.5, kind: "k".into() }],
-            },
-            key: b"key".to_vec().into(),
-            priority: Priority::Normal,
-            durability: Durability::Disk,
-            writer_uid: 1000,
-        };
-        let reply = self.write(shard, |shard| shard.store(Ticket(0), &request).map(drop));
-        assert!(matches!(reply, Reply::Stored(_)), "{reply:?}");
+        self.store_all(shard, &[(id, &"x".repeat(text_bytes), "key")]);
+    }
+
+    /// Stores episodes that are admitted together: id, text, idempotency key.
+    pub fn store_all(&mut self, shard: u32, episodes: &[(&str, &str, &str)]) {
+        let replies = self.write_all(shard, episodes.len(), |shard, nth| {
+            let (id, text, key) = episodes[nth];
+            shard.store(Ticket(0), &request(id, text, key)).map(drop)
+        });
+        assert!(replies.iter().all(|reply| matches!(reply, Reply::Stored(_))), "{replies:?}");
     }
 
     pub fn forget(&mut self, shard: u32, id: &str) {
@@ -129,6 +153,11 @@ impl TestStore {
             shard.forget(Ticket(0), SPACE, id.as_bytes(), Durability::Disk, 1000)
         });
         assert!(matches!(reply, Reply::Forgotten { existed: true, .. }), "{reply:?}");
+    }
+
+    pub fn erase(&mut self, shard: u32, id: &'static str) {
+        let reply = self.write(shard, |shard| shard.erase(Ticket(0), SPACE, &id.into(), 1000));
+        assert!(matches!(reply, Reply::Erased { .. }), "{reply:?}");
     }
 
     pub fn close(self) -> ClosedStore {
@@ -150,9 +179,11 @@ impl ClosedStore {
 pub fn append_raw(store: &ClosedStore, operation: u16, payload: &[u8]) {
     let settings = LogSettings::default();
     let io = io(store.path(), 0);
-    let (mut log, _) = Log::open(io, identity(0), settings, &mut |_| Ok(())).unwrap();
+    let (recovery, mut ignore) = (RecoverySettings::default(), |_: Frame<'_>| Ok(()));
+    let (mut log, _) = Log::open(io, identity(0), settings, &recovery, &mut ignore).unwrap();
     let head = FrameHead { operation, recorded_at_us: 1, happened_at_us: 1, writer_uid: 0 };
-    log.append(&head, payload.len(), false, |out| out.copy_from_slice(payload)).unwrap();
+    let how = Appending::default();
+    log.append(&head, payload.len(), how, |out| out.copy_from_slice(payload)).unwrap();
     while !log.is_idle() {
         log.pump();
         log.wait().unwrap();

@@ -7,28 +7,32 @@
 //! of milliseconds. Files and buffers are registered; where the memory-lock limit does not allow
 //! the buffers, plain writes from the same memory take their place.
 //!
-//! Segments are made ahead of their use by steps on the same ring, one at a time so that commits
-//! keep their share of the disk: create, allocate, write zeros, flush the file, flush the folder.
-//! Writing the zeros matters: the first write to an extent that is only allocated makes the file
-//! system update its own records at the next flush, which costs more than the flush itself.
+//! Segments are made ahead of their use (`prepare`). Reads and overwrites go through descriptors of
+//! their own, because the registered slots belong to the segments that are being written.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "simulation")]
+mod faults;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags};
 
-use super::{BatchWrite, Buffer, Completion, Io};
+use self::prepare::Preparation;
+use super::folder::LogFolder;
+use super::{BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
 use crate::arena::Region;
-use crate::format::{segment_file_name, segment_from_file_name};
 use crate::limits::SECTOR_BYTES;
 
-/// Submissions that can be queued at once: writes in flight with their flushes, one preparation
-/// step and the reads of recovery are far below it.
+/// Submissions that can be queued at once.
 const RING_ENTRIES: u32 = 64;
 /// Registered file slots. A segment takes slot `segment % FILE_SLOTS`; writes in flight never span
 /// as many segments, because there are fewer of them.
@@ -37,13 +41,16 @@ const FILE_SLOTS: u32 = 16;
 pub(super) const WRITES_MAX: usize = 8;
 /// Zeros are written in pieces this large, one at a time.
 const ZEROS_BYTES: usize = 256 << 10;
-/// Recovery reads in pieces this large, as many at once as fit into one request.
-const READ_BYTES: usize = 512 << 10;
+/// Reads and overwrites under way.
+const TRANSFERS_MAX: usize = 16;
+/// Segments that stay open for reads and overwrites.
+const OPENED_MAX: usize = 4;
 /// Kernel workers that may run flushes and file operations of this ring, per class.
 const WORKERS_MAX: u32 = 2;
 
 const _: () = assert!(WRITES_MAX < FILE_SLOTS as usize);
-const _: () = assert!(WRITES_MAX * 2 + 1 < RING_ENTRIES as usize);
+// Writes and transfers with their flushes, one step of a preparation, an anchor with its flush.
+const _: () = assert!(WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 <= RING_ENTRIES as usize);
 
 /// What the daemon decides about a ring.
 #[derive(Debug, Clone)]
@@ -62,42 +69,40 @@ pub struct Clock {
     pub monotonic_ns: fn() -> u64,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Open,
-    Allocate,
-    Zero { offset: u64 },
-    FlushFile,
-    FlushFolder,
-}
-
 #[derive(Debug)]
-struct Preparation {
-    segment: u64,
-    bytes: u64,
-    name: CString,
-    file: Option<OwnedFd>,
-    step: Step,
+struct Moving {
+    transfer: Transfer,
+    /// For an overwrite: what its write came to. A read has none.
+    written: Option<io::Result<()>>,
+    /// Keeps the descriptor open that the ring was given.
+    _file: Rc<OwnedFd>,
 }
 
 /// See the top of the file.
 pub struct UringIo {
     ring: IoUring,
     event: OwnedFd,
-    folder: OwnedFd,
+    folder: LogFolder,
     clock: Clock,
     direct: bool,
     buffers_registered: bool,
+    /// Segments in the registered slots.
     files: Vec<(u64, OwnedFd)>,
     writes: [Option<BatchWrite>; WRITES_MAX],
     flushes: [Option<u64>; WRITES_MAX],
     preparation: Option<Preparation>,
     zeros: Region,
-    /// Lengths of the reads under way.
-    reads: Vec<usize>,
-    reads_left: usize,
-    read_error: Option<io::Error>,
+    /// Segments that were opened for transfers, the latest last.
+    opened: VecDeque<(u64, Rc<OwnedFd>)>,
+    transfers: [Option<Moving>; TRANSFERS_MAX],
+    anchor: Region,
+    anchors: Option<OwnedFd>,
+    /// What the write of the anchor that is under way came to, once it ended.
+    anchoring: Option<io::Result<()>>,
+    is_anchoring: bool,
     done: VecDeque<Completion>,
+    #[cfg(feature = "simulation")]
+    faults: faults::Faults,
 }
 
 impl std::fmt::Debug for UringIo {
@@ -113,6 +118,10 @@ enum Tag {
     Flush(usize),
     Prepare,
     Read(usize),
+    Overwrite(usize),
+    FlushOverwrite(usize),
+    Anchor,
+    FlushAnchor,
 }
 
 impl Tag {
@@ -121,7 +130,11 @@ impl Tag {
             Self::Write(slot) => slot as u64,
             Self::Flush(slot) => 1 << 8 | slot as u64,
             Self::Prepare => 2 << 8,
-            Self::Read(nth) => 3 << 8 | nth as u64,
+            Self::Read(slot) => 3 << 8 | slot as u64,
+            Self::Overwrite(slot) => 4 << 8 | slot as u64,
+            Self::FlushOverwrite(slot) => 5 << 8 | slot as u64,
+            Self::Anchor => 6 << 8,
+            Self::FlushAnchor => 7 << 8,
         }
     }
 
@@ -131,7 +144,11 @@ impl Tag {
             0 => Self::Write(slot),
             1 => Self::Flush(slot),
             2 => Self::Prepare,
-            _ => Self::Read(slot),
+            3 => Self::Read(slot),
+            4 => Self::Overwrite(slot),
+            5 => Self::FlushOverwrite(slot),
+            6 => Self::Anchor,
+            _ => Self::FlushAnchor,
         }
     }
 }
@@ -148,8 +165,7 @@ impl UringIo {
         if !settings.worker_cpus.is_empty() {
             submitter.register_iowq_aff(&cpu_set(&settings.worker_cpus))?;
         }
-        let folder =
-            fs::open(&settings.folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder = LogFolder::open(&settings.folder)?;
         let direct = probe_folder(&settings.folder)?;
         Ok(Self {
             ring,
@@ -163,26 +179,21 @@ impl UringIo {
             flushes: Default::default(),
             preparation: None,
             zeros: Region::new(ZEROS_BYTES)?,
-            reads: Vec::new(),
-            reads_left: 0,
-            read_error: None,
+            opened: VecDeque::new(),
+            transfers: Default::default(),
+            anchor: Region::new(SECTOR_BYTES)?,
+            anchors: None,
+            anchoring: None,
+            is_anchoring: false,
             done: VecDeque::new(),
+            #[cfg(feature = "simulation")]
+            faults: faults::Faults::from_environment(),
         })
     }
 
     /// Becomes readable when completions have arrived; the executor awaits it.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
-    }
-
-    /// Whether files bypass the page cache, as they do on every common disk file system.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
-    /// Whether writes come from registered memory; the memory-lock limit decides.
-    pub fn has_registered_buffers(&self) -> bool {
-        self.buffers_registered
     }
 
     fn open_flags(&self) -> OFlags {
@@ -195,14 +206,33 @@ impl UringIo {
         found.map(|(_, file)| file.as_fd()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Opens a segment that recovery found, unless it is open.
+    /// Opens a segment that recovery found for writing, unless it is open.
     fn open_existing(&mut self, segment: u64) -> io::Result<()> {
         if self.file(segment).is_ok() {
             return Ok(());
         }
-        let name = segment_file_name(segment);
-        let file = fs::openat(&self.folder, name.as_str(), self.open_flags(), Mode::empty())?;
+        let file = self.folder.open_segment(segment, self.open_flags())?;
         self.install(segment, file)
+    }
+
+    /// A segment that reads and overwrites can go to.
+    fn open_for_transfer(&mut self, segment: u64) -> io::Result<Rc<OwnedFd>> {
+        if let Some((_, file)) = self.opened.iter().find(|(number, _)| *number == segment) {
+            return Ok(Rc::clone(file));
+        }
+        let file = Rc::new(self.folder.open_segment(segment, self.open_flags())?);
+        if self.opened.len() == OPENED_MAX {
+            self.opened.pop_front();
+        }
+        self.opened.push_back((segment, Rc::clone(&file)));
+        Ok(file)
+    }
+
+    /// A free slot for a transfer, and its file.
+    fn begin_transfer(&mut self, segment: u64) -> io::Result<(usize, Rc<OwnedFd>)> {
+        let file = self.open_for_transfer(segment)?;
+        let slot = self.transfers.iter().position(Option::is_none);
+        Ok((slot.expect("the log bounds its transfers"), file))
     }
 
     /// Registers an open segment and closes those whose slots are taken again.
@@ -214,10 +244,15 @@ impl UringIo {
         Ok(())
     }
 
+    fn close(&mut self, segment: u64) {
+        self.files.retain(|(number, _)| *number != segment);
+        self.opened.retain(|(number, _)| *number != segment);
+    }
+
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
-        // reaped: batch buffers and `zeros` are mapped regions owned by `self` meanwhile, names are
-        // heap strings in `preparation`, and read targets are borrowed by a call that waits.
+        // reaped: batch buffers, `zeros`, `anchor` and the regions of transfers are mappings owned
+        // by `self` meanwhile, names are heap strings in `preparation`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }
@@ -236,86 +271,56 @@ impl UringIo {
     }
 
     fn handle(&mut self, entry: &cqueue::Entry) {
-        match Tag::unpack(entry.user_data()) {
+        let (tag, result) = (Tag::unpack(entry.user_data()), entry.result());
+        #[cfg(feature = "simulation")]
+        let result = self.faults.strike(tag, result);
+        match tag {
             Tag::Write(slot) => {
                 let write = self.writes[slot].take().expect("a write completes once");
-                let result = whole(entry.result(), write.bytes);
+                let result = whole(result, write.bytes);
                 let BatchWrite { batch, buffer, .. } = write;
                 self.done.push_back(Completion::Written { batch, buffer, result });
             }
             Tag::Flush(slot) => {
                 let batch = self.flushes[slot].take().expect("a flush completes once");
-                let result = outcome(entry.result()).map(drop);
+                let result = outcome(result).map(drop);
                 self.done.push_back(Completion::Flushed { batch, result });
             }
-            Tag::Prepare => self.continue_preparation(entry.result()),
-            Tag::Read(nth) => {
-                self.reads_left -= 1;
-                if let Err(error) = whole(entry.result(), self.reads[nth]) {
-                    self.read_error.get_or_insert(error);
-                }
+            Tag::Prepare => self.continue_preparation(result),
+            Tag::Read(slot) => {
+                let Moving { transfer, .. } = self.transfers[slot].take().expect("ends once");
+                let result = whole(result, transfer.bytes);
+                self.done.push_back(Completion::Read { transfer, result });
+            }
+            Tag::Overwrite(slot) => {
+                let moving = self.transfers[slot].as_mut().expect("its flush comes later");
+                moving.written = Some(whole(result, moving.transfer.bytes));
+            }
+            Tag::FlushOverwrite(slot) => {
+                let moving = self.transfers[slot].take().expect("ends once");
+                let written = moving.written.expect("the write ends before its flush");
+                let result = written.and(outcome(result).map(drop));
+                let transfer = moving.transfer;
+                self.done.push_back(Completion::Overwritten { transfer, result });
+            }
+            Tag::Anchor => self.anchoring = Some(whole(result, SECTOR_BYTES)),
+            Tag::FlushAnchor => {
+                let written = self.anchoring.take().expect("the write ends before its flush");
+                let result = written.and(outcome(result).map(drop));
+                self.is_anchoring = false;
+                self.done.push_back(Completion::Anchored { result });
             }
         }
-    }
-
-    fn continue_preparation(&mut self, result: i32) {
-        let mut preparation = self.preparation.take().expect("one preparation at a time");
-        match self.next_step(&mut preparation, result) {
-            Ok(Some(entry)) => {
-                self.preparation = Some(preparation);
-                self.push(&[entry]);
-                self.submit();
-            }
-            Ok(None) => {
-                let Preparation { segment, file, .. } = preparation;
-                let result = self.install(segment, file.expect("opened in the first step"));
-                self.done.push_back(Completion::Prepared { segment, result });
-            }
-            Err(error) => {
-                let segment = preparation.segment;
-                // Gives the space of a half-made file back; if that fails too, recovery removes it.
-                let _ = fs::unlinkat(&self.folder, preparation.name.as_c_str(), AtFlags::empty());
-                self.done.push_back(Completion::Prepared { segment, result: Err(error) });
-            }
-        }
-    }
-
-    /// Takes the result of one step and gives the entry of the next; `None` after the last.
-    fn next_step(&self, at: &mut Preparation, result: i32) -> io::Result<Option<squeue::Entry>> {
-        let value = outcome(result)?;
-        at.step = match at.step {
-            Step::Open => {
-                // SAFETY: the kernel just gave this descriptor to us and to nobody else.
-                at.file = Some(unsafe { OwnedFd::from_raw_fd(value) });
-                Step::Allocate
-            }
-            Step::Allocate => Step::Zero { offset: 0 },
-            Step::Zero { offset } => {
-                let bytes = piece(offset, at.bytes);
-                whole(result, bytes)?;
-                let offset = offset + bytes as u64;
-                if offset < at.bytes { Step::Zero { offset } } else { Step::FlushFile }
-            }
-            Step::FlushFile => Step::FlushFolder,
-            Step::FlushFolder => return Ok(None),
-        };
-        let file = types::Fd(at.file.as_ref().expect("set in the first step").as_raw_fd());
-        let entry = match at.step {
-            Step::Open => unreachable!("the first step is queued by `prepare`"),
-            Step::Allocate => opcode::Fallocate::new(file, at.bytes).build(),
-            Step::Zero { offset } => {
-                opcode::Write::new(file, self.zeros.as_ptr(), piece(offset, at.bytes) as u32)
-                    .offset(offset)
-                    .build()
-            }
-            Step::FlushFile => opcode::Fsync::new(file).build(),
-            Step::FlushFolder => opcode::Fsync::new(types::Fd(self.folder.as_raw_fd())).build(),
-        };
-        Ok(Some(entry.user_data(Tag::Prepare.pack())))
     }
 }
 
 impl Io for UringIo {
+    /// Every common disk file system lets files bypass the page cache; whether the buffers can be
+    /// registered is decided by the memory-lock limit.
+    fn facts(&self) -> IoFacts {
+        IoFacts { is_direct: self.direct, has_registered_buffers: self.buffers_registered }
+    }
+
     fn wall_us(&self) -> i64 {
         (self.clock.wall_us)()
     }
@@ -339,17 +344,7 @@ impl Io for UringIo {
     }
 
     fn prepare(&mut self, segment: u64, bytes: u64) {
-        assert!(self.preparation.is_none(), "the log prepares one segment at a time");
-        let name = CString::new(segment_file_name(segment)).expect("no zero byte in it");
-        let flags = self.open_flags() | OFlags::CREATE | OFlags::EXCL;
-        let entry = opcode::OpenAt::new(types::Fd(self.folder.as_raw_fd()), name.as_ptr())
-            .flags(i32::try_from(flags.bits()).expect("open flags are small"))
-            .mode(0o600)
-            .build()
-            .user_data(Tag::Prepare.pack());
-        self.preparation = Some(Preparation { segment, bytes, name, file: None, step: Step::Open });
-        self.push(&[entry]);
-        self.submit();
+        self.begin_preparation(segment, bytes);
     }
 
     fn write(&mut self, write: BatchWrite) {
@@ -397,45 +392,84 @@ impl Io for UringIo {
     }
 
     fn segments(&mut self) -> io::Result<Vec<(u64, u64)>> {
-        let mut segments = Vec::new();
-        for entry in fs::Dir::read_from(&self.folder)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(segment) = segment_from_file_name(&name) {
-                let stat = fs::statat(&self.folder, name.as_str(), AtFlags::empty())?;
-                segments.push((segment, stat.st_size.unsigned_abs()));
-            }
-        }
-        segments.sort_unstable();
-        Ok(segments)
+        self.folder.segments()
     }
 
-    fn read(
-        &mut self,
-        segment: u64,
-        offset: u64,
-        buffer: &mut Region,
-        bytes: usize,
-    ) -> io::Result<()> {
-        self.open_existing(segment)?;
-        let file = types::Fixed(slot_of(segment));
-        let mut entries = Vec::new();
-        self.reads.clear();
-        for (nth, piece) in buffer[..bytes].chunks_mut(READ_BYTES).enumerate() {
-            let at = offset + (nth * READ_BYTES) as u64;
-            let length = u32::try_from(piece.len()).expect("READ_BYTES is small");
-            let entry = opcode::Read::new(file, piece.as_mut_ptr(), length).offset(at).build();
-            entries.push(entry.user_data(Tag::Read(nth).pack()));
-            self.reads.push(length as usize);
+    fn read(&mut self, mut transfer: Transfer) {
+        let (slot, file) = match self.begin_transfer(transfer.segment) {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.done.push_back(Completion::Read { transfer, result: Err(error) });
+                return;
+            }
+        };
+        let target = transfer.region[transfer.from..][..transfer.bytes].as_mut_ptr();
+        let bytes = u32::try_from(transfer.bytes).expect("transfers are small");
+        let entry = opcode::Read::new(types::Fd(file.as_raw_fd()), target, bytes)
+            .offset(transfer.offset)
+            .build();
+        self.transfers[slot] = Some(Moving { transfer, written: None, _file: file });
+        self.push(&[entry.user_data(Tag::Read(slot).pack())]);
+        self.submit();
+    }
+
+    fn overwrite(&mut self, transfer: Transfer) {
+        let (slot, file) = match self.begin_transfer(transfer.segment) {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.done.push_back(Completion::Overwritten { transfer, result: Err(error) });
+                return;
+            }
+        };
+        let source = transfer.region[transfer.from..][..transfer.bytes].as_ptr();
+        let bytes = u32::try_from(transfer.bytes).expect("transfers are small");
+        let file_at = types::Fd(file.as_raw_fd());
+        let write = opcode::Write::new(file_at, source, bytes).offset(transfer.offset).build();
+        let flush = opcode::Fsync::new(file_at).flags(types::FsyncFlags::DATASYNC).build();
+        self.transfers[slot] = Some(Moving { transfer, written: None, _file: file });
+        self.push(&[
+            write.flags(squeue::Flags::IO_LINK).user_data(Tag::Overwrite(slot).pack()),
+            flush.user_data(Tag::FlushOverwrite(slot).pack()),
+        ]);
+        self.submit();
+    }
+
+    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.folder.anchors()
+    }
+
+    fn make_anchors(&mut self) -> io::Result<()> {
+        self.anchors = None;
+        self.folder.make_anchors()
+    }
+
+    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]) {
+        assert!(!self.is_anchoring, "the log writes one anchor at a time");
+        self.anchor.copy_from_slice(anchor);
+        if self.anchors.is_none() {
+            match self.folder.open_anchors(self.open_flags()) {
+                Ok(file) => self.anchors = Some(file),
+                Err(error) => {
+                    self.done.push_back(Completion::Anchored { result: Err(error) });
+                    return;
+                }
+            }
         }
-        assert!(entries.len() < RING_ENTRIES as usize, "recovery reads bounded windows");
-        self.reads_left = entries.len();
-        self.push(&entries);
-        while self.reads_left > 0 {
-            self.ring.submit_and_wait(1)?;
-            self.reap();
-        }
-        self.read_error.take().map_or(Ok(()), Err)
+        let file = types::Fd(self.anchors.as_ref().expect("just opened").as_raw_fd());
+        let write = opcode::Write::new(file, self.anchor.as_ptr(), SECTOR_BYTES as u32)
+            .offset((slot * SECTOR_BYTES) as u64)
+            .build();
+        let flush = opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build();
+        self.is_anchoring = true;
+        self.push(&[
+            write.flags(squeue::Flags::IO_LINK).user_data(Tag::Anchor.pack()),
+            flush.user_data(Tag::FlushAnchor.pack()),
+        ]);
+        self.submit();
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        self.folder.free_bytes()
     }
 
     fn flush(&mut self, segment: u64) -> io::Result<()> {
@@ -456,10 +490,14 @@ impl Io for UringIo {
         Ok(fs::fdatasync(file)?)
     }
 
+    fn replace(&mut self, segment: u64, bytes: &[u8]) -> io::Result<Option<String>> {
+        self.close(segment);
+        self.folder.replace(segment, bytes)
+    }
+
     fn remove(&mut self, segment: u64) -> io::Result<()> {
-        self.files.retain(|(number, _)| *number != segment);
-        fs::unlinkat(&self.folder, segment_file_name(segment).as_str(), AtFlags::empty())?;
-        Ok(fs::fsync(&self.folder)?)
+        self.close(segment);
+        self.folder.remove(segment)
     }
 }
 
@@ -470,6 +508,8 @@ impl Drop for UringIo {
             io.preparation.is_some()
                 || io.flushes.iter().any(Option::is_some)
                 || io.writes.iter().any(Option::is_some)
+                || io.transfers.iter().any(Option::is_some)
+                || io.is_anchoring
         };
         while busy(self) {
             if self.ring.submit_and_wait(1).is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
@@ -525,76 +565,4 @@ fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
         unsafe { libc::CPU_SET(cpu, &mut set) };
     }
     set
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn clock() -> Clock {
-        Clock { wall_us: || 1, monotonic_ns: || 1 }
-    }
-
-    fn io(folder: &Path) -> UringIo {
-        let folder = folder.to_path_buf();
-        UringIo::new(&UringSettings { folder, worker_cpus: vec![0], clock: clock() }).unwrap()
-    }
-
-    fn next(io: &mut UringIo) -> Completion {
-        loop {
-            if let Some(completion) = io.complete() {
-                return completion;
-            }
-            io.wait().unwrap();
-        }
-    }
-
-    /// Not a whole number of the pieces that zeros are written in.
-    const BYTES: u64 = crate::limits::SEGMENT_BYTES_MIN + 4096;
-
-    #[test]
-    fn a_prepared_segment_takes_a_batch_and_gives_it_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut io = io(folder.path());
-        io.prepare(1, BYTES);
-        assert!(matches!(next(&mut io), Completion::Prepared { segment: 1, result: Ok(()) }));
-        assert_eq!(io.segments().unwrap(), vec![(1, BYTES)]);
-
-        let mut buffer = Buffer { region: Region::new(1 << 20).unwrap(), index: 0 };
-        buffer.region[4096..8192].fill(7);
-        io.register(std::slice::from_ref(&buffer));
-        let write =
-            BatchWrite { batch: 5, segment: 1, offset: 8192, buffer, from: 4096, bytes: 4096 };
-        io.write(write);
-        let Completion::Written { batch: 5, result: Ok(()), .. } = next(&mut io) else { panic!() };
-        let Completion::Flushed { batch: 5, result: Ok(()) } = next(&mut io) else { panic!() };
-
-        let mut back = Region::new(BYTES as usize).unwrap();
-        io.read(1, 0, &mut back, BYTES as usize).unwrap();
-        assert!(back[8192..12288].iter().all(|&byte| byte == 7));
-        assert_eq!(back.iter().filter(|&&byte| byte != 0).count(), 4096);
-
-        io.erase_from(1, 8192).unwrap();
-        io.read(1, 0, &mut back, BYTES as usize).unwrap();
-        assert!(back.iter().all(|&byte| byte == 0));
-        io.remove(1).unwrap();
-        assert_eq!(io.segments().unwrap(), vec![]);
-    }
-
-    #[test]
-    fn a_segment_that_cannot_be_made_is_an_error_and_leaves_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut io = io(folder.path());
-        io.prepare(1, 1 << 60);
-        assert!(matches!(next(&mut io), Completion::Prepared { segment: 1, result: Err(_) }));
-        assert_eq!(io.segments().unwrap(), vec![]);
-    }
-
-    #[test]
-    fn a_folder_that_is_missing_is_named_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("missing");
-        let settings = UringSettings { folder, worker_cpus: vec![], clock: clock() };
-        assert_eq!(UringIo::new(&settings).unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
 }

@@ -1,4 +1,4 @@
-//! `engram inspect DIR frames`: single frames of the log.
+//! `engram inspect DIR log`: the log, frame by frame.
 
 use clap::Args;
 use engram_shards::format::Frame;
@@ -14,7 +14,7 @@ use crate::render::{self, Align, grouped};
 use crate::time::format_us;
 
 #[derive(Debug, Args)]
-pub(crate) struct Frames {
+pub(crate) struct Log {
     /// Only this shard
     #[arg(long, value_name = "N")]
     shard: Option<u32>,
@@ -45,13 +45,13 @@ struct Line {
 
 struct Decoded {
     operation: &'static str,
-    space: u32,
+    space: Option<u32>,
     id: String,
     /// Of a store: components, bytes of text, bytes of metadata, links.
     sizes: Option<[usize; 4]>,
 }
 
-impl Frames {
+impl Log {
     pub(super) fn run(&self, directory: &Directory, context: &Context) -> Result<(), ToolError> {
         let count = directory.shards();
         if let Some(shard) = self.shard.filter(|shard| *shard >= count) {
@@ -120,7 +120,7 @@ impl Line {
     fn new(shard: u32, segment: u64, frame: &Frame<'_>) -> Self {
         let contents = Contents::decode(frame).map(|contents| Decoded {
             operation: contents.operation(),
-            space: contents.space().0,
+            space: contents.space().map(|space| space.0),
             id: contents.id(),
             sizes: match &contents {
                 Contents::Store(store) => Some([
@@ -182,7 +182,8 @@ impl Line {
         match &self.contents {
             Ok(Decoded { operation, space, id, sizes }) => {
                 let sizes = sizes.map_or([const { String::new() }; 4], |sizes| sizes.map(number));
-                cells.extend([(*operation).to_owned(), space.to_string()]);
+                let space = space.map_or_else(String::new, |space| space.to_string());
+                cells.extend([(*operation).to_owned(), space]);
                 cells.push(number(self.payload_bytes));
                 cells.extend(sizes);
                 cells.push(id.clone());

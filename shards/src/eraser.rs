@@ -1,0 +1,384 @@
+//! Removing the bytes of episodes from a log that is being written.
+//!
+//! An erase begins as a forget: when that is durable, nobody finds the episode any more. Then one
+//! pass for all erases that wait
+//!
+//! 1. reads the log from its beginning and notes every frame that carries one of the ids, stores
+//!    and forgets of all times;
+//! 2. logs an erase frame with their sequences. From here on a crash cannot bring anything back:
+//!    the next start finishes the pass, and takes a frame that was half overwritten for what it is;
+//! 3. overwrites each of them in place with a [gap](crate::format::Gap) and flushes;
+//! 4. answers.
+//!
+//! Reading is one transfer at a time and goes on in the shard's turns, so the shard serves meanwhile.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+
+use bytes::Bytes;
+
+use crate::arena::Region;
+use crate::episode::{Refusal, Sequence, SpaceNumber};
+use crate::format::{
+    BATCH_HEADER_BYTES, BatchHeader, BatchView, ERASED_MAX, ErasePayload, ForgetPayload, Frame,
+    Gap, GapReason, Operation, SEGMENT_HEADER_BYTES, StorePayload, rewrite_as_gap,
+};
+use crate::io::{Io, Transfer};
+use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, SECTOR_BYTES};
+use crate::log::Log;
+use crate::shard::{Reply, Ticket};
+
+/// What is read at once: every batch fits, and so do the sectors of every frame.
+const READ_BYTES: usize = BATCH_BYTES_MAX;
+
+const _: () = assert!(FRAME_BYTES_MAX + 2 * SECTOR_BYTES <= READ_BYTES);
+
+/// An episode to erase, whose forget is durable.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) ticket: Ticket,
+    pub(crate) space: SpaceNumber,
+    pub(crate) id: Bytes,
+    /// The sequence of the forget: what was stored later stays.
+    pub(crate) through: u64,
+    pub(crate) existed: bool,
+}
+
+/// A frame that has to go.
+#[derive(Debug)]
+struct Target {
+    space: SpaceNumber,
+    sequence: u64,
+    segment: u64,
+    offset: u64,
+    bytes: usize,
+    /// Whose it is; an erase that a crash cut short has nobody waiting.
+    wanted: Option<usize>,
+    is_store: bool,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+enum Stage {
+    Scan { segment: u64, offset: u64, sequence: u64 },
+    Log { groups: VecDeque<ErasePayload>, through: u64 },
+    Overwrite { nth: usize },
+}
+
+#[derive(Debug)]
+struct Pass {
+    wanted: Vec<Wanted>,
+    by_id: HashMap<(SpaceNumber, Bytes), usize>,
+    /// Frames that an earlier process named and did not come round to.
+    unfinished: HashSet<u64>,
+    through: u64,
+    targets: Vec<Target>,
+    stage: Stage,
+}
+
+/// See the top of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Eraser {
+    waiting: Vec<Wanted>,
+    unfinished: HashSet<u64>,
+    pass: Option<Pass>,
+    /// At home while no transfer is under way.
+    region: Option<Region>,
+    is_transferring: bool,
+}
+
+/// What an erase came to.
+pub(crate) type Erased = (Ticket, Result<Reply, Refusal>);
+
+impl Eraser {
+    pub(crate) fn new(unfinished: HashSet<u64>) -> Self {
+        Self { unfinished, ..Self::default() }
+    }
+
+    pub(crate) fn add(&mut self, wanted: Wanted) {
+        self.waiting.push(wanted);
+    }
+
+    /// Whether erases wait or are under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pass.is_none() && self.waiting.is_empty() && self.unfinished.is_empty()
+    }
+
+    /// Goes on as far as possible without waiting; `log_erase` appends an erase frame and answers
+    /// its sequence, or nothing when the log is busy.
+    pub(crate) fn advance<I: Io>(
+        &mut self,
+        log: &mut Log<I>,
+        mut log_erase: impl FnMut(&mut Log<I>, &ErasePayload) -> Result<Option<u64>, Refusal>,
+    ) -> Vec<Erased> {
+        if self.is_transferring || log.latch().is_some() {
+            return log.latch().map(|reason| self.refuse(reason)).unwrap_or_default();
+        }
+        let Some(pass) = &mut self.pass else {
+            self.begin(log);
+            return Vec::new();
+        };
+        match &mut pass.stage {
+            Stage::Scan { .. } | Stage::Overwrite { .. } => Vec::new(),
+            Stage::Log { groups, through } => {
+                while let Some(group) = groups.front() {
+                    match log_erase(log, group) {
+                        Ok(Some(sequence)) => *through = sequence,
+                        Ok(None) => return Vec::new(),
+                        Err(refusal) => return self.give_up(&refusal),
+                    }
+                    groups.pop_front();
+                }
+                if log.durable() < *through {
+                    return Vec::new();
+                }
+                pass.stage = Stage::Overwrite { nth: 0 };
+                self.overwrite_next(log)
+            }
+        }
+    }
+
+    /// Starts a pass for everything that waits.
+    fn begin<I: Io>(&mut self, log: &mut Log<I>) {
+        if self.waiting.is_empty() && self.unfinished.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.waiting);
+        let unfinished = std::mem::take(&mut self.unfinished);
+        let through = wanted.iter().map(|wanted| wanted.through).chain(unfinished.iter().copied());
+        let pass = Pass {
+            by_id: wanted
+                .iter()
+                .enumerate()
+                .map(|(nth, wanted)| ((wanted.space, wanted.id.clone()), nth))
+                .collect(),
+            through: through.max().unwrap_or(0),
+            wanted,
+            unfinished,
+            targets: Vec::new(),
+            stage: Stage::Scan { segment: 1, offset: SEGMENT_HEADER_BYTES as u64, sequence: 1 },
+        };
+        self.pass = Some(pass);
+        self.read(log, 1, SEGMENT_HEADER_BYTES as u64, READ_BYTES);
+    }
+
+    fn read<I: Io>(&mut self, log: &mut Log<I>, segment: u64, offset: u64, bytes: usize) {
+        let region = match self.region.take() {
+            Some(region) => region,
+            None => match Region::new(READ_BYTES) {
+                Ok(region) => region,
+                // Tried again in the next turn.
+                Err(_) => return,
+            },
+        };
+        let left = usize::try_from(log.segment_bytes().saturating_sub(offset));
+        let bytes = left.map_or(bytes, |left| left.min(bytes));
+        self.is_transferring = true;
+        log.read(Transfer { ticket: 0, segment, offset, region, from: 0, bytes });
+    }
+
+    /// Takes a read that has ended.
+    pub(crate) fn take_read<I: Io>(
+        &mut self,
+        log: &mut Log<I>,
+        transfer: Transfer,
+        result: io::Result<()>,
+    ) -> Vec<Erased> {
+        self.is_transferring = false;
+        if let Err(error) = result {
+            self.region = Some(transfer.region);
+            return self.give_up(&Refusal::Corrupt(format!("the log cannot be read: {error}")));
+        }
+        let pass = self.pass.as_mut().expect("only a pass reads");
+        match pass.stage {
+            Stage::Scan { .. } => {
+                let next = pass.scan(log, &transfer);
+                self.region = Some(transfer.region);
+                match next {
+                    Ok(Some((segment, offset))) => {
+                        self.read(log, segment, offset, READ_BYTES);
+                        Vec::new()
+                    }
+                    Ok(None) => {
+                        pass.finish_scan();
+                        Vec::new()
+                    }
+                    Err(refusal) => self.give_up(&refusal),
+                }
+            }
+            Stage::Overwrite { nth } => {
+                let mut transfer = transfer;
+                let target = &pass.targets[nth];
+                let at = usize::try_from(target.offset - transfer.offset).expect("inside");
+                let gap = Gap { through: target.sequence, reason: GapReason::Erased };
+                let frame = &mut transfer.region[at..at + target.bytes];
+                if rewrite_as_gap(frame, target.sequence, gap, log.store_id()) {
+                    self.is_transferring = true;
+                    log.overwrite(transfer);
+                    return Vec::new();
+                }
+                self.region = Some(transfer.region);
+                let what = format!("sequence {} is not where it was", target.sequence);
+                self.give_up(&Refusal::Corrupt(what))
+            }
+            Stage::Log { .. } => unreachable!("nothing is read meanwhile"),
+        }
+    }
+
+    /// Takes an overwrite that has ended well; a failed one latches the log.
+    pub(crate) fn take_overwritten<I: Io>(
+        &mut self,
+        log: &mut Log<I>,
+        transfer: Transfer,
+    ) -> Vec<Erased> {
+        self.is_transferring = false;
+        self.region = Some(transfer.region);
+        if let Some(Pass { stage: Stage::Overwrite { nth }, .. }) = &mut self.pass {
+            *nth += 1;
+        }
+        self.overwrite_next(log)
+    }
+
+    fn overwrite_next<I: Io>(&mut self, log: &mut Log<I>) -> Vec<Erased> {
+        let Some(Pass { stage: Stage::Overwrite { nth }, targets, .. }) = &self.pass else {
+            return Vec::new();
+        };
+        let Some(target) = targets.get(*nth) else { return self.finish() };
+        let sector = SECTOR_BYTES as u64;
+        let from = target.offset / sector * sector;
+        let to = (target.offset + target.bytes as u64).next_multiple_of(sector);
+        let bytes = usize::try_from(to - from).expect("a frame is small");
+        self.read(log, target.segment, from, bytes);
+        Vec::new()
+    }
+
+    fn finish(&mut self) -> Vec<Erased> {
+        let Some(Pass { wanted, targets, .. }) = self.pass.take() else { return Vec::new() };
+        let answer = |(nth, wanted): (usize, Wanted)| {
+            let own = || targets.iter().filter(|target| target.wanted == Some(nth));
+            let reply = Reply::Erased {
+                sequence: Sequence(wanted.through),
+                existed: wanted.existed || own().any(|target| target.is_store),
+                frames: own().count() as u64,
+                bytes: own().map(|target| target.bytes as u64).sum(),
+            };
+            (wanted.ticket, Ok(reply))
+        };
+        wanted.into_iter().enumerate().map(answer).collect()
+    }
+
+    /// Ends the pass with a refusal. What it had logged is finished by the next start.
+    fn give_up(&mut self, refusal: &Refusal) -> Vec<Erased> {
+        let wanted = self.pass.take().map(|pass| pass.wanted).unwrap_or_default();
+        wanted.into_iter().map(|wanted| (wanted.ticket, Err(refusal.clone()))).collect()
+    }
+
+    /// The log takes no more: nothing that waits will be erased.
+    fn refuse(&mut self, reason: &str) -> Vec<Erased> {
+        self.unfinished.clear();
+        let refusal = Refusal::ReadOnly(reason.into());
+        let mut refused = self.give_up(&refusal);
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        refused.extend(waiting.map(|wanted| (wanted.ticket, Err(refusal.clone()))));
+        refused
+    }
+}
+
+impl Pass {
+    /// Looks through what was read; where to read on, or nothing when the pass has seen all.
+    fn scan<I: Io>(
+        &mut self,
+        log: &Log<I>,
+        transfer: &Transfer,
+    ) -> Result<Option<(u64, u64)>, Refusal> {
+        let Stage::Scan { segment, offset, sequence } = &mut self.stage else {
+            unreachable!("only a scan looks")
+        };
+        let (in_segment, from) = (*segment, *offset);
+        let mut at = 0;
+        while *sequence <= self.through {
+            let rest = &transfer.region[at..transfer.bytes];
+            let here = from + at as u64;
+            let Some(header) = BatchHeader::decode(rest, log.store_id())
+                .filter(|header| (header.segment, header.offset) == (in_segment, here))
+            else {
+                if in_segment >= log.position().0 {
+                    let what = format!("sequence {sequence} is not in the log");
+                    return Err(Refusal::Corrupt(what));
+                }
+                (*segment, *offset) = (in_segment + 1, SEGMENT_HEADER_BYTES as u64);
+                return Ok(Some((*segment, *offset)));
+            };
+            if rest.len() < header.bytes {
+                *offset = here;
+                return Ok(Some((in_segment, here)));
+            }
+            let batch = BatchView::verify(header, rest, log.store_id())
+                .map_err(|error| Refusal::Corrupt(format!("the log is damaged: {error}")))?;
+            let mut frames = batch.frames();
+            let mut frame_at = here + BATCH_HEADER_BYTES as u64;
+            while let Some(frame) = frames.next() {
+                let end = here + (header.bytes - frames.left()) as u64;
+                let bytes = usize::try_from(end - frame_at).expect("a frame is small");
+                let target = target(&self.by_id, &self.wanted, &self.unfinished, &frame);
+                self.targets.extend(target.map(|(space, wanted, is_store)| Target {
+                    space,
+                    sequence: frame.sequence,
+                    segment: in_segment,
+                    offset: frame_at,
+                    bytes,
+                    wanted,
+                    is_store,
+                }));
+                frame_at = end;
+            }
+            *sequence = batch.next_sequence();
+            at += header.bytes.next_multiple_of(SECTOR_BYTES);
+            if at >= transfer.bytes {
+                *offset = from + at as u64;
+                let is_end = *offset + SECTOR_BYTES as u64 > log.segment_bytes();
+                if is_end {
+                    (*segment, *offset) = (in_segment + 1, SEGMENT_HEADER_BYTES as u64);
+                }
+                return Ok((*sequence <= self.through).then_some((*segment, *offset)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Groups what is to be logged before it is overwritten.
+    fn finish_scan(&mut self) {
+        let mut by_space: HashMap<SpaceNumber, Vec<u64>> = HashMap::new();
+        for target in self.targets.iter().filter(|target| target.wanted.is_some()) {
+            by_space.entry(target.space).or_default().push(target.sequence);
+        }
+        let groups = by_space.into_iter().flat_map(|(space, sequences)| {
+            let group = move |part: &[u64]| ErasePayload { space, sequences: part.to_vec() };
+            sequences.chunks(ERASED_MAX).map(group).collect::<Vec<_>>()
+        });
+        self.stage = Stage::Log { groups: groups.collect(), through: 0 };
+    }
+}
+
+/// Whether a frame has to go: its space, whose it is, and whether it is a store.
+fn target(
+    by_id: &HashMap<(SpaceNumber, Bytes), usize>,
+    wanted: &[Wanted],
+    unfinished: &HashSet<u64>,
+    frame: &Frame<'_>,
+) -> Option<(SpaceNumber, Option<usize>, bool)> {
+    let (space, id, is_store) = match Operation::from_u16(frame.head.operation)? {
+        Operation::Store => {
+            let store = StorePayload::decode(frame.payload).ok()?;
+            (store.space, store.id(), true)
+        }
+        Operation::Forget => {
+            let forget = ForgetPayload::decode(frame.payload).ok()?;
+            (forget.space, forget.id, false)
+        }
+        _ => return None,
+    };
+    let key = (space, Bytes::copy_from_slice(id));
+    let own = by_id.get(&key).copied().filter(|&nth| frame.sequence <= wanted[nth].through);
+    (own.is_some() || unfinished.contains(&frame.sequence)).then_some((space, own, is_store))
+}

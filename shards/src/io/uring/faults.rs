@@ -1,0 +1,64 @@
+//! Failures on demand, for tests of the real daemon on a real disk.
+//!
+//! `ENGRAMD_FAULT=flush:3` makes the third flush of every log fail with an I/O error, after it was
+//! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, and `short` for a write of which one
+//! sector is missing. Only builds with the feature `simulation` have this; no release has.
+
+use super::Tag;
+use crate::limits::SECTOR_BYTES;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Write,
+    Short,
+    Flush,
+    Anchor,
+    Overwrite,
+}
+
+/// The failure that is still to come, if one is.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    next: Option<(Kind, u64)>,
+}
+
+impl Faults {
+    /// # Panics
+    /// When the variable is set and says nothing of the kind above.
+    pub(super) fn from_environment() -> Self {
+        let Ok(text) = std::env::var("ENGRAMD_FAULT") else { return Self::default() };
+        let (kind, count) = text.split_once(':').expect("ENGRAMD_FAULT is KIND:COUNT");
+        let kind = match kind {
+            "write" => Kind::Write,
+            "short" => Kind::Short,
+            "flush" => Kind::Flush,
+            "anchor" => Kind::Anchor,
+            "overwrite" => Kind::Overwrite,
+            other => panic!("ENGRAMD_FAULT knows no '{other}'"),
+        };
+        let count = count.parse().expect("ENGRAMD_FAULT counts from 1");
+        Self { next: Some((kind, count)) }
+    }
+
+    /// What the kernel's result becomes.
+    pub(super) fn strike(&mut self, tag: Tag, result: i32) -> i32 {
+        let Some((kind, left)) = &mut self.next else { return result };
+        let is_meant = match tag {
+            Tag::Write(_) => matches!(kind, Kind::Write | Kind::Short),
+            Tag::Flush(_) => *kind == Kind::Flush,
+            Tag::FlushAnchor => *kind == Kind::Anchor,
+            Tag::FlushOverwrite(_) => *kind == Kind::Overwrite,
+            Tag::Prepare | Tag::Read(_) | Tag::Overwrite(_) | Tag::Anchor => false,
+        };
+        if !is_meant || result < 0 {
+            return result;
+        }
+        *left -= 1;
+        if *left > 0 {
+            return result;
+        }
+        let is_short = *kind == Kind::Short;
+        self.next = None;
+        if is_short { result - SECTOR_BYTES as i32 } else { -libc::EIO }
+    }
+}

@@ -1,0 +1,238 @@
+//! What a shard's log says: spaces, rows, idempotency keys, in memory.
+//!
+//! A frame changes the memory in the same way whether it was written a moment ago or is replayed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::arena::Arena;
+use crate::episode::{
+    Activation, Confidence, Outcome, Refusal, Sequence, SpaceNumber, SpaceSettings,
+};
+use crate::format::{
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, Operation, PayloadError, SpacePayload,
+    StorePayload,
+};
+use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
+use crate::log::Replay;
+use crate::shard::Reply;
+use crate::space::Space;
+
+/// Memory of a row outside the arena: its record, its columns, its entry in the id table.
+const ROW_TABLE_BYTES: u64 = 64 + 16 + 16;
+/// Memory of a remembered idempotency key.
+const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
+/// Share of the memory in use from which an answer says `degraded`.
+const DEGRADED_FROM: f32 = 0.8;
+/// What the log says: everything a replay rebuilds.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) arena: Arena,
+    pub(crate) spaces: BTreeMap<SpaceNumber, Space>,
+    pub(crate) names: HashMap<String, SpaceNumber>,
+    pub(crate) keys: Keys,
+    /// Highest space number ever used here.
+    pub(crate) last_space: u32,
+    pub(crate) applied: u64,
+    pub(crate) rows: u64,
+}
+
+/// A space that another shard has and this one does not: it is being created or dropped.
+pub(crate) fn gone(number: SpaceNumber) -> Refusal {
+    Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
+}
+
+impl Memory {
+    pub(crate) fn new(arena: Arena) -> Self {
+        Self {
+            arena,
+            spaces: BTreeMap::new(),
+            names: HashMap::new(),
+            keys: Keys::new(KEYS_MAX),
+            last_space: 0,
+            applied: 0,
+            rows: 0,
+        }
+    }
+
+    pub(crate) fn space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
+        self.spaces.get(&number).ok_or_else(|| gone(number))
+    }
+
+    pub(crate) fn bytes_in_use(&self) -> u64 {
+        self.arena.bytes_in_use()
+            + self.rows * ROW_TABLE_BYTES
+            + self.keys.count() as u64 * KEY_TABLE_BYTES
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn pressure(&self) -> f32 {
+        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).min(1.0)
+    }
+
+    /// Does what a frame says; the reply, if the frame was somebody's request. Frames that were
+    /// admitted cannot fail here; one that does was written by another version or by a bug.
+    pub(crate) fn apply(&mut self, frame: &Frame<'_>) -> Result<Option<Reply>, PayloadError> {
+        let malformed = |operation, what| PayloadError { operation, what };
+        self.applied = frame.sequence;
+        match Operation::from_u16(frame.head.operation) {
+            Some(Operation::Store) => self.apply_store(frame).map(Some),
+            Some(Operation::Forget) => {
+                let ForgetPayload { space, id } = ForgetPayload::decode(frame.payload)?;
+                // A drop may have overtaken the forget between admission and its turn.
+                let space = self.spaces.get_mut(&space);
+                let existed =
+                    space.is_some_and(|space| space.remove(&self.arena, id, frame.sequence));
+                Ok(Some(Reply::Forgotten { sequence: Sequence(frame.sequence), existed }))
+            }
+            Some(Operation::SpaceCreate) => {
+                let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
+                self.insert_space(space, settings);
+                Ok(Some(Reply::SpaceCreated { space }))
+            }
+            Some(Operation::SpaceDrop) => {
+                let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
+                self.remove_space(space, &settings.name);
+                Ok(Some(Reply::SpaceDropped))
+            }
+            Some(Operation::Erase) => {
+                let erase = ErasePayload::decode(frame.payload)?;
+                self.apply_erase(&erase, frame.sequence);
+                Ok(None)
+            }
+            Some(Operation::Gap) => {
+                self.applied = Gap::decode(frame)?.through;
+                Ok(None)
+            }
+            None => Err(malformed("frame", "an operation that this version does not know")),
+        }
+    }
+
+    /// Erased frames are dead already, unless a crash came between the erase and its gaps. With an
+    /// episode goes its idempotency key.
+    fn apply_erase(&mut self, erase: &ErasePayload, at: u64) {
+        let Some(space) = self.spaces.get_mut(&erase.space) else { return };
+        for &sequence in &erase.sequences {
+            if let Some(key) = space.erase(&self.arena, sequence, at) {
+                self.keys.remove(key);
+            }
+        }
+    }
+
+    pub(crate) fn insert_space(&mut self, space: SpaceNumber, settings: SpaceSettings) {
+        self.last_space = self.last_space.max(space.0);
+        self.names.insert(settings.name.clone(), space);
+        self.spaces.insert(space, Space::new(space, settings));
+    }
+
+    pub(crate) fn remove_space(&mut self, space: SpaceNumber, name: &str) {
+        self.names.remove(name);
+        if let Some(space) = self.spaces.remove(&space) {
+            self.rows -= u64::from(space.rows.count());
+            space.release(&mut self.arena);
+        }
+    }
+
+    fn apply_store(&mut self, frame: &Frame<'_>) -> Result<Reply, PayloadError> {
+        let store = StorePayload::decode(frame.payload)?;
+        let malformed = |what| PayloadError { operation: "store", what };
+        let pressure = self.pressure();
+        let space = self
+            .spaces
+            .get_mut(&store.space)
+            .ok_or_else(|| malformed("its memory space does not exist"))?;
+        if store.vector.len() != space.dimensions() * size_of::<f32>() {
+            return Err(malformed("its vector has not the dimensions of its space"));
+        }
+        let key =
+            (!store.key().is_empty()).then(|| KeyHash::new(store.space, store.id(), store.key()));
+        if let Some(first) = key.and_then(|key| self.keys.get(key)) {
+            return Ok(Reply::Stored(first.again(pressure)));
+        }
+        let replaced = space.insert(&mut self.arena, frame, &store);
+        self.rows += 1;
+        if let Some(key) = key {
+            let (sequence, confidence) = (frame.sequence, store.confidence);
+            self.keys.insert(key, FirstAnswer { sequence, confidence });
+        }
+        let outcome = if replaced.is_some() { Outcome::Replaced } else { Outcome::Created };
+        Ok(Reply::Stored(activation(frame.sequence, outcome, store.confidence, pressure)))
+    }
+}
+
+impl FirstAnswer {
+    /// The answer to a store that repeats an idempotency key.
+    pub(crate) fn again(self, pressure: f32) -> Activation {
+        activation(self.sequence, Outcome::Existing, self.confidence, pressure)
+    }
+}
+
+fn activation(
+    sequence: u64,
+    outcome: Outcome,
+    confidence: Confidence,
+    pressure: f32,
+) -> Activation {
+    Activation {
+        sequence: Sequence(sequence),
+        outcome,
+        activation: confidence.point * (1.0 - pressure / 2.0),
+        confidence,
+        pressure,
+        degraded: pressure >= DEGRADED_FROM,
+    }
+}
+
+/// Memory that is being rebuilt from a log.
+#[derive(Debug)]
+pub(crate) struct Rebuilding {
+    pub(crate) memory: Memory,
+    /// Frames that an erase has removed so far.
+    gaps: HashSet<u64>,
+    /// Frames that an erase named.
+    erased: HashSet<u64>,
+}
+
+impl Rebuilding {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory, gaps: HashSet::new(), erased: HashSet::new() }
+    }
+
+    /// The memory, and the frames whose erasure a crash cut short.
+    pub(crate) fn finish(self) -> (Memory, HashSet<u64>) {
+        (self.memory, &self.erased - &self.gaps)
+    }
+}
+
+impl Replay for Rebuilding {
+    fn apply(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        if !self.memory.arena.can_grow() {
+            let bytes = self.memory.arena.bytes_max();
+            return Err(format!("{bytes} bytes of memory do not hold it; raise memory_bytes_max"));
+        }
+        let operation = frame.head.operation;
+        if Operation::from_u16(operation).is_none() {
+            return Err(format!(
+                "operation {operation} is unknown to this build; start the build that wrote it"
+            ));
+        }
+        self.memory.apply(&frame).map_err(|error| error.to_string())?;
+        match Operation::from_u16(frame.head.operation) {
+            Some(Operation::Erase) => {
+                let erase = ErasePayload::decode(frame.payload).map_err(|e| e.to_string())?;
+                self.erased.extend(erase.sequences);
+            }
+            Some(Operation::Gap) => {
+                let gap = Gap::decode(&frame).map_err(|error| error.to_string())?;
+                if gap.reason == GapReason::Erased {
+                    self.gaps.insert(frame.sequence);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_erased(&self, sequence: u64) -> bool {
+        self.erased.contains(&sequence)
+    }
+}

@@ -1,0 +1,123 @@
+//! Which stores in a shard's log are the episodes that are left?
+//!
+//! The census hears every frame once, in order, and remembers for each episode the sequence of the
+//! store that made it. A store whose idempotency key was known changed nothing and is passed over,
+//! as the engine passes over it; what an erase named is gone, whether its bytes are still there or
+//! not. A second reading then picks the stores by sequence, so that only ids are kept in memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use engram_shards::episode::{SpaceNumber, SpaceSettings};
+use engram_shards::format::{Frame, StorePayload};
+use engram_shards::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
+
+use super::contents::Contents;
+
+/// A memory space that some shard has heard of.
+#[derive(Debug, Default)]
+pub(super) struct FoundSpace {
+    /// `None`: its creation was lost on every shard.
+    pub(super) settings: Option<SpaceSettings>,
+    pub(super) is_dropped: bool,
+    /// Of the first store into it; 0 without any.
+    pub(super) dimensions: usize,
+}
+
+/// Spaces by number, over all shards.
+pub(super) type FoundSpaces = BTreeMap<SpaceNumber, FoundSpace>;
+
+/// What a store in the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The episode as it is.
+    Alive,
+    /// It was replaced or forgotten later.
+    Past,
+    /// It repeated an idempotency key.
+    Repetition,
+    /// It was to be removed for good.
+    Erased,
+}
+
+#[derive(Debug)]
+pub(super) struct Census {
+    /// The store of each episode.
+    alive: HashMap<(SpaceNumber, Box<[u8]>), u64>,
+    repetitions: HashSet<u64>,
+    erased: HashSet<u64>,
+    keys: Keys,
+    /// Frames that verify and say nothing this version understands.
+    pub(super) problems: Vec<String>,
+}
+
+impl Census {
+    pub(super) fn new() -> Self {
+        Self {
+            alive: HashMap::new(),
+            repetitions: HashSet::new(),
+            erased: HashSet::new(),
+            keys: Keys::new(KEYS_MAX),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Hears the next frame.
+    pub(super) fn count(&mut self, frame: &Frame<'_>, spaces: &mut FoundSpaces) {
+        match Contents::decode(frame) {
+            Ok(Contents::Store(store)) => self.count_store(frame.sequence, &store, spaces),
+            Ok(Contents::Forget(forget)) => {
+                self.alive.remove(&(forget.space, forget.id.into()));
+            }
+            Ok(Contents::SpaceCreate(payload)) => {
+                spaces.entry(payload.space).or_default().settings = Some(payload.settings);
+            }
+            Ok(Contents::SpaceDrop(payload)) => {
+                let space = spaces.entry(payload.space).or_default();
+                space.settings = Some(payload.settings);
+                space.is_dropped = true;
+            }
+            Ok(Contents::Erase(erase)) => self.erased.extend(erase.sequences),
+            Ok(Contents::Gap(_)) => {}
+            Err(problem) => self.problems.push(format!("sequence {}: {problem}", frame.sequence)),
+        }
+    }
+
+    fn count_store(&mut self, sequence: u64, store: &StorePayload<'_>, spaces: &mut FoundSpaces) {
+        let space = spaces.entry(store.space).or_default();
+        if space.dimensions == 0 {
+            space.dimensions = store.vector.len() / size_of::<f32>();
+        }
+        if !store.key().is_empty() {
+            let key = KeyHash::new(store.space, store.id(), store.key());
+            match self.keys.get(key) {
+                // With an episode that was erased went its key.
+                Some(first) if self.erased.contains(&first.sequence) => self.keys.remove(key),
+                Some(_) => {
+                    self.repetitions.insert(sequence);
+                    return;
+                }
+                None => {}
+            }
+            self.keys.insert(key, FirstAnswer { sequence, confidence: store.confidence });
+        }
+        self.alive.insert((store.space, store.id().into()), sequence);
+    }
+
+    /// What a store is, once all frames were heard.
+    pub(super) fn standing(&self, sequence: u64, store: &StorePayload<'_>) -> Standing {
+        if self.erased.contains(&sequence) {
+            Standing::Erased
+        } else if self.repetitions.contains(&sequence) {
+            Standing::Repetition
+        } else if self.alive.get(&(store.space, store.id().into())) == Some(&sequence) {
+            Standing::Alive
+        } else {
+            Standing::Past
+        }
+    }
+
+    /// Whether an erase named a sequence.
+    pub(super) fn is_erased(&self, sequence: u64) -> bool {
+        self.erased.contains(&sequence)
+    }
+}

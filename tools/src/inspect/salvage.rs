@@ -1,0 +1,434 @@
+//! `engram inspect DIR salvage OUT`: every episode that can still be read, out of any store.
+//!
+//! For when a store does not open, or opens only with losses. The store is not changed. Into `OUT`
+//! goes one file of JSON lines for each memory space, as `engram import` takes them, and
+//! `report.json`, which says what was lost, by sequence.
+//!
+//! What is written is the state after all that can be read: the episodes that were not replaced,
+//! forgotten, erased or dropped. A change that was lost had no effect: if it was a forget, what it
+//! forgot is there again. With `--all-versions` there is a second file for each space, with every
+//! store that verifies, the oldest first, whatever became of it; of what was erased, nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::str;
+
+use clap::Args;
+use engram_shards::episode::{Metric, SpaceNumber, SpaceSettings};
+use engram_shards::format::{Frame, GapReason, StorePayload};
+use serde::Serialize;
+use serde_json::json;
+
+use super::census::{Census, FoundSpace, FoundSpaces, Standing};
+use super::contents::{Body, Contents};
+use super::damaged::{self, Lost, Reading};
+use super::directory::Directory;
+use super::survey::metric_name;
+use crate::cli::Context;
+use crate::document::{self, Line, Link, When, confidence_field};
+use crate::error::ToolError;
+use crate::render::{self, Align, grouped};
+
+const REPORT_FILE: &str = "report.json";
+/// Characters of a space's name in the name of its file.
+const FILE_NAME_CHARACTERS_MAX: usize = 64;
+/// Losses and problems of a shard that are printed; the report has all.
+const SHOWN_MAX: usize = 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    /// Where to write: a directory that does not exist yet, or is empty
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// Write every version of every episode too, also of forgotten ones and of dropped spaces
+    #[arg(long)]
+    all_versions: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct SalvagedShard {
+    shard: u32,
+    #[serde(flatten)]
+    reading: Reading,
+}
+
+impl SalvagedShard {
+    fn is_whole(&self) -> bool {
+        self.reading.problems.is_empty()
+            && self.reading.lost.iter().all(|lost| lost.reason == GapReason::Erased)
+    }
+}
+
+/// A memory space in the report.
+#[derive(Debug, Serialize)]
+struct SalvagedSpace {
+    number: u32,
+    name: String,
+    dimensions: usize,
+    metric: &'static str,
+    model: String,
+    /// How many shards it spanned.
+    shards: u32,
+    is_dropped: bool,
+    /// Its creation was lost: only its number and its dimensions are known.
+    is_guessed: bool,
+    episodes: u64,
+    file: Option<PathBuf>,
+    versions: u64,
+    versions_file: Option<PathBuf>,
+}
+
+impl Salvage {
+    pub(super) fn run(&self, path: &Path, context: &Context) -> Result<(), ToolError> {
+        let (directory, header_problem) = Directory::open_damaged(path)?;
+        if directory.is_in_use() {
+            return Err(ToolError::usage(format!(
+                "{} is in use; stop engramd first, or read it with engram export",
+                path.display()
+            )));
+        }
+        make_empty(&self.out)?;
+        let mut spaces = FoundSpaces::new();
+        let count = directory.shards();
+        let counted: Vec<(Reading, Census)> = (0..count)
+            .map(|shard| {
+                let mut census = Census::new();
+                let mut each = |frame: &Frame<'_>| census.count(frame, &mut spaces);
+                (damaged::read(&directory, shard, &mut each), census)
+            })
+            .collect();
+        let mut output = Output::new(self, &spaces, count);
+        for (shard, (_, census)) in (0..).zip(&counted) {
+            let mut result = Ok(());
+            damaged::read(&directory, shard, &mut |frame| {
+                if result.is_ok() {
+                    result = output.write(frame, census);
+                }
+            });
+            result?;
+        }
+        let spaces = output.finish()?;
+        let shards =
+            (0..).zip(counted).map(|(shard, (reading, census))| finish(shard, reading, census));
+        let shards: Vec<SalvagedShard> = shards.collect();
+        self.report(&directory, header_problem.as_deref(), &shards, &spaces, context)
+    }
+
+    fn report(
+        &self,
+        directory: &Directory,
+        header_problem: Option<&str>,
+        shards: &[SalvagedShard],
+        spaces: &[SalvagedSpace],
+        context: &Context,
+    ) -> Result<(), ToolError> {
+        let lost: u64 = shards.iter().map(lost_sequences).sum();
+        let report = json!({
+            "store": directory.to_json(),
+            "store_header_problem": header_problem,
+            "lost_sequences": lost,
+            "shards": shards,
+            "spaces": spaces,
+        });
+        let path = self.out.join(REPORT_FILE);
+        let bytes = serde_json::to_vec_pretty(&report).expect("a report is valid JSON");
+        fs::write(&path, bytes).map_err(|error| ToolError::file(&path, error))?;
+        if context.json {
+            render::print_json(&report)?;
+        } else {
+            render::print(&text(header_problem, shards, spaces, directory.shards(), &path))?;
+        }
+        if shards.iter().all(SalvagedShard::is_whole) {
+            return Ok(());
+        }
+        Err(ToolError::Verification(format!(
+            "not everything could be read: {} sequences are lost, and with them whatever they \
+             stored, forgot or dropped; {} names them",
+            grouped(lost),
+            path.display()
+        )))
+    }
+}
+
+/// Puts together what both the reading and the census found. What was lost and is named by an erase
+/// was on its way out.
+fn finish(shard: u32, mut reading: Reading, census: Census) -> SalvagedShard {
+    for lost in &mut reading.lost {
+        if (lost.first..=lost.last).all(|sequence| census.is_erased(sequence)) {
+            lost.reason = GapReason::Erased;
+        }
+    }
+    reading.problems.extend(census.problems);
+    SalvagedShard { shard, reading }
+}
+
+fn lost_sequences(shard: &SalvagedShard) -> u64 {
+    let lost = shard.reading.lost.iter().filter(|lost| lost.reason != GapReason::Erased);
+    lost.map(|Lost { first, last, .. }| last - first + 1).sum()
+}
+
+fn make_empty(out: &Path) -> Result<(), ToolError> {
+    let refuse = |error| ToolError::file(out, error);
+    fs::create_dir_all(out).map_err(refuse)?;
+    if fs::read_dir(out).map_err(refuse)?.next().is_some() {
+        return Err(ToolError::usage(format!(
+            "{} is not empty; name a directory that does not exist yet",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The files that are being written.
+struct Output<'a> {
+    salvage: &'a Salvage,
+    spaces: BTreeMap<SpaceNumber, SpaceOutput>,
+}
+
+struct SpaceOutput {
+    space: SalvagedSpace,
+    episodes: Lines,
+    versions: Lines,
+}
+
+/// A file that is made when its first line comes.
+struct Lines {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+    count: u64,
+}
+
+impl Lines {
+    fn new(path: PathBuf) -> Self {
+        Self { path, file: None, count: 0 }
+    }
+
+    fn append(&mut self, line: &Line) -> Result<(), ToolError> {
+        let refuse = |error| ToolError::file(&self.path, error);
+        if self.file.is_none() {
+            self.file = Some(BufWriter::new(File::create_new(&self.path).map_err(refuse)?));
+        }
+        let file = self.file.as_mut().expect("made above");
+        let json = serde_json::to_string(line).expect("a line is valid JSON");
+        writeln!(file, "{json}").map_err(refuse)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The path and the number of lines; no path when there is no file.
+    fn finish(self) -> Result<(Option<PathBuf>, u64), ToolError> {
+        let Some(mut file) = self.file else { return Ok((None, 0)) };
+        file.flush().map_err(|error| ToolError::file(&self.path, error))?;
+        Ok((Some(self.path), self.count))
+    }
+}
+
+impl<'a> Output<'a> {
+    fn new(salvage: &'a Salvage, spaces: &FoundSpaces, shards: u32) -> Self {
+        let output = |(number, space): (&SpaceNumber, &FoundSpace)| {
+            let space = describe(*number, space, shards);
+            let lines = |kind| Lines::new(salvage.out.join(file_name(number.0, &space.name, kind)));
+            let (episodes, versions) = (lines(""), lines(".all-versions"));
+            (*number, SpaceOutput { space, episodes, versions })
+        };
+        Self { salvage, spaces: spaces.iter().map(output).collect() }
+    }
+
+    /// Writes a frame down if it is a store that is wanted.
+    fn write(&mut self, frame: &Frame<'_>, census: &Census) -> Result<(), ToolError> {
+        let Ok(Contents::Store(store)) = Contents::decode(frame) else { return Ok(()) };
+        let standing = census.standing(frame.sequence, &store);
+        let output = self.spaces.get_mut(&store.space).expect("the census has counted it");
+        if standing == Standing::Alive && !output.space.is_dropped {
+            output.episodes.append(&line(frame, &store))?;
+        }
+        if self.salvage.all_versions && matches!(standing, Standing::Alive | Standing::Past) {
+            output.versions.append(&line(frame, &store))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<SalvagedSpace>, ToolError> {
+        let finish = |SpaceOutput { space, episodes, versions }| {
+            let (file, episodes) = episodes.finish()?;
+            let (versions_file, versions) = versions.finish()?;
+            Ok(SalvagedSpace { file, episodes, versions_file, versions, ..space })
+        };
+        self.spaces.into_values().map(finish).collect()
+    }
+}
+
+/// `7-notes.jsonl`: the number tells spaces apart whose names look the same in a file name.
+fn file_name(number: u32, name: &str, kind: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(safe).take(FILE_NAME_CHARACTERS_MAX).collect();
+    format!("{number}-{name}{kind}.jsonl")
+}
+
+fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpace {
+    let guessed = || SpaceSettings {
+        name: format!("space-{}", number.0),
+        dimensions: u32::try_from(space.dimensions).expect("a vector has few dimensions"),
+        metric: Metric::Cosine,
+        model: String::new(),
+        shards,
+    };
+    let SpaceSettings { name, dimensions, metric, model, shards } =
+        space.settings.clone().unwrap_or_else(guessed);
+    SalvagedSpace {
+        number: number.0,
+        name,
+        dimensions: dimensions as usize,
+        metric: metric_name(metric),
+        model,
+        shards,
+        is_dropped: space.is_dropped,
+        is_guessed: space.settings.is_none(),
+        episodes: 0,
+        file: None,
+        versions: 0,
+        versions_file: None,
+    }
+}
+
+/// The episode as a line of an import. Its parts were checked when it was decoded.
+fn line(frame: &Frame<'_>, store: &StorePayload<'_>) -> Line {
+    let text = |bytes: &[u8]| str::from_utf8(bytes).expect("checked when decoded").to_owned();
+    let Body { id, thread, text: told, metadata, links } = Body::of(store);
+    let confidence = store.confidence;
+    let links =
+        links.map(|(weight, target, kind)| Link { id: text(target), weight, kind: text(kind) });
+    let vector = store.vector.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    Line {
+        id: text(id),
+        text: text(told),
+        at: Some(When::Microseconds(frame.head.happened_at_us)),
+        confidence: confidence_field([confidence.point, confidence.low, confidence.high]),
+        meta: document::meta_field(text(metadata)).expect("checked when decoded"),
+        thread: text(thread),
+        links: links.collect(),
+        vector: Some(vector.collect()),
+        row: None,
+    }
+}
+
+fn text(
+    header_problem: Option<&str>,
+    shards: &[SalvagedShard],
+    spaces: &[SalvagedSpace],
+    store_shards: u32,
+    report: &Path,
+) -> String {
+    let mut parts = Vec::new();
+    if let Some(problem) = header_problem {
+        parts.push(format!("{problem}\nThe headers of the log segments were taken instead."));
+    }
+    parts.push(shards.iter().map(shard_text).collect::<Vec<_>>().join("\n"));
+    parts.extend(space_table(spaces));
+    let commands: Vec<String> = spaces
+        .iter()
+        .filter(|space| !space.is_dropped)
+        .flat_map(|space| commands(space, store_shards))
+        .collect();
+    if !commands.is_empty() {
+        parts.push(format!("To store it anew:\n{}", commands.join("\n")));
+    }
+    parts.push(format!("The whole report: {}", report.display()));
+    parts.join("\n\n")
+}
+
+fn shard_text(SalvagedShard { shard, reading }: &SalvagedShard) -> String {
+    let Reading { frames, last_sequence, lost, torn_bytes, unreadable_sectors, problems } = reading;
+    let mut lines = vec![format!(
+        "shard {shard}: {} of {} sequences read",
+        grouped(*frames),
+        grouped(*last_sequence)
+    )];
+    let told = lost.iter().map(ToString::to_string).chain(problems.iter().cloned());
+    lines.extend(told.take(SHOWN_MAX).map(|told| format!("  {told}")));
+    let untold = (lost.len() + problems.len()).saturating_sub(SHOWN_MAX);
+    if untold > 0 {
+        lines.push(format!("  … and {} more", grouped(untold as u64)));
+    }
+    if *torn_bytes > 0 {
+        lines.push(format!("  {} bytes at the end were never acknowledged", grouped(*torn_bytes)));
+    }
+    if *unreadable_sectors > 0 {
+        lines.push(format!("  the disk refused {} sectors", grouped(*unreadable_sectors)));
+    }
+    lines.join("\n")
+}
+
+fn space_table(spaces: &[SalvagedSpace]) -> Option<String> {
+    let header = [
+        ("space", Align::Right),
+        ("dim", Align::Right),
+        ("metric", Align::Left),
+        ("episodes", Align::Right),
+        ("name", Align::Left),
+        ("", Align::Left),
+        ("file", Align::Left),
+    ];
+    let row = |space: &SalvagedSpace| {
+        let note = match (space.is_dropped, space.is_guessed) {
+            (true, _) => "dropped",
+            (false, true) => "creation lost",
+            (false, false) => "",
+        };
+        let file = space.file.as_ref().or(space.versions_file.as_ref());
+        vec![
+            space.number.to_string(),
+            space.dimensions.to_string(),
+            space.metric.to_owned(),
+            grouped(space.episodes),
+            space.name.clone(),
+            note.to_owned(),
+            file.map_or(String::new(), |file| file.display().to_string()),
+        ]
+    };
+    let rows: Vec<_> = spaces.iter().map(row).collect();
+    (!rows.is_empty()).then(|| render::table(&header, &rows, render::terminal_width()))
+}
+
+/// How a space gets into another store.
+fn commands(space: &SalvagedSpace, store_shards: u32) -> Vec<String> {
+    let name = quoted(&space.name);
+    let mut create = format!(
+        "  engram space create {name} --dim {} --metric {}",
+        space.dimensions, space.metric
+    );
+    if !space.model.is_empty() {
+        create.push_str(&format!(" --model {}", quoted(&space.model)));
+    }
+    if space.shards != store_shards {
+        create.push_str(&format!(" --shards {}", space.shards));
+    }
+    let import = space.file.as_ref().map(|file| {
+        format!("  engram import {name} --episodes {}", quoted(&file.display().to_string()))
+    });
+    std::iter::once(create).chain(import).collect()
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_kept_apart() {
+        assert_eq!(quoted("notes-1"), "notes-1");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(file_name(7, "../ä b", ""), "7-..___b.jsonl");
+        assert_ne!(file_name(7, "a/b", ""), file_name(8, "a b", ""));
+    }
+}
