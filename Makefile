@@ -5,7 +5,7 @@ STEP := scripts/step.sh
 PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help install-deps build demo test bench kill-loop sim mutations lint clean
+.PHONY: help install-deps build demo test bench kill-loop sim mutations damage fuzz lint clean
 SEEDS ?= 20000
 FROM ?= 0
 
@@ -44,6 +44,11 @@ sim: install-deps ## Run the simulator over SEEDS=20000 seeds, from FROM=0 on
 
 mutations: install-deps ## Break each safety line in turn and check that the simulator notices
 	@$(STEP) mutations $(CARGO) test --test sim -- --ignored --nocapture every_broken
+damage: install-deps ## Damage every byte of a small store and print what came of it
+	@$(STEP) damage $(CARGO) test --release -p engram-shards --test damage -- --ignored --nocapture
+
+fuzz: ## Fuzz a target for a while: make fuzz TARGET=recovery SECONDS=60
+	@$(STEP) fuzz scripts/fuzz.sh $(or $(TARGET),recovery) $(or $(SECONDS),60)
 
 lint: install-deps ## Check the format, clippy without a warning, and the build without hwloc
 	@$(STEP) rustfmt $(CARGO) fmt --all --check

@@ -37,7 +37,10 @@ pub const FORMAT_VERSION: u32 = 1;
 pub enum HeaderError {
     #[error("it does not begin with the magic bytes of {0}")]
     Magic(&'static str),
-    #[error("it has format version {got}; this build reads version {FORMAT_VERSION}")]
+    #[error(
+        "it has format version {got}; this build reads version {FORMAT_VERSION}: start the build \
+         that wrote it, or export there and import here"
+    )]
     Version { got: u32 },
     #[error("its checksum does not match its bytes")]
     Checksum,

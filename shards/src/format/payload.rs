@@ -5,6 +5,7 @@ use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::episode::{Confidence, Link, Metric, SpaceNumber, SpaceSettings, StoreRequest};
+use crate::limits::DIMENSIONS_MAX;
 
 /// Why the payload of a frame that verifies cannot be read: a later version wrote it, or a bug.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -262,6 +263,9 @@ impl SpacePayload {
         let name_bytes = usize::from(block.name_bytes.get());
         if rest.len() != name_bytes + usize::from(block.model_bytes.get()) {
             return Err(malformed("its parts do not add up to its length"));
+        }
+        if !(1..=DIMENSIONS_MAX).contains(&(block.dimensions.get() as usize)) {
+            return Err(malformed("its dimensions are out of bounds"));
         }
         let (name, model) = rest.split_at(name_bytes);
         let text = |bytes: &[u8]| {

@@ -112,7 +112,7 @@ pub fn segment_file_name(segment: u64) -> String {
 pub fn segment_from_file_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("log-")?.strip_suffix(".seg")?;
     let segment = digits.parse().ok()?;
-    (segment_file_name(segment) == name).then_some(segment)
+    (segment > 0 && segment_file_name(segment) == name).then_some(segment)
 }
 
 #[cfg(test)]
@@ -145,7 +145,10 @@ mod tests {
     #[test]
     fn file_names_round_trip_and_others_are_ignored() {
         assert_eq!(segment_from_file_name(&segment_file_name(42)), Some(42));
-        for other in ["log-1.seg", "log-0000000001.tmp", "log-.seg", "x", "log-+000000001.seg"] {
+        let zero = segment_file_name(0);
+        for other in
+            [&zero, "log-1.seg", "log-0000000001.tmp", "log-.seg", "x", "log-+000000001.seg"]
+        {
             assert_eq!(segment_from_file_name(other), None, "{other}");
         }
     }

@@ -271,7 +271,9 @@ fn recover<I: Io>(
     let Reached { segment, offset, next_sequence, chain, segments, frames, bytes } =
         *walk.reached();
     let is_short = walk.size(segment) < identity.segment_bytes;
-    let files: Vec<_> = walk.segments().iter().filter(|(_, size)| *size > 0).copied().collect();
+    // Also those that were missing and will be made anew: the log may go on in one of them.
+    let numbers = walk.segments().iter().map(|(number, _)| *number);
+    let files: Vec<u64> = numbers.filter(|&number| walk.size(number) > 0).collect();
     let mut recovered = Recovered {
         segment,
         // A segment that was cut short is not written any more.
@@ -301,8 +303,8 @@ fn recover<I: Io>(
     }
     // What a killed process wrote and did not flush is read here all the same. It counts as durable
     // from now on, so it must be.
-    let written = files.iter().rev().filter(|(number, _)| *number <= segment);
-    for (number, _) in written.take(2) {
+    let written = files.iter().rev().filter(|&&number| number <= segment);
+    for number in written.take(2) {
         io.flush(*number)?;
     }
     // Also the empty file of a segment whose making was cut short: it would be in the way.

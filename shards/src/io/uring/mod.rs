@@ -480,7 +480,8 @@ impl Io for UringIo {
     fn erase_from(&mut self, segment: u64, offset: u64) -> io::Result<()> {
         self.open_existing(segment)?;
         let file = self.file(segment)?;
-        let end = fs::fstat(file)?.st_size.unsigned_abs();
+        // Direct writes are whole sectors, and a damaged file may have any length.
+        let end = fs::fstat(file)?.st_size.unsigned_abs().next_multiple_of(SECTOR_BYTES as u64);
         let mut at = offset;
         while at < end {
             let bytes = piece(at, end);

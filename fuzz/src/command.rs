@@ -1,0 +1,190 @@
+//! From arguments to a command. The arguments are the lines of the input, so that the corpus can be
+//! read; a line that begins with byte 1 stands for as many bytes as it says, to reach the bounds.
+
+use std::str;
+
+use bytes::Bytes;
+use engram_shards::episode::{Confidence, Link, Refusal};
+use engram_shards::filter::check_metadata;
+use engram_shards::limits::{
+    DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
+    METADATA_BYTES_MAX, MODEL_BYTES_MAX, RECALL_K_MAX, SHARDS_MAX, SPACE_NAME_BYTES_MAX,
+    TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+};
+use engramd::protocol::command::{
+    ClientCommand, Command, CommandQuery, Cue, Hello, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
+    RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, ScanCommand, StoreCommand,
+};
+use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
+
+/// What a refusal of a command can begin with; others come from the engine.
+const CODES: [&str; 4] = ["SYNTAX", "TOOBIG", "BADVEC", "ERR"];
+/// Bytes of an error line at most: a sentence, a usage line and what it repeats of the arguments.
+const LINE_BYTES_MAX: usize = 1 << 10;
+/// Bytes of a word that people send: the names of clients, commands, sections.
+const WORD_BYTES_MAX: usize = 128;
+
+/// See the top of the file.
+pub fn run(bytes: &[u8]) {
+    let arguments: Vec<Bytes> = bytes.split(|&byte| byte == b'\n').map(argument).collect();
+    match Command::parse(arguments.clone()) {
+        Ok(command) => {
+            check(&command);
+            assert_eq!(Command::parse(arguments), Ok(command), "the same once more");
+        }
+        Err(refusal) => check_refusal(&refusal),
+    }
+}
+
+/// A line, or `\x01` followed by a length of three bytes and the byte to repeat.
+fn argument(line: &[u8]) -> Bytes {
+    match *line {
+        [1, low, middle, high, byte] => {
+            let bytes = u32::from_le_bytes([low, middle, high, 0]) as usize;
+            vec![byte; bytes.min(ParserLimits::DEFAULT.bulk_bytes_max)].into()
+        }
+        _ => Bytes::copy_from_slice(line),
+    }
+}
+
+fn check_refusal(refusal: &Refusal) {
+    assert!(CODES.contains(&refusal.code()), "{refusal:?}");
+    let mut line = Vec::new();
+    Encoder::new(&mut line, ProtocolVersion::Resp2).refusal(refusal);
+    check_line(&line);
+}
+
+/// An error on the wire: one line, not too long, with something to read in it.
+pub(crate) fn check_line(line: &[u8]) {
+    let text = str::from_utf8(line).expect("an error is text");
+    let sentence = text.strip_prefix('-').and_then(|rest| rest.strip_suffix("\r\n"));
+    let sentence = sentence.unwrap_or_else(|| panic!("not an error line: {text:?}"));
+    assert!(sentence.bytes().all(|byte| !byte.is_ascii_control()), "{sentence:?}");
+    assert!(sentence.split_once(' ').is_some_and(|(_, words)| words.len() > 10), "{sentence:?}");
+    assert!(sentence.len() <= LINE_BYTES_MAX, "{} bytes: {sentence}", sentence.len());
+}
+
+fn within(what: &str, bytes: &[u8], from: usize, max: usize) {
+    assert!((from..=max).contains(&bytes.len()), "{what} has {} bytes", bytes.len());
+}
+
+fn text(what: &str, bytes: &[u8], from: usize, max: usize) {
+    within(what, bytes, from, max);
+    assert!(str::from_utf8(bytes).is_ok(), "{what} is not UTF-8");
+}
+
+fn name(what: &str, name: &str, from: usize, max: usize) {
+    within(what, name.as_bytes(), from, max);
+    assert!(!name.contains(char::is_control), "{what}: {name:?}");
+}
+
+fn words(words: &[String]) {
+    for word in words {
+        name("a word", word, 0, WORD_BYTES_MAX);
+    }
+}
+
+fn space(space: &str) {
+    name("a space", space, 1, SPACE_NAME_BYTES_MAX);
+}
+
+fn id(id: &[u8]) {
+    text("an id", id, 1, ID_BYTES_MAX);
+}
+
+fn vector(vector: &[u8]) {
+    within("a vector", vector, 4, DIMENSIONS_MAX * 4);
+    assert!(vector.len().is_multiple_of(4));
+}
+
+fn check(command: &Command) {
+    match command {
+        Command::Hello(Hello { client_name, .. }) => words(client_name.as_slice()),
+        Command::Command(CommandQuery::Info(names) | CommandQuery::Docs(names)) => words(names),
+        Command::Command(query) => check_answer(query),
+        Command::Info { sections } => words(sections),
+        Command::Client(ClientCommand::SetName(word) | ClientCommand::SetInfo(_, word)) => {
+            name("a name", word, 0, WORD_BYTES_MAX);
+        }
+        Command::Client(_)
+        | Command::Ping { .. }
+        | Command::Echo { .. }
+        | Command::Quit
+        | Command::SpaceList => {}
+        Command::SpaceCreate(create) => {
+            space(&create.name);
+            name("a model", &create.model, 0, MODEL_BYTES_MAX);
+            assert!((1..=DIMENSIONS_MAX).contains(&(create.dimensions as usize)));
+            assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
+        }
+        Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),
+        Command::Stats { space: name } => name.iter().for_each(|name| space(name)),
+        Command::Store { space: name, store } => {
+            space(name);
+            check_store(store);
+        }
+        Command::StoreMany { space: name, items } => {
+            space(name);
+            assert!((1..=MSTORE_ITEMS_MAX).contains(&items.len()));
+            for item in items {
+                item.as_ref().map_or_else(check_refusal, check_store);
+            }
+        }
+        Command::Recall(recall) => check_recall(recall),
+        Command::Scan(ScanCommand { space: name, count, bytes_max, .. }) => {
+            space(name);
+            assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
+        }
+        Command::Get { space: name, id: episode, .. }
+        | Command::Forget { space: name, id: episode, .. }
+        | Command::Erase { space: name, id: episode } => {
+            space(name);
+            id(episode);
+        }
+        Command::GetMany { space: name, ids, .. } => {
+            space(name);
+            assert!((1..=MGET_IDS_MAX).contains(&ids.len()));
+            ids.iter().for_each(|episode| id(episode));
+        }
+    }
+}
+
+fn check_answer(query: &CommandQuery) {
+    let mut answer = Vec::new();
+    query.answer(&mut Encoder::new(&mut answer, ProtocolVersion::Resp3));
+    assert!(answer.ends_with(b"\r\n"));
+}
+
+fn check_store(store: &StoreCommand) {
+    store.id.iter().for_each(|given| id(given));
+    vector(&store.vector);
+    text("a text", &store.text, 0, TEXT_BYTES_MAX);
+    text("a thread", &store.thread, 0, THREAD_BYTES_MAX);
+    within("a key", &store.key, 0, KEY_BYTES_MAX);
+    within("metadata", &store.metadata, 0, METADATA_BYTES_MAX);
+    if !store.metadata.is_empty() {
+        assert_eq!(check_metadata(&store.metadata), Ok(()));
+    }
+    let Confidence { point, low, high } = store.confidence;
+    assert!(0.0 <= low && low <= point && point <= high && high <= 1.0, "{:?}", store.confidence);
+    assert!(store.links.len() <= LINKS_MAX);
+    for Link { target, weight, kind } in &store.links {
+        id(target);
+        assert!(weight.is_finite() && *weight > 0.0, "a weight of {weight}");
+        text("a kind", kind, 0, LINK_KIND_BYTES_MAX);
+    }
+}
+
+fn check_recall(recall: &RecallCommand) {
+    space(&recall.space);
+    assert!((1..=RECALL_K_MAX).contains(&recall.k));
+    assert!((1..=RECALL_CUES_MAX).contains(&recall.cues.len()));
+    assert!((1..=REPLY_BYTES_MAX).contains(&recall.bytes_max));
+    assert!(recall.conditions.confidence_min.is_none_or(|p| (0.0..=1.0).contains(&p)));
+    for cue in &recall.cues {
+        match cue {
+            Cue::Vector(given) => vector(given),
+            Cue::Id(given) => id(given),
+        }
+    }
+}
