@@ -5,7 +5,9 @@ STEP := scripts/step.sh
 PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help install-deps build demo test bench kill-loop lint clean
+.PHONY: help install-deps build demo test bench kill-loop sim mutations lint clean
+SEEDS ?= 20000
+FROM ?= 0
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +38,12 @@ bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 
 kill-loop: build ## Kill the daemon under load 200 times and check everything it holds after each
 	@$(STEP) kill-loop scripts/kill-loop.sh 200
+
+sim: install-deps ## Run the simulator over SEEDS=20000 seeds, from FROM=0 on
+	@SIM_FROM=$(FROM) SIM_SEEDS=$(SEEDS) $(STEP) sim $(CARGO) test --release --test sim
+
+mutations: install-deps ## Break each safety line in turn and check that the simulator notices
+	@$(STEP) mutations $(CARGO) test --test sim -- --ignored --nocapture every_broken
 
 lint: install-deps ## Check the format, clippy without a warning, and the build without hwloc
 	@$(STEP) rustfmt $(CARGO) fmt --all --check

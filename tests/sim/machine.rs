@@ -90,6 +90,8 @@ pub struct Machine {
     pub segment_bytes: u64,
     /// Every log has been begun: what the store's header says.
     has_logs: Cell<bool>,
+    /// What the operator says at the next start.
+    pub accept_loss: Cell<bool>,
     seed: Cell<u64>,
 }
 
@@ -120,6 +122,7 @@ impl Machine {
             log,
             segment_bytes,
             has_logs: Cell::new(false),
+            accept_loss: Cell::new(false),
             seed: Cell::new(seed),
         }
     }
@@ -128,7 +131,7 @@ impl Machine {
         self.disks.len()
     }
 
-    fn settings(&self, shard: usize) -> ShardSettings {
+    fn settings(&self, shard: usize, recovery: &Recovery) -> ShardSettings {
         ShardSettings {
             identity: LogIdentity {
                 store_id: [0x5e; 16],
@@ -137,7 +140,11 @@ impl Machine {
                 may_be_empty: !self.has_logs.get(),
             },
             log: self.log,
-            recovery: RecoverySettings::default(),
+            recovery: RecoverySettings {
+                accept_loss: self.accept_loss.get(),
+                progress: recovery.progress(shard),
+                ..RecoverySettings::default()
+            },
             memory_bytes_max: 64 << 20,
             memory_prefault_bytes: 0,
         }
@@ -154,7 +161,7 @@ impl Machine {
             self.seed.set(self.seed.get().wrapping_add(1));
             let start = ShardStart {
                 number: shard,
-                settings: self.settings(shard),
+                settings: self.settings(shard, &recovery),
                 clock: simulated::CLOCK,
                 lanes,
                 seed: self.seed.get(),
@@ -174,14 +181,14 @@ impl Machine {
         }
         let connections = Cell::new(0);
         let mut daemon = Daemon { group, controls, said, connections, opened: Vec::new() };
-        let begun = self.begin(&mut daemon, &recovery).await;
+        let begun = self.begin(&mut daemon).await;
         if begun.is_err() {
             simulated::kill(daemon.group);
         }
         begun.map(|()| daemon)
     }
 
-    async fn begin(&self, daemon: &mut Daemon, recovery: &Recovery) -> Result<(), NotServing> {
+    async fn begin(&self, daemon: &mut Daemon) -> Result<(), NotServing> {
         while daemon.opened.len() < self.shards() {
             match self.hear(daemon).await? {
                 Said::Opened(opened) => daemon.opened.push(opened),
@@ -190,7 +197,6 @@ impl Machine {
         }
         daemon.opened.sort_by_key(|opened| opened.number);
         self.has_logs.set(true);
-        recovery.finish(daemon.opened.iter().map(|opened| &opened.recovered));
         let truth: &Vec<(SpaceNumber, SpaceSettings)> = &daemon.opened[0].spaces;
         daemon.tell(|| Control::Begin(truth.clone()));
         for _ in 0..self.shards() {
@@ -269,11 +275,8 @@ impl Daemon {
         self.connections.set(connection);
         let peer = Peer { connection, uid: 7, gid: 7, pid: 7 };
         let shard = connection as usize % self.controls.len();
-        let connect = Control::Connect {
-            socket: far,
-            arrival: Box::new(Arrival::new(peer)),
-            permit: Arc::new(()),
-        };
+        let arrival = Box::new(Arrival::new(peer));
+        let connect = Control::Connect { socket: far, arrival, permit: Arc::new(()) };
         let _ = self.controls[shard].send(connect);
         Connection::new(near)
     }

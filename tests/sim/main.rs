@@ -14,6 +14,7 @@
 //! | `model.rs` | what may and what must be there |
 //! | `run.rs` | one run: rounds of start, look, work, end |
 //! | `crash_points.rs` | the power fails at every call in turn |
+//! | `mutations.rs` | lines whose absence the simulator must notice |
 //!
 //! `make sim SEEDS=20000` runs many seeds. A seed that fails says how to run it alone, with
 //! everything that happens told.
@@ -21,6 +22,7 @@
 mod crash_points;
 mod machine;
 mod model;
+mod mutations;
 mod plan;
 mod run;
 mod wire;

@@ -73,12 +73,14 @@ pub struct History {
     versions: Vec<Version>,
     /// Sent beside others, so their place is not known until they are answered.
     floating: Vec<Version>,
+    /// Versions that were replaced; when what replaced them is lost they come back.
+    past: Vec<Version>,
 }
 
 impl Default for History {
     fn default() -> Self {
         let nothing = Version { write: 0, episode: None, sequence: None, promise: Promise::Disk };
-        Self { versions: vec![nothing], floating: Vec::new() }
+        Self { versions: vec![nothing], floating: Vec::new(), past: Vec::new() }
     }
 }
 
@@ -108,6 +110,15 @@ impl History {
         let version = self.versions.iter_mut().find(|version| version.write == write);
         let version = version.unwrap_or_else(|| panic!("write {write} is open"));
         (version.sequence, version.promise) = (sequence, promise);
+    }
+
+    /// A repetition was answered with the sequence of the first store: what was promised for the
+    /// repetition holds for it.
+    pub fn confirm(&mut self, sequence: u64, promise: Promise) {
+        let first = self.versions.iter_mut().find(|version| version.sequence == Some(sequence));
+        if let Some(first) = first {
+            first.promise = first.promise.max(promise);
+        }
     }
 
     /// The write changed nothing.
@@ -165,8 +176,29 @@ impl History {
         last.and_then(|version| version.sequence).unwrap_or(0)
     }
 
+    /// What a restart may show when some sequences are lost, and said to be.
+    pub fn possible_after_loss(
+        &self,
+        end: End,
+        reached: u64,
+        is_lost: impl Fn(u64) -> bool,
+    ) -> Vec<&Version> {
+        let is_there = |version: &Version| !version.sequence.is_some_and(&is_lost);
+        let mut possible = self.possible_after(end, reached);
+        let is_certain =
+            possible.first().is_some_and(|last| last.sequence.is_some() && is_there(last));
+        possible.retain(|version| is_there(version));
+        if !is_certain {
+            // A forget or a drop may be among what is lost.
+            let before = self.past.iter().chain(&self.versions);
+            possible.extend(before.filter(|version| is_there(version)));
+        }
+        possible
+    }
+
     /// What was seen after a restart is certain.
     pub fn settle(&mut self, seen: Version) {
+        self.past.extend(self.versions.drain(..).filter(|version| version.sequence.is_some()));
         self.versions = vec![Version { promise: Promise::Disk, ..seen }];
         self.floating.clear();
     }

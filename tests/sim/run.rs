@@ -1,7 +1,7 @@
 //! One run: rounds of a daemon's life, with a look at everything after each start.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,10 +50,12 @@ struct World<'a> {
 }
 
 /// What is known about a log when it is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Trust {
     /// Everything that was promised is there.
     Full,
+    /// Everything but these sequences of a shard, which were named.
+    Without { shard: usize, lost: BTreeSet<u64> },
     /// The disk lied in a way that the end of a log cannot show.
     Silent,
 }
@@ -61,7 +63,7 @@ enum Trust {
 impl<'a> World<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x3a11);
-        let machine = Machine::new(random.next(), plan.shards, plan.segment_bytes, plan.log);
+        let machine = Machine::new(random.draw(), plan.shards, plan.segment_bytes, plan.log);
         if plan.faults.flush_error > 0 {
             // With a page cache a restart believes in pages that a failed flush left behind.
             machine.disks.iter().for_each(|disk| disk.set_direct(true));
@@ -118,7 +120,7 @@ impl<'a> World<'a> {
                 Ok(daemon) => {
                     let trust = self.trust();
                     let power = Rc::clone(&self.machine.power);
-                    let looked = until_dark(&power, self.look(&daemon, *end, trust)).await;
+                    let looked = until_dark(&power, self.look(&daemon, *end, &trust)).await;
                     if looked.is_some() {
                         if self.plan.trouble == Trouble::Misdirection {
                             self.set_faults(self.plan.faults);
@@ -199,8 +201,7 @@ impl<'a> World<'a> {
         match self.machine.start().await {
             Ok(daemon) => {
                 trace(format_args!("the damage was harmless"));
-                let end = End::Killed;
-                self.look(&daemon, end, Trust::Full).await.expect("the power is on");
+                self.look(&daemon, end, &Trust::Full).await.expect("the power is on");
                 self.machine.end(daemon, End::Killed).await;
             }
             Err(NotServing::Refused(error)) => {
@@ -208,12 +209,35 @@ impl<'a> World<'a> {
                 assert!(names_damage(&error), "damage is called damage: {error}");
                 let same = self.machine.disks[nth].is_as(&damaged);
                 assert!(same, "a refused start has changed the log");
+                if self.random.chance(500_000) && self.go_on_without(nth, &error, end).await {
+                    return;
+                }
                 for (disk, before) in self.machine.disks.iter().zip(&before) {
                     disk.restore(before);
                 }
             }
             Err(NotServing::PowerFailed) => panic!("nobody touched the power"),
         }
+    }
+
+    /// Starts with `--accept-loss`: exactly what the refusal named is missing. Whether there was
+    /// anything to accept.
+    async fn go_on_without(&mut self, shard: usize, error: &ServeError, end: End) -> bool {
+        let Some(RecoveryError::Damage { losses, orphans, .. }) = recovery_error(error) else {
+            return false;
+        };
+        let lost = losses.iter().flat_map(|loss| loss.first..=loss.last).chain(orphans.clone());
+        let trust = Trust::Without { shard, lost: lost.collect() };
+        self.machine.accept_loss.set(true);
+        let started = self.machine.start().await;
+        self.machine.accept_loss.set(false);
+        let daemon = started.unwrap_or_else(|error| panic!("loss was accepted: {error:?}"));
+        let recovered = &daemon.opened[shard].recovered;
+        assert_eq!((&recovered.losses, &recovered.skipped), (losses, orphans), "what was named");
+        assert!(!self.machine.disks[shard].quarantine().is_empty(), "the damaged file is kept");
+        self.look(&daemon, end, &trust).await.expect("the power is on");
+        self.machine.end(daemon, End::Killed).await;
+        true
     }
 
     /// Lets the clients work until the round is over.
@@ -238,7 +262,7 @@ impl<'a> World<'a> {
     }
 
     /// Looks at everything there is; `None` when the power failed meanwhile.
-    async fn look(&mut self, daemon: &Daemon, end: End, trust: Trust) -> Option<()> {
+    async fn look(&mut self, daemon: &Daemon, end: End, trust: &Trust) -> Option<()> {
         let mut connection = daemon.greet().await?;
         let listed = connection.call(&Command::of("EG.SPACE LIST")).await?;
         let listed: Vec<&str> = listed.list().iter().filter_map(Value::text).collect();
@@ -255,13 +279,18 @@ impl<'a> World<'a> {
             };
             let route = daemon.opened[0].spaces.iter().find(|(_, settings)| settings.name == name);
             let route = route.map(|(number, it)| Route::new(*number, it, self.machine.shards()));
-            let reached = |id: &str| route.map_or(0, |route| reached[route.owner(id.as_bytes())]);
-            seen.push(self.compare(nth, found.as_ref(), end, trust, reached));
+            let place = |id: &str| {
+                route.map_or((None, 0), |route| {
+                    let owner = route.owner(id.as_bytes());
+                    (Some(owner), reached[owner])
+                })
+            };
+            seen.push(self.compare(nth, found.as_ref(), end, trust, place));
         }
-        if trust == Trust::Silent {
+        if *trust == Trust::Silent {
             return Some(());
         }
-        self.settle(seen, &reached, daemon);
+        self.settle(seen, &reached, daemon, trust);
         for nth in 0..spaces {
             if self.model.borrow().spaces[nth].existence == Existence::Yes {
                 self.look_closer(nth, &mut connection).await?;
@@ -278,12 +307,12 @@ impl<'a> World<'a> {
         nth: usize,
         found: Option<&BTreeMap<String, Value>>,
         end: End,
-        trust: Trust,
-        reached: impl Fn(&str) -> u64,
+        trust: &Trust,
+        place: impl Fn(&str) -> (Option<usize>, u64),
     ) -> (bool, BTreeMap<String, Version>) {
         let model = self.model.borrow();
         let space = &model.spaces[nth];
-        if trust == Trust::Full {
+        if *trust == Trust::Full {
             let expected = match space.existence {
                 Existence::Yes => Some(true),
                 Existence::No => Some(false),
@@ -298,12 +327,17 @@ impl<'a> World<'a> {
         let mut seen = BTreeMap::new();
         for (id, history) in &space.ids {
             let reply = found.and_then(|found| found.get(id)).unwrap_or(&Value::Nil);
-            let reached = reached(id);
+            let (owner, reached) = place(id);
             let possible = match trust {
                 Trust::Full => history.possible_after(end, reached),
+                Trust::Without { shard, lost } => {
+                    let here = owner.is_none() || owner == Some(*shard);
+                    let is_lost = |n: u64| here && (lost.contains(&n) || owner.is_none());
+                    history.possible_after_loss(end, reached, is_lost)
+                }
                 Trust::Silent => history.possible_after_silent_loss(reached),
             };
-            if trust == Trust::Full && found.is_some() {
+            if *trust != Trust::Silent && found.is_some() {
                 let needed = history.must_reach(end);
                 assert!(needed <= reached, "{id}: {needed} was promised, {reached} was recovered");
             }
@@ -326,6 +360,7 @@ impl<'a> World<'a> {
         seen: Vec<(bool, BTreeMap<String, Version>)>,
         reached: &[u64],
         daemon: &Daemon,
+        trust: &Trust,
     ) {
         let model = &mut *self.model.borrow_mut();
         let mut places = BTreeMap::new();
@@ -345,7 +380,13 @@ impl<'a> World<'a> {
             for keyed in model.keyed.iter_mut() {
                 if model_name(keyed.space) == space.name {
                     let owner = route.map(|route| route.owner(keyed.id.as_bytes()));
-                    let kept = |n: &u64| owner.is_some_and(|owner| *n <= reached[owner]);
+                    let lost = |owner: usize, n: &u64| match trust {
+                        Trust::Without { shard, lost } => owner == *shard && lost.contains(n),
+                        Trust::Full | Trust::Silent => false,
+                    };
+                    let kept = |n: &u64| {
+                        owner.is_some_and(|owner| *n <= reached[owner] && !lost(owner, n))
+                    };
                     keyed.sequence = keyed.sequence.filter(kept);
                 }
             }

@@ -340,7 +340,8 @@ impl Client {
         let history = model.history(self.space, id);
         if outcome == "existing" {
             assert!(keyed.is_some(), "{id} has no key and exists already");
-            return history.take_back(write);
+            history.take_back(write);
+            return history.confirm(sequence, promise);
         }
         if let Some(before) = history.before(write) {
             let expected = if before.episode.is_some() { "replaced" } else { "created" };

@@ -11,7 +11,7 @@ impl Random {
         Self { state: seed }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,12 +21,12 @@ impl Random {
 
     /// A number below `bound`, which is not 0. Slightly uneven for huge bounds.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.draw() % bound
     }
 
     /// An index into something of this length, which is not 0.
     pub fn index(&mut self, length: usize) -> usize {
-        (self.next() % length as u64) as usize
+        (self.draw() % length as u64) as usize
     }
 
     /// A number from a range with both ends.
@@ -41,6 +41,6 @@ impl Random {
 
     /// A generator of its own, so that what one part draws does not change what another gets.
     pub fn fork(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.draw())
     }
 }
