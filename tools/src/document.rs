@@ -148,8 +148,8 @@ pub(crate) fn confidence_field([point, low, high]: [f32; 3]) -> Option<Confidenc
     }
 }
 
-/// Metadata as the field of a line; nothing when there is none. A client may have sent it on several
-/// lines, which no string in it can contain: they become one.
+/// Metadata as the field of a line; nothing when there is none. A client may have sent it on
+/// several lines, which no string in it can contain: they become one.
 pub(crate) fn meta_field(metadata: &str) -> serde_json::Result<Option<Box<RawValue>>> {
     if metadata.is_empty() {
         return Ok(None);

@@ -144,8 +144,8 @@ pub(crate) struct Load {
     /// Append the id of each acknowledged episode to this file
     #[arg(long, value_name = "FILE")]
     acked_log: Option<PathBuf>,
-    /// Send no load: check that every id in this log of acknowledged ids is there, intact; or, given
-    /// a journal, that everything is as it says
+    /// Send no load: check that every id in this log of acknowledged ids is there, intact; or,
+    /// given a journal, that everything is as it says
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
     #[command(flatten)]
