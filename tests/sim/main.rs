@@ -65,6 +65,7 @@ fn what_is_acknowledged_survives_whatever_the_disk_does() {
                         return;
                     }
                     if catch_unwind(AssertUnwindSafe(|| run::run(&Plan::new(seed)))).is_err() {
+                        eprintln!("{}", how_to_replay(&[seed]));
                         failed.lock().unwrap().push(seed);
                     }
                 }
