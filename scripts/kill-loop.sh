@@ -4,7 +4,7 @@
 #   scripts/kill-loop.sh [CYCLES]      200 unless given; target/release must be built (make build)
 #
 # A cycle: engram load stores, replaces, forgets, repeats stores with their keys, creates and drops
-# memory spaces, with DUR disk and DUR os, and keeps a journal of what it sent and what was answered.
+# memory spaces, with DUR disk and DUR os, and keeps a journal of what it sent and what came back.
 # Between 10 ms and a second after the first change SIGKILL ends the daemon; in every fourth cycle
 # the next daemon is killed too, before it serves. Then engram load --verify compares everything
 # the daemon has with the journal.

@@ -8,6 +8,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -288,4 +289,21 @@ fn a_space_dropped_under_load_stays_dropped() {
     assert_eq!(client.ask(&command!["EG.SPACE", "LIST"]).items().len(), 1);
     assert_eq!(scan(&mut client, "notes"), BTreeSet::from(["a".to_owned()]));
     assert_eq!(client.ask(&command!["EG.STATS"]).at("episodes").int(), 1);
+}
+
+#[test]
+fn a_segment_whose_making_was_cut_short_is_made_anew() {
+    let home = Home::new();
+    for (shard, bytes) in [(0, 0), (1, 0), (0, 1), (1, 8192)] {
+        assert!(home.start().stop().success());
+        let segment = home.data().join(format!("shard-{shard:03}/log-0000000002.seg"));
+        fs::File::create(&segment).unwrap().set_len(bytes).unwrap();
+        let daemon = home.start();
+        let mut client = daemon.client();
+        common::eventually("the segment is made", || {
+            let stats = client.ask(&command!["EG.STATS"]);
+            assert_eq!(stats.at("read_only_shards").int(), 0, "a file was in the way");
+            fs::metadata(&segment).is_ok_and(|file| file.len() == 4 << 20)
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! A failed write or flush of the real daemon on a real disk: the shard latches, says so, goes on
 //! reading, tries nothing again, and a restart finds everything that was acknowledged.
 //!
-//! The failures come from a seam that only test builds have (`ENGRAMD_FAULT`, see
+//! The failures come from a seam that only test builds have (`ENGRAM_FAULT`, see
 //! `shards/src/io/uring/faults.rs`).
 
 mod common;
@@ -30,7 +30,7 @@ fn store_until_refused(client: &mut Client) -> (Vec<u64>, redis::Value) {
 fn latches(fault: &str, what: &str) {
     let home = Home::new();
     let mut command = home.command(&["shards=1"]);
-    command.env("ENGRAMD_FAULT", fault);
+    command.env("ENGRAM_FAULT", fault);
     let daemon = home.start_command(command);
     let mut client = daemon.client();
     client.create_space("notes", 3);

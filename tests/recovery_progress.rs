@@ -225,6 +225,7 @@ fn info_says_how_the_start_went() {
     // Both shards logged the creation of the space.
     assert_eq!(facts["recovery_frames"], (EPISODES + 2).to_string());
     assert_eq!(facts["recovery_torn_tail_bytes"], "612");
+    assert_eq!(facts["recovery_lost_sequences"], "0");
     assert!(facts["recovery_bytes"].parse::<u64>().unwrap() > 4096 * EPISODES);
     assert!(facts["recovery_seconds"].parse::<f64>().unwrap() > 0.0);
     assert_eq!((facts["recovery_shards"].as_str(), facts.get("recovery_percent")), ("2", None));

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use common::episodes::{Random, blob, vector};
 use common::{Client, Daemon, Home, Reply, in_own_mounts};
@@ -134,6 +135,12 @@ fn a_data_directory_in_use() {
             fs::metadata(&next).is_ok_and(|file| file.len() == 4 << 20)
         });
     }
+    // The last anchors come a little later.
+    let mut before = snapshot(&home.data());
+    common::eventually("the log is at rest", || {
+        std::thread::sleep(Duration::from_millis(300));
+        std::mem::replace(&mut before, snapshot(&home.data())) == before
+    });
     let process = format!("in use by process {};", daemon.pid());
     let words = ["data directory", &process, "stop that one first"];
     refused_unchanged(&other, other.command_for(&home.data(), &[]), &home.data(), &words);
@@ -336,7 +343,8 @@ fn damage_in_the_middle_is_refused_by_sequence() {
         let found = client.ask(&command!["EG.GET", "notes", id.to_string()]);
         assert_eq!(found == Value::Nil, id == 8, "{id}");
     }
-    let info = client.ask(&command!["INFO", "recovery"]).text();
+    let info = client.ask(&command!["INFO", "recovery"]);
+    let info = info.text();
     assert!(info.contains("recovery_lost_sequences:1"), "{info}");
     drop(client);
     assert!(daemon.stop().success());

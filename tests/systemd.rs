@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use engramd::config::{Args, Config, Host};
 use tempfile::TempDir;
 
 /// On systemd's scale from 0 (closed) to 10 (open).
@@ -169,6 +170,11 @@ fn the_units_agree_with_each_other_and_with_the_defaults() {
     for line in ["Type=notify", "NotifyAccess=main", "WatchdogSec=10", "LimitMEMLOCK=infinity"] {
         assert!(service.lines().any(|have| have == line), "engramd.service should say {line}");
     }
+    let burst = service.lines().find_map(|line| line.strip_prefix("StartLimitBurst="));
+    let burst: usize = burst.unwrap().parse().unwrap();
+    let (args, host) = (Args::default(), Host::of_this_process());
+    let defaults = Config::load_from(&args, [], Path::new("/nonexistent"), host).unwrap().config;
+    assert!(burst > defaults.crash_loop_starts, "the read-only start would never be tried");
     for forbidden in ["PrivateUsers=yes", "@resources"] {
         assert!(!service.contains(forbidden), "{forbidden} breaks pinning or peer credentials");
     }

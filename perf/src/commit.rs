@@ -3,6 +3,8 @@
 //! This is the engine's commit path without the engine: direct I/O into a file that was written
 //! with zeros before (an unwritten extent would cost a journal update per flush), a registered file
 //! and registered buffers, several commits in flight. A commit is done when its flush is done.
+//! Commits are as large as the log's: a batch header, the records, padding to a whole sector. The
+//! same bytes are written again and again unless a [`Framing`] makes them anew for each commit.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -13,14 +15,15 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engram_shards::limits::SECTOR_BYTES;
 use hdrhistogram::Histogram;
 use io_uring::{IoUring, opcode, squeue, types};
 use memmap2::MmapMut;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
+use crate::frames::{Frames, Framing, batch_bytes};
 use crate::random::Random;
 
 /// Bytes of one record: an embedding of 768 components, a short text, the frame around them.
@@ -33,15 +36,11 @@ const FILE_BYTES: u64 = 256 << 20;
 /// Longer commits are counted as this long.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 const ZEROING_CHUNK_BYTES: usize = 1 << 20;
-const COMMIT_BYTES_MAX: usize = commit_bytes(RECORDS_PER_COMMIT_MAX);
+const COMMIT_BYTES_MAX: usize = batch_bytes(RECORDS_PER_COMMIT_MAX);
 
 // The buffers double as the zeros that the file is first written with.
 const _: () = assert!(COMMIT_BYTES_MAX * COMMITS_IN_FLIGHT_MAX >= ZEROING_CHUNK_BYTES);
 const _: () = assert!(FILE_BYTES.is_multiple_of(ZEROING_CHUNK_BYTES as u64));
-
-const fn commit_bytes(records: usize) -> usize {
-    (records * RECORD_BYTES).next_multiple_of(SECTOR_BYTES)
-}
 
 #[derive(Debug, Error)]
 pub enum CommitProbeError {
@@ -82,6 +81,8 @@ pub struct CommitFigures {
     pub mb_per_s: f64,
     pub commit_latency_us_p50: f64,
     pub commit_latency_us_p99: f64,
+    /// Processor time for making the bytes of one commit; 0 when they are not made anew.
+    pub framing_us_per_commit: f64,
 }
 
 /// How much a commit holds and how many are under way at once.
@@ -106,6 +107,7 @@ pub struct CommitProbe {
     /// One place of `COMMIT_BYTES_MAX` for each commit in flight.
     buffers: MmapMut,
     buffers_registered: bool,
+    frames: Frames,
     /// Where in the file the next commit goes.
     offset: u64,
     _file: File,
@@ -145,9 +147,17 @@ impl CommitProbe {
         ring.submitter().register_files(&[file.as_raw_fd()]).map_err(CommitProbeError::Ring)?;
         let slice = libc::iovec { iov_base: buffers.as_mut_ptr().cast(), iov_len: buffers.len() };
         // SAFETY: the kernel pins the pages of the map until the ring closes, and `buffers` drops
-        // after `ring`; nothing writes to them any more.
+        // after `ring`; a slot is written to only while no commit of it is under way.
         let buffers_registered = unsafe { ring.submitter().register_buffers(&[slice]) }.is_ok();
-        Ok(Self { ring, buffers, buffers_registered, offset: 0, _file: file, _path: path })
+        Ok(Self {
+            ring,
+            buffers,
+            buffers_registered,
+            frames: Frames::default(),
+            offset: 0,
+            _file: file,
+            _path: path,
+        })
     }
 
     /// Whether the kernel took the buffers for good; without room under `RLIMIT_MEMLOCK` it maps
@@ -166,16 +176,32 @@ impl CommitProbe {
         load: CommitLoad,
         duration: Duration,
     ) -> Result<CommitFigures, CommitProbeError> {
+        self.run_framed(load, None, duration)
+    }
+
+    /// As [`run`](Self::run), and makes the bytes of each commit right before it is written.
+    ///
+    /// # Panics
+    ///
+    /// When a member of `load` is out of bounds.
+    pub fn run_framed(
+        &mut self,
+        load: CommitLoad,
+        framing: Option<Framing>,
+        duration: Duration,
+    ) -> Result<CommitFigures, CommitProbeError> {
         let CommitLoad { records_per_commit, commits_in_flight } = load;
         assert!((1..=RECORDS_PER_COMMIT_MAX).contains(&records_per_commit));
         assert!((1..=COMMITS_IN_FLIGHT_MAX).contains(&commits_in_flight));
-        let bytes = commit_bytes(records_per_commit);
+        let bytes = batch_bytes(records_per_commit);
 
         let start = Instant::now();
         let mut latencies_ns = Histogram::<u64>::new_with_bounds(1, LATENCY_NS_MAX, 3)
             .expect("the bounds and three digits are valid");
         let mut submitted_at = vec![start; commits_in_flight];
+        let mut framing_time = Duration::ZERO;
         for (slot, submitted_at) in submitted_at.iter_mut().enumerate() {
+            framing_time += self.make(slot, framing, records_per_commit);
             *submitted_at = Instant::now();
             self.push(slot, bytes);
         }
@@ -185,6 +211,7 @@ impl CommitProbe {
             while let Some(slot) = self.next_flushed(bytes)? {
                 latencies_ns.saturating_record(submitted_at[slot].elapsed().as_nanos() as u64);
                 if start.elapsed() < duration {
+                    framing_time += self.make(slot, framing, records_per_commit);
                     submitted_at[slot] = Instant::now();
                     self.push(slot, bytes);
                 } else {
@@ -192,7 +219,8 @@ impl CommitProbe {
                 }
             }
         }
-        let commits_per_s = latencies_ns.len() as f64 / start.elapsed().as_secs_f64();
+        let commits = latencies_ns.len() as f64;
+        let commits_per_s = commits / start.elapsed().as_secs_f64();
         let latency_us = |quantile| latencies_ns.value_at_quantile(quantile) as f64 / 1e3;
         Ok(CommitFigures {
             records_per_commit,
@@ -203,7 +231,17 @@ impl CommitProbe {
             mb_per_s: commits_per_s * bytes as f64 / 1e6,
             commit_latency_us_p50: latency_us(0.50),
             commit_latency_us_p99: latency_us(0.99),
+            framing_us_per_commit: framing_time.as_secs_f64() * 1e6 / commits,
         })
+    }
+
+    /// Makes the bytes of a slot with no commit under way; the processor time that took.
+    fn make(&mut self, slot: usize, framing: Option<Framing>, records: usize) -> Duration {
+        let Some(framing) = framing else { return Duration::ZERO };
+        let start = processor_time();
+        let buffer = &mut self.buffers[slot * COMMIT_BYTES_MAX..][..COMMIT_BYTES_MAX];
+        self.frames.make(framing, buffer, records);
+        processor_time() - start
     }
 
     /// Queues the write of `slot`'s buffer and the flush linked to it.
@@ -223,7 +261,8 @@ impl CommitProbe {
             .flags(types::FsyncFlags::DATASYNC)
             .build()
             .user_data(Event::Flush(slot).encode());
-        // SAFETY: the buffer lives in `buffers`, which outlives the ring, and is never written to.
+        // SAFETY: the buffer lives in `buffers`, which outlives the ring; the slot is written to
+        // again only when its flush, and so its write, has ended.
         unsafe { self.ring.submission().push_multiple(&[write, flush]) }
             .expect("the ring has two entries for each commit in flight");
         self.offset += bytes as u64;
@@ -264,6 +303,12 @@ impl CommitProbe {
     }
 }
 
+/// What the calling thread has used.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
 /// What a completion stands for, carried through the ring as its user data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Event {
@@ -291,10 +336,10 @@ mod tests {
 
     #[test]
     fn commits_fill_whole_sectors() {
-        assert_eq!(commit_bytes(1), 4096);
-        assert_eq!(commit_bytes(8), 28_672);
-        assert_eq!(commit_bytes(64), 212_992);
-        assert_eq!(commit_bytes(256), 851_968);
+        assert_eq!(batch_bytes(1), 4096);
+        assert_eq!(batch_bytes(8), 28_672);
+        assert_eq!(batch_bytes(64), 217_088);
+        assert_eq!(batch_bytes(256), 856_064);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! A daemon of its own for a measurement: started in a temporary directory, stopped at the end.
+//!
+//! [`Daemon::start`] waits until it answers. Whoever wants to know how long that takes begins with
+//! [`Daemon::launch`] and asks [`Daemon::serving`].
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an answer on the control connection may take.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How often a daemon whose start is timed is asked whether it listens.
+const CONNECT_INTERVAL: Duration = Duration::from_micros(500);
 
 #[derive(Debug, Error)]
 pub enum DaemonError {
@@ -38,8 +44,20 @@ pub enum DaemonError {
 #[derive(Debug, Clone)]
 pub struct DaemonSettings {
     pub engramd: PathBuf,
+    /// For the socket and the daemon's own log.
     pub folder: PathBuf,
+    /// The data directory.
+    pub data: PathBuf,
     pub shards: u32,
+}
+
+/// How long after its start a daemon had answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Serving {
+    /// A `PING`.
+    pub ping: Duration,
+    /// A command that needs what the daemon holds.
+    pub command: Duration,
 }
 
 /// A running daemon. When dropped it is killed; [`stop`](Self::stop) lets it drain.
@@ -47,26 +65,82 @@ pub struct DaemonSettings {
 pub struct Daemon {
     process: Child,
     folder: PathBuf,
+    launched: Instant,
 }
 
 impl Daemon {
-    /// Starts the daemon on `folder` and waits until it answers.
+    /// Starts the daemon and waits until it answers.
     pub fn start(settings: &DaemonSettings) -> Result<Self, DaemonError> {
-        let DaemonSettings { engramd, folder, shards } = settings;
+        let mut daemon = Self::launch(settings)?;
+        daemon.wait_until_it_answers()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon and waits for nothing.
+    pub fn launch(settings: &DaemonSettings) -> Result<Self, DaemonError> {
+        let DaemonSettings { engramd, folder, data, shards } = settings;
         let start_error = |source| DaemonError::Start { path: engramd.clone(), source };
         let log = File::create(folder.join("log")).map_err(start_error)?;
+        let launched = Instant::now();
         let process = Command::new(engramd)
             .arg("--data")
-            .arg(folder.join("data"))
+            .arg(data)
             .arg("--socket")
             .arg(socket(folder))
             .args(["--shards", &shards.to_string()])
             .stderr(log)
             .spawn()
             .map_err(start_error)?;
-        let mut daemon = Self { process, folder: folder.clone() };
-        daemon.wait_until_it_answers()?;
-        Ok(daemon)
+        Ok(Self { process, folder: folder.clone(), launched })
+    }
+
+    /// Asks from the start on, on two connections: a `PING` on one, on the other `command`, whose
+    /// answer must not be nil.
+    pub fn serving(&mut self, command: &[&str]) -> Result<Serving, DaemonError> {
+        let given_up = AtomicBool::new(false);
+        let (socket, launched) = (self.socket(), self.launched);
+        let ask = |command: &[&str]| {
+            while !given_up.load(Ordering::Relaxed) {
+                if let Ok(mut control) = Control::connect(&socket)
+                    && control.call(command, |reply| *reply != Reply::Nil).is_ok_and(|found| found)
+                {
+                    return Some(launched.elapsed());
+                }
+                std::thread::sleep(CONNECT_INTERVAL);
+            }
+            None
+        };
+        let answered = std::thread::scope(|scope| {
+            let asking = [scope.spawn(|| ask(&["PING"])), scope.spawn(|| ask(command))];
+            while asking.iter().any(|one| !one.is_finished()) {
+                let ended = !matches!(self.process.try_wait(), Ok(None));
+                if ended || launched.elapsed() > PATIENCE {
+                    given_up.store(true, Ordering::Relaxed);
+                }
+                std::thread::sleep(POLL_INTERVAL);
+            }
+            asking.map(|one| one.join().expect("no panic"))
+        });
+        match (answered, self.process.try_wait()?) {
+            ([Some(ping), Some(command)], None) => Ok(Serving { ping, command }),
+            (_, Some(status)) => Err(DaemonError::Ended { status, log: self.log() }),
+            (_, None) => Err(DaemonError::NotServing { log: self.log() }),
+        }
+    }
+
+    /// How long it replayed the logs, as it says itself in its own.
+    pub fn replay_seconds(&self) -> Option<f64> {
+        replay_seconds(&self.log())
+    }
+
+    /// The most memory it has had, bytes.
+    pub fn memory_bytes_peak(&self) -> Result<u64, DaemonError> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let kibibytes = status.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse::<u64>().ok()
+        });
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, "there is no VmHWM line");
+        Ok(kibibytes.ok_or_else(missing)? * 1024)
     }
 
     fn wait_until_it_answers(&mut self) -> Result<(), DaemonError> {
@@ -91,11 +165,7 @@ impl Daemon {
 
     /// A connection for single commands.
     pub fn control(&self) -> Result<Control, DaemonError> {
-        let stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        let mut control = Control { stream };
-        control.call(&["HELLO", "3"], |_| ())?;
-        Ok(control)
+        Control::connect(&self.socket())
     }
 
     /// Asks the daemon to drain and waits until it has ended.
@@ -131,6 +201,12 @@ fn socket(folder: &Path) -> PathBuf {
     folder.join("socket")
 }
 
+/// The seconds that the daemon's line about serving tells.
+fn replay_seconds(log: &str) -> Option<f64> {
+    let serving = log.lines().rfind(|line| line.contains("serving "))?;
+    serving.split(" seconds=").nth(1)?.split_whitespace().next()?.parse().ok()
+}
+
 /// One command at a time, with its reply.
 #[derive(Debug)]
 pub struct Control {
@@ -138,6 +214,14 @@ pub struct Control {
 }
 
 impl Control {
+    fn connect(socket: &Path) -> Result<Self, DaemonError> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        let mut control = Self { stream };
+        control.call(&["HELLO", "3"], |_| ())?;
+        Ok(control)
+    }
+
     /// Sends a command and takes what is wanted from its reply.
     pub fn call<T>(
         &mut self,
@@ -178,6 +262,7 @@ mod tests {
         let settings = DaemonSettings {
             engramd: "/no/such/engramd".into(),
             folder: folder.path().to_owned(),
+            data: folder.path().join("data"),
             shards: 1,
         };
         let error = Daemon::start(&settings).unwrap_err().to_string();
@@ -190,9 +275,19 @@ mod tests {
         let settings = DaemonSettings {
             engramd: "/bin/false".into(),
             folder: folder.path().to_owned(),
+            data: folder.path().join("data"),
             shards: 1,
         };
         let error = Daemon::start(&settings).unwrap_err();
         assert!(matches!(error, DaemonError::Ended { .. }), "{error}");
+        let error = Daemon::launch(&settings).unwrap().serving(&["PING"]).unwrap_err();
+        assert!(matches!(error, DaemonError::Ended { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_seconds_are_those_of_the_line_about_serving() {
+        let log = "INFO replayed it seconds=9\nINFO serving 7 episodes socket=s seconds=1.25\n";
+        assert_eq!(replay_seconds(log), Some(1.25));
+        assert_eq!((replay_seconds("serving seconds=x"), replay_seconds("INFO a\n")), (None, None));
     }
 }

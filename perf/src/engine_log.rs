@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engram_shards::format::{FRAME_HEADER_BYTES, Frame, FrameHead, Operation};
+use engram_shards::format::{Frame, FrameHead, Operation};
 use engram_shards::io::{Io as _, UringIo, UringSettings};
 use engram_shards::log::{
     AppendError, Appending, Log, LogEvent, LogIdentity, LogSettings, RecoveryError,
@@ -22,13 +22,12 @@ use serde::Serialize;
 use tempfile::TempDir;
 use thiserror::Error;
 
-use crate::commit::{CommitLoad, RECORD_BYTES};
+use crate::commit::CommitLoad;
+use crate::frames::PAYLOAD_BYTES;
 use crate::random::Random;
 
 /// As the daemon makes them when nobody says otherwise.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// A frame with this payload is one record of the commit probe.
-const PAYLOAD_BYTES: usize = RECORD_BYTES - FRAME_HEADER_BYTES;
 /// Longer commits are counted as this long.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 

@@ -7,9 +7,15 @@
 pub mod commit;
 pub mod daemon;
 pub mod engine_log;
+pub mod frames;
 pub mod huge_pages;
 pub mod memory;
 pub mod open_loop;
 pub mod random;
+pub mod raw_read;
+pub mod recovery;
+pub mod recovery_store;
 pub mod resp;
 pub mod row_major;
+pub mod spread;
+pub mod usage;

@@ -63,6 +63,9 @@ fn the_commit_table_has_every_load_with_and_without_group_commit() {
         // Waiting for a segment may split a round of records over two batches.
         assert!(per_flush("engine") >= records / 2.0, "{row}");
         assert_eq!(per_flush("engine_without_group_commit"), 1.0, "{row}");
+        for figure in ["with_records_per_s", "with_framing_us", "without_framing_us", "ratio"] {
+            assert_positive(&row["checksums"][figure], &["median", "min", "max"]);
+        }
     }
 }
 
@@ -110,6 +113,46 @@ fn the_profile_reports_what_client_and_daemon_measured_at_each_rate() {
     let [client, daemon] = [&steps[1]["streams"][0]["latency"], &steps[1]["stages"]["commit"]]
         .map(|latency| latency["p50"].as_f64().expect("a number"));
     assert!(daemon < client, "a store takes longer than its commit: {daemon} and {client}");
+}
+
+fn recovery(arguments: &[&str]) -> Vec<Value> {
+    let engramd = engramd();
+    let mut all = vec!["--engramd", engramd.to_str().expect("a path in UTF-8"), "--rounds", "1"];
+    all.extend(["--dir", env!("CARGO_TARGET_TMPDIR")]);
+    all.extend(arguments);
+    let report = json_of(env!("CARGO_BIN_EXE_engram-recovery"), &all);
+    report.as_array().expect("an array").clone()
+}
+
+#[test]
+fn the_recovery_of_a_made_store_is_measured_for_every_number_of_shards() {
+    let tables = recovery(&["--mib", "2", "--shards", "1,2", "--profile"]);
+    let shards: Vec<_> = tables.iter().map(|table| table["shards"].as_u64()).collect();
+    assert_eq!(shards, [Some(1), Some(2)]);
+    for table in &tables {
+        assert_positive(table, &["episodes", "log_bytes", "daemon_memory_bytes_peak"]);
+        for figure in ["engine_s", "daemon_ping_s", "daemon_says_s", "daemon_share_of_raw"] {
+            assert_positive(&table[figure], &["median"]);
+        }
+        let raw = table["raw"].as_array().expect("an array");
+        raw.iter().for_each(|raw| assert_positive(&raw["gb_per_s"], &["median"]));
+        let [log, files] = ["log_bytes", "file_bytes"].map(|key| table[key].as_u64());
+        assert!(log >= Some(2 << 20) && log < files, "{table}");
+        assert_eq!(table["stages"].as_array().map(Vec::len), Some(5));
+    }
+}
+
+#[test]
+fn the_recovery_of_a_given_store_is_measured_and_leaves_it_there() {
+    use engram_perf::recovery_store::{RecoveryStore, StorePlan};
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let plan = StorePlan { shards: 1, log_bytes: 1 << 20 };
+    let store = RecoveryStore::make(folder.path(), plan).expect("a store");
+    let before = store.files().expect("a folder to read").len();
+    let tables = recovery(&["--store", folder.path().to_str().expect("a path in UTF-8")]);
+    assert_eq!((tables.len(), &tables[0]["shards"]), (1, &Value::from(1)));
+    assert_eq!(tables[0]["stages"], Value::from(Vec::<u64>::new()));
+    assert_eq!(store.files().expect("still there").len(), before);
 }
 
 #[test]

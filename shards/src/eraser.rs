@@ -10,7 +10,7 @@
 //! 3. overwrites each of them in place with a [gap](crate::format::Gap) and flushes;
 //! 4. answers.
 //!
-//! Reading is one transfer at a time and goes on in the shard's turns, so the shard serves meanwhile.
+//! Reading is one transfer at a time and goes on in the shard's turns: the shard serves meanwhile.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;

@@ -209,6 +209,12 @@ impl Replay for Rebuilding {
             let bytes = self.memory.arena.bytes_max();
             return Err(format!("{bytes} bytes of memory do not hold it; raise memory_bytes_max"));
         }
+        let operation = frame.head.operation;
+        if Operation::from_u16(operation).is_none() {
+            return Err(format!(
+                "operation {operation} is unknown to this build; start the build that wrote it"
+            ));
+        }
         self.memory.apply(&frame).map_err(|error| error.to_string())?;
         match Operation::from_u16(frame.head.operation) {
             Some(Operation::Erase) => {

@@ -140,10 +140,11 @@ fn reads_are_served_and_every_write_is_refused_with_the_reason() {
 fn a_torn_tail_is_reported_and_left() {
     let (disk, end) = disk_with(3);
     let offset = usize::try_from(end.offset).unwrap();
-    disk.tamper(1, |file| file[offset..offset + 100].fill(9));
+    // What a disk writes at once arrived behind what did not: a torn write, not damage.
+    disk.tamper(1, |file| file[offset + 512..offset + 612].fill(9));
     let before = files(&disk);
     let torn = open(&disk, Some(REASON)).unwrap().1.torn_tail.unwrap();
-    assert_eq!((torn.segment, torn.offset, torn.bytes), (1, end.offset, 100));
+    assert_eq!((torn.segment, torn.offset, torn.bytes), (1, end.offset, 612));
     assert!(files(&disk) == before, "a read-only start changed the log");
     assert!(open(&disk, None).unwrap().1.torn_tail.is_some());
     assert_eq!(open(&disk, Some(REASON)).unwrap().1.torn_tail, None, "it was cut meanwhile");

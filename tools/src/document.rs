@@ -150,7 +150,7 @@ pub(crate) fn confidence_field([point, low, high]: [f32; 3]) -> Option<Confidenc
 
 /// Metadata as the field of a line; nothing when there is none. A client may have sent it on several
 /// lines, which no string in it can contain: they become one.
-pub(crate) fn meta_field(metadata: String) -> serde_json::Result<Option<Box<RawValue>>> {
+pub(crate) fn meta_field(metadata: &str) -> serde_json::Result<Option<Box<RawValue>>> {
     if metadata.is_empty() {
         return Ok(None);
     }
@@ -189,10 +189,10 @@ mod tests {
 
     #[test]
     fn metadata_of_several_lines_becomes_one() {
-        let meta = meta_field("{\n  \"a\": \"b\\nc\"\r\n}".to_owned()).unwrap().unwrap();
+        let meta = meta_field("{\n  \"a\": \"b\\nc\"\r\n}").unwrap().unwrap();
         assert_eq!(meta.get(), "{   \"a\": \"b\\nc\"  }");
-        assert!(meta_field(String::new()).unwrap().is_none());
-        assert!(meta_field("{".to_owned()).is_err());
+        assert!(meta_field("").unwrap().is_none());
+        assert!(meta_field("{").is_err());
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn line(episode: EpisodeReply, vectors: Option<&mut NpyWriter>) -> Result<Line, 
             (Some(components.collect()), None)
         }
     };
-    let meta = meta_field(episode.meta.unwrap_or_default())
+    let meta = meta_field(episode.meta.as_deref().unwrap_or_default())
         .map_err(|e| unreadable(format!("the metadata of '{}' is no JSON: {e}", episode.id)))?;
     Ok(Line {
         id: episode.id,

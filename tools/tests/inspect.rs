@@ -167,14 +167,15 @@ fn a_torn_tail_is_no_damage_and_stays() {
     let at = report["shards"][1]["end"]["offset"].as_u64().unwrap() as usize;
     let log = store.segment(1, 1);
     let mut bytes = fs::read(&log).unwrap();
-    bytes[at..at + 100].fill(7);
+    // The disk got to the second of its own sectors and not to the first.
+    bytes[at + 512..at + 612].fill(7);
     fs::write(&log, bytes).unwrap();
     let before = contents(store.path());
     let report = json(store.path(), 0, &["verify", "--deep"]);
     assert_eq!(report["shards"][1]["tail"]["state"], "torn");
-    assert_eq!(report["shards"][1]["tail"]["bytes"], 100);
+    assert_eq!(report["shards"][1]["tail"]["bytes"], 612);
     let shown = text(&inspect(store.path(), &[]).stdout);
-    assert!(shown.contains("shard 1: a torn tail of 100 bytes from byte 12288"), "{shown}");
+    assert!(shown.contains("shard 1: a torn tail of 612 bytes from byte 12288"), "{shown}");
     assert_eq!(contents(store.path()), before);
 }
 
@@ -202,8 +203,10 @@ fn a_missing_segment_is_a_problem_of_its_shard() {
     let store = sample().close();
     fs::remove_file(store.segment(0, 2)).unwrap();
     let report = json(store.path(), 1, &["verify"]);
-    let problem = report["shards"][0]["problems"][0].as_str().unwrap();
-    assert!(problem.starts_with("log segment 2 is missing"), "{problem}");
+    let problems = &report["shards"][0]["problems"];
+    assert_eq!(problems[0], "log segment 2 is missing");
+    let damage = problems[1].as_str().unwrap();
+    assert!(damage.contains("the acknowledged sequences 6 to"), "{damage}");
     assert_eq!(report["shards"][1]["problem_count"], 0);
 }
 
@@ -245,7 +248,9 @@ fn what_is_no_store_is_refused_with_a_remedy() {
     assert!(text(&output.stderr).contains("no shard 1; the store has 1"), "{output:?}");
     let header = store.path().join("engram.store");
     let mut bytes = fs::read(&header).unwrap();
+    // Another version, and so another checksum.
     bytes[8] = 2;
+    bytes[4095] ^= 1;
     fs::write(header, bytes).unwrap();
     let output = inspect(store.path(), &["verify"]);
     assert_eq!(output.status.code(), Some(2));

@@ -258,11 +258,13 @@ fn whatever_is_damaged_the_rest_is_true_and_the_loss_is_told() {
         let lost = salvaged.report["lost_sequences"].as_u64().unwrap();
         let missing = (truth.len() - found.len()) as u64;
         let is_torn = shard["torn_bytes"].as_u64().unwrap() > 0;
-        assert!(missing <= lost || is_torn, "round {round}: {missing} missing: {shard}");
+        // What nothing later calls durable may look torn: at most the batches in flight.
+        let unproven = if is_torn { 4 } else { 0 };
+        assert!(missing <= lost + unproven, "round {round}: {missing} missing: {shard}");
         assert_eq!(output.status.code(), Some(i32::from(lost > 0)), "round {round}");
         losses += u64::from(lost > 0 && is_changed);
     }
-    assert!(losses > 12, "hardly a damage did any: {losses}");
+    assert!(losses > 8, "hardly a damage did any: {losses}");
 }
 
 #[test]

@@ -224,6 +224,7 @@ impl<'a> Profile<'a> {
         let daemon = Daemon::start(&DaemonSettings {
             engramd: self.engramd.clone(),
             folder: folder.to_owned(),
+            data: folder.join("data"),
             shards: self.arguments.shards,
         })?;
         let mut control = daemon.control()?;

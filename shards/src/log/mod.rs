@@ -24,6 +24,7 @@ mod recovery;
 mod repair;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod walk;
 
 use std::collections::VecDeque;

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::verdict::{Decision, Findings};
 use super::walk::{AnchorState, Found, Loss, Reached, TornTail, Verdict, Walk};
 use super::{Log, LogIdentity, LogSettings, RecoveryProgress};
 use crate::format::{Frame, HeaderError};
@@ -250,14 +251,22 @@ fn recover<I: Io>(
     };
     let losses = walk.losses().to_vec();
     let is_erased = |loss: &Loss| (loss.first..=loss.last).all(|s| replay.is_erased(s));
-    if !settings.accept_loss && !losses.iter().all(is_erased) {
-        let missing = walk.missing().to_vec();
-        return Err(RecoveryError::Damage { losses, orphans: skipped, missing });
-    }
-    if let Some(&segment) =
-        walk.missing().first().filter(|_| !settings.accept_loss && losses.is_empty())
-    {
-        return Err(RecoveryError::Missing { segment });
+    let findings = Findings {
+        is_lossy: !losses.iter().all(is_erased),
+        is_segment_missing: losses.is_empty() && !walk.missing().is_empty(),
+        may_lose: settings.accept_loss,
+        may_write: settings.read_only.is_none(),
+    };
+    let decision = findings.decision();
+    match decision {
+        Decision::GoOn | Decision::GoOnUnchanged => {}
+        Decision::RefuseDamage => {
+            let missing = walk.missing().to_vec();
+            return Err(RecoveryError::Damage { losses, orphans: skipped, missing });
+        }
+        Decision::RefuseMissing => {
+            return Err(RecoveryError::Missing { segment: walk.missing()[0] });
+        }
     }
     let Reached { segment, offset, next_sequence, chain, segments, frames, bytes } =
         *walk.reached();
@@ -280,7 +289,7 @@ fn recover<I: Io>(
         short_segment: (is_short && segment > 0).then_some(segment),
     };
     let mended = walk.into_mended();
-    if settings.read_only.is_some() {
+    if decision == Decision::GoOnUnchanged {
         return Ok(recovered);
     }
     for (segment, bytes) in mended {
@@ -296,7 +305,9 @@ fn recover<I: Io>(
     for (number, _) in written.take(2) {
         io.flush(*number)?;
     }
-    for &(number, size) in files.iter().rev().filter(|(number, _)| *number > segment) {
+    // Also the empty file of a segment whose making was cut short: it would be in the way.
+    let segments = io.segments()?;
+    for &(number, size) in segments.iter().rev().filter(|(number, _)| *number > segment) {
         // A log without any segment looks like one that was lost: the first one stays.
         match segment == 0 && (number, size) == (1, identity.segment_bytes) {
             true => io.erase_from(number, 0)?,

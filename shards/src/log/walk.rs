@@ -28,6 +28,7 @@ use thiserror::Error;
 use super::LogIdentity;
 use super::read_ahead::ReadAhead;
 use super::recovery::RecoveryError;
+use super::verdict::{Ending, Evidence};
 use crate::format::{
     Anchor, BatchError, BatchHeader, BatchView, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
@@ -376,15 +377,19 @@ impl<'a, I: Io> Walk<'a, I> {
             durable = durable.max(behind.durable);
             bytes += behind.dirty_bytes;
         }
-        if bytes > 0 {
-            durable = durable.max(self.damaged_not_torn()?.unwrap_or(0));
-        }
-        Ok(if durable >= next_sequence {
-            Verdict::Damage { first: next_sequence, last: durable }
-        } else if bytes > 0 {
-            Verdict::Torn(TornTail { segment, offset, bytes })
-        } else {
-            Verdict::Clean
+        let whole = if bytes > 0 { self.damaged_not_torn()? } else { None };
+        let evidence = Evidence {
+            is_called_durable: durable >= next_sequence,
+            is_whole_and_fails: whole.is_some(),
+            is_dirty: bytes > 0,
+        };
+        Ok(match evidence.ending() {
+            Ending::Clean => Verdict::Clean,
+            Ending::Torn => Verdict::Torn(TornTail { segment, offset, bytes }),
+            Ending::Damage => {
+                let last = durable.max(whole.unwrap_or(0));
+                Verdict::Damage { first: next_sequence, last }
+            }
         })
     }
 

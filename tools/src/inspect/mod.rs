@@ -9,7 +9,7 @@
 //! | `summary`, `log`, `verify` | How is it shown? |
 //! | `damaged` | What can be read of a shard's log, whatever became of it? |
 //! | `census` | Which of its stores are the episodes that are left? |
-//! | `salvage` | How do they get out? |
+//! | `salvage`, `salvaged` | How do they get out, and what is told? |
 //!
 //! Reading uses the engine's own walk (`engram_shards::log::Walk`): what a torn tail is and what is
 //! damage is decided in one place, for recovery and here. Memory is bounded by the number of
@@ -27,6 +27,7 @@ mod directory;
 mod log;
 mod read_only;
 mod salvage;
+mod salvaged;
 mod summary;
 mod survey;
 mod verify;

@@ -18,24 +18,22 @@ use std::str;
 use clap::Args;
 use engram_shards::episode::{Metric, SpaceNumber, SpaceSettings};
 use engram_shards::format::{Frame, GapReason, StorePayload};
-use serde::Serialize;
 use serde_json::json;
 
 use super::census::{Census, FoundSpace, FoundSpaces, Standing};
 use super::contents::{Body, Contents};
-use super::damaged::{self, Lost, Reading};
+use super::damaged::{self, Reading};
 use super::directory::Directory;
+use super::salvaged::{self, SalvagedShard, SalvagedSpace};
 use super::survey::metric_name;
 use crate::cli::Context;
 use crate::document::{self, Line, Link, When, confidence_field};
 use crate::error::ToolError;
-use crate::render::{self, Align, grouped};
+use crate::render::{self, grouped};
 
 const REPORT_FILE: &str = "report.json";
 /// Characters of a space's name in the name of its file.
 const FILE_NAME_CHARACTERS_MAX: usize = 64;
-/// Losses and problems of a shard that are printed; the report has all.
-const SHOWN_MAX: usize = 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Salvage {
@@ -45,39 +43,6 @@ pub(crate) struct Salvage {
     /// Write every version of every episode too, also of forgotten ones and of dropped spaces
     #[arg(long)]
     all_versions: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct SalvagedShard {
-    shard: u32,
-    #[serde(flatten)]
-    reading: Reading,
-}
-
-impl SalvagedShard {
-    fn is_whole(&self) -> bool {
-        self.reading.problems.is_empty()
-            && self.reading.lost.iter().all(|lost| lost.reason == GapReason::Erased)
-    }
-}
-
-/// A memory space in the report.
-#[derive(Debug, Serialize)]
-struct SalvagedSpace {
-    number: u32,
-    name: String,
-    dimensions: usize,
-    metric: &'static str,
-    model: String,
-    /// How many shards it spanned.
-    shards: u32,
-    is_dropped: bool,
-    /// Its creation was lost: only its number and its dimensions are known.
-    is_guessed: bool,
-    episodes: u64,
-    file: Option<PathBuf>,
-    versions: u64,
-    versions_file: Option<PathBuf>,
 }
 
 impl Salvage {
@@ -124,7 +89,7 @@ impl Salvage {
         spaces: &[SalvagedSpace],
         context: &Context,
     ) -> Result<(), ToolError> {
-        let lost: u64 = shards.iter().map(lost_sequences).sum();
+        let lost: u64 = shards.iter().map(SalvagedShard::lost_sequences).sum();
         let report = json!({
             "store": directory.to_json(),
             "store_header_problem": header_problem,
@@ -138,7 +103,7 @@ impl Salvage {
         if context.json {
             render::print_json(&report)?;
         } else {
-            render::print(&text(header_problem, shards, spaces, directory.shards(), &path))?;
+            render::print(&salvaged::text(header_problem, shards, spaces, &path))?;
         }
         if shards.iter().all(SalvagedShard::is_whole) {
             return Ok(());
@@ -162,11 +127,6 @@ fn finish(shard: u32, mut reading: Reading, census: Census) -> SalvagedShard {
     }
     reading.problems.extend(census.problems);
     SalvagedShard { shard, reading }
-}
-
-fn lost_sequences(shard: &SalvagedShard) -> u64 {
-    let lost = shard.reading.lost.iter().filter(|lost| lost.reason != GapReason::Erased);
-    lost.map(|Lost { first, last, .. }| last - first + 1).sum()
 }
 
 fn make_empty(out: &Path) -> Result<(), ToolError> {
@@ -306,7 +266,7 @@ fn line(frame: &Frame<'_>, store: &StorePayload<'_>) -> Line {
         text: text(told),
         at: Some(When::Microseconds(frame.head.happened_at_us)),
         confidence: confidence_field([confidence.point, confidence.low, confidence.high]),
-        meta: document::meta_field(text(metadata)).expect("checked when decoded"),
+        meta: document::meta_field(&text(metadata)).expect("checked when decoded"),
         thread: text(thread),
         links: links.collect(),
         vector: Some(vector.collect()),
@@ -314,120 +274,12 @@ fn line(frame: &Frame<'_>, store: &StorePayload<'_>) -> Line {
     }
 }
 
-fn text(
-    header_problem: Option<&str>,
-    shards: &[SalvagedShard],
-    spaces: &[SalvagedSpace],
-    store_shards: u32,
-    report: &Path,
-) -> String {
-    let mut parts = Vec::new();
-    if let Some(problem) = header_problem {
-        parts.push(format!("{problem}\nThe headers of the log segments were taken instead."));
-    }
-    parts.push(shards.iter().map(shard_text).collect::<Vec<_>>().join("\n"));
-    parts.extend(space_table(spaces));
-    let commands: Vec<String> = spaces
-        .iter()
-        .filter(|space| !space.is_dropped)
-        .flat_map(|space| commands(space, store_shards))
-        .collect();
-    if !commands.is_empty() {
-        parts.push(format!("To store it anew:\n{}", commands.join("\n")));
-    }
-    parts.push(format!("The whole report: {}", report.display()));
-    parts.join("\n\n")
-}
-
-fn shard_text(SalvagedShard { shard, reading }: &SalvagedShard) -> String {
-    let Reading { frames, last_sequence, lost, torn_bytes, unreadable_sectors, problems } = reading;
-    let mut lines = vec![format!(
-        "shard {shard}: {} of {} sequences read",
-        grouped(*frames),
-        grouped(*last_sequence)
-    )];
-    let told = lost.iter().map(ToString::to_string).chain(problems.iter().cloned());
-    lines.extend(told.take(SHOWN_MAX).map(|told| format!("  {told}")));
-    let untold = (lost.len() + problems.len()).saturating_sub(SHOWN_MAX);
-    if untold > 0 {
-        lines.push(format!("  … and {} more", grouped(untold as u64)));
-    }
-    if *torn_bytes > 0 {
-        lines.push(format!("  {} bytes at the end were never acknowledged", grouped(*torn_bytes)));
-    }
-    if *unreadable_sectors > 0 {
-        lines.push(format!("  the disk refused {} sectors", grouped(*unreadable_sectors)));
-    }
-    lines.join("\n")
-}
-
-fn space_table(spaces: &[SalvagedSpace]) -> Option<String> {
-    let header = [
-        ("space", Align::Right),
-        ("dim", Align::Right),
-        ("metric", Align::Left),
-        ("episodes", Align::Right),
-        ("name", Align::Left),
-        ("", Align::Left),
-        ("file", Align::Left),
-    ];
-    let row = |space: &SalvagedSpace| {
-        let note = match (space.is_dropped, space.is_guessed) {
-            (true, _) => "dropped",
-            (false, true) => "creation lost",
-            (false, false) => "",
-        };
-        let file = space.file.as_ref().or(space.versions_file.as_ref());
-        vec![
-            space.number.to_string(),
-            space.dimensions.to_string(),
-            space.metric.to_owned(),
-            grouped(space.episodes),
-            space.name.clone(),
-            note.to_owned(),
-            file.map_or(String::new(), |file| file.display().to_string()),
-        ]
-    };
-    let rows: Vec<_> = spaces.iter().map(row).collect();
-    (!rows.is_empty()).then(|| render::table(&header, &rows, render::terminal_width()))
-}
-
-/// How a space gets into another store.
-fn commands(space: &SalvagedSpace, store_shards: u32) -> Vec<String> {
-    let name = quoted(&space.name);
-    let mut create = format!(
-        "  engram space create {name} --dim {} --metric {}",
-        space.dimensions, space.metric
-    );
-    if !space.model.is_empty() {
-        create.push_str(&format!(" --model {}", quoted(&space.model)));
-    }
-    if space.shards != store_shards {
-        create.push_str(&format!(" --shards {}", space.shards));
-    }
-    let import = space.file.as_ref().map(|file| {
-        format!("  engram import {name} --episodes {}", quoted(&file.display().to_string()))
-    });
-    std::iter::once(create).chain(import).collect()
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_and_kept_apart() {
-        assert_eq!(quoted("notes-1"), "notes-1");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
+    fn names_that_look_the_same_are_kept_apart() {
         assert_eq!(file_name(7, "../ä b", ""), "7-..___b.jsonl");
         assert_ne!(file_name(7, "a/b", ""), file_name(8, "a b", ""));
     }

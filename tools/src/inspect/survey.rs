@@ -118,6 +118,9 @@ impl Survey {
         let may_grow = directory.is_in_use();
         let (reached, tail) = match Walk::new(&mut io, directory.identity(shard)) {
             Ok(mut walk) => {
+                for segment in walk.missing() {
+                    surveyor.report(format!("log segment {segment} is missing"));
+                }
                 let tail = surveyor.survey(&mut walk, may_grow);
                 let tail = tail.unwrap_or_else(|error| surveyor.stop(&error));
                 surveyor.list_the_rest(&mut walk, may_grow && tail.is_sound());

@@ -75,7 +75,8 @@ impl Verify {
         }
         let path = directory.path().display();
         Err(ToolError::Verification(format!(
-            "{path} is not sound: {unsound} of {} shards have problems; restore it from a copy",
+            "{path} is not sound: {unsound} of {} shards have problems; restore it from a copy, or get \
+             out what is left with engram inspect {path} salvage OUT",
             directory.shards()
         )))
     }

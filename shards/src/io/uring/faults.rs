@@ -1,6 +1,6 @@
 //! Failures on demand, for tests of the real daemon on a real disk.
 //!
-//! `ENGRAMD_FAULT=flush:3` makes the third flush of every log fail with an I/O error, after it was
+//! `ENGRAM_FAULT=flush:3` makes the third flush of every log fail with an I/O error, after it was
 //! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, and `short` for a write of which one
 //! sector is missing. Only builds with the feature `simulation` have this; no release has.
 
@@ -26,17 +26,17 @@ impl Faults {
     /// # Panics
     /// When the variable is set and says nothing of the kind above.
     pub(super) fn from_environment() -> Self {
-        let Ok(text) = std::env::var("ENGRAMD_FAULT") else { return Self::default() };
-        let (kind, count) = text.split_once(':').expect("ENGRAMD_FAULT is KIND:COUNT");
+        let Ok(text) = std::env::var("ENGRAM_FAULT") else { return Self::default() };
+        let (kind, count) = text.split_once(':').expect("ENGRAM_FAULT is KIND:COUNT");
         let kind = match kind {
             "write" => Kind::Write,
             "short" => Kind::Short,
             "flush" => Kind::Flush,
             "anchor" => Kind::Anchor,
             "overwrite" => Kind::Overwrite,
-            other => panic!("ENGRAMD_FAULT knows no '{other}'"),
+            other => panic!("ENGRAM_FAULT knows no '{other}'"),
         };
-        let count = count.parse().expect("ENGRAMD_FAULT counts from 1");
+        let count = count.parse().expect("ENGRAM_FAULT counts from 1");
         Self { next: Some((kind, count)) }
     }
 
