@@ -120,6 +120,10 @@ impl Memory {
 
     pub(crate) fn insert_space(&mut self, space: SpaceNumber, settings: SpaceSettings) {
         self.last_space = self.last_space.max(space.0);
+        // Two of a name: the drop of the older one is among what was lost.
+        if let Some(&older) = self.names.get(&settings.name) {
+            self.remove_space(older, &settings.name);
+        }
         self.names.insert(settings.name.clone(), space);
         self.spaces.insert(space, Space::new(space, settings));
     }

@@ -2,8 +2,8 @@
 //!
 //! A short history (stores, a replacement, a forget, a repeated key, a space that is dropped, more
 //! than one segment) is played once to count its calls. Then it is played again and again, and each
-//! time the power fails at another call: a write, a flush, a step of recovery. The restart may be cut
-//! short in the same way, twice in a row, before everything is compared. Of a long history as many
+//! time the power fails at another call: a write, a flush, a step of recovery. The restart may be
+//! cut short in the same way, twice in a row, before everything is compared. Of a long history some
 //! calls are drawn.
 
 use engram_shards::io::Random;

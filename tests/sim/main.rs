@@ -3,8 +3,8 @@
 //! Each run is decided by one number, its seed: how many shards and clients there are, what the
 //! clients do, when which call fails and when the power goes. The code that runs is the daemon's,
 //! from the parser to the log; below it are an executor in virtual time and a simulated disk. A
-//! model knows what was asked and what was acknowledged, and compares at every reply and after every
-//! restart.
+//! model knows what was asked and what was acknowledged, and compares at every reply and after
+//! every restart.
 //!
 //! | | |
 //! |---|---|
@@ -65,6 +65,7 @@ fn what_is_acknowledged_survives_whatever_the_disk_does() {
                         return;
                     }
                     if catch_unwind(AssertUnwindSafe(|| run::run(&Plan::new(seed)))).is_err() {
+                        eprintln!("{}", how_to_replay(&[seed]));
                         failed.lock().unwrap().push(seed);
                     }
                 }

@@ -8,7 +8,7 @@
 //! | | nothing, or a clean stop | kill | power loss |
 //! |---|---|---|---|
 //! | acknowledged, `DUR disk` | certain | certain | certain |
-//! | acknowledged, `DUR os` | certain | certain | certain if its sequence was recovered, gone if not |
+//! | acknowledged, `DUR os` | certain | certain | certain if recovered, gone if not |
 //! | not acknowledged | possible | possible | possible |
 //!
 //! What a restart shows is certain from then on, whatever it was before.

@@ -366,8 +366,8 @@ impl<'a> World<'a> {
         let mut places = BTreeMap::new();
         for (space, (exists, versions)) in model.spaces.iter_mut().zip(seen) {
             space.existence = if exists { Existence::Yes } else { Existence::No };
-            let opened = daemon.opened[0].spaces.iter();
-            let route = opened.filter(|(_, settings)| settings.name == space.name).last();
+            let mut opened = daemon.opened[0].spaces.iter();
+            let route = opened.find(|(_, settings)| settings.name == space.name);
             let route = route.map(|(number, it)| Route::new(*number, it, self.machine.shards()));
             for (id, version) in versions {
                 if let (Some(sequence), Some(route)) = (version.sequence, route) {
@@ -407,11 +407,12 @@ impl<'a> World<'a> {
         let cue: Vec<f32> = (0..dimensions).map(|_| self.random.below(9) as f32 + 0.5).collect();
         let k = self.random.between(1, 12) as usize;
         let reply = connection.call(&recall_command(&name, k, &cue)).await?;
-        let model = self.model.borrow();
-        assert!(model.spaces[nth].check_recall(u64::MAX, &cue, k, &reply), "all is certain");
-        let keyed = model.keyed.iter().filter(|keyed| keyed.space == nth);
-        let known: Vec<_> = keyed.filter(|keyed| keyed.sequence.is_some()).cloned().collect();
-        drop(model);
+        let known: Vec<_> = {
+            let model = self.model.borrow();
+            assert!(model.spaces[nth].check_recall(u64::MAX, &cue, k, &reply), "all is certain");
+            let keyed = model.keyed.iter().filter(|keyed| keyed.space == nth);
+            keyed.filter(|keyed| keyed.sequence.is_some()).cloned().collect()
+        };
         for keyed in known.iter().rev().take(2) {
             let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
             words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);
