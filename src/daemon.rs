@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::ShardSettings;
@@ -359,7 +358,7 @@ impl Crew {
 
     /// Lets the shards serve, with the spaces that shard 0 has, and waits until they do.
     fn begin(&self, opened: &[Opened]) -> Result<(), DaemonError> {
-        let truth: &Vec<(SpaceNumber, SpaceSettings)> = &opened[0].spaces;
+        let truth = server::true_spaces(opened);
         self.tell(|| Control::Begin(truth.clone()));
         for _ in &self.executors {
             match self.said.recv() {

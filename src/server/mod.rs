@@ -37,4 +37,6 @@ pub use connection::WINDOW;
 pub use info::Report;
 pub use request::{Answer, Asked, Request};
 pub use route::Route;
-pub use serve::{Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run};
+pub use serve::{
+    Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
+};

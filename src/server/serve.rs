@@ -138,6 +138,25 @@ pub async fn run(
     }
 }
 
+/// The spaces that all shards are brought in line with: those of shard 0, which logs every creation
+/// and drop first. If frames of its log were given up, a creation may have been among them: then
+/// what any shard has is kept.
+pub fn true_spaces(opened: &[Opened]) -> Vec<(SpaceNumber, SpaceSettings)> {
+    let (first, others) = opened.split_first().expect("a store has a shard");
+    let mut spaces = first.spaces.clone();
+    if first.recovered.lost_sequences() > 0 {
+        for (number, settings) in others.iter().flat_map(|other| &other.spaces) {
+            let is_known = |(known, own): &(SpaceNumber, SpaceSettings)| {
+                known == number || own.name == settings.name
+            };
+            if !spaces.iter().any(is_known) {
+                spaces.push((*number, settings.clone()));
+            }
+        }
+    }
+    spaces
+}
+
 /// Finishes creations and drops that a crash left half done: shard 0's spaces are the truth.
 async fn reconcile(
     shard: &mut Shard<Box<dyn Io>>,

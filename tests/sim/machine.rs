@@ -1,12 +1,12 @@
 //! A machine with disks that lie and a daemon on it: the real `server::run`, shard by shard.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -93,6 +93,9 @@ pub struct Machine {
     /// What the operator says at the next start.
     pub accept_loss: Cell<bool>,
     seed: Cell<u64>,
+    /// How far each log was when it was first opened since somebody looked: a start that fails later
+    /// may have written more.
+    reached: RefCell<BTreeMap<usize, u64>>,
 }
 
 /// A daemon that serves.
@@ -124,11 +127,22 @@ impl Machine {
             has_logs: Cell::new(false),
             accept_loss: Cell::new(false),
             seed: Cell::new(seed),
+            reached: RefCell::default(),
         }
     }
 
     pub fn shards(&self) -> usize {
         self.disks.len()
+    }
+
+    /// How far each log was when the last daemon ended.
+    pub fn reached(&self) -> Vec<u64> {
+        self.reached.borrow().values().copied().collect()
+    }
+
+    /// Somebody has looked.
+    pub fn forget_reached(&self) {
+        self.reached.borrow_mut().clear();
     }
 
     fn settings(&self, shard: usize, recovery: &Recovery) -> ShardSettings {
@@ -191,13 +205,17 @@ impl Machine {
     async fn begin(&self, daemon: &mut Daemon) -> Result<(), NotServing> {
         while daemon.opened.len() < self.shards() {
             match self.hear(daemon).await? {
-                Said::Opened(opened) => daemon.opened.push(opened),
+                Said::Opened(opened) => {
+                    let reached = opened.recovered.next_sequence - 1;
+                    self.reached.borrow_mut().entry(opened.number).or_insert(reached);
+                    daemon.opened.push(opened);
+                }
                 other => panic!("a shard opens first: {other:?}"),
             }
         }
         daemon.opened.sort_by_key(|opened| opened.number);
         self.has_logs.set(true);
-        let truth: &Vec<(SpaceNumber, SpaceSettings)> = &daemon.opened[0].spaces;
+        let truth = server::true_spaces(&daemon.opened);
         daemon.tell(|| Control::Begin(truth.clone()));
         for _ in 0..self.shards() {
             let heard = self.hear(daemon).await?;

@@ -42,7 +42,7 @@ const MUTATIONS: [Mutation; 16] = [
     Mutation {
         name: "leave what a killed process wrote unflushed",
         file: "shards/src/log/recovery.rs",
-        line: "io.flush(*number)?;",
+        line: "io.flush(number)?;",
         broken: "let _ = number;",
     },
     Mutation {

@@ -64,10 +64,6 @@ impl<'a> World<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x3a11);
         let machine = Machine::new(random.draw(), plan.shards, plan.segment_bytes, plan.log);
-        if plan.faults.flush_error > 0 {
-            // With a page cache a restart believes in pages that a failed flush left behind.
-            machine.disks.iter().for_each(|disk| disk.set_direct(true));
-        }
         let model = Model::new(&mut random, plan.shards, plan.clients);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
         Self { plan, machine, model, random, dies_at }
@@ -122,6 +118,7 @@ impl<'a> World<'a> {
                     let power = Rc::clone(&self.machine.power);
                     let looked = until_dark(&power, self.look(&daemon, *end, &trust)).await;
                     if looked.is_some() {
+                        self.machine.forget_reached();
                         if self.plan.trouble == Trouble::Misdirection {
                             self.set_faults(self.plan.faults);
                         }
@@ -266,8 +263,7 @@ impl<'a> World<'a> {
         let mut connection = daemon.greet().await?;
         let listed = connection.call(&Command::of("EG.SPACE LIST")).await?;
         let listed: Vec<&str> = listed.list().iter().filter_map(Value::text).collect();
-        let reached: Vec<u64> =
-            daemon.opened.iter().map(|opened| opened.recovered.next_sequence - 1).collect();
+        let reached = self.machine.reached();
         trace(format_args!("recovered up to {reached:?} after {end:?}, {trust:?}: {listed:?}"));
         let spaces = self.model.borrow().spaces.len();
         let mut seen = Vec::new();

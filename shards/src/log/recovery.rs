@@ -27,8 +27,9 @@ use thiserror::Error;
 use super::verdict::{Decision, Findings};
 use super::walk::{AnchorState, Found, Loss, Reached, TornTail, Verdict, Walk};
 use super::{Log, LogIdentity, LogSettings, RecoveryProgress};
+use crate::arena::Region;
 use crate::format::{Frame, HeaderError};
-use crate::io::{Completion, Io};
+use crate::io::{Completion, Io, Transfer};
 
 /// What the operator allows recovery to do.
 #[derive(Debug, Clone, Default)]
@@ -158,6 +159,8 @@ pub enum RecoveryError {
     Apply { shard: u32, sequence: u64, reason: String },
 }
 
+/// What is written again at once.
+const AGAIN_BYTES: usize = 1 << 20;
 /// Losses named so far; the rest is counted.
 const LOSSES_NAMED: usize = 16;
 
@@ -273,7 +276,8 @@ fn recover<I: Io>(
     let is_short = walk.size(segment) < identity.segment_bytes;
     // Also those that were missing and will be made anew: the log may go on in one of them.
     let numbers = walk.segments().iter().map(|(number, _)| *number);
-    let files: Vec<u64> = numbers.filter(|&number| walk.size(number) > 0).collect();
+    let sizes = numbers.map(|number| (number, walk.size(number)));
+    let files: Vec<_> = sizes.filter(|(_, size)| *size > 0).collect();
     let mut recovered = Recovered {
         segment,
         // A segment that was cut short is not written any more.
@@ -301,12 +305,8 @@ fn recover<I: Io>(
     if torn_tail.is_some() && segment > 0 {
         io.erase_from(segment, offset)?;
     }
-    // What a killed process wrote and did not flush is read here all the same. It counts as durable
-    // from now on, so it must be.
-    let written = files.iter().rev().filter(|&&number| number <= segment);
-    for number in written.take(2) {
-        io.flush(*number)?;
-    }
+    let written = files.into_iter().filter(|(number, _)| *number <= segment);
+    make_durable(io, written, &recovered)?;
     // Also the empty file of a segment whose making was cut short: it would be in the way.
     let segments = io.segments()?;
     for &(number, size) in segments.iter().rev().filter(|(number, _)| *number > segment) {
@@ -317,6 +317,58 @@ fn recover<I: Io>(
         }
     }
     Ok(recovered)
+}
+
+/// What a killed process wrote and did not flush is read by the next one all the same. It counts as
+/// durable from now on, so it must be. The anchor vouches for what lies before it.
+///
+/// With a page cache in between, a flush is not enough: after one that failed the kernel may call
+/// pages clean that never reached the disk. So they are written again.
+fn make_durable<I: Io>(
+    io: &mut I,
+    written: impl Iterator<Item = (u64, u64)>,
+    recovered: &Recovered,
+) -> io::Result<()> {
+    let (first, proven) = match recovered.anchor.newest() {
+        Some(anchor) if anchor.segment <= recovered.segment => (anchor.segment, anchor.offset),
+        _ => (1, 0),
+    };
+    for (number, size) in written.filter(|(number, _)| *number >= first) {
+        if !io.facts().is_direct {
+            write_again(io, number, if number == first { proven } else { 0 }, size)?;
+        }
+        io.flush(number)?;
+    }
+    Ok(())
+}
+
+/// Writes a part of a segment over itself.
+fn write_again<I: Io>(io: &mut I, segment: u64, from: u64, to: u64) -> io::Result<()> {
+    let mut region = Region::new(AGAIN_BYTES)?;
+    let mut offset = from;
+    while offset < to {
+        let bytes = usize::try_from(to - offset).map_or(AGAIN_BYTES, |left| left.min(AGAIN_BYTES));
+        io.read(Transfer { ticket: 0, segment, offset, region, from: 0, bytes });
+        let transfer = transferred(io)?;
+        io.overwrite(transfer);
+        region = transferred(io)?.region;
+        offset += bytes as u64;
+    }
+    Ok(())
+}
+
+/// Waits for the one transfer that is under way.
+fn transferred<I: Io>(io: &mut I) -> io::Result<Transfer> {
+    loop {
+        match io.complete() {
+            Some(
+                Completion::Read { transfer, result }
+                | Completion::Overwritten { transfer, result },
+            ) => return result.map(|()| transfer),
+            Some(other) => unreachable!("nothing else is under way: {other:?}"),
+            None => io.wait()?,
+        }
+    }
 }
 
 /// Replays what continues, up to the next obstacle.
