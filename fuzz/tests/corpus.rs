@@ -35,20 +35,20 @@ fn filter() {
 
 #[test]
 fn frames() {
-    run("frames", 5_000);
+    run("frames", 20_000);
 }
 
 #[test]
 fn replay() {
-    run("replay", 2_000);
+    run("replay", 1_000);
 }
 
 #[test]
 fn recovery() {
-    run("recovery", 2_000);
+    run("recovery", 500);
 }
 
 #[test]
 fn directory() {
-    run("directory", 50);
+    run("directory", 24);
 }
