@@ -16,6 +16,7 @@ use engram_shards::episode::{
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
+use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{BUFFERS, LogIdentity, LogSettings, Recovered, RecoverySettings};
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store, StoreError};
@@ -37,7 +38,7 @@ const METADATA: &str = r#"{"source":"conversation","speaker":"ada","turn":17}"#;
 const FRAMES_PER_BATCH: u32 = 64;
 /// What the log may hold back in its buffers when this writes as fast as it can.
 const BYTES_WAITING_MAX: u64 = (BUFFERS * FRAMES_PER_BATCH as usize * 4096) as u64;
-/// As the daemon makes them when nobody says otherwise.
+/// As the daemon makes them when nobody says otherwise; smaller logs have smaller segments.
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// Address space for a byte of the log: vectors take as much as there, the tables are small.
 const MEMORY_PER_LOG_BYTE: u64 = 4;
@@ -91,15 +92,17 @@ pub struct RecoveryStore {
 impl RecoveryStore {
     /// Makes a store in `path`, which must not be one.
     pub fn make(path: &Path, plan: StorePlan) -> Result<Self, RecoveryStoreError> {
+        let shard_bytes = plan.log_bytes / u64::from(plan.shards);
         let new = NewStore {
             store_id: [7; 16],
             shards: plan.shards,
             created_at_us: wall_us(),
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: shard_bytes
+                .next_multiple_of(SEGMENT_BYTES_MIN)
+                .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES),
         };
         let mut store = Store::open_or_make(path, Some(plan.shards), &new)?;
         let made = Self { path: path.to_owned(), header: store.header };
-        let shard_bytes = plan.log_bytes / u64::from(plan.shards);
         std::thread::scope(|scope| {
             let writers: Vec<_> = (0..plan.shards)
                 .map(|shard| (made.shard_settings(shard, plan.log_bytes), shard))
@@ -168,7 +171,12 @@ impl RecoveryStore {
     ) -> Result<(), RecoveryStoreError> {
         let log = LogSettings { frames_max: FRAMES_PER_BATCH, ..settings.log };
         let (engine, _) = self.open(shard, &ShardSettings { log, ..settings.clone() })?;
-        let mut writer = Writer { engine, path: &self.path, effects: Vec::new() };
+        let mut writer = Writer {
+            engine,
+            path: &self.path,
+            segment_bytes: self.header.segment_bytes,
+            effects: Vec::new(),
+        };
         let space = SpaceNumber(1);
         let spanning = SpaceSettings {
             name: SPACE.into(),
@@ -237,13 +245,14 @@ impl RecoveryStore {
 struct Writer<'a> {
     engine: Shard<UringIo>,
     path: &'a Path,
+    segment_bytes: u64,
     effects: Vec<Effect>,
 }
 
 impl Writer<'_> {
     fn log_bytes(&self) -> u64 {
         let stats = self.engine.stats();
-        (stats.log_segment - 1) * SEGMENT_BYTES + stats.log_offset
+        (stats.log_segment - 1) * self.segment_bytes + stats.log_offset
     }
 
     fn store(&mut self, request: &StoreRequest) -> Result<(), RecoveryStoreError> {

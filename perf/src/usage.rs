@@ -78,7 +78,7 @@ impl Thread {
     }
 }
 
-/// What the calling thread has waited for a processor; a kernel that does not count it says nothing.
+/// What the calling thread has waited for a processor, if the kernel counts it.
 fn queued_ns() -> Option<u64> {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     schedstat.split_whitespace().nth(1)?.parse().ok()
