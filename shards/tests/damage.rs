@@ -199,6 +199,9 @@ fn judge(disk: &MemoryDisk, history: &[Step], what: &str) -> Outcome {
 
 type Table = BTreeMap<(&'static str, Outcome), u64>;
 
+/// A kind of damage, and how it is done to a file.
+type Change<'a> = (&'static str, &'a dyn Fn(&mut Vec<u8>));
+
 const FLIP: &str = "a bit of a segment is flipped";
 const ZERO: &str = "a byte of a segment is zeroed";
 const CUT: &str = "a segment is cut off";
@@ -211,8 +214,7 @@ fn damage(pristine: &MemoryDisk, history: &[Step], segment: u64, at: usize, tabl
     let flip = |file: &mut Vec<u8>| file[at] ^= 1 << (at % 8);
     let zero = |file: &mut Vec<u8>| file[at] = 0;
     let cut = |file: &mut Vec<u8>| file.truncate(at);
-    let kinds: [(&'static str, &dyn Fn(&mut Vec<u8>)); 3] =
-        [(FLIP, &flip), (ZERO, &zero), (CUT, &cut)];
+    let kinds: [Change<'_>; 3] = [(FLIP, &flip), (ZERO, &zero), (CUT, &cut)];
     for (kind, change) in kinds.into_iter().filter(|(kind, _)| byte != 0 || *kind != ZERO) {
         let disk = pristine.duplicate();
         disk.tamper(segment, change);
@@ -224,7 +226,7 @@ fn damage(pristine: &MemoryDisk, history: &[Step], segment: u64, at: usize, tabl
 fn damage_anchor(pristine: &MemoryDisk, history: &[Step], at: usize, table: &mut Table) {
     let flip = |file: &mut Vec<u8>| file[at] ^= 1 << (at % 8);
     let cut = |file: &mut Vec<u8>| file.truncate(at);
-    let kinds: [(&'static str, &dyn Fn(&mut Vec<u8>)); 2] = [(ANCHOR, &flip), (ANCHOR_CUT, &cut)];
+    let kinds: [Change<'_>; 2] = [(ANCHOR, &flip), (ANCHOR_CUT, &cut)];
     for (kind, change) in kinds {
         let disk = pristine.duplicate();
         disk.tamper_anchors(|anchors| change(anchors.as_mut().expect("the shard was closed")));
@@ -253,7 +255,7 @@ fn survey(takes: impl Fn(u64, usize, bool) -> bool) -> Table {
 fn damage_is_survived_or_named() {
     let table = survey(|segment, at, is_used| {
         let step = if is_used { 13 } else { 701 };
-        (at + segment as usize) % step == 0
+        (at + segment as usize).is_multiple_of(step)
     });
     assert!(table[&(FLIP, Outcome::Named)] > 100, "{table:?}");
 }
