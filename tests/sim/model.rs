@@ -198,7 +198,10 @@ impl History {
 
     /// What was seen after a restart is certain.
     pub fn settle(&mut self, seen: Version) {
-        self.past.extend(self.versions.drain(..).filter(|version| version.sequence.is_some()));
+        // Before its first version an id led nowhere, and does again when that one is lost.
+        let may_return =
+            |version: &Version| version.sequence.is_some() || version.episode.is_none();
+        self.past.extend(self.versions.drain(..).filter(may_return));
         self.versions = vec![Version { promise: Promise::Disk, ..seen }];
         self.floating.clear();
     }

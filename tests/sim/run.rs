@@ -273,7 +273,9 @@ impl<'a> World<'a> {
                 true => Some(scan(&mut connection, &name).await?),
                 false => None,
             };
-            let route = daemon.opened[0].spaces.iter().find(|(_, settings)| settings.name == name);
+            // After an accepted loss shard 0 may have learned of the space from another one.
+            let known = daemon.opened.iter().flat_map(|opened| &opened.spaces);
+            let route = known.into_iter().find(|(_, settings)| settings.name == name);
             let route = route.map(|(number, it)| Route::new(*number, it, self.machine.shards()));
             let place = |id: &str| {
                 route.map_or((None, 0), |route| {
