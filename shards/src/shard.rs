@@ -561,6 +561,11 @@ impl<I: Io> Shard<I> {
         self.memory.spaces.values().map(|space| (space.number, &space.settings))
     }
 
+    /// The highest number of a space so far, be the space there or not; 0 before the first.
+    pub fn last_space(&self) -> SpaceNumber {
+        SpaceNumber(self.last_number)
+    }
+
     /// The number and settings of the space with this name.
     pub fn space_named(&self, name: &str) -> Result<(SpaceNumber, &SpaceSettings), Refusal> {
         let number = self.memory.names.get(name).ok_or_else(|| Refusal::NoSpace(name.into()))?;

@@ -85,6 +85,8 @@ pub struct Opened {
     pub number: usize,
     pub recovered: Recovered,
     pub spaces: Vec<(SpaceNumber, SpaceSettings)>,
+    /// The highest number of a space that its log has, be the space there or not.
+    pub last_space: SpaceNumber,
     pub episodes: u64,
 }
 
@@ -124,8 +126,8 @@ pub async fn run(
         Err(error) => return failed(ServeError::Open { shard: number, error }),
     };
     let spaces = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
-    let episodes = shard.stats().episodes;
-    drop(said.send(Said::Opened(Opened { number, recovered, spaces, episodes })));
+    let (episodes, last_space) = (shard.stats().episodes, shard.last_space());
+    drop(said.send(Said::Opened(Opened { number, recovered, spaces, last_space, episodes })));
     // Another shard may have failed to open; then the supervisor hangs up instead.
     let Ok(Control::Begin(truth)) = start.control.recv_async().await else { return };
     if start.settings.recovery.read_only.is_some() {
@@ -139,19 +141,23 @@ pub async fn run(
 }
 
 /// The spaces that all shards are brought in line with: those of shard 0, which logs every creation
-/// and drop first. If frames of its log were given up, a creation may have been among them: then
-/// what any shard has is kept.
+/// and drop first. A space with a number that shard 0 has never given proves that a creation was
+/// lost from its log; and where frames were given up, one may have been among them. Then what any
+/// shard has is kept: it holds episodes that were acknowledged.
 pub fn true_spaces(opened: &[Opened]) -> Vec<(SpaceNumber, SpaceSettings)> {
     let (first, others) = opened.split_first().expect("a store has a shard");
     let mut spaces = first.spaces.clone();
-    if first.recovered.lost_sequences() > 0 {
-        for (number, settings) in others.iter().flat_map(|other| &other.spaces) {
-            let is_known = |(known, own): &(SpaceNumber, SpaceSettings)| {
-                known == number || own.name == settings.name
-            };
-            if !spaces.iter().any(is_known) {
-                spaces.push((*number, settings.clone()));
-            }
+    let is_lossy = first.recovered.lost_sequences() > 0;
+    for (number, settings) in others.iter().flat_map(|other| &other.spaces) {
+        let is_known = |(known, own): &(SpaceNumber, SpaceSettings)| {
+            known == number || own.name == settings.name
+        };
+        if (is_lossy || *number > first.last_space) && !spaces.iter().any(is_known) {
+            tracing::warn!(
+                space = settings.name,
+                "shard 0 lost the creation of a space; it is kept"
+            );
+            spaces.push((*number, settings.clone()));
         }
     }
     spaces
