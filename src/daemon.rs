@@ -334,7 +334,7 @@ impl Crew {
             match self.said.recv_timeout(BEAT) {
                 Ok(Said::Opened(one)) => {
                     recovery.shard_is_done(one.number);
-                    opened.push(one);
+                    opened.push(*one);
                 }
                 Ok(Said::Failed(error)) => return Err(error.into()),
                 Ok(Said::Serving | Said::Drained) => unreachable!("a shard opens first"),

@@ -71,7 +71,7 @@ pub type Permit = Arc<()>;
 /// What a shard tells the supervisor.
 #[derive(Debug)]
 pub enum Said {
-    Opened(Opened),
+    Opened(Box<Opened>),
     Failed(ServeError),
     /// Its spaces are those of shard 0, and connections may come.
     Serving,
@@ -127,7 +127,8 @@ pub async fn run(
     };
     let spaces = shard.spaces().map(|(number, settings)| (number, settings.clone())).collect();
     let (episodes, last_space) = (shard.stats().episodes, shard.last_space());
-    drop(said.send(Said::Opened(Opened { number, recovered, spaces, last_space, episodes })));
+    let opened = Opened { number, recovered, spaces, last_space, episodes };
+    drop(said.send(Said::Opened(Box::new(opened))));
     // Another shard may have failed to open; then the supervisor hangs up instead.
     let Ok(Control::Begin(truth)) = start.control.recv_async().await else { return };
     if start.settings.recovery.read_only.is_some() {

@@ -208,7 +208,7 @@ impl Machine {
                 Said::Opened(opened) => {
                     let reached = opened.recovered.next_sequence - 1;
                     self.reached.borrow_mut().entry(opened.number).or_insert(reached);
-                    daemon.opened.push(opened);
+                    daemon.opened.push(*opened);
                 }
                 other => panic!("a shard opens first: {other:?}"),
             }
