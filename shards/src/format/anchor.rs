@@ -39,7 +39,7 @@ pub struct Anchor {
     pub number: u64,
     /// Everything up to here is on disk.
     pub durable_sequence: u64,
-    /// Where the next batch would have begun then.
+    /// Where the durable part of the log ended.
     pub segment: u64,
     pub offset: u64,
     pub written_at_us: i64,

@@ -174,6 +174,8 @@ struct Batch {
     eager: bool,
     applied: bool,
     bytes: u64,
+    /// Segment and offset behind it, once it has its place.
+    end: (u64, u64),
     times: StageTimes,
 }
 
@@ -223,6 +225,8 @@ pub struct Log<I> {
     /// Chain value behind the last submitted batch: what a new segment's header carries on from.
     submitted_chain: u32,
     durable: u64,
+    /// Segment and offset behind the last durable batch.
+    durable_end: (u64, u64),
     anchor: Anchored,
     /// Transfers that have ended and were not told yet.
     transferred: VecDeque<LogEvent>,
@@ -260,6 +264,7 @@ impl<I: Io> Log<I> {
             chain: at.chain,
             submitted_chain: at.chain,
             durable: at.next_sequence - 1,
+            durable_end: (at.segment, at.offset),
             anchor: Anchored {
                 number: at.anchor.newest().map_or(0, |anchor| anchor.number),
                 durable: at.anchor.newest().map_or(0, |anchor| anchor.durable_sequence),
@@ -380,6 +385,7 @@ impl<I: Io> Log<I> {
             eager: false,
             applied: false,
             bytes: 0,
+            end: (0, 0),
             times: StageTimes { opened_ns: self.io.monotonic_ns(), ..StageTimes::default() },
         });
         Ok(())
@@ -463,6 +469,7 @@ impl<I: Io> Log<I> {
         let bytes = header_bytes + batch.builder.seal(frames, &place);
         batch.stage = Stage::Submitted;
         batch.bytes = bytes as u64;
+        batch.end = (self.segment, self.offset + bytes as u64);
         batch.times.submitted_ns = self.io.monotonic_ns();
         self.submitted_chain = batch.builder.chain();
         self.io.write(BatchWrite {
@@ -536,8 +543,8 @@ impl<I: Io> Log<I> {
             shard: self.identity.shard,
             number: self.anchor.number,
             durable_sequence: self.durable,
-            segment: self.segment,
-            offset: self.offset,
+            segment: self.durable_end.0,
+            offset: self.durable_end.1,
             written_at_us: self.io.wall_us(),
         };
         let slot = usize::from(!self.anchor.number.is_multiple_of(2));
@@ -643,6 +650,7 @@ impl<I: Io> Log<I> {
         let batch = self.batches.pop_front().expect("just seen");
         self.first_batch += 1;
         self.durable = batch.builder.next_sequence() - 1;
+        self.durable_end = batch.end;
         Some(LogEvent::Durable {
             through: self.durable,
             frames: batch.builder.frames(),

@@ -94,7 +94,10 @@ fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
     let settings = ShardSettings {
         identity: directory.identity(survey.shard),
         log: LogSettings::default(),
-        recovery: RecoverySettings::default(),
+        recovery: RecoverySettings {
+            read_only: Some("it is only inspected".into()),
+            ..RecoverySettings::default()
+        },
         memory_bytes_max: survey.bytes * 2 + REBUILD_EXTRA_BYTES,
         memory_prefault_bytes: 0,
     };
