@@ -6,8 +6,8 @@
 //! * it refuses, changes nothing, and names the sequences that cannot be read; with `accept_loss`
 //!   it opens, and exactly those sequences are missing.
 //!
-//! Never a panic, never another episode, never silence. The shard was closed, so its anchor is up to
-//! date; what a crash leaves in doubt is the simulator's subject.
+//! Never a panic, never another episode, never silence. The shard was closed, so its anchor is up
+//! to date; what a crash leaves in doubt is the simulator's subject.
 
 use std::collections::BTreeMap;
 

@@ -93,8 +93,8 @@ pub struct Machine {
     /// What the operator says at the next start.
     pub accept_loss: Cell<bool>,
     seed: Cell<u64>,
-    /// How far each log was when it was first opened since somebody looked: a start that fails later
-    /// may have written more.
+    /// How far each log was when it was first opened since somebody looked: a start that fails
+    /// later may have written more.
     reached: RefCell<BTreeMap<usize, u64>>,
 }
 

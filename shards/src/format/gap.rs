@@ -2,8 +2,8 @@
 //!
 //! The checksums of a log are chained, so a frame cannot simply change. A gap takes the place of
 //! one frame, or of a run of frames, keeps the chain value that stood behind them in its `crc`
-//! field, and vouches for itself with a seal of its own. Everything behind it verifies as before. A gap
-//! needs no more than a frame's header, so it fits wherever a frame was.
+//! field, and vouches for itself with a seal of its own. Everything behind it verifies as before.
+//! A gap needs no more than a frame's header, so it fits wherever a frame was.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -279,8 +279,8 @@ impl<I: Io> Log<I> {
         log.io.register(&log.free);
         if log.latch.is_none() {
             log.io.prepare(log.segment + 1, identity.segment_bytes);
-            if !matches!(at.anchor, AnchorState::Sound(anchor) if anchor.durable_sequence == log.durable)
-            {
+            let noted = matches!(at.anchor, AnchorState::Sound(_)).then_some(log.anchor.durable);
+            if noted != Some(log.durable) {
                 log.write_anchor();
             }
         }

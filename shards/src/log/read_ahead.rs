@@ -1,9 +1,9 @@
 //! Reading segments from front to back, with the next reads under way while the last is looked at.
 //!
-//! Whoever walks a log looks at it in order, a batch at a time. Windows of [`WINDOW_BYTES`] are read
-//! [`AHEAD`] deep, across the ends of segments. What a batch leaves over at the end of a window is
-//! copied in front of the next one, so that every batch lies in one piece. Looking elsewhere is
-//! possible and begins anew.
+//! Whoever walks a log looks at it in order, a batch at a time. Windows of [`WINDOW_BYTES`] are
+//! read [`AHEAD`] deep, across the ends of segments. What a batch leaves over at the end of a
+//! window is copied in front of the next one, so that every batch lies in one piece. Looking
+//! elsewhere is possible and begins anew.
 
 use std::collections::VecDeque;
 use std::io;
@@ -194,7 +194,7 @@ impl ReadAhead {
     pub(super) fn forget<I: Io>(&mut self, io: &mut I) {
         while self.ahead.iter().any(|ahead| ahead.read.is_none()) {
             if self.collect(io).is_err() {
-                // The ring itself is broken; it is not used any more, and its end waits for the rest.
+                // The ring itself is broken and not used any more; its end waits for the rest.
                 break;
             }
         }

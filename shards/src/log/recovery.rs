@@ -133,8 +133,8 @@ pub enum RecoveryError {
     )]
     Missing { segment: u64 },
     #[error(
-        "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once with \
-         --accept-loss to go on without them (the damaged segments are kept in the quarantine)",
+        "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once \
+         with --accept-loss to go on without them (the damaged segments are kept in quarantine)",
         match missing.as_slice() {
             [] => String::new(),
             [segment] => format!(", segment {segment} is missing"),

@@ -1,10 +1,10 @@
 //! Going on behind damage: where the log continues, and what to put in between.
 //!
 //! [`Walk::mend`] is asked when a walk has ended at damage. It looks for the next place that can be
-//! trusted, a batch header in the same segment, or the header or a batch of a later one, and has the
-//! stretch up to there [mended](super::mend) in memory. The walk then goes on through the mended
-//! bytes as through any others. One call mends one stretch or one segment header; the caller asks
-//! until the walk ends without damage.
+//! trusted, a batch header in the same segment, or the header or a batch of a later one, and has
+//! the stretch up to there [mended](super::mend) in memory. The walk then goes on through the
+//! mended bytes as through any others. One call mends one stretch or one segment header; the caller
+//! asks until the walk ends without damage.
 
 use super::mend::{Beyond, Stretch, mend};
 use super::recovery::RecoveryError;
@@ -61,7 +61,7 @@ impl<I: Io> Walk<'_, I> {
         }
     }
 
-    /// Puts a gap in the place of one frame of the last batch, which verifies and cannot be applied.
+    /// Puts a gap in the place of a frame of the last batch that verifies and cannot be applied.
     pub fn skip(&mut self, sequence: u64) -> Result<(), RecoveryError> {
         let (segment, offset) = (self.reached().segment, self.last_batch());
         let store_id = self.identity().store_id;

@@ -1,8 +1,8 @@
 //! The truth tables of recovery, as data.
 //!
-//! Two questions are answered by looking up what was found: how a walk ended ([`ENDINGS`]), and what
-//! to do when the whole log has been read ([`DECISIONS`]). A row says what must hold (`Some`) or
-//! does not matter (`None`). The tests go over every combination: exactly one row answers each.
+//! Two questions are answered by looking up what was found: how a walk ended ([`ENDINGS`]), and
+//! what to do when the whole log has been read ([`DECISIONS`]). A row says what must hold (`Some`)
+//! or does not matter (`None`). The tests go over every combination: exactly one row answers each.
 
 /// What lies behind the end of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Failures on demand, for tests of the real daemon on a real disk.
 //!
 //! `ENGRAM_FAULT=flush:3` makes the third flush of every log fail with an I/O error, after it was
-//! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, and `short` for a write of which one
-//! sector is missing. Only builds with the feature `simulation` have this; no release has.
+//! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, and `short` for a write of which
+//! one sector is missing. Only builds with the feature `simulation` have this; no release has.
 
 use super::Tag;
 use crate::limits::SECTOR_BYTES;
