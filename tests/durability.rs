@@ -194,7 +194,9 @@ fn scan(client: &mut Client, space: &str) -> BTreeSet<String> {
 #[test]
 fn every_acknowledged_write_survives_sigkill_under_load() {
     let home = Home::new();
-    let mut daemon = home.start();
+    // A fast machine makes many spaces, and each that holds anything takes 4 MiB of a shard.
+    let roomy = ["memory_bytes_max=1GiB"];
+    let mut daemon = home.start_with(&roomy);
     daemon.client().create_space("notes", DIMENSIONS);
     let mut oracles = vec![Oracle::new(); WRITERS as usize];
     let mut spaces = Spaces::new();
@@ -213,7 +215,7 @@ fn every_acknowledged_write_survives_sigkill_under_load() {
             daemon.signal(rustix::process::Signal::KILL);
         });
         drop(daemon);
-        daemon = home.start();
+        daemon = home.start_with(&roomy);
         let mut client = daemon.client();
         let mut all: Oracle = oracles.iter().flat_map(Clone::clone).collect();
         check_episodes(&mut client, &mut all);
