@@ -11,7 +11,8 @@ use std::process::Command;
 /// Seeds that a broken tree has to survive to count as unnoticed.
 const SEEDS: &str = "3000";
 /// What is copied of the tree.
-const PARTS: [&str; 7] = ["Cargo.toml", "Cargo.lock", "src", "shards", "tests", "tools", "perf"];
+const PARTS: [&str; 8] =
+    ["Cargo.toml", "Cargo.lock", "src", "shards", "tests", "tools", "perf", "fuzz"];
 
 struct Mutation {
     name: &'static str,
