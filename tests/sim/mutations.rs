@@ -166,6 +166,7 @@ fn cargo(tree: &Path, arguments: &[&str]) -> bool {
 #[ignore = "builds the tree once for each line; make mutations"]
 fn every_broken_safety_line_is_noticed() {
     let tree: PathBuf = root().join("target/mutants");
+    fs::create_dir_all(&tree).unwrap();
     let only = std::env::var("MUTATION").unwrap_or_default();
     let mut unnoticed = Vec::new();
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.name.contains(&only)) {
