@@ -3,14 +3,13 @@
 
 mod stores;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use stores::{TestStore, append_raw};
+use stores::{TestStore, append_raw, contents, sample};
 
 fn inspect(store: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
@@ -27,31 +26,6 @@ fn json(store: &Path, code: i32, arguments: &[&str]) -> Value {
     let output = inspect(store, &[arguments, &["--json"]].concat());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Every file under a folder with its bytes.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(contents(&path));
-        } else {
-            files.insert(path.clone(), fs::read(&path).unwrap());
-        }
-    }
-    files
-}
-
-/// Two shards; 12 large episodes and a forget in the first, one small episode in the second.
-fn sample() -> TestStore {
-    let mut store = TestStore::make(2);
-    for nth in 0..12 {
-        store.store(0, &format!("large-{nth}"), 900_000);
-    }
-    store.forget(0, "large-3");
-    store.store(1, "small", 5);
-    store
 }
 
 #[test]

@@ -4,14 +4,14 @@
 mod fake;
 mod stores;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fake::FakeDaemon;
 use serde_json::{Value, json};
-use stores::{ClosedStore, TestStore};
+use stores::{TestStore, contents, sample};
 
 fn engram(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_engram")).args(arguments).output().unwrap()
@@ -68,32 +68,6 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Every file under a folder with its bytes.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(contents(&path));
-        } else {
-            files.insert(path.clone(), fs::read(&path).unwrap());
-        }
-    }
-    files
-}
-
-/// Two shards; 12 large episodes and a forget in the first, one small episode in the second. The
-/// creation of the space is sequence 1.
-fn sample() -> ClosedStore {
-    let mut store = TestStore::make(2);
-    for nth in 0..12 {
-        store.store(0, &format!("large-{nth}"), 900_000);
-    }
-    store.forget(0, "large-3");
-    store.store(1, "small", 5);
-    store.close()
-}
-
 fn sample_ids() -> BTreeSet<String> {
     let large = (0..12).filter(|nth| *nth != 3).map(|nth| format!("large-{nth}"));
     large.chain(["small".to_owned()]).collect()
@@ -139,7 +113,7 @@ fn the_final_state_is_what_is_salvaged_and_all_versions_if_asked() {
 
 #[test]
 fn what_is_left_of_a_damaged_store_is_imported_into_another_daemon() {
-    let store = sample();
+    let store = sample().close();
     let log = store.segment(0, 2);
     let lost = "large-5";
     let at = place(&log, lost) + 1000;
@@ -170,7 +144,7 @@ fn what_is_left_of_a_damaged_store_is_imported_into_another_daemon() {
 
 #[test]
 fn a_store_without_its_header_is_read_by_its_segments() {
-    let store = sample();
+    let store = sample().close();
     let header = store.path().join("engram.store");
     fs::remove_file(&header).unwrap();
     let salvaged = Salvaged::from(store.path(), 0, &[]);
@@ -183,7 +157,7 @@ fn a_store_without_its_header_is_read_by_its_segments() {
 
 #[test]
 fn a_space_whose_creation_is_lost_keeps_its_name_by_another_shard_or_its_number() {
-    let store = sample();
+    let store = sample().close();
     let log = store.segment(0, 1);
     let at = place(&log, "notes");
     alter(&log, |bytes| bytes[at] ^= 1);
@@ -204,7 +178,7 @@ fn a_space_whose_creation_is_lost_keeps_its_name_by_another_shard_or_its_number(
 
 #[test]
 fn a_shard_or_segment_that_is_gone_takes_only_itself() {
-    let store = sample();
+    let store = sample().close();
     fs::remove_dir_all(store.segment(1, 1).parent().unwrap()).unwrap();
     fs::remove_file(store.segment(0, 1)).unwrap();
     let salvaged = Salvaged::from(store.path(), 1, &[]);

@@ -81,11 +81,6 @@ impl MemoryDisk {
         change(&mut self.0.borrow_mut().anchors);
     }
 
-    /// What replaced segments are kept under.
-    pub fn quarantine(&self) -> Vec<String> {
-        self.0.borrow().quarantine.keys().cloned().collect()
-    }
-
     /// How much room the disk says it has; without a word it is endless.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.0.borrow_mut().free_bytes = Some(bytes);

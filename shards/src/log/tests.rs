@@ -216,6 +216,13 @@ fn a_full_disk_refuses_and_resumes() {
     assert!(matches!(refusal, AppendError::ReadOnly(_)), "{refusal:?}");
     assert!(log.out_of_space().is_some());
     let durable = log.durable();
+    // Room for one segment is not enough to go on.
+    disk.set_free_bytes(2 * SEGMENT_BYTES_MIN - 1);
+    log.io_mut().advance_us(2_000_000);
+    log.tick();
+    events(&mut log);
+    assert!(log.out_of_space().is_some());
+    disk.set_free_bytes(2 * SEGMENT_BYTES_MIN);
     log.io_mut().advance_us(2_000_000);
     log.tick();
     events(&mut log);

@@ -1,6 +1,8 @@
 //! Stores in temporary directories, written by the engine itself.
 #![allow(dead_code, reason = "every test file is a crate of its own and uses a part of this")]
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
@@ -193,4 +195,30 @@ pub fn append_raw(store: &ClosedStore, operation: u16, payload: &[u8]) {
             }
         }
     }
+}
+
+/// Every file under a folder with its bytes.
+pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+/// Two shards; 12 large episodes and a forget in the first, one small episode in the second. The
+/// creation of the space is sequence 1.
+pub fn sample() -> TestStore {
+    let mut store = TestStore::make(2);
+    for nth in 0..12 {
+        store.store(0, &format!("large-{nth}"), 900_000);
+    }
+    store.forget(0, "large-3");
+    store.store(1, "small", 5);
+    store
 }
