@@ -4,6 +4,8 @@
 //! vectors is about 3 × 10⁻⁴, a tenth of what tells neighbours apart; the last word belongs to the
 //! f32 rows.
 
+use zerocopy::FromBytes;
+
 use super::cue::{BIAS, Cue};
 use super::simd::index_kernels;
 
@@ -15,21 +17,22 @@ pub struct ByteRow {
     pub norm_squared: f32,
 }
 
-/// Writes a rotated vector as biased bytes.
-pub fn quantize(rotated: &[f32], bytes: &mut [u8]) -> ByteRow {
-    let largest = rotated.iter().fold(f32::MIN_POSITIVE, |max, value| max.max(value.abs()));
-    let inverse = f32::from(i8::MAX) / largest;
-    let mut square_sum = 0_u32;
-    for (byte, value) in bytes.iter_mut().zip(rotated) {
-        #[allow(clippy::cast_possible_truncation)]
-        let level = (value * inverse).round_ties_even() as i8;
-        *byte = level.cast_unsigned() ^ BIAS;
-        square_sum += u32::from(level.unsigned_abs()) * u32::from(level.unsigned_abs());
-    }
+/// Writes a rotated vector as biased bytes; what goes with them, and the sum of the bytes without
+/// their bias.
+pub fn quantize(rotated: &[f32], bytes: &mut [u8]) -> (ByteRow, i32) {
+    let largest = index_kernels().largest(rotated).max(f32::MIN_POSITIVE);
+    let scale = f32::from(i8::MAX) / largest;
+    let sums = index_kernels().round_bytes(rotated, scale, signed(bytes));
+    bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
     let step = largest / f32::from(i8::MAX);
     #[allow(clippy::cast_precision_loss)]
-    let norm_squared = square_sum as f32 * step * step;
-    ByteRow { step, norm_squared }
+    let norm_squared = sums.squares as f32 * step * step;
+    (ByteRow { step, norm_squared }, sums.sum)
+}
+
+/// The same bytes as signed ones.
+fn signed(bytes: &mut [u8]) -> &mut [i8] {
+    <[i8]>::mut_from_bytes(bytes).expect("bytes have no alignment")
 }
 
 /// The squared distance of a query from a row of bytes.

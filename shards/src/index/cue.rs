@@ -1,7 +1,7 @@
 //! A query as the index sees it: rotated, in bytes, and as tables for the code scan.
 
 use super::rotation::Rotation;
-use super::simd::{TABLE_DIMENSIONS, TABLE_ENTRIES, TABLE_ENTRY_MAX};
+use super::simd::{TABLE_DIMENSIONS, TABLE_ENTRIES, TABLE_ENTRY_MAX, index_kernels};
 
 /// A query prepared for estimates. A row's code is a bit per dimension, read as a sign: +1 or -1.
 #[derive(Debug, Default)]
@@ -20,61 +20,46 @@ pub struct Cue {
     pub(super) norm_squared: f32,
 }
 
-/// What stands 0 in a biased byte.
-pub(super) const BIAS: u8 = 128;
-
 impl Cue {
     /// Prepares a query of the index space, reusing the memory of the former one.
     pub fn prepare(&mut self, rotation: &Rotation, vector: &[f32], scale: f32) {
-        self.rotated.resize(rotation.padded(), 0.0);
+        let padded = rotation.padded();
+        self.rotated.resize(padded, 0.0);
         rotation.rotate(vector, scale, &mut self.rotated);
-        self.norm_squared = self.rotated.iter().map(|value| value * value).sum();
+        let kernels = index_kernels();
+        let largest = kernels.largest(&self.rotated).max(f32::MIN_POSITIVE);
+        self.bytes.resize(padded, 0);
+        let sums =
+            kernels.round_bytes(&self.rotated, f32::from(i8::MAX) / largest, &mut self.bytes);
+        self.byte_step = largest / f32::from(i8::MAX);
+        self.bias = i32::from(BIAS) * sums.sum;
         self.fill_tables();
-        self.fill_bytes();
-    }
-
-    /// The 16 sums of a table: bit *t* of the entry's number says whether coordinate *t* counts.
-    fn subset_sums(group: &[f32]) -> [f32; TABLE_ENTRIES] {
-        let mut sums = [0.0; TABLE_ENTRIES];
-        for (bit, &value) in group.iter().enumerate() {
-            let (known, new) = sums.split_at_mut(1 << bit);
-            new.iter_mut().zip(known).for_each(|(new, known)| *new = *known + value);
-        }
-        sums
     }
 
     /// All tables share one step, so that sums over tables mean something; each has its own base.
     fn fill_tables(&mut self) {
-        let groups = || self.rotated.chunks_exact(TABLE_DIMENSIONS);
-        let width = |group: &[f32]| group.iter().map(|value| value.abs()).sum::<f32>();
-        let widest = groups().map(width).fold(f32::MIN_POSITIVE, f32::max);
-        let step = widest / f32::from(TABLE_ENTRY_MAX);
-        let inverse = f32::from(TABLE_ENTRY_MAX) / widest;
-        let mut base = 0.0;
-        self.tables.clear();
-        for group in groups() {
-            let lowest: f32 = group.iter().map(|value| value.min(0.0)).sum();
-            base += lowest;
-            let entries = Self::subset_sums(group);
-            // Rounds to the nearest; the entries lie in 0..=TABLE_ENTRY_MAX.
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            self.tables.extend(entries.map(|entry| ((entry - lowest) * inverse + 0.5) as u8));
+        let groups = self.rotated.chunks_exact(TABLE_DIMENSIONS);
+        let mut widest = f32::MIN_POSITIVE;
+        let mut totals = [[0.0_f32; TABLE_DIMENSIONS]; 3];
+        for group in groups {
+            let mut width = 0.0;
+            for (nth, &value) in group.iter().enumerate() {
+                width += value.abs();
+                totals[0][nth] += value;
+                totals[1][nth] += value.min(0.0);
+                totals[2][nth] += value * value;
+            }
+            widest = if width > widest { width } else { widest };
         }
-        let sum: f32 = self.rotated.iter().sum();
-        self.table_step = 2.0 * step;
-        self.table_base = 2.0 * base - sum;
-    }
-
-    fn fill_bytes(&mut self) {
-        let largest =
-            self.rotated.iter().fold(f32::MIN_POSITIVE, |max, value| max.max(value.abs()));
-        self.byte_step = largest / f32::from(i8::MAX);
-        let inverse = f32::from(i8::MAX) / largest;
-        self.bytes.clear();
-        #[allow(clippy::cast_possible_truncation)]
-        self.bytes
-            .extend(self.rotated.iter().map(|value| (value * inverse).round_ties_even() as i8));
-        let sum: i32 = self.bytes.iter().map(|&byte| i32::from(byte)).sum();
-        self.bias = i32::from(BIAS) * sum;
+        let [sum, lowest, squares] = totals.map(|lanes| lanes.iter().sum::<f32>());
+        self.tables.resize(self.rotated.len() / TABLE_DIMENSIONS * TABLE_ENTRIES, 0);
+        let entry_max = f32::from(TABLE_ENTRY_MAX);
+        index_kernels().fill_tables(&self.rotated, entry_max / widest, &mut self.tables);
+        self.table_step = 2.0 * widest / entry_max;
+        self.table_base = 2.0 * lowest - sum;
+        self.norm_squared = squares;
     }
 }
+
+/// What stands for 0 in a biased byte.
+pub(super) const BIAS: u8 = 128;

@@ -1,6 +1,8 @@
 //! The shard index (draft essay).
 
 pub mod bytes;
+pub mod codes;
 pub mod cue;
+pub mod graph;
 pub mod rotation;
 pub mod simd;

@@ -1,16 +1,19 @@
 //! The kernels in AVX2.
 
 use core::arch::x86_64::{
-    __m256, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_add_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256,
-    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16,
-    _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_storeu_si256, _mm256_sub_ps, _mm256_xor_si256,
+    __m256, __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
+    _mm_shuffle_epi32, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtph_ps,
+    _mm256_cvtps_epi32, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_movemask_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_packs_epi16,
+    _mm256_packs_epi32, _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
+    _mm256_xor_si256,
 };
 
-use super::{CODE_ROWS, TILE};
+use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Relation, TILE, scalar};
 
 const LANES: usize = 8;
 
@@ -117,6 +120,37 @@ pub(super) unsafe fn scan_block(codes: &[u8], tables: &[u8], sums: &mut [u32; CO
     }
 }
 
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn estimate(
+    with: &Estimating<'_>,
+    sums: &[u32; CODE_ROWS],
+    distances: &mut [f32; CODE_ROWS],
+) -> u32 {
+    let (step, base) = (_mm256_set1_ps(with.step), _mm256_set1_ps(with.base));
+    let (scale, origin) = (_mm256_set1_ps(with.scale), _mm256_set1_ps(with.origin));
+    let bound = _mm256_set1_ps(with.bound);
+    let factor = |nth: usize| {
+        // SAFETY: `factors` holds 64 floats, and `nth` is a multiple of 8 below that.
+        unsafe { _mm256_loadu_ps(with.factors.as_ptr().add(nth)) }
+    };
+    let mut below = 0;
+    for from in (0..CODE_ROWS).step_by(LANES) {
+        // SAFETY: 8 of 32 words. Sums are below 2^31, so their sign does not matter.
+        let sums = unsafe { _mm256_loadu_si256(sums.as_ptr().add(from).cast()) };
+        let product = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), step), base);
+        let relative =
+            _mm256_add_ps(factor(from), _mm256_mul_ps(factor(from + CODE_ROWS), product));
+        let distance = _mm256_add_ps(origin, _mm256_mul_ps(relative, scale));
+        // SAFETY: 8 of 32 floats.
+        unsafe { _mm256_storeu_ps(distances.as_mut_ptr().add(from), distance) };
+        let lower = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(distance, bound));
+        below |= lower.cast_unsigned() << from;
+    }
+    below
+}
+
 /// The sum over the lanes.
 #[inline(always)]
 unsafe fn sum_lanes(lanes: __m256i) -> i32 {
@@ -164,24 +198,107 @@ pub(super) unsafe fn dot(row: &[u8], query: &[i8]) -> i32 {
 }
 
 /// # Safety
-/// The CPU has AVX2; both sides have the same multiple of four times 64 bytes.
+/// The CPU has AVX2; `left` has four rows of the same multiple of 64 bytes, `right` a multiple of
+/// four such rows, `products` a place for each pair.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn dot_tile(left: &[u8], right: &[u8], products: &mut [[i32; TILE]; TILE]) {
+pub(super) unsafe fn dot_strip(left: &[u8], right: &[u8], products: &mut [i32]) {
     let bytes = left.len() / TILE;
+    let lines = products.chunks_exact_mut(right.len() / bytes);
     let bias = _mm256_set1_epi8(i8::MIN);
-    for (left, products) in left.chunks_exact(bytes).zip(products) {
-        let mut sums = [_mm256_setzero_si256(); TILE];
-        for at in (0..bytes).step_by(32) {
-            // SAFETY: each row holds `bytes`, a multiple of 64; AVX2 is enabled here.
-            unsafe {
-                let left = _mm256_loadu_si256(left.as_ptr().add(at).cast());
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let right = _mm256_loadu_si256(right.as_ptr().add(row * bytes + at).cast());
-                    *sum = add_products(*sum, left, _mm256_xor_si256(right, bias));
+    for (left, line) in left.chunks_exact(bytes).zip(lines) {
+        let tiles = right.chunks_exact(TILE * bytes).zip(line.chunks_exact_mut(TILE));
+        for (right, products) in tiles {
+            let mut sums = [_mm256_setzero_si256(); TILE];
+            for at in (0..bytes).step_by(32) {
+                // SAFETY: each row holds `bytes`, a multiple of 64; AVX2 is enabled here.
+                unsafe {
+                    let left = _mm256_loadu_si256(left.as_ptr().add(at).cast());
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        let right = _mm256_loadu_si256(right.as_ptr().add(row * bytes + at).cast());
+                        *sum = add_products(*sum, left, _mm256_xor_si256(right, bias));
+                    }
                 }
             }
+            // SAFETY: AVX2 is enabled here.
+            products.copy_from_slice(&sums.map(|sum| unsafe { sum_lanes(sum) }));
         }
-        // SAFETY: AVX2 is enabled here.
-        *products = sums.map(|sum| unsafe { sum_lanes(sum) });
     }
+}
+
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn combine(with: &Combining<'_>, products: &[i32], distances: &mut [f32]) {
+    scalar::combine(with, products, distances);
+}
+
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn largest(values: &[f32]) -> f32 {
+    scalar::largest(values)
+}
+
+/// Eight levels of each of four registers, in bytes.
+#[inline(always)]
+unsafe fn narrow(levels: [__m256i; 4]) -> __m256i {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        let words = _mm256_packs_epi16(
+            _mm256_packs_epi32(levels[0], levels[1]),
+            _mm256_packs_epi32(levels[2], levels[3]),
+        );
+        // Packing works on halves: it leaves the quadruples in the order 0 2 4 6 1 3 5 7.
+        _mm256_permutevar8x32_epi32(words, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+    }
+}
+
+/// # Safety
+/// The CPU has AVX2; `values` and `bytes` have the same multiple of 64 entries.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn round_bytes(values: &[f32], scale: f32, bytes: &mut [i8]) -> ByteSums {
+    let scale = _mm256_set1_ps(scale);
+    let (mut sum, mut squares) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    for (values, bytes) in values.chunks_exact(32).zip(bytes.chunks_exact_mut(32)) {
+        let levels: [__m256i; 4] = std::array::from_fn(|nth| {
+            // SAFETY: 8 of 32 floats.
+            let values = unsafe { _mm256_loadu_ps(values.as_ptr().add(LANES * nth)) };
+            _mm256_cvtps_epi32(_mm256_mul_ps(values, scale))
+        });
+        for levels in levels {
+            sum = _mm256_add_epi32(sum, levels);
+            squares = _mm256_add_epi32(squares, _mm256_mullo_epi32(levels, levels));
+        }
+        // SAFETY: 32 bytes are written; AVX2 is enabled here.
+        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), narrow(levels)) };
+    }
+    // SAFETY: AVX2 is enabled here.
+    unsafe { ByteSums { sum: sum_lanes(sum), squares: sum_lanes(squares).cast_unsigned() } }
+}
+
+/// # Safety
+/// The CPU has AVX2; `values` has a multiple of 64 entries, `tables` 16 bytes for each four.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn fill_tables(values: &[f32], scale: f32, tables: &mut [u8]) {
+    scalar::fill_tables(values, scale, tables);
+}
+
+/// # Safety
+/// The CPU has AVX2 and F16C.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) unsafe fn widen(halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CODE_ROWS]) {
+    for (halves, wide) in halves.chunks_exact(2 * LANES).zip(wide.chunks_exact_mut(LANES)) {
+        // SAFETY: 16 bytes are read, 8 floats written.
+        unsafe {
+            let halves = _mm_loadu_si128(halves.as_ptr().cast());
+            _mm256_storeu_ps(wide.as_mut_ptr(), _mm256_cvtph_ps(halves));
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX2; both rows have 64 bytes for each word of signs.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {
+    scalar::relate(own, other, signs)
 }

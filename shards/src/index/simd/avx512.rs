@@ -1,17 +1,21 @@
 //! The kernels in AVX-512 (F, BW, VNNI).
 
 use core::arch::x86_64::{
-    __m128i, __m512, __m512i, _mm_add_epi32, _mm_storeu_si128, _mm_unpackhi_epi32,
-    _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm512_add_epi8, _mm512_add_epi16,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32,
-    _mm512_extracti64x4_epi64, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_permute_ps,
-    _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_setzero_si512,
+    __m128i, __m512, __m512i, _CMP_LT_OQ, _mm_add_epi32, _mm_loadu_si128, _mm_storeu_si128,
+    _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm_unpacklo_epi64,
+    _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi8, _mm512_add_epi16, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtepu32_ps, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_ps, _mm512_mask_sub_ps, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_mullo_epi32, _mm512_permute_ps, _mm512_reduce_add_epi32,
+    _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps,
     _mm512_xor_si512,
 };
 
-use super::{CODE_ROWS, TILE};
+use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Relation, TILE, scalar};
 
 const LANES: usize = 16;
 
@@ -155,6 +159,36 @@ pub(super) unsafe fn scan_block(codes: &[u8], tables: &[u8], sums: &mut [u32; CO
 }
 
 /// # Safety
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn estimate(
+    with: &Estimating<'_>,
+    sums: &[u32; CODE_ROWS],
+    distances: &mut [f32; CODE_ROWS],
+) -> u32 {
+    let (step, base) = (_mm512_set1_ps(with.step), _mm512_set1_ps(with.base));
+    let (scale, origin) = (_mm512_set1_ps(with.scale), _mm512_set1_ps(with.origin));
+    let bound = _mm512_set1_ps(with.bound);
+    let factor = |nth: usize| {
+        // SAFETY: `factors` holds 64 floats, and `nth` is 0, 16, 32 or 48.
+        unsafe { _mm512_loadu_ps(with.factors.as_ptr().add(nth)) }
+    };
+    let mut below = 0;
+    for from in [0, LANES] {
+        // SAFETY: 16 of 32 words from 0 or 16 on.
+        let sums = unsafe { _mm512_loadu_si512(sums.as_ptr().add(from).cast()) };
+        let product = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepu32_ps(sums), step), base);
+        let relative =
+            _mm512_add_ps(factor(from), _mm512_mul_ps(factor(from + CODE_ROWS), product));
+        let distance = _mm512_add_ps(origin, _mm512_mul_ps(relative, scale));
+        // SAFETY: 16 of 32 floats from 0 or 16 on.
+        unsafe { _mm512_storeu_ps(distances.as_mut_ptr().add(from), distance) };
+        below |= u32::from(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(distance, bound)) << from;
+    }
+    below
+}
+
+/// # Safety
 /// The CPU has AVX-512 VNNI; both sides have the same multiple of 64 bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn dot(row: &[u8], query: &[i8]) -> i32 {
@@ -193,28 +227,157 @@ unsafe fn sum_lanes(registers: [__m512i; 4], out: &mut [i32; 4]) {
 }
 
 /// # Safety
-/// The CPU has AVX-512 VNNI; both sides have the same multiple of four times 64 bytes.
+/// The CPU has AVX-512 VNNI; `left` has four rows of the same multiple of 64 bytes, `right` a
+/// multiple of four such rows, `products` a place for each pair.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn dot_tile(left: &[u8], right: &[u8], products: &mut [[i32; TILE]; TILE]) {
+pub(super) unsafe fn dot_strip(left: &[u8], right: &[u8], products: &mut [i32]) {
     let bytes = left.len() / TILE;
+    let count = right.len() / bytes;
     let bias = _mm512_set1_epi8(i8::MIN);
-    let mut sums = [[_mm512_setzero_si512(); TILE]; TILE];
-    for at in (0..bytes).step_by(64) {
-        let load = |side: &[u8], row: usize| {
-            // SAFETY: each side holds four rows of `bytes`, a multiple of 64.
-            unsafe { _mm512_loadu_si512(side.as_ptr().add(row * bytes + at).cast()) }
-        };
-        let right: [__m512i; TILE] =
-            std::array::from_fn(|row| _mm512_xor_si512(load(right, row), bias));
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let left = load(left, row);
-            for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = _mm512_dpbusd_epi32(*sum, left, right);
+    for (tile, right) in right.chunks_exact(TILE * bytes).enumerate() {
+        let mut sums = [[_mm512_setzero_si512(); TILE]; TILE];
+        for at in (0..bytes).step_by(64) {
+            let load = |side: &[u8], row: usize| {
+                // SAFETY: each side holds four rows of `bytes`, a multiple of 64.
+                unsafe { _mm512_loadu_si512(side.as_ptr().add(row * bytes + at).cast()) }
+            };
+            let right: [__m512i; TILE] =
+                std::array::from_fn(|row| _mm512_xor_si512(load(right, row), bias));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = load(left, row);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = _mm512_dpbusd_epi32(*sum, left, right);
+                }
             }
         }
+        for (row, sums) in sums.into_iter().enumerate() {
+            let line = &mut products[row * count + tile * TILE..][..TILE];
+            // SAFETY: AVX-512F is enabled here.
+            unsafe { sum_lanes(sums, line.try_into().expect("four products")) }
+        }
     }
-    for (sums, products) in sums.into_iter().zip(products) {
-        // SAFETY: AVX-512F is enabled here.
-        unsafe { sum_lanes(sums, products) }
+}
+
+/// # Safety
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn combine(with: &Combining<'_>, products: &[i32], distances: &mut [f32]) {
+    scalar::combine(with, products, distances);
+}
+
+/// # Safety
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn largest(values: &[f32]) -> f32 {
+    scalar::largest(values)
+}
+
+/// # Safety
+/// The CPU has AVX-512F; `values` and `bytes` have the same multiple of 64 entries.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn round_bytes(values: &[f32], scale: f32, bytes: &mut [i8]) -> ByteSums {
+    let scale = _mm512_set1_ps(scale);
+    let (mut sum, mut squares) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    for (values, bytes) in values.chunks_exact(LANES).zip(bytes.chunks_exact_mut(LANES)) {
+        // SAFETY: 16 floats are read, 16 bytes written.
+        unsafe {
+            let levels = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(values.as_ptr()), scale));
+            sum = _mm512_add_epi32(sum, levels);
+            squares = _mm512_add_epi32(squares, _mm512_mullo_epi32(levels, levels));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(levels));
+        }
     }
+    ByteSums {
+        sum: _mm512_reduce_add_epi32(sum),
+        squares: _mm512_reduce_add_epi32(squares).cast_unsigned(),
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512F; `values` has a multiple of 64 entries, `tables` 16 bytes for each four.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn fill_tables(values: &[f32], scale: f32, tables: &mut [u8]) {
+    let scale = _mm512_set1_ps(scale);
+    let groups = values.chunks_exact(LANES).zip(tables.chunks_exact_mut(4 * LANES));
+    for (values, tables) in groups {
+        let mut lowest = [0.0; LANES];
+        // SAFETY: 16 floats are read and 16 written.
+        unsafe {
+            let negative = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_loadu_ps(values.as_ptr()));
+            let lift = _mm512_max_ps(negative, _mm512_setzero_ps());
+            let pair = _mm512_add_ps(lift, _mm512_permute_ps::<0b10_11_00_01>(lift));
+            let four = _mm512_add_ps(pair, _mm512_permute_ps::<0b01_00_11_10>(pair));
+            _mm512_storeu_ps(lowest.as_mut_ptr(), four);
+        }
+        for (nth, table) in tables.chunks_exact_mut(LANES).enumerate() {
+            let group = &values[4 * nth..4 * nth + 4];
+            let sum = _mm512_set1_ps(lowest[4 * nth]);
+            let sum = _mm512_mask_add_ps(sum, 0xaaaa, sum, _mm512_set1_ps(group[0]));
+            let sum = _mm512_mask_add_ps(sum, 0xcccc, sum, _mm512_set1_ps(group[1]));
+            let sum = _mm512_mask_add_ps(sum, 0xf0f0, sum, _mm512_set1_ps(group[2]));
+            let sum = _mm512_mask_add_ps(sum, 0xff00, sum, _mm512_set1_ps(group[3]));
+            let entries = _mm512_cvtps_epi32(_mm512_mul_ps(sum, scale));
+            // SAFETY: 16 bytes are written.
+            unsafe { _mm_storeu_si128(table.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(entries)) }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn widen(halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CODE_ROWS]) {
+    for (halves, wide) in halves.chunks_exact(2 * LANES).zip(wide.chunks_exact_mut(LANES)) {
+        // SAFETY: 32 bytes are read, 16 floats written.
+        unsafe {
+            let halves = _mm256_loadu_si256(halves.as_ptr().cast());
+            _mm512_storeu_ps(wide.as_mut_ptr(), _mm512_cvtph_ps(halves));
+        }
+    }
+}
+
+/// Sixteen coordinates of a row of bytes.
+#[inline(always)]
+unsafe fn coordinates(bytes: *const u8, step: __m512) -> __m512 {
+    // SAFETY: the caller vouches for AVX-512F and for 16 bytes.
+    unsafe {
+        let levels = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.cast()));
+        let levels = _mm512_sub_ps(_mm512_cvtepi32_ps(levels), _mm512_set1_ps(128.0));
+        _mm512_mul_ps(levels, step)
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512F; both rows have 64 bytes for each word of signs.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {
+    let (own_step, other_step) = (_mm512_set1_ps(own.step), _mm512_set1_ps(other.step));
+    let [mut squares, mut absolute, mut along] = [_mm512_setzero_ps(); 3];
+    for (nth, word) in signs.iter_mut().enumerate() {
+        *word = 0;
+        for part in 0..64 / LANES {
+            let at = 64 * nth + LANES * part;
+            // SAFETY: 16 bytes follow in both; AVX-512F is enabled here.
+            let (value, other) = unsafe {
+                (
+                    coordinates(own.bytes.as_ptr().add(at), own_step),
+                    coordinates(other.bytes.as_ptr().add(at), other_step),
+                )
+            };
+            let difference = _mm512_sub_ps(other, value);
+            let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(difference, _mm512_setzero_ps());
+            squares = _mm512_add_ps(squares, _mm512_mul_ps(difference, difference));
+            absolute = _mm512_add_ps(absolute, _mm512_abs_ps(difference));
+            let signed = _mm512_mask_sub_ps(value, negative, _mm512_setzero_ps(), value);
+            along = _mm512_add_ps(along, signed);
+            *word |= u64::from(!negative) << (LANES * part);
+        }
+    }
+    let sum = |register: __m512| {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: 16 floats are written.
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), register) };
+        scalar::sum_lanes(lanes)
+    };
+    Relation { squares: sum(squares), absolute: sum(absolute), along: sum(along) }
 }

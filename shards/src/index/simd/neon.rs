@@ -1,15 +1,17 @@
 //! The kernels in NEON.
 
 use core::arch::aarch64::{
-    int32x4_t, uint16x8_t, vaddq_f32, vaddq_s32, vaddq_u8, vaddq_u16, vaddvq_s32, vandq_u8,
-    vandq_u16, vdupq_n_s32, vdupq_n_u8, vdupq_n_u16, veorq_u8, veorq_u32, vextq_f32, vget_high_s8,
+    int32x4_t, uint16x8_t, vaddq_f32, vaddq_u8, vaddq_u16, vaddvq_s32, vandq_u8, vandq_u16,
+    vdupq_n_s32, vdupq_n_u8, vdupq_n_u16, veorq_u8, veorq_u32, vextq_f32, vget_high_s8,
     vget_high_u8, vget_low_s8, vget_low_s16, vget_low_u8, vld1q_f32, vld1q_s8, vld1q_u8, vld1q_u32,
     vmlal_high_s16, vmlal_s16, vmovl_s8, vmovl_u8, vqtbl1q_u8, vreinterpretq_f32_u32,
     vreinterpretq_s8_u8, vreinterpretq_s16_u16, vreinterpretq_u16_u8, vreinterpretq_u32_f32,
-    vrev64q_f32, vshrq_n_u8, vshrq_n_u16, vst1q_f32, vst1q_u16, vsubq_f32,
+    vrev64q_f32, vshrq_n_u8, vshrq_n_u16, vst1q_f32, vst1q_s8, vst1q_u16, vsubq_f32,
 };
 
-use super::{CODE_ROWS, TABLE_ENTRIES, TILE};
+use super::{
+    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Relation, TABLE_ENTRIES, TILE, scalar,
+};
 
 const LANES: usize = 4;
 const SIGN: u32 = 1 << 31;
@@ -88,6 +90,17 @@ pub(super) unsafe fn scan_block(codes: &[u8], tables: &[u8], sums: &mut [u32; CO
     }
 }
 
+/// # Safety
+/// The CPU has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn estimate(
+    with: &Estimating<'_>,
+    sums: &[u32; CODE_ROWS],
+    distances: &mut [f32; CODE_ROWS],
+) -> u32 {
+    scalar::estimate(with, sums, distances)
+}
+
 /// Adds 16 products, as words.
 #[target_feature(enable = "neon")]
 unsafe fn add_products(sum: int32x4_t, row: *const u8, query: *const i8) -> int32x4_t {
@@ -115,27 +128,69 @@ pub(super) unsafe fn dot(row: &[u8], query: &[i8]) -> i32 {
 }
 
 /// # Safety
-/// The CPU has NEON; both sides have the same multiple of four times 64 bytes.
+/// The CPU has NEON; `left` has four rows of the same multiple of 64 bytes, `right` a multiple of
+/// four such rows, `products` a place for each pair.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn dot_tile(left: &[u8], right: &[u8], products: &mut [[i32; TILE]; TILE]) {
+pub(super) unsafe fn dot_strip(left: &[u8], right: &[u8], products: &mut [i32]) {
     let bytes = left.len() / TILE;
     let bias = vdupq_n_u8(128);
-    for (left, products) in left.chunks_exact(bytes).zip(products) {
-        let mut sums = [vdupq_n_s32(0); TILE];
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let right = &right[row * bytes..][..bytes];
+    let mut unbiased = [0_i8; 16];
+    let lines = products.chunks_exact_mut(right.len() / bytes);
+    for (left, line) in left.chunks_exact(bytes).zip(lines) {
+        for (right, product) in right.chunks_exact(bytes).zip(line) {
+            let mut sum = vdupq_n_s32(0);
             for (left, right) in left.chunks_exact(16).zip(right.chunks_exact(16)) {
                 // SAFETY: both chunks hold 16 bytes, and so does `unbiased`.
                 unsafe {
-                    let unbiased = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(right.as_ptr()), bias));
-                    let unbiased: [i8; 16] = std::mem::transmute(unbiased);
-                    *sum = vaddq_s32(
-                        add_products(vdupq_n_s32(0), left.as_ptr(), unbiased.as_ptr()),
-                        *sum,
-                    );
+                    let flipped = veorq_u8(vld1q_u8(right.as_ptr()), bias);
+                    vst1q_s8(unbiased.as_mut_ptr(), vreinterpretq_s8_u8(flipped));
+                    sum = add_products(sum, left.as_ptr(), unbiased.as_ptr());
                 }
             }
+            *product = vaddvq_s32(sum);
         }
-        *products = sums.map(|sum| vaddvq_s32(sum));
     }
+}
+
+/// # Safety
+/// The CPU has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn combine(with: &Combining<'_>, products: &[i32], distances: &mut [f32]) {
+    scalar::combine(with, products, distances);
+}
+
+/// # Safety
+/// The CPU has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn largest(values: &[f32]) -> f32 {
+    scalar::largest(values)
+}
+
+/// # Safety
+/// The CPU has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn round_bytes(values: &[f32], scale: f32, bytes: &mut [i8]) -> ByteSums {
+    scalar::round_bytes(values, scale, bytes)
+}
+
+/// # Safety
+/// The CPU has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn fill_tables(values: &[f32], scale: f32, tables: &mut [u8]) {
+    scalar::fill_tables(values, scale, tables);
+}
+
+/// # Safety
+/// The CPU has NEON. Conversions of halves are no stable intrinsics there; the compiler makes the
+/// best of the plain form.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn widen(halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CODE_ROWS]) {
+    scalar::widen(halves, wide);
+}
+
+/// # Safety
+/// The CPU has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {
+    scalar::relate(own, other, signs)
 }

@@ -1,0 +1,269 @@
+//! The walk through the graph towards a query.
+//!
+//! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
+//! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for its
+//! 32 neighbours (from their codes, relative to the node); those that beat the beam's worst enter
+//! it. A node may stand in the beam more than once, estimated from several neighbours; it is read
+//! once. The walk ends when all of the beam has been read, or after a bounded number of hops.
+//!
+//! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
+//! asked for while the present one is scanned; a wrong guess costs bandwidth, not time.
+
+use super::page::{PageLayout, PageView};
+use crate::index::bytes;
+use crate::index::codes::FlatCodes;
+use crate::index::cue::Cue;
+use crate::index::simd::{CODE_ROWS, Estimating, index_kernels, prefetch};
+
+/// A graph as a search reads it.
+#[derive(Debug, Clone, Copy)]
+pub struct GraphView<'a> {
+    pub layout: PageLayout,
+    /// A page for each node.
+    pub pages: &'a [u8],
+    /// Nodes where a walk may begin, and their codes.
+    pub entries: &'a [u32],
+    pub entry_codes: FlatCodes<'a>,
+}
+
+impl<'a> GraphView<'a> {
+    pub fn nodes(&self) -> usize {
+        self.pages.len() / self.layout.bytes()
+    }
+
+    #[inline]
+    fn page(&self, node: u32) -> &'a [u8] {
+        let bytes = self.layout.bytes();
+        &self.pages[node as usize * bytes..][..bytes]
+    }
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Width of the beam.
+    pub beam: usize,
+    /// Pages to read at most.
+    pub hops_max: usize,
+    /// Best nodes to answer.
+    pub answers: usize,
+}
+
+/// What a search did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Walked {
+    pub hops: u32,
+    pub estimates: u32,
+}
+
+/// A node and its squared distance from the query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    pub distance: f32,
+    pub node: u32,
+}
+
+/// Order-preserving bits of a distance in the high half, a node in the low half.
+type Key = u64;
+
+const EXPANDED: u64 = 1 << 31;
+const PREFETCHED: u64 = 1 << 30;
+const NODE: u64 = PREFETCHED - 1;
+/// Pages of the beam's front that are asked for ahead of their turn.
+const AHEAD: usize = 3;
+
+#[inline]
+fn key(distance: f32, node: u32) -> Key {
+    let bits = distance.to_bits();
+    let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned() >> 1) | 1 << 31);
+    u64::from(ordered) << 32 | u64::from(node)
+}
+
+#[inline]
+fn distance(key: Key) -> f32 {
+    let ordered = (key >> 32) as u32;
+    let mask = ((ordered.cast_signed() >> 31).cast_unsigned() ^ u32::MAX) | 1 << 31;
+    f32::from_bits(ordered ^ mask)
+}
+
+/// Keys in ascending order, the smallest `capacity` of those offered.
+#[derive(Debug, Default)]
+struct Sorted {
+    keys: Vec<Key>,
+    capacity: usize,
+}
+
+impl Sorted {
+    fn reset(&mut self, capacity: usize) {
+        self.keys.clear();
+        self.keys.reserve(capacity + 1);
+        self.capacity = capacity;
+    }
+
+    /// What an offer must stay below.
+    #[inline]
+    fn bound(&self) -> f32 {
+        if self.keys.len() < self.capacity {
+            return f32::INFINITY;
+        }
+        self.keys.last().map_or(f32::INFINITY, |&last| distance(last))
+    }
+
+    /// Takes the key in; its place.
+    #[inline]
+    fn insert(&mut self, key: Key) -> usize {
+        let at = self.keys.partition_point(|&other| other < key);
+        if self.keys.len() == self.capacity {
+            if at == self.capacity {
+                return at;
+            }
+            self.keys.pop();
+        }
+        self.keys.insert(at, key);
+        at
+    }
+}
+
+/// The memory of searches, used again and again.
+#[derive(Debug, Default)]
+pub struct Search {
+    beam: Sorted,
+    best: Sorted,
+    /// A bit for each node: whether it was read.
+    read: Vec<u64>,
+    /// Nodes whose bits are set.
+    touched: Vec<u32>,
+}
+
+impl Search {
+    /// Finds nodes near the query: the best first, as far as `accept` takes them.
+    pub fn run(
+        &mut self,
+        graph: &GraphView<'_>,
+        cue: &Cue,
+        effort: Effort,
+        mut accept: impl FnMut(u32) -> bool,
+        found: &mut Vec<Found>,
+    ) -> Walked {
+        self.begin(graph, cue, effort);
+        let mut walked = Walked::default();
+        let mut next = 0;
+        while let Some(node) = self.take(graph, &mut next) {
+            if self.is_read(node) {
+                continue;
+            }
+            let page = PageView::new(graph.layout, graph.page(node));
+            let (own, row) = page.own();
+            let origin = bytes::distance(cue, own, row);
+            if origin < self.best.bound() && accept(node) {
+                self.best.insert(key(origin, node));
+            }
+            walked.estimates += page.degree() as u32;
+            next = next.min(self.expand(page, cue, origin));
+            walked.hops += 1;
+            if walked.hops as usize == effort.hops_max {
+                break;
+            }
+        }
+        found.clear();
+        let answers = self.best.keys.iter();
+        found.extend(answers.map(|&key| Found { distance: distance(key), node: key as u32 }));
+        for node in self.touched.drain(..) {
+            self.read[node as usize / 64] = 0;
+        }
+        walked
+    }
+
+    fn begin(&mut self, graph: &GraphView<'_>, cue: &Cue, effort: Effort) {
+        self.beam.reset(effort.beam);
+        self.best.reset(effort.answers);
+        self.read.resize(graph.nodes().div_ceil(64), 0);
+        let mut distances = [0.0; CODE_ROWS];
+        for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
+            let bound = self.beam.bound();
+            let mut below = graph.entry_codes.estimate(cue, nth, bound, &mut distances);
+            while below != 0 {
+                let nth = below.trailing_zeros() as usize;
+                below &= below - 1;
+                if let Some(&entry) = entries.get(nth)
+                    && distances[nth] < self.beam.bound()
+                {
+                    self.beam.insert(key(distances[nth], entry));
+                }
+            }
+        }
+        self.beam.keys.truncate(ENTRIES_TAKEN);
+    }
+
+    /// The best node that was not expanded, if there is one; the pages behind it are asked for.
+    #[inline]
+    fn take(&mut self, graph: &GraphView<'_>, next: &mut usize) -> Option<u32> {
+        let keys = &mut self.beam.keys;
+        while *next < keys.len() && keys[*next] & EXPANDED != 0 {
+            *next += 1;
+        }
+        let taken = keys.get_mut(*next)?;
+        *taken |= EXPANDED;
+        let node = (*taken & NODE) as u32;
+        let mut ahead = 0;
+        for key in &mut keys[*next + 1..] {
+            if ahead == AHEAD {
+                break;
+            }
+            if *key & EXPANDED != 0 {
+                continue;
+            }
+            ahead += 1;
+            if *key & PREFETCHED == 0 {
+                *key |= PREFETCHED;
+                prefetch(graph.page((*key & NODE) as u32));
+            }
+        }
+        Some(node)
+    }
+
+    /// Notes that a node is read; whether it was before.
+    #[inline]
+    fn is_read(&mut self, node: u32) -> bool {
+        let (word, bit) = (node as usize / 64, 1 << (node % 64));
+        let was = self.read[word] & bit != 0;
+        self.read[word] |= bit;
+        if !was {
+            self.touched.push(node);
+        }
+        was
+    }
+
+    /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
+    #[inline]
+    fn expand(&mut self, page: PageView<'_>, cue: &Cue, origin: f32) -> usize {
+        let mut sums = [0; CODE_ROWS];
+        let mut distances = [0.0; CODE_ROWS];
+        let mut factors = [0.0; 2 * CODE_ROWS];
+        index_kernels().scan_block(page.codes(), &cue.tables, &mut sums);
+        index_kernels().widen(page.factors(), &mut factors);
+        let estimating = Estimating {
+            factors: &factors,
+            scale: page.factor_scale(),
+            step: cue.table_step,
+            base: cue.table_base,
+            origin,
+            bound: self.beam.bound(),
+        };
+        let mut below = index_kernels().estimate(&estimating, &sums, &mut distances);
+        let mut foremost = usize::MAX;
+        while below != 0 {
+            let nth = below.trailing_zeros() as usize;
+            below &= below - 1;
+            let neighbour = page.neighbour(nth);
+            let is_read = self.read[neighbour as usize / 64] & 1 << (neighbour % 64) != 0;
+            if !is_read && distances[nth] < self.beam.bound() {
+                foremost = foremost.min(self.beam.insert(key(distances[nth], neighbour)));
+            }
+        }
+        foremost
+    }
+}
+
+/// Entries that a walk starts from.
+const ENTRIES_TAKEN: usize = 3;
