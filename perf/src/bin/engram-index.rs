@@ -19,7 +19,7 @@ struct Arguments {
     queries: usize,
     #[arg(long)]
     rows: Option<usize>,
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 8)]
     fan: usize,
     #[arg(long, default_value_t = 2)]
     fan2: usize,
@@ -27,11 +27,11 @@ struct Arguments {
     leaf: usize,
     #[arg(long, default_value_t = 64)]
     pool: usize,
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.05)]
     alpha: f32,
     #[arg(long, default_value_t = 256)]
     entries: usize,
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 14)]
     rerank: usize,
 }
 
@@ -52,7 +52,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 64];
     for (a, b) in a.chunks_exact(64).zip(b.chunks_exact(64)) {
         for i in 0..64 {
-            sums[i] = a[i].mul_add(b[i], sums[i]);
+            sums[i] += a[i] * b[i];
         }
     }
     sums.iter().sum()

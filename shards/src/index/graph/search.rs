@@ -7,7 +7,9 @@
 //! once. The walk ends when all of the beam has been read, or after a bounded number of hops.
 //!
 //! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
-//! asked for while the present one is scanned; a wrong guess costs bandwidth, not time.
+//! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are no
+//! upper layers: the codes of some hundred nodes are scanned to find where to begin, which costs no
+//! more than one miss.
 
 use super::page::{PageLayout, PageView};
 use crate::index::bytes;
@@ -70,7 +72,7 @@ const EXPANDED: u64 = 1 << 31;
 const PREFETCHED: u64 = 1 << 30;
 const NODE: u64 = PREFETCHED - 1;
 /// Pages of the beam's front that are asked for ahead of their turn.
-const AHEAD: usize = 3;
+const AHEAD: usize = 4;
 
 #[inline]
 fn key(distance: f32, node: u32) -> Key {
@@ -149,9 +151,6 @@ impl Search {
         let mut walked = Walked::default();
         let mut next = 0;
         while let Some(node) = self.take(graph, &mut next) {
-            if self.is_read(node) {
-                continue;
-            }
             let page = PageView::new(graph.layout, graph.page(node));
             let (own, row) = page.own();
             let origin = bytes::distance(cue, own, row);
@@ -195,43 +194,45 @@ impl Search {
         self.beam.keys.truncate(ENTRIES_TAKEN);
     }
 
-    /// The best node that was not expanded, if there is one; the pages behind it are asked for.
+    /// The best node of the beam that was not read, if there is one. The pages of those behind it
+    /// are asked for.
     #[inline]
     fn take(&mut self, graph: &GraphView<'_>, next: &mut usize) -> Option<u32> {
-        let keys = &mut self.beam.keys;
-        while *next < keys.len() && keys[*next] & EXPANDED != 0 {
-            *next += 1;
-        }
-        let taken = keys.get_mut(*next)?;
-        *taken |= EXPANDED;
-        let node = (*taken & NODE) as u32;
+        let mut taken = None;
         let mut ahead = 0;
-        for key in &mut keys[*next + 1..] {
+        for at in *next..self.beam.keys.len() {
+            let key = self.beam.keys[at];
+            if key & EXPANDED != 0 {
+                continue;
+            }
+            let node = (key & NODE) as u32;
+            if self.is_read(node) {
+                self.beam.keys[at] |= EXPANDED;
+                continue;
+            }
+            if taken.is_none() {
+                self.beam.keys[at] |= EXPANDED;
+                self.read[node as usize / 64] |= 1 << (node % 64);
+                self.touched.push(node);
+                taken = Some(node);
+                *next = at + 1;
+                continue;
+            }
+            if key & PREFETCHED == 0 {
+                self.beam.keys[at] |= PREFETCHED;
+                prefetch(graph.page(node));
+            }
+            ahead += 1;
             if ahead == AHEAD {
                 break;
             }
-            if *key & EXPANDED != 0 {
-                continue;
-            }
-            ahead += 1;
-            if *key & PREFETCHED == 0 {
-                *key |= PREFETCHED;
-                prefetch(graph.page((*key & NODE) as u32));
-            }
         }
-        Some(node)
+        taken
     }
 
-    /// Notes that a node is read; whether it was before.
     #[inline]
-    fn is_read(&mut self, node: u32) -> bool {
-        let (word, bit) = (node as usize / 64, 1 << (node % 64));
-        let was = self.read[word] & bit != 0;
-        self.read[word] |= bit;
-        if !was {
-            self.touched.push(node);
-        }
-        was
+    fn is_read(&self, node: u32) -> bool {
+        self.read[node as usize / 64] & 1 << (node % 64) != 0
     }
 
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
@@ -256,8 +257,7 @@ impl Search {
             let nth = below.trailing_zeros() as usize;
             below &= below - 1;
             let neighbour = page.neighbour(nth);
-            let is_read = self.read[neighbour as usize / 64] & 1 << (neighbour % 64) != 0;
-            if !is_read && distances[nth] < self.beam.bound() {
+            if !self.is_read(neighbour) && distances[nth] < self.beam.bound() {
                 foremost = foremost.min(self.beam.insert(key(distances[nth], neighbour)));
             }
         }

@@ -55,10 +55,11 @@ pub(super) unsafe fn hadamard(values: &mut [f32]) {
         [0, 0, SIGN, SIGN, 0, 0, SIGN, SIGN],
         [0, SIGN, 0, SIGN, 0, SIGN, 0, SIGN],
     ];
-    let signs = SIGNS.map(|signs| {
+    let mut signs = [_mm256_setzero_si256(); 3];
+    for (register, lanes) in signs.iter_mut().zip(&SIGNS) {
         // SAFETY: an array of 8 words is 32 bytes.
-        unsafe { _mm256_loadu_si256(signs.as_ptr().cast()) }
-    });
+        *register = unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) };
+    }
     for lanes in values.chunks_exact_mut(LANES) {
         // SAFETY: the chunk holds 8 floats; AVX2 is enabled here.
         unsafe {
@@ -131,17 +132,19 @@ pub(super) unsafe fn estimate(
     let (step, base) = (_mm256_set1_ps(with.step), _mm256_set1_ps(with.base));
     let (scale, origin) = (_mm256_set1_ps(with.scale), _mm256_set1_ps(with.origin));
     let bound = _mm256_set1_ps(with.bound);
-    let factor = |nth: usize| {
-        // SAFETY: `factors` holds 64 floats, and `nth` is a multiple of 8 below that.
-        unsafe { _mm256_loadu_ps(with.factors.as_ptr().add(nth)) }
-    };
     let mut below = 0;
     for from in (0..CODE_ROWS).step_by(LANES) {
-        // SAFETY: 8 of 32 words. Sums are below 2^31, so their sign does not matter.
-        let sums = unsafe { _mm256_loadu_si256(sums.as_ptr().add(from).cast()) };
+        // SAFETY: 8 of 32 words, of 32 addends and of 32 factors. Sums are below 2^31, so their
+        // sign does not matter.
+        let (sums, addends, factors) = unsafe {
+            (
+                _mm256_loadu_si256(sums.as_ptr().add(from).cast()),
+                _mm256_loadu_ps(with.factors.as_ptr().add(from)),
+                _mm256_loadu_ps(with.factors.as_ptr().add(CODE_ROWS + from)),
+            )
+        };
         let product = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), step), base);
-        let relative =
-            _mm256_add_ps(factor(from), _mm256_mul_ps(factor(from + CODE_ROWS), product));
+        let relative = _mm256_add_ps(addends, _mm256_mul_ps(factors, product));
         let distance = _mm256_add_ps(origin, _mm256_mul_ps(relative, scale));
         // SAFETY: 8 of 32 floats.
         unsafe { _mm256_storeu_ps(distances.as_mut_ptr().add(from), distance) };
@@ -219,8 +222,10 @@ pub(super) unsafe fn dot_strip(left: &[u8], right: &[u8], products: &mut [i32]) 
                     }
                 }
             }
-            // SAFETY: AVX2 is enabled here.
-            products.copy_from_slice(&sums.map(|sum| unsafe { sum_lanes(sum) }));
+            for (product, sum) in products.iter_mut().zip(sums) {
+                // SAFETY: AVX2 is enabled here.
+                *product = unsafe { sum_lanes(sum) };
+            }
         }
     }
 }
@@ -260,14 +265,13 @@ pub(super) unsafe fn round_bytes(values: &[f32], scale: f32, bytes: &mut [i8]) -
     let scale = _mm256_set1_ps(scale);
     let (mut sum, mut squares) = (_mm256_setzero_si256(), _mm256_setzero_si256());
     for (values, bytes) in values.chunks_exact(32).zip(bytes.chunks_exact_mut(32)) {
-        let levels: [__m256i; 4] = std::array::from_fn(|nth| {
+        let mut levels = [_mm256_setzero_si256(); 4];
+        for (nth, levels) in levels.iter_mut().enumerate() {
             // SAFETY: 8 of 32 floats.
             let values = unsafe { _mm256_loadu_ps(values.as_ptr().add(LANES * nth)) };
-            _mm256_cvtps_epi32(_mm256_mul_ps(values, scale))
-        });
-        for levels in levels {
-            sum = _mm256_add_epi32(sum, levels);
-            squares = _mm256_add_epi32(squares, _mm256_mullo_epi32(levels, levels));
+            *levels = _mm256_cvtps_epi32(_mm256_mul_ps(values, scale));
+            sum = _mm256_add_epi32(sum, *levels);
+            squares = _mm256_add_epi32(squares, _mm256_mullo_epi32(*levels, *levels));
         }
         // SAFETY: 32 bytes are written; AVX2 is enabled here.
         unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), narrow(levels)) };

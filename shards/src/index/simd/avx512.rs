@@ -64,10 +64,11 @@ pub(super) unsafe fn hadamard(values: &mut [f32]) {
         stride /= 2;
     }
     const SIGNS: [[u32; LANES]; 4] = [sign_lanes(8), sign_lanes(4), sign_lanes(2), sign_lanes(1)];
-    let signs = SIGNS.map(|signs| {
+    let mut signs = [_mm512_setzero_si512(); 4];
+    for (register, lanes) in signs.iter_mut().zip(&SIGNS) {
         // SAFETY: an array of 16 words is 64 bytes.
-        unsafe { _mm512_loadu_si512(signs.as_ptr().cast()) }
-    });
+        *register = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
+    }
     for lanes in values.chunks_exact_mut(LANES) {
         // SAFETY: the chunk holds 16 floats; AVX-512F is enabled here.
         unsafe {
@@ -169,17 +170,18 @@ pub(super) unsafe fn estimate(
     let (step, base) = (_mm512_set1_ps(with.step), _mm512_set1_ps(with.base));
     let (scale, origin) = (_mm512_set1_ps(with.scale), _mm512_set1_ps(with.origin));
     let bound = _mm512_set1_ps(with.bound);
-    let factor = |nth: usize| {
-        // SAFETY: `factors` holds 64 floats, and `nth` is 0, 16, 32 or 48.
-        unsafe { _mm512_loadu_ps(with.factors.as_ptr().add(nth)) }
-    };
     let mut below = 0;
     for from in [0, LANES] {
-        // SAFETY: 16 of 32 words from 0 or 16 on.
-        let sums = unsafe { _mm512_loadu_si512(sums.as_ptr().add(from).cast()) };
+        // SAFETY: 16 of 32 words, of 32 addends and of 32 factors, from 0 or 16 on.
+        let (sums, addends, factors) = unsafe {
+            (
+                _mm512_loadu_si512(sums.as_ptr().add(from).cast()),
+                _mm512_loadu_ps(with.factors.as_ptr().add(from)),
+                _mm512_loadu_ps(with.factors.as_ptr().add(CODE_ROWS + from)),
+            )
+        };
         let product = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepu32_ps(sums), step), base);
-        let relative =
-            _mm512_add_ps(factor(from), _mm512_mul_ps(factor(from + CODE_ROWS), product));
+        let relative = _mm512_add_ps(addends, _mm512_mul_ps(factors, product));
         let distance = _mm512_add_ps(origin, _mm512_mul_ps(relative, scale));
         // SAFETY: 16 of 32 floats from 0 or 16 on.
         unsafe { _mm512_storeu_ps(distances.as_mut_ptr().add(from), distance) };
@@ -203,22 +205,37 @@ pub(super) unsafe fn dot(row: &[u8], query: &[i8]) -> i32 {
     _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
 }
 
+#[inline(always)]
+unsafe fn load(from: *const u8) -> __m512i {
+    // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+    unsafe { _mm512_loadu_si512(from.cast()) }
+}
+
+/// The four 128-bit parts of a register, added.
+#[inline(always)]
+unsafe fn fold_lanes(register: __m512i) -> __m128i {
+    // SAFETY: the caller vouches for AVX-512F.
+    unsafe {
+        let low = _mm_add_epi32(
+            _mm512_extracti32x4_epi32::<0>(register),
+            _mm512_extracti32x4_epi32::<1>(register),
+        );
+        let high = _mm_add_epi32(
+            _mm512_extracti32x4_epi32::<2>(register),
+            _mm512_extracti32x4_epi32::<3>(register),
+        );
+        _mm_add_epi32(low, high)
+    }
+}
+
 /// The sums over the lanes of four registers.
 #[inline(always)]
-unsafe fn sum_lanes(registers: [__m512i; 4], out: &mut [i32; 4]) {
+unsafe fn sum_lanes(registers: &[__m512i; 4], out: &mut [i32]) {
+    assert_eq!(out.len(), 4);
     // SAFETY: the caller vouches for AVX-512F; `out` is 16 bytes.
     unsafe {
-        let [a, b, c, d] = registers.map(|register| {
-            let low = _mm_add_epi32(
-                _mm512_extracti32x4_epi32::<0>(register),
-                _mm512_extracti32x4_epi32::<1>(register),
-            );
-            let high = _mm_add_epi32(
-                _mm512_extracti32x4_epi32::<2>(register),
-                _mm512_extracti32x4_epi32::<3>(register),
-            );
-            _mm_add_epi32(low, high)
-        });
+        let (a, b) = (fold_lanes(registers[0]), fold_lanes(registers[1]));
+        let (c, d) = (fold_lanes(registers[2]), fold_lanes(registers[3]));
         let ab = _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
         let cd = _mm_add_epi32(_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
         let sums = _mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
@@ -237,23 +254,20 @@ pub(super) unsafe fn dot_strip(left: &[u8], right: &[u8], products: &mut [i32]) 
     for (tile, right) in right.chunks_exact(TILE * bytes).enumerate() {
         let mut sums = [[_mm512_setzero_si512(); TILE]; TILE];
         for at in (0..bytes).step_by(64) {
-            let load = |side: &[u8], row: usize| {
-                // SAFETY: each side holds four rows of `bytes`, a multiple of 64.
-                unsafe { _mm512_loadu_si512(side.as_ptr().add(row * bytes + at).cast()) }
-            };
-            let right: [__m512i; TILE] =
-                std::array::from_fn(|row| _mm512_xor_si512(load(right, row), bias));
             for (row, sums) in sums.iter_mut().enumerate() {
-                let left = load(left, row);
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = _mm512_dpbusd_epi32(*sum, left, right);
+                // SAFETY: each side holds four rows of `bytes`, a multiple of 64.
+                let left = unsafe { load(left.as_ptr().add(row * bytes + at)) };
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let right = unsafe { load(right.as_ptr().add(row * bytes + at)) };
+                    *sum = _mm512_dpbusd_epi32(*sum, left, _mm512_xor_si512(right, bias));
                 }
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
+        for (row, sums) in sums.iter().enumerate() {
             let line = &mut products[row * count + tile * TILE..][..TILE];
             // SAFETY: AVX-512F is enabled here.
-            unsafe { sum_lanes(sums, line.try_into().expect("four products")) }
+            unsafe { sum_lanes(sums, line) }
         }
     }
 }
@@ -373,11 +387,20 @@ pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u
             *word |= u64::from(!negative) << (LANES * part);
         }
     }
-    let sum = |register: __m512| {
-        let mut lanes = [0.0; LANES];
-        // SAFETY: 16 floats are written.
-        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), register) };
-        scalar::sum_lanes(lanes)
-    };
-    Relation { squares: sum(squares), absolute: sum(absolute), along: sum(along) }
+    // SAFETY: AVX-512F is enabled here.
+    unsafe {
+        Relation {
+            squares: sum_floats(squares),
+            absolute: sum_floats(absolute),
+            along: sum_floats(along),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn sum_floats(register: __m512) -> f32 {
+    let mut lanes = [0.0; LANES];
+    // SAFETY: the caller vouches for AVX-512F; 16 floats are written.
+    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), register) };
+    scalar::sum_lanes(lanes)
 }

@@ -1,6 +1,6 @@
 //! All pairs inside a leaf.
 
-use super::pools::Pools;
+use super::pools::{Candidate, Pools};
 use super::{Gathered, Nodes};
 use crate::index::simd::{Combining, TILE, index_kernels};
 
@@ -71,7 +71,9 @@ fn offer_all(node: u32, others: &[u32], distances: &[f32], near: &mut Pools) {
         let nearest = distances.iter().fold(f32::INFINITY, |min, &d| if d < min { d } else { min });
         if nearest < bound {
             for (&other, &distance) in others.iter().zip(distances) {
-                near.offer(node, other, distance);
+                if distance < bound {
+                    near.offer(node, Candidate::new(distance, other));
+                }
             }
         }
     }

@@ -31,7 +31,7 @@ use crate::index::rotation::split_mix;
 use crate::index::simd::{BytesOf, TILE};
 use leaves::Leaf;
 use partition::Partition;
-use pools::Pools;
+use pools::{Candidate, Pools};
 use thin::Thinning;
 
 /// How a graph is built.
@@ -57,10 +57,10 @@ impl Default for BuildSettings {
         Self {
             leaf_nodes_max: 1024,
             leaders_max: 1000,
-            fan_first: 4,
+            fan_first: 8,
             fan_further: 2,
             candidates_max: 64,
-            alpha: 1.0,
+            alpha: 1.05,
             seed: 1,
         }
     }
@@ -227,8 +227,11 @@ impl Builder {
             Phase::Thin(thinning) => {
                 match thinning.next(&self.nodes, &self.settings, &mut self.near, None) {
                     Some((node, kept)) => {
-                        for &(distance, neighbour) in kept {
-                            self.back.offer(neighbour, node, distance);
+                        for kept in kept {
+                            let (distance, neighbour) = (kept.distance(), kept.node());
+                            if distance < self.back.bound(neighbour) {
+                                self.back.offer(neighbour, Candidate::new(distance, node));
+                            }
                         }
                     }
                     None => self.phase = Phase::Mend(Box::default()),
@@ -239,7 +242,7 @@ impl Builder {
                 match thinning.next(&self.nodes, &self.settings, &mut self.near, back) {
                     Some((node, kept)) => {
                         let list = &mut self.lists[node as usize * DEGREE..][..kept.len()];
-                        list.iter_mut().zip(kept).for_each(|(to, kept)| *to = kept.1);
+                        list.iter_mut().zip(kept).for_each(|(to, kept)| *to = kept.node());
                         self.degrees[node as usize] = kept.len() as u8;
                     }
                     None => {

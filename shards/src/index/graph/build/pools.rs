@@ -5,10 +5,29 @@
 //! full pool's bound is not offered at all.
 
 /// Candidates that a pool takes beyond its capacity before it is cut.
-const SLACK: usize = 32;
+const SLACK: usize = 64;
 
-/// A distance and a node.
-pub(super) type Candidate = (f32, u32);
+/// A squared distance and a node, in one word whose order is that of the distances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Candidate(u64);
+
+impl Candidate {
+    /// Rounding may leave the distance of nearly equal vectors negative; it counts as zero.
+    #[inline]
+    pub(super) fn new(distance: f32, node: u32) -> Self {
+        Self(u64::from(distance.max(0.0).to_bits()) << 32 | u64::from(node))
+    }
+
+    #[inline]
+    pub(super) fn distance(self) -> f32 {
+        f32::from_bits((self.0 >> 32) as u32)
+    }
+
+    #[inline]
+    pub(super) fn node(self) -> u32 {
+        self.0 as u32
+    }
+}
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -28,7 +47,7 @@ impl Pools {
     pub(super) fn resize(&mut self, nodes: usize) {
         self.counts.resize(nodes, 0);
         self.bounds.resize(nodes, f32::INFINITY);
-        self.candidates.resize(nodes * (self.capacity + SLACK), (0.0, 0));
+        self.candidates.resize(nodes * (self.capacity + SLACK), Candidate::default());
     }
 
     /// What an offer to this node must stay below.
@@ -38,14 +57,11 @@ impl Pools {
     }
 
     #[inline]
-    pub(super) fn offer(&mut self, to: u32, node: u32, distance: f32) {
+    pub(super) fn offer(&mut self, to: u32, candidate: Candidate) {
         let owner = to as usize;
-        if distance >= self.bounds[owner] {
-            return;
-        }
         let width = self.capacity + SLACK;
         let count = usize::from(self.counts[owner]);
-        self.candidates[owner * width + count] = (distance, node);
+        self.candidates[owner * width + count] = candidate;
         self.counts[owner] += 1;
         if count + 1 == width {
             self.sort(to);
@@ -58,18 +74,16 @@ impl Pools {
         let width = self.capacity + SLACK;
         let count = usize::from(self.counts[owner]);
         let pool = &mut self.candidates[owner * width..][..count];
-        pool.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        pool.sort_unstable();
         // The same pair has the same distance in every leaf, so it stands side by side.
         let mut kept = 0;
         for nth in 0..count {
-            if kept == 0 || pool[kept - 1] != pool[nth] {
-                pool[kept] = pool[nth];
-                kept += 1;
-            }
+            pool[kept] = pool[nth];
+            kept += usize::from(nth + 1 == count || pool[nth + 1] != pool[nth]);
         }
         if kept >= self.capacity {
             kept = self.capacity;
-            self.bounds[owner] = pool[kept - 1].0;
+            self.bounds[owner] = pool[kept - 1].distance();
         }
         self.counts[owner] = kept as u8;
         &pool[..kept]

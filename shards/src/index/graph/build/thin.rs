@@ -36,8 +36,8 @@ impl Thinning {
         self.candidates.extend_from_slice(near.sort(node));
         if let Some(back) = back {
             self.candidates.extend_from_slice(back.sort(node));
-            self.candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            self.candidates.dedup_by_key(|candidate| candidate.1);
+            self.candidates.sort_unstable();
+            self.candidates.dedup();
         }
         self.keep(nodes, settings.alpha * settings.alpha);
         if is_last {
@@ -51,26 +51,27 @@ impl Thinning {
         self.kept.clear();
         self.redundant.clear();
         self.kept_bytes.clear();
-        for &(distance, candidate) in &self.candidates {
+        for &candidate in &self.candidates {
             if self.kept.len() == DEGREE {
                 break;
             }
-            let bytes = nodes.bytes(candidate);
-            let row = nodes.row(candidate);
+            let bytes = nodes.bytes(candidate.node());
+            let row = nodes.row(candidate.node());
             let mut kept = self.kept.iter().zip(self.kept_bytes.chunks_exact(nodes.padded));
-            let is_redundant = kept.any(|(&(_, other), other_bytes)| {
+            let is_redundant = kept.any(|(other, other_bytes)| {
+                let other = other.node();
                 let other_row = nodes.row(other);
                 let product =
                     index_kernels().dot(bytes, other_bytes) - 128 * nodes.sums[other as usize];
                 #[allow(clippy::cast_precision_loss)]
                 let product = product as f32 * row.step * other_row.step;
                 let between = row.norm_squared + other_row.norm_squared - 2.0 * product;
-                ratio * between < distance
+                ratio * between < candidate.distance()
             });
             if is_redundant {
-                self.redundant.push((distance, candidate));
+                self.redundant.push(candidate);
             } else {
-                self.kept.push((distance, candidate));
+                self.kept.push(candidate);
                 self.kept_bytes.extend(bytes.iter().map(|byte| (byte ^ 128).cast_signed()));
             }
         }
