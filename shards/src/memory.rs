@@ -37,7 +37,7 @@ pub(crate) struct Memory {
 }
 
 /// A space that another shard has and this one does not: it is being created or dropped.
-pub(crate) fn gone(number: SpaceNumber) -> Refusal {
+fn gone(number: SpaceNumber) -> Refusal {
     Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
 }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use crate::arena::Arena;
 use crate::episode::{Fields, Hit, Metric, RecallRequest, Refusal, SpaceSettings, Why};
-use crate::kernels::kernels;
+use crate::kernels::{kernels, padded};
 use crate::limits::{BLOCK_ROWS, NORM_MAX, NORM_MIN};
 use crate::space::{BlockView, Space};
 
@@ -102,6 +102,8 @@ impl PartialOrd for Candidate {
 #[derive(Debug)]
 pub struct Recall {
     request: RecallRequest,
+    /// The cue as the kernels take it.
+    query: Vec<f32>,
     /// What the shard had applied when the recall began.
     snapshot: u64,
     rows_max: u32,
@@ -116,7 +118,8 @@ impl Recall {
         let rows_max = space.rows.count();
         let capacity = request.k.min(rows_max as usize) + 1;
         let best = BinaryHeap::with_capacity(capacity);
-        Self { request, snapshot, rows_max, next_block: 0, best, rows_compared: 0 }
+        let query = padded(&request.cue);
+        Self { request, query, snapshot, rows_max, next_block: 0, best, rows_compared: 0 }
     }
 
     pub fn request(&self) -> &RecallRequest {
@@ -129,12 +132,9 @@ impl Recall {
     }
 
     /// Compares up to `blocks` more blocks; whether all are done.
-    pub fn step(&mut self, space: &mut Space, arena: &mut Arena, blocks: usize) -> bool {
+    pub fn step(&mut self, space: &Space, arena: &Arena, blocks: usize) -> bool {
         let blocks_max = (self.rows_max as usize).div_ceil(BLOCK_ROWS);
         let until = blocks_max.min(self.next_block + blocks);
-        if until == blocks_max {
-            space.rows.settle(arena);
-        }
         for nth in self.next_block..until {
             self.compare(space, arena, nth);
         }
@@ -143,21 +143,27 @@ impl Recall {
     }
 
     fn compare(&mut self, space: &Space, arena: &Arena, nth: usize) {
-        let block = space.rows.block(arena, nth);
+        let block = space.rows.block(nth);
         let rows = self.candidates(&block);
         if rows == 0 {
             return;
         }
         let mut keys = [0.0; BLOCK_ROWS];
+        let mut unwritten = &mut keys[..];
+        for run in space.rows.runs(arena, nth) {
+            let (out, rest) = unwritten.split_at_mut(run.len() / self.query.len());
+            match space.settings.metric {
+                Metric::Cosine | Metric::Dot => kernels().dot_rows(&self.query, run, out),
+                Metric::L2 => kernels().l2_rows(&self.query, run, out),
+            }
+            unwritten = rest;
+        }
         match space.settings.metric {
-            Metric::Cosine | Metric::Dot => {
-                kernels().pdx_dot(block.floats, &self.request.cue, &mut keys);
+            Metric::Cosine => {
                 keys.iter_mut().zip(block.scale).for_each(|(key, scale)| *key *= scale);
             }
-            Metric::L2 => {
-                kernels().pdx_l2(block.floats, &self.request.cue, &mut keys);
-                keys.iter_mut().for_each(|key| *key = -*key);
-            }
+            Metric::Dot => {}
+            Metric::L2 => keys.iter_mut().for_each(|key| *key = -*key),
         }
         self.rows_compared += u64::from(rows.count_ones());
         let mut left = rows;

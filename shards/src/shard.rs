@@ -32,7 +32,7 @@ use crate::log::{
     AppendError, Appending, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Memory, Rebuilding, gone};
+use crate::memory::{Memory, Rebuilding};
 use crate::recall::{Recall, check_vector};
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -626,12 +626,10 @@ impl<I: Io> Shard<I> {
     }
 
     /// Compares about `bytes` more bytes of vectors; the hits when that was all.
-    pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
-        let Memory { spaces, arena, .. } = &mut self.memory;
-        let number = recall.request().space;
-        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
+    pub fn recall_step(&self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
+        let space = self.memory.space(recall.request().space)?;
         let blocks = (bytes / Recall::block_bytes(space)).max(1);
-        Ok(recall.step(space, arena, blocks))
+        Ok(recall.step(space, &self.memory.arena, blocks))
     }
 
     /// The result of a recall whose last step said so.

@@ -2,7 +2,7 @@
 //!
 //! | Part | Holds | Layout |
 //! |---|---|---|
-//! | [`Rows`] | vectors and what filters look at | 64-row blocks, dimension-major |
+//! | [`Rows`] | vectors and what filters look at | rows, columns in blocks of 64 |
 //! | [`Bodies`] | id, thread, key, text, metadata, links | appended bytes |
 //! | [`Ids`] | id → row of the live episode | striped hash table |
 //!

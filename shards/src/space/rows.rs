@@ -1,19 +1,20 @@
-//! Vectors in 64-row blocks, and the columns that filters look at.
+//! Vectors row by row, and the columns that filters look at, 64 rows at a time.
 //!
-//! A block is dimension-major (see [`crate::kernels`]). Writing one row into it touches one cache
-//! line for each dimension, so new rows are staged row-major and moved into their block when
-//! somebody looks, or all 64 at once when the block is full. Either way the same kernel computes
-//! every score, so a score never depends on how old the row is.
+//! A row is padded as [`crate::kernels`] says and stands in a chunk of the arena; a chunk holds
+//! whole rows. The columns come in blocks of 64 rows, so that a scan judges a block by one bitmask
+//! before it looks at any vector.
 
 use bytes::Bytes;
 
 use super::{BodyAt, StoreSizes};
 use crate::arena::{Arena, CHUNK_BYTES, Chunk};
-use crate::kernels::{get_row, put_column, transpose};
+use crate::kernels::row_floats;
 use crate::limits::{BLOCK_ROWS, DIMENSIONS_MAX};
 
-// At least one block fits into a chunk.
+// A block lies in at most two chunks.
 const _: () = assert!(DIMENSIONS_MAX * BLOCK_ROWS * size_of::<f32>() <= CHUNK_BYTES);
+// What the client sent is what the kernels read.
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// What filters and scores need of a row.
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +78,6 @@ pub struct Rows {
     chunks: Vec<Chunk>,
     #[expect(clippy::vec_box, reason = "growing moves pointers, not a kilobyte per block")]
     columns: Vec<Box<BlockColumns>>,
-    /// The rows of the last block, row-major, as long as it is not full.
-    staged: Vec<f32>,
-    /// How many of the staged rows stand in their block too.
-    settled: usize,
     dead: usize,
 }
 
@@ -89,8 +86,6 @@ pub struct Rows {
 pub struct BlockView<'a> {
     /// Number of the block's first row.
     pub first_row: u32,
-    /// Dimension-major floats.
-    pub floats: &'a [f32],
     pub scale: &'a [f32; BLOCK_ROWS],
     columns: &'a BlockColumns,
     rows: usize,
@@ -98,14 +93,7 @@ pub struct BlockView<'a> {
 
 impl Rows {
     pub fn new(dimensions: usize) -> Self {
-        Self {
-            dimensions,
-            chunks: Vec::new(),
-            columns: Vec::new(),
-            staged: Vec::new(),
-            settled: 0,
-            dead: 0,
-        }
+        Self { dimensions, chunks: Vec::new(), columns: Vec::new(), dead: 0 }
     }
 
     /// Rows, dead ones included.
@@ -123,18 +111,23 @@ impl Rows {
         self.columns.len()
     }
 
-    fn block_floats(&self) -> usize {
-        self.dimensions * BLOCK_ROWS
+    fn rows_per_chunk(&self) -> usize {
+        CHUNK_BYTES / size_of::<f32>() / row_floats(self.dimensions)
     }
 
-    fn blocks_per_chunk(&self) -> usize {
-        CHUNK_BYTES / size_of::<f32>() / self.block_floats()
-    }
-
-    /// The chunk of a block and where in it the block begins, in floats.
-    fn place(&self, block: usize) -> (&Chunk, usize) {
-        let per_chunk = self.blocks_per_chunk();
-        (&self.chunks[block / per_chunk], block % per_chunk * self.block_floats())
+    /// The vectors of a block's rows: runs of rows one behind the other, each padded.
+    pub fn runs<'a>(&'a self, arena: &'a Arena, nth: usize) -> impl Iterator<Item = &'a [f32]> {
+        let (per_chunk, stride) = (self.rows_per_chunk(), row_floats(self.dimensions));
+        let mut row = nth * BLOCK_ROWS;
+        let end = row + self.columns[nth].records.len();
+        std::iter::from_fn(move || {
+            let left = end - row;
+            let first = row % per_chunk;
+            let count = left.min(per_chunk - first);
+            let chunk = (count > 0).then(|| &self.chunks[row / per_chunk])?;
+            row += count;
+            Some(&arena.floats(chunk)[first * stride..][..count * stride])
+        })
     }
 
     /// Appends a row; its number.
@@ -145,15 +138,17 @@ impl Rows {
         columns: Columns,
         record: Record,
     ) -> u32 {
-        if self.columns.last().is_none_or(|block| block.records.len() == BLOCK_ROWS) {
-            if self.columns.len() == self.chunks.len() * self.blocks_per_chunk() {
-                self.chunks.push(arena.allocate_reserved());
-            }
+        let (row, per_chunk) = (self.count() as usize, self.rows_per_chunk());
+        if row == self.chunks.len() * per_chunk {
+            self.chunks.push(arena.allocate_reserved());
+        }
+        if row.is_multiple_of(BLOCK_ROWS) {
             self.columns.push(BlockColumns::new());
         }
-        let floats =
-            vector.chunks_exact(4).map(|le| f32::from_le_bytes([le[0], le[1], le[2], le[3]]));
-        self.staged.extend(floats);
+        // What pads the row is zero: chunks are, and rows are written once.
+        let chunk = self.chunks.last().expect("just made sure");
+        let at = row % per_chunk * row_floats(self.dimensions) * size_of::<f32>();
+        arena.bytes_mut(chunk)[at..at + vector.len()].copy_from_slice(vector);
         let block = self.columns.last_mut().expect("just made sure");
         let nth = block.records.len();
         block.alive |= 1 << nth;
@@ -164,42 +159,13 @@ impl Rows {
         block.happened_at_us[nth] = columns.happened_at_us;
         block.confidence[nth] = columns.confidence;
         block.records.push(record);
-        if nth + 1 == BLOCK_ROWS {
-            self.close_block(arena);
-        }
-        self.count() - 1
+        u32::try_from(row).expect("a shard's memory holds fewer rows")
     }
 
-    /// Moves the staged rows of a full block into it.
-    fn close_block(&mut self, arena: &mut Arena) {
-        let (chunk, from) = self.place(self.columns.len() - 1);
-        let block = &mut arena.floats_mut(chunk)[from..from + self.dimensions * BLOCK_ROWS];
-        transpose(&self.staged, self.dimensions, block);
-        self.staged.clear();
-        self.settled = 0;
-    }
-
-    /// Makes every row visible to [`block`](Self::block).
-    pub fn settle(&mut self, arena: &mut Arena) {
-        let staged = self.staged.len() / self.dimensions;
-        if self.settled == staged {
-            return;
-        }
-        let (chunk, from) = self.place(self.columns.len() - 1);
-        let block = &mut arena.floats_mut(chunk)[from..from + self.dimensions * BLOCK_ROWS];
-        for nth in self.settled..staged {
-            put_column(&self.staged[nth * self.dimensions..][..self.dimensions], nth, block);
-        }
-        self.settled = staged;
-    }
-
-    /// A block; [`settle`](Self::settle) comes first.
-    pub fn block<'a>(&'a self, arena: &'a Arena, nth: usize) -> BlockView<'a> {
-        let (chunk, from) = self.place(nth);
+    pub fn block(&self, nth: usize) -> BlockView<'_> {
         let columns = &self.columns[nth];
         BlockView {
             first_row: u32::try_from(nth * BLOCK_ROWS).expect("rows are counted in u32"),
-            floats: &arena.floats(chunk)[from..from + self.block_floats()],
             scale: &columns.scale,
             columns,
             rows: columns.records.len(),
@@ -245,17 +211,10 @@ impl Rows {
 
     /// A row's vector as it was stored: little-endian f32.
     pub fn vector(&self, arena: &Arena, row: u32) -> Bytes {
-        let mut floats = vec![0.0; self.dimensions];
-        let (nth, staged) = (row as usize / BLOCK_ROWS, self.staged.len() / self.dimensions);
-        if staged > 0 && nth + 1 == self.columns.len() {
-            let from = row as usize % BLOCK_ROWS * self.dimensions;
-            floats.copy_from_slice(&self.staged[from..from + self.dimensions]);
-        } else {
-            let (chunk, from) = self.place(nth);
-            let block = &arena.floats(chunk)[from..from + self.block_floats()];
-            get_row(block, row as usize % BLOCK_ROWS, &mut floats);
-        }
-        floats.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>().into()
+        let (row, per_chunk) = (row as usize, self.rows_per_chunk());
+        let chunk = arena.bytes(&self.chunks[row / per_chunk]);
+        let at = row % per_chunk * row_floats(self.dimensions) * size_of::<f32>();
+        Bytes::copy_from_slice(&chunk[at..][..self.dimensions * size_of::<f32>()])
     }
 
     pub fn release(self, arena: &mut Arena) {
