@@ -16,6 +16,7 @@ use engram_shards::log::{
     Appending, Log, LogIdentity, LogSettings, RecoveryError, RecoverySettings,
 };
 use engram_shards::shard::{OpenError, Shard, ShardStats};
+use engram_shards::space::Page;
 
 use crate::input::Input;
 use crate::recovery::commit;
@@ -71,7 +72,7 @@ fn look(shard: &mut Shard<MemoryIo>) {
     let spaces: Vec<(SpaceNumber, u32)> =
         shard.spaces().map(|(number, settings)| (number, settings.dimensions)).collect();
     for (space, dimensions) in spaces {
-        let (episodes, next) =
+        let Page { episodes, next } =
             shard.scan(space, 0, usize::MAX, usize::MAX, ALL).expect("the space exists");
         assert_eq!(next, None);
         for episode in &episodes {

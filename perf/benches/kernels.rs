@@ -1,5 +1,5 @@
-//! The exact scan: instruction sets against each other, dimension-major against row-major, in
-//! cache and streaming from memory.
+//! The exact kernels: instruction sets against each other, in cache and streaming from memory, and
+//! single rows out of order, as a rerank reads them.
 //!
 //! One iteration is one row, so the times are nanoseconds per vector and the throughput is the
 //! bandwidth of the scan in GB/s. A sample always scans whole passes over the rows.
@@ -10,17 +10,22 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use engram_perf::huge_pages::HugeFloats;
-use engram_perf::row_major::RowDot;
-use engram_shards::kernels::{BLOCK_ROWS, Kernels, get_row, put_column, transpose};
+use engram_shards::kernels::Kernels;
 
 const DIMENSIONS: usize = 768;
 const ROW_BYTES: usize = DIMENSIONS * size_of::<f32>();
+/// Rows that are scored by one call, as a recall does it.
+const BLOCK_ROWS: usize = 64;
 const BLOCK_FLOATS: usize = DIMENSIONS * BLOCK_ROWS;
 
 /// Blocks that fit into half of a second-level cache of 1 MiB.
 const CACHED_BLOCKS: usize = 2;
 /// Blocks that no cache holds: 768 MiB.
 const STREAMED_BLOCKS: usize = 4096;
+/// Coprime to the number of rows: steps through all of them, never to a neighbour.
+const JUMP_ROWS: usize = 100_003;
+
+type ScanRows = fn(&Kernels, &[f32], &[f32], &mut [f32]);
 
 /// Times `rows` passes of `pass`, which handles `rows_per_pass` rows, scaled to exactly `rows`.
 fn time_rows(rows: u64, rows_per_pass: u64, mut pass: impl FnMut()) -> Duration {
@@ -37,26 +42,26 @@ fn scans(group: &mut BenchmarkGroup<'_, WallTime>, rows: &[f32], query: &[f32]) 
     group.throughput(Throughput::BytesDecimal(ROW_BYTES as u64));
     for kernels in Kernels::all_supported() {
         let mut scores = [0.0; BLOCK_ROWS];
-        for (metric, scan) in
-            [("dot", Kernels::pdx_dot as fn(&_, &_, &_, &mut _)), ("l2", Kernels::pdx_l2)]
-        {
-            group.bench_function(format!("pdx-{metric}/{}", kernels.name()), |bencher| {
+        for (metric, scan) in [("dot", Kernels::dot_rows as ScanRows), ("l2", Kernels::l2_rows)] {
+            group.bench_function(format!("{metric}-rows/{}", kernels.name()), |bencher| {
                 bencher.iter_custom(|count| {
                     time_rows(count, row_count, || {
                         for block in rows.chunks_exact(BLOCK_FLOATS) {
-                            scan(kernels, block, query, &mut scores);
+                            scan(kernels, query, block, &mut scores);
                             black_box(&scores);
                         }
                     })
                 });
             });
         }
-        let Some(row_dot) = RowDot::named(kernels.name()) else { continue };
-        group.bench_function(format!("row-major-dot/{}", kernels.name()), |bencher| {
+        group.bench_function(format!("dot-single/{}", kernels.name()), |bencher| {
             bencher.iter_custom(|count| {
                 time_rows(count, row_count, || {
-                    for row in rows.chunks_exact(DIMENSIONS) {
-                        black_box(row_dot.dot(row, query));
+                    let mut row = 0;
+                    for _ in 0..row_count {
+                        row = (row + JUMP_ROWS) % row_count as usize;
+                        let at = row * DIMENSIONS;
+                        black_box(kernels.dot(query, &rows[at..at + DIMENSIONS]));
                     }
                 })
             });
@@ -78,25 +83,8 @@ fn scan_streamed(criterion: &mut Criterion) {
     scans(&mut group, &rows, &query);
 }
 
-fn rows_and_blocks(criterion: &mut Criterion) {
-    let rows = HugeFloats::random(BLOCK_FLOATS).expect("memory for the rows");
-    let mut block = HugeFloats::zeroed(BLOCK_FLOATS).expect("memory for the block");
-    let mut row = vec![0.0; DIMENSIONS];
-    let mut group = criterion.benchmark_group("block");
-    group.bench_function("transpose-64-rows", |bencher| {
-        bencher.iter(|| transpose(black_box(&rows), DIMENSIONS, &mut block));
-    });
-    group.bench_function("put-column", |bencher| {
-        bencher.iter(|| put_column(black_box(&rows[..DIMENSIONS]), 17, &mut block));
-    });
-    group.bench_function("get-row", |bencher| {
-        bencher.iter(|| {
-            get_row(black_box(&block), 17, &mut row);
-            black_box(&row);
-        });
-    });
-    group.finish();
-
+fn validate(criterion: &mut Criterion) {
+    let rows = HugeFloats::random(DIMENSIONS).expect("memory for the row");
     let mut group = criterion.benchmark_group("validate");
     group.throughput(Throughput::BytesDecimal(ROW_BYTES as u64));
     for kernels in Kernels::all_supported() {
@@ -106,5 +94,5 @@ fn rows_and_blocks(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, rows_and_blocks, scan_cached, scan_streamed);
+criterion_group!(benches, validate, scan_cached, scan_streamed);
 criterion_main!(benches);

@@ -16,6 +16,5 @@ pub mod raw_read;
 pub mod recovery;
 pub mod recovery_store;
 pub mod resp;
-pub mod row_major;
 pub mod spread;
 pub mod usage;

@@ -235,8 +235,8 @@ impl RecoveryStore {
     /// An episode of an open shard, if it has one.
     pub fn known_episode(engine: &Shard<UringIo>) -> Option<KnownEpisode> {
         engine.spaces().find_map(|(number, settings)| {
-            let (episodes, _) = engine.scan(number, 0, 1, usize::MAX, Fields::default()).ok()?;
-            let id = String::from_utf8(episodes.first()?.id.to_vec()).ok()?;
+            let page = engine.scan(number, 0, 1, usize::MAX, Fields::default()).ok()?;
+            let id = String::from_utf8(page.episodes.first()?.id.to_vec()).ok()?;
             Some(KnownEpisode { space: settings.name.clone(), id })
         })
     }

@@ -41,8 +41,10 @@ pub const NORM_MAX: f32 = 1e18;
 /// See [`NORM_MAX`]; the lower bound applies to the cosine metric only.
 pub const NORM_MIN: f32 = 1e-18;
 
-/// Rows in a block of the dimension-major layout; also the width of a row bitmask.
+/// Rows that are judged at once: the width of a row bitmask.
 pub const BLOCK_ROWS: usize = 64;
+/// A row of floats is padded to a multiple of this: one cache line.
+pub const ROW_FLOATS_STEP: usize = 16;
 
 /// Direct I/O and everything on disk is aligned to this.
 pub const SECTOR_BYTES: usize = 4096;
@@ -65,6 +67,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 /// See [`SEGMENT_BYTES_MIN`].
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+const _: () = assert!(ROW_FLOATS_STEP * size_of::<f32>() == 64);
 // A row bitmask is a u64.
 const _: () = assert!(BLOCK_ROWS == u64::BITS as usize);
 // Any valid request fits into an empty batch beside the batch header.

@@ -18,7 +18,7 @@ use crate::shard::Reply;
 use crate::space::Space;
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
-const ROW_TABLE_BYTES: u64 = 64 + 16 + 16;
+const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
 /// Memory of a remembered idempotency key.
 const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
 /// Share of the memory in use from which an answer says `degraded`.
@@ -33,11 +33,12 @@ pub(crate) struct Memory {
     /// Highest space number ever used here.
     pub(crate) last_space: u32,
     pub(crate) applied: u64,
+    /// Rows in memory, of all spaces.
     pub(crate) rows: u64,
 }
 
 /// A space that another shard has and this one does not: it is being created or dropped.
-pub(crate) fn gone(number: SpaceNumber) -> Refusal {
+fn gone(number: SpaceNumber) -> Refusal {
     Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
 }
 
@@ -131,7 +132,7 @@ impl Memory {
     pub(crate) fn remove_space(&mut self, space: SpaceNumber, name: &str) {
         self.names.remove(name);
         if let Some(space) = self.spaces.remove(&space) {
-            self.rows -= u64::from(space.rows.count());
+            self.rows -= space.rows_in_memory();
             space.release(&mut self.arena);
         }
     }
@@ -158,7 +159,7 @@ impl Memory {
             let (sequence, confidence) = (frame.sequence, store.confidence);
             self.keys.insert(key, FirstAnswer { sequence, confidence });
         }
-        let outcome = if replaced.is_some() { Outcome::Replaced } else { Outcome::Created };
+        let outcome = if replaced { Outcome::Replaced } else { Outcome::Created };
         Ok(Reply::Stored(activation(frame.sequence, outcome, store.confidence, pressure)))
     }
 }

@@ -17,9 +17,9 @@ use bytes::Bytes;
 
 use crate::arena::Arena;
 use crate::episode::{Fields, Hit, Metric, RecallRequest, Refusal, SpaceSettings, Why};
-use crate::kernels::kernels;
+use crate::kernels::{kernels, padded, row_floats};
 use crate::limits::{BLOCK_ROWS, NORM_MAX, NORM_MIN};
-use crate::space::{BlockView, Space};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
 
 /// Checks an embedding against its space; its Euclidean norm.
 pub fn check_vector(settings: &SpaceSettings, vector: &[u8]) -> Result<f32, Refusal> {
@@ -77,18 +77,19 @@ pub fn cue(settings: &SpaceSettings, vectors: &[Bytes]) -> Result<Arc<[f32]>, Re
     Ok(sum.iter().map(|x| (x * scale) as f32).collect())
 }
 
-/// A row in the result; ordered by key, among equals the older row is better.
+/// A row in the result; ordered by key, among equals the older episode is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Candidate {
     key: f32,
-    row: u32,
+    sequence: u64,
+    at: RowAt,
 }
 
 impl Eq for Candidate {}
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.total_cmp(&other.key).then(other.row.cmp(&self.row))
+        self.key.total_cmp(&other.key).then(other.sequence.cmp(&self.sequence))
     }
 }
 
@@ -102,21 +103,45 @@ impl PartialOrd for Candidate {
 #[derive(Debug)]
 pub struct Recall {
     request: RecallRequest,
-    /// What the shard had applied when the recall began.
-    snapshot: u64,
-    rows_max: u32,
-    next_block: usize,
+    /// The cue as the kernels take it.
+    query: Vec<f32>,
+    rows_compared: u64,
+    view: View,
     /// The worst of the best on top.
     best: BinaryHeap<Reverse<Candidate>>,
-    rows_compared: u64,
+}
+
+/// What a recall looks at: the space as it was when it began.
+#[derive(Debug)]
+struct View {
+    /// What the shard had applied.
+    snapshot: u64,
+    /// How often parts had been replaced.
+    publications: u64,
+    /// The parts, each with the rows that it had.
+    parts: Vec<(PartNumber, u32)>,
+    /// The part and the block in it that come next.
+    nth: usize,
+    block: usize,
+}
+
+impl View {
+    fn new(space: &Space, arena: &Arena, snapshot: u64) -> Self {
+        let parts = space.parts(arena).map(|part| (part.number(), part.rows())).collect();
+        Self { snapshot, publications: space.publications(), parts, nth: 0, block: 0 }
+    }
 }
 
 impl Recall {
-    pub fn new(request: RecallRequest, space: &Space, snapshot: u64) -> Self {
-        let rows_max = space.rows.count();
-        let capacity = request.k.min(rows_max as usize) + 1;
-        let best = BinaryHeap::with_capacity(capacity);
-        Self { request, snapshot, rows_max, next_block: 0, best, rows_compared: 0 }
+    pub fn new(request: RecallRequest, space: &Space, arena: &Arena, snapshot: u64) -> Self {
+        let capacity = request.k.min(space.rows()) + 1;
+        Self {
+            query: padded(&request.cue),
+            request,
+            rows_compared: 0,
+            view: View::new(space, arena, snapshot),
+            best: BinaryHeap::with_capacity(capacity),
+        }
     }
 
     pub fn request(&self) -> &RecallRequest {
@@ -125,80 +150,105 @@ impl Recall {
 
     /// Bytes of vectors in one block of the space: what a caller sizes its slices by.
     pub fn block_bytes(space: &Space) -> usize {
-        space.dimensions() * BLOCK_ROWS * size_of::<f32>()
+        row_floats(space.dimensions()) * BLOCK_ROWS * size_of::<f32>()
     }
 
-    /// Compares up to `blocks` more blocks; whether all are done.
-    pub fn step(&mut self, space: &mut Space, arena: &mut Arena, blocks: usize) -> bool {
-        let blocks_max = (self.rows_max as usize).div_ceil(BLOCK_ROWS);
-        let until = blocks_max.min(self.next_block + blocks);
-        if until == blocks_max {
-            space.rows.settle(arena);
+    /// Compares up to `blocks` more blocks; whether all are done. Where the parts of the space were
+    /// replaced meanwhile, the rows seen so far are not where they were: the recall begins again,
+    /// with what is `applied` now.
+    pub fn step(&mut self, space: &Space, arena: &Arena, applied: u64, blocks: usize) -> bool {
+        if space.publications() != self.view.publications {
+            self.view = View::new(space, arena, applied);
+            self.best.clear();
         }
-        for nth in self.next_block..until {
-            self.compare(space, arena, nth);
+        let mut left = blocks;
+        while let Some(&(number, rows)) = self.view.parts.get(self.view.nth) {
+            if self.view.block * BLOCK_ROWS >= rows as usize {
+                (self.view.nth, self.view.block) = (self.view.nth + 1, 0);
+                continue;
+            }
+            if left == 0 {
+                return false;
+            }
+            let part = space.part(arena, number).expect("no part goes without a publication");
+            self.compare(space.settings.metric, part, rows);
+            self.view.block += 1;
+            left -= 1;
         }
-        self.next_block = until;
-        until == blocks_max
+        true
     }
 
-    fn compare(&mut self, space: &Space, arena: &Arena, nth: usize) {
-        let block = space.rows.block(arena, nth);
-        let rows = self.candidates(&block);
+    fn compare(&mut self, metric: Metric, part: Part<'_>, rows_max: u32) {
+        let nth = self.view.block;
+        let rows = self.candidates(part, nth, rows_max);
         if rows == 0 {
             return;
         }
         let mut keys = [0.0; BLOCK_ROWS];
-        match space.settings.metric {
-            Metric::Cosine | Metric::Dot => {
-                kernels().pdx_dot(block.floats, &self.request.cue, &mut keys);
-                keys.iter_mut().zip(block.scale).for_each(|(key, scale)| *key *= scale);
+        let mut unwritten = &mut keys[..];
+        part.for_each_run(nth, |run| {
+            let room = std::mem::take(&mut unwritten);
+            let (out, rest) = room.split_at_mut(run.len() / self.query.len());
+            match metric {
+                Metric::Cosine | Metric::Dot => kernels().dot_rows(&self.query, run, out),
+                Metric::L2 => kernels().l2_rows(&self.query, run, out),
             }
-            Metric::L2 => {
-                kernels().pdx_l2(block.floats, &self.request.cue, &mut keys);
-                keys.iter_mut().for_each(|key| *key = -*key);
+            unwritten = rest;
+        });
+        match metric {
+            Metric::Cosine => {
+                let scales = part.block(nth).scale;
+                keys.iter_mut().zip(scales).for_each(|(key, scale)| *key *= scale);
             }
+            Metric::Dot => {}
+            Metric::L2 => keys.iter_mut().for_each(|key| *key = -*key),
         }
         self.rows_compared += u64::from(rows.count_ones());
+        let first = u32::try_from(nth * BLOCK_ROWS).expect("rows are counted in u32");
         let mut left = rows;
         while left != 0 {
             let nth = left.trailing_zeros();
             left &= left - 1;
-            self.offer(
-                space,
-                arena,
-                Candidate { key: keys[nth as usize], row: block.first_row + nth },
-            );
+            self.offer(part, first + nth, keys[nth as usize]);
         }
     }
 
     /// The rows of a block that may enter the result, metadata aside.
-    fn candidates(&self, block: &BlockView<'_>) -> u64 {
-        let visible = block.visible(self.snapshot, self.rows_max);
+    fn candidates(&self, part: Part<'_>, nth: usize, rows_max: u32) -> u64 {
+        let existing = rows_max as usize - nth * BLOCK_ROWS;
+        let existing = if existing >= BLOCK_ROWS { u64::MAX } else { (1 << existing) - 1 };
+        let visible = part.deaths().visible(nth, self.view.snapshot) & existing;
         let conditions = &self.request.conditions;
         let (since, until) = (conditions.since_us, conditions.until_us);
         if since.is_none() && until.is_none() && conditions.confidence_min.is_none() {
             return visible;
         }
         visible
-            & block.within(
+            & part.block(nth).within(
                 since.unwrap_or(i64::MIN),
                 until.unwrap_or(i64::MAX),
                 conditions.confidence_min.unwrap_or(0.0),
             )
     }
 
-    fn offer(&mut self, space: &Space, arena: &Arena, candidate: Candidate) {
-        let full = self.best.len() == self.request.k;
-        if full && self.best.peek().is_some_and(|worst| candidate <= worst.0) {
+    fn offer(&mut self, part: Part<'_>, row: u32, key: f32) {
+        let worst = (self.best.len() == self.request.k).then(|| self.best.peek()).flatten();
+        // The record of a row that is no candidate by its key is never looked at.
+        if worst.is_some_and(|worst| key.total_cmp(&worst.0.key).is_lt()) {
             return;
         }
+        let at = RowAt { part: part.number(), row };
+        let candidate = Candidate { key, sequence: part.record(row).sequence, at };
+        if worst.is_some_and(|worst| candidate <= worst.0) {
+            return;
+        }
+        let is_full = worst.is_some();
         if let Some(filter) = &self.request.conditions.filter
-            && !filter.matches(space.metadata(arena, candidate.row))
+            && !part.body(row).is_ok_and(|body| filter.matches(body.metadata))
         {
             return;
         }
-        if full {
+        if is_full {
             self.best.pop();
         }
         self.best.push(Reverse(candidate));
@@ -206,13 +256,19 @@ impl Recall {
 
     /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
     /// those parts are left out.
-    pub fn finish(self, space: &Space, arena: &Arena) -> Vec<Hit> {
+    ///
+    /// # Panics
+    /// When parts were replaced since the last step.
+    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Vec<Hit>, Damaged> {
         let mut fields = self.request.fields;
         let why = fields.why.then_some(Why { rows_compared: self.rows_compared });
         let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec().into_iter();
         let hit = |Reverse(candidate): Reverse<Candidate>| {
-            let bytes = space.read_bytes(candidate.row, fields);
+            let part = space.part(arena, candidate.at.part);
+            let part = part.expect("a result is read in the turn of its last step");
+            let (row, dimensions) = (candidate.at.row, space.dimensions());
+            let bytes = part.read_bytes(row, dimensions, fields);
             if bytes > bytes_left {
                 fields = Fields::default();
             } else {
@@ -222,8 +278,8 @@ impl Recall {
                 Metric::Cosine | Metric::Dot => candidate.key,
                 Metric::L2 => 1.0 / (1.0 + (-candidate.key).sqrt()),
             };
-            let episode = space.read(arena, candidate.row, fields);
-            Hit { score: similarity, similarity, episode, why }
+            let episode = part.read(row, dimensions, fields)?;
+            Ok(Hit { score: similarity, similarity, episode, why })
         };
         best.map(hit).collect()
     }

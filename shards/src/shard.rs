@@ -32,8 +32,9 @@ use crate::log::{
     AppendError, Appending, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Memory, Rebuilding, gone};
+use crate::memory::{Memory, Rebuilding};
 use crate::recall::{Recall, check_vector};
+use crate::space::Page;
 
 /// The hint that goes with a refusal for want of room in the log.
 const RETRY_LOG_MS: u32 = 5;
@@ -576,8 +577,8 @@ impl<I: Io> Shard<I> {
         let space = self.memory.space(space)?;
         Ok(SpaceStats {
             episodes: space.episodes() as u64,
-            rows: u64::from(space.rows.count()),
-            rows_dead: space.rows.dead() as u64,
+            rows: space.rows() as u64,
+            rows_dead: space.rows_dead() as u64,
         })
     }
 
@@ -589,55 +590,42 @@ impl<I: Io> Shard<I> {
         fields: Fields,
     ) -> Result<Option<StoredEpisode>, Refusal> {
         let space = self.memory.space(space)?;
-        let row = space.find(&self.memory.arena, id);
-        Ok(row.map(|row| space.read(&self.memory.arena, row, fields)))
+        let at = space.find(&self.memory.arena, id);
+        Ok(at.map(|at| space.read(&self.memory.arena, at, fields)).transpose()?)
     }
 
-    /// The live episodes from row `cursor` on, up to `count` rows and roughly `bytes_max` bytes,
-    /// and the cursor of the next call; `None` at the end. An episode that lives throughout is
-    /// seen.
+    /// The live episodes from a position on, up to `count` and roughly `bytes_max` bytes, and the
+    /// position of the next call. The order is that of the hashes of ids: an episode that lives
+    /// throughout is seen, once, whatever else changes meanwhile.
     pub fn scan(
         &self,
         space: SpaceNumber,
-        cursor: u32,
+        from: u64,
         count: usize,
         bytes_max: usize,
         fields: Fields,
-    ) -> Result<(Vec<StoredEpisode>, Option<u32>), Refusal> {
+    ) -> Result<Page, Refusal> {
         let space = self.memory.space(space)?;
-        let mut episodes = Vec::new();
-        let mut bytes = 0;
-        for row in cursor..space.rows.count() {
-            if episodes.len() == count || bytes > bytes_max {
-                return Ok((episodes, Some(row)));
-            }
-            if space.rows.is_alive(row) {
-                bytes += space.read_bytes(row, fields);
-                episodes.push(space.read(&self.memory.arena, row, fields));
-            }
-        }
-        Ok((episodes, None))
+        space.scan(&self.memory.arena, from, (count, bytes_max), fields)
     }
 
     /// Begins a recall; go on with [`recall_step`](Self::recall_step).
     pub fn recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
         let space = self.memory.space(request.space)?;
-        Ok(Recall::new(request, space, self.memory.applied))
+        Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
     }
 
     /// Compares about `bytes` more bytes of vectors; the hits when that was all.
-    pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
-        let Memory { spaces, arena, .. } = &mut self.memory;
-        let number = recall.request().space;
-        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
+    pub fn recall_step(&self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
+        let space = self.memory.space(recall.request().space)?;
         let blocks = (bytes / Recall::block_bytes(space)).max(1);
-        Ok(recall.step(space, arena, blocks))
+        Ok(recall.step(space, &self.memory.arena, self.memory.applied, blocks))
     }
 
-    /// The result of a recall whose last step said so.
+    /// The result of a recall whose last step, just now, said so.
     pub fn recall_finish(&self, recall: Recall) -> Result<Vec<Hit>, Refusal> {
         let space = self.memory.space(recall.request().space)?;
-        Ok(recall.finish(space, &self.memory.arena))
+        Ok(recall.finish(space, &self.memory.arena)?)
     }
 
     pub fn stats(&self) -> ShardStats {
@@ -646,8 +634,8 @@ impl<I: Io> Shard<I> {
         ShardStats {
             spaces: self.memory.spaces.len() as u64,
             episodes: spaces().map(|space| space.episodes() as u64).sum(),
-            rows: spaces().map(|space| u64::from(space.rows.count())).sum(),
-            rows_dead: spaces().map(|space| space.rows.dead() as u64).sum(),
+            rows: spaces().map(|space| space.rows() as u64).sum(),
+            rows_dead: spaces().map(|space| space.rows_dead() as u64).sum(),
             keys: self.memory.keys.count() as u64,
             memory_bytes: self.memory.bytes_in_use(),
             memory_bytes_max: self.memory.arena.bytes_max(),

@@ -21,6 +21,7 @@ use engram_shards::log::{
     AnchorState, LogIdentity, LogSettings, Loss, Recovered, RecoveryError, RecoverySettings,
 };
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
+use engram_shards::space::Page;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 /// Small, so that the history below spans several.
@@ -142,7 +143,8 @@ fn make() -> (MemoryDisk, Vec<Step>) {
 
 fn state_of(shard: &Shard<MemoryIo>) -> BTreeMap<String, String> {
     let fields = Fields { text: true, ..Fields::default() };
-    let Ok((episodes, None)) = shard.scan(SPACE, 0, usize::MAX, usize::MAX, fields) else {
+    let Ok(Page { episodes, next: None }) = shard.scan(SPACE, 0, usize::MAX, usize::MAX, fields)
+    else {
         return BTreeMap::new();
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();

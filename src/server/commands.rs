@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, StoredEpisode};
 use engram_shards::recall::cue;
+use engram_shards::space::Page;
 
 use super::batch::Batch;
 use super::client::is_talk;
@@ -350,13 +351,13 @@ fn merge(parts: Vec<Vec<Hit>>, request: &RecallRequest) -> Vec<Hit> {
 
 async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
     let route = core.route(&command.space)?;
-    let (nth, row) = command.cursor.position();
+    let (nth, from) = command.cursor.position();
     if nth >= route.span() {
         return Err(Refusal::Syntax("CURSOR is not one that EG.SCAN gave; begin with 0".into()));
     }
     let request = Request::Scan {
         space: route.space(),
-        row,
+        from,
         count: command.count,
         bytes_max: command.bytes_max,
         fields: command.fields,
@@ -364,9 +365,9 @@ async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {
     let Answer::Scanned(scanned) = core.call(route.nth(nth), request).await else {
         unreachable!("a scan is answered with episodes")
     };
-    let (episodes, next_row) = scanned?;
-    let next = match next_row {
-        Some(row) => ScanCursor::at(nth, row),
+    let Page { episodes, next } = scanned?;
+    let next = match next {
+        Some(position) => ScanCursor::at(nth, position),
         None if nth + 1 < route.span() => ScanCursor::at(nth + 1, 0),
         None => ScanCursor::END,
     };

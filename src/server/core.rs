@@ -410,8 +410,8 @@ impl Inner {
                 let found = self.shard.get(space, &id, fields).map(|found| found.map(Box::new));
                 self.deliver(origin, Answer::Episode(found));
             }
-            Request::Scan { space, row, count, bytes_max, fields } => {
-                let scanned = self.shard.scan(space, row, count, bytes_max, fields);
+            Request::Scan { space, from, count, bytes_max, fields } => {
+                let scanned = self.shard.scan(space, from, count, bytes_max, fields);
                 self.deliver(origin, Answer::Scanned(scanned));
             }
             Request::SpaceStats { space } => {

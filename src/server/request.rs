@@ -6,6 +6,7 @@ use engram_shards::episode::{
     StoredEpisode,
 };
 use engram_shards::shard::{Reply, SpaceStats};
+use engram_shards::space::Page;
 
 use super::info::Report;
 
@@ -31,10 +32,10 @@ pub enum Request {
         fields: Fields,
     },
     Recall(Box<RecallRequest>),
-    /// Live episodes from a row on.
+    /// Live episodes from a position on.
     Scan {
         space: SpaceNumber,
-        row: u32,
+        from: u64,
         count: usize,
         bytes_max: usize,
         fields: Fields,
@@ -69,7 +70,7 @@ pub enum Answer {
     Episode(Result<Option<Box<StoredEpisode>>, Refusal>),
     Hits(Result<Vec<Hit>, Refusal>),
     /// Episodes and the row to go on from.
-    Scanned(Result<(Vec<StoredEpisode>, Option<u32>), Refusal>),
+    Scanned(Result<Page, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
 }

@@ -11,8 +11,8 @@ use std::time::Instant;
 use clap::Parser;
 use engram_perf::huge_pages::{HugeFloats, huge_page_bytes};
 use engram_perf::memory::sequential_read;
-use engram_shards::kernels::{BLOCK_ROWS, Kernels, kernels};
-use engram_shards::limits::DIMENSIONS_MAX;
+use engram_shards::kernels::{Kernels, kernels, row_floats};
+use engram_shards::limits::{BLOCK_ROWS, DIMENSIONS_MAX};
 use serde::Serialize;
 
 /// Compares the exact scan's memory bandwidth with that of a plain sequential read.
@@ -34,7 +34,8 @@ struct Arguments {
 
 #[derive(Debug, Serialize)]
 struct Report {
-    dimensions: usize,
+    /// Components of a row, what pads it included.
+    row_floats: usize,
     row_count: usize,
     memory_bytes: usize,
     huge_page_bytes: u64,
@@ -55,17 +56,17 @@ struct ScanFigures {
 // The smallest memory holds a block of the widest rows.
 const _: () = assert!(DIMENSIONS_MAX * BLOCK_ROWS * size_of::<f32>() <= 1 << 20);
 
-type Scan = fn(&Kernels, &[f32], &[f32], &mut [f32; BLOCK_ROWS]);
+type Scan = fn(&Kernels, &[f32], &[f32], &mut [f32]);
 
-const SCANS: [(&str, Scan); 2] = [("dot", Kernels::pdx_dot), ("l2", Kernels::pdx_l2)];
+const SCANS: [(&str, Scan); 2] = [("dot", Kernels::dot_rows), ("l2", Kernels::l2_rows)];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let dimensions = arguments.dimensions as usize;
-    let block_floats = dimensions * BLOCK_ROWS;
+    let stride = row_floats(arguments.dimensions as usize);
+    let block_floats = stride * BLOCK_ROWS;
     let block_count = ((arguments.memory_mib as usize) << 18) / block_floats;
     let rows = HugeFloats::random(block_count * block_floats)?;
-    let report = measure(&rows, dimensions, arguments.rounds as usize)?;
+    let report = measure(&rows, stride, arguments.rounds as usize)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -74,8 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn measure(rows: &HugeFloats, dimensions: usize, rounds: usize) -> Result<Report, Box<dyn Error>> {
-    let query = &rows[..dimensions];
+fn measure(rows: &HugeFloats, stride: usize, rounds: usize) -> Result<Report, Box<dyn Error>> {
+    let query = &rows[..stride];
     let reader = sequential_read(rows.as_bytes(), 3).reader;
     let mut sequential = Vec::new();
     let mut scans = SCANS.map(|_| Vec::new());
@@ -93,14 +94,14 @@ fn measure(rows: &HugeFloats, dimensions: usize, rounds: usize) -> Result<Report
             metric,
             instruction_set: kernels().name(),
             gb_per_s,
-            ns_per_row: (dimensions * size_of::<f32>()) as f64 / gb_per_s,
+            ns_per_row: (stride * size_of::<f32>()) as f64 / gb_per_s,
             ratio,
         }
     };
     let scans = scans.into_iter().zip(SCANS).map(figures).collect();
     Ok(Report {
-        dimensions,
-        row_count: rows.len() / dimensions,
+        row_floats: stride,
+        row_count: rows.len() / stride,
         memory_bytes: rows.as_bytes().len(),
         huge_page_bytes: huge_page_bytes()?,
         sequential_gb_per_s: median(sequential),
@@ -113,7 +114,7 @@ fn scan_gb_per_s(scan: Scan, rows: &HugeFloats, query: &[f32]) -> f64 {
     let mut scores = [0.0; BLOCK_ROWS];
     let start = Instant::now();
     for block in rows.chunks_exact(query.len() * BLOCK_ROWS) {
-        scan(kernels(), block, query, &mut scores);
+        scan(kernels(), query, block, &mut scores);
         black_box(&scores);
     }
     rows.as_bytes().len() as f64 / start.elapsed().as_nanos() as f64
@@ -126,9 +127,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn print_text(report: &Report) {
     println!(
-        "{} rows of {} dimensions, {} MiB, {} MiB on huge pages; medians, one thread\n",
+        "{} rows of {} floats, {} MiB, {} MiB on huge pages; medians, one thread\n",
         report.row_count,
-        report.dimensions,
+        report.row_floats,
         report.memory_bytes >> 20,
         report.huge_page_bytes >> 20,
     );

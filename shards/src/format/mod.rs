@@ -6,6 +6,7 @@
 
 mod anchor;
 mod batch;
+pub mod columns;
 mod erase;
 mod gap;
 mod payload;

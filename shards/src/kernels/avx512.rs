@@ -1,20 +1,22 @@
-//! The kernels in AVX-512: four registers of 16 rows.
+//! The kernels in AVX-512: a row's partial sums are four registers of 16.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _mm256_add_ps, _mm256_castpd_ps, _mm512_add_ps, _mm512_castps_pd,
+    _mm512_castps512_ps256, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_setzero_ps, _mm512_sub_ps,
 };
 
+use super::norm;
 use super::vector::{Dot, L2, Vector, scan};
-use super::{BLOCK_ROWS, norm};
 
 impl Vector for __m512 {
     const LANES: usize = 16;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
+    unsafe fn zero() -> Self {
         // SAFETY: the caller vouches for AVX-512F.
-        unsafe { _mm512_set1_ps(value) }
+        unsafe { _mm512_setzero_ps() }
     }
 
     #[inline(always)]
@@ -24,9 +26,9 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for AVX-512F and for 16 writable floats.
-        unsafe { _mm512_storeu_ps(to, self) }
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for AVX-512F.
+        unsafe { _mm512_add_ps(self, other) }
     }
 
     #[inline(always)]
@@ -40,24 +42,33 @@ impl Vector for __m512 {
         // SAFETY: the caller vouches for AVX-512F.
         unsafe { _mm512_fmadd_ps(self, factor, sum) }
     }
+
+    #[inline(always)]
+    unsafe fn fold(self) -> f32 {
+        // SAFETY: the caller vouches for AVX-512F, which comes with AVX.
+        unsafe {
+            let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self)));
+            _mm256_add_ps(_mm512_castps512_ps256(self), upper).fold()
+        }
+    }
 }
 
 /// # Safety
 ///
 /// As [`scan`], with AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn dot(block: &[f32], query: &[f32], out: &mut [f32; BLOCK_ROWS]) {
+pub(super) unsafe fn dot(query: &[f32], rows: &[f32], out: &mut [f32]) {
     // SAFETY: AVX-512F is enabled here; the caller vouches for the lengths.
-    unsafe { scan::<__m512, Dot, 4>(block, query, out) }
+    unsafe { scan::<__m512, Dot, 4>(query, rows, out) }
 }
 
 /// # Safety
 ///
 /// As [`scan`], with AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn l2(block: &[f32], query: &[f32], out: &mut [f32; BLOCK_ROWS]) {
+pub(super) unsafe fn l2(query: &[f32], rows: &[f32], out: &mut [f32]) {
     // SAFETY: AVX-512F is enabled here; the caller vouches for the lengths.
-    unsafe { scan::<__m512, L2, 4>(block, query, out) }
+    unsafe { scan::<__m512, L2, 4>(query, rows, out) }
 }
 
 /// [`norm::square_sum`], compiled for AVX-512.

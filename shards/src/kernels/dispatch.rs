@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use super::norm::{self, NonFinite};
-use super::{BLOCK_ROWS, scalar};
+use super::{ROW_FLOATS_STEP, scalar};
 
-type Scan = unsafe fn(&[f32], &[f32], &mut [f32; BLOCK_ROWS]);
+type Scan = unsafe fn(&[f32], &[f32], &mut [f32]);
 type SquareSum = unsafe fn(&[u8]) -> f64;
 
 /// The kernels of one instruction set.
@@ -75,30 +75,55 @@ impl Kernels {
         self.name
     }
 
-    /// The inner products of `query` with the 64 rows of `block`, which holds 64 floats for each
-    /// component of the query.
+    /// The inner product of `query` and `row`, which have the same length: a multiple of
+    /// [`ROW_FLOATS_STEP`] floats.
     ///
     /// # Panics
     ///
     /// When the lengths do not fit together.
     #[inline]
-    pub fn pdx_dot(&self, block: &[f32], query: &[f32], out: &mut [f32; BLOCK_ROWS]) {
-        check_lengths(block, query);
-        // SAFETY: the CPU supports the instruction set (see `supported`); lengths were checked.
-        unsafe { (self.dot)(block, query, out) }
+    pub fn dot(&self, query: &[f32], row: &[f32]) -> f32 {
+        let mut score = [0.0];
+        self.dot_rows(query, row, &mut score);
+        score[0]
     }
 
-    /// The squared Euclidean distances of `query` from the 64 rows of `block`, which holds 64
-    /// floats for each component of the query.
+    /// The squared Euclidean distance of `query` and `row`; lengths as for [`dot`](Self::dot).
     ///
     /// # Panics
     ///
     /// When the lengths do not fit together.
     #[inline]
-    pub fn pdx_l2(&self, block: &[f32], query: &[f32], out: &mut [f32; BLOCK_ROWS]) {
-        check_lengths(block, query);
+    pub fn l2(&self, query: &[f32], row: &[f32]) -> f32 {
+        let mut score = [0.0];
+        self.l2_rows(query, row, &mut score);
+        score[0]
+    }
+
+    /// The inner products of `query` with as many rows as `out` has places. `rows` holds them one
+    /// behind the other, each as long as the query. A row scores the same bits as by itself.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths do not fit together.
+    #[inline]
+    pub fn dot_rows(&self, query: &[f32], rows: &[f32], out: &mut [f32]) {
+        check_lengths(query, rows, out);
         // SAFETY: the CPU supports the instruction set (see `supported`); lengths were checked.
-        unsafe { (self.l2)(block, query, out) }
+        unsafe { (self.dot)(query, rows, out) }
+    }
+
+    /// The squared Euclidean distances of `query` from as many rows as `out` has places; lengths
+    /// as for [`dot_rows`](Self::dot_rows).
+    ///
+    /// # Panics
+    ///
+    /// When the lengths do not fit together.
+    #[inline]
+    pub fn l2_rows(&self, query: &[f32], rows: &[f32], out: &mut [f32]) {
+        check_lengths(query, rows, out);
+        // SAFETY: the CPU supports the instruction set (see `supported`); lengths were checked.
+        unsafe { (self.l2)(query, rows, out) }
     }
 
     /// Checks that a vector of little-endian f32 components is finite and returns its Euclidean
@@ -121,12 +146,17 @@ impl Kernels {
 }
 
 #[inline]
-fn check_lengths(block: &[f32], query: &[f32]) {
+fn check_lengths(query: &[f32], rows: &[f32], out: &[f32]) {
+    let stride = query.len();
     assert!(
-        block.len() == query.len() * BLOCK_ROWS,
-        "a block holds {BLOCK_ROWS} floats for each component of the query, got {} floats and {} \
-         components",
-        block.len(),
-        query.len()
+        stride > 0 && stride.is_multiple_of(ROW_FLOATS_STEP),
+        "a row is padded to a multiple of {ROW_FLOATS_STEP} floats, the query has {stride}"
+    );
+    assert!(
+        rows.len() == stride * out.len(),
+        "{} rows as long as the query have {} floats, got {}",
+        out.len(),
+        stride * out.len(),
+        rows.len()
     );
 }

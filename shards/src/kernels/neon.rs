@@ -1,18 +1,21 @@
-//! The kernels in NEON: sixteen registers of 4 rows.
+//! The kernels in NEON: a row's partial sums are sixteen registers of 4.
 #![allow(unsafe_code)]
 
-use core::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32, vsubq_f32};
+use core::arch::aarch64::{
+    float32x4_t, vadd_f32, vaddq_f32, vdupq_n_f32, vfmaq_f32, vget_high_f32, vget_lane_f32,
+    vget_low_f32, vld1q_f32, vsubq_f32,
+};
 
+use super::norm;
 use super::vector::{Dot, L2, Vector, scan};
-use super::{BLOCK_ROWS, norm};
 
 impl Vector for float32x4_t {
     const LANES: usize = 4;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
+    unsafe fn zero() -> Self {
         // SAFETY: the caller vouches for NEON.
-        unsafe { vdupq_n_f32(value) }
+        unsafe { vdupq_n_f32(0.0) }
     }
 
     #[inline(always)]
@@ -22,9 +25,9 @@ impl Vector for float32x4_t {
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for NEON and for 4 writable floats.
-        unsafe { vst1q_f32(to, self) }
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for NEON.
+        unsafe { vaddq_f32(self, other) }
     }
 
     #[inline(always)]
@@ -38,24 +41,33 @@ impl Vector for float32x4_t {
         // SAFETY: the caller vouches for NEON.
         unsafe { vfmaq_f32(sum, self, factor) }
     }
+
+    #[inline(always)]
+    unsafe fn fold(self) -> f32 {
+        // SAFETY: the caller vouches for NEON.
+        unsafe {
+            let two = vadd_f32(vget_low_f32(self), vget_high_f32(self));
+            vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+        }
+    }
 }
 
 /// # Safety
 ///
 /// As [`scan`], with NEON.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn dot(block: &[f32], query: &[f32], out: &mut [f32; BLOCK_ROWS]) {
+pub(super) unsafe fn dot(query: &[f32], rows: &[f32], out: &mut [f32]) {
     // SAFETY: NEON is enabled here; the caller vouches for the lengths.
-    unsafe { scan::<float32x4_t, Dot, 16>(block, query, out) }
+    unsafe { scan::<float32x4_t, Dot, 16>(query, rows, out) }
 }
 
 /// # Safety
 ///
 /// As [`scan`], with NEON.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn l2(block: &[f32], query: &[f32], out: &mut [f32; BLOCK_ROWS]) {
+pub(super) unsafe fn l2(query: &[f32], rows: &[f32], out: &mut [f32]) {
     // SAFETY: NEON is enabled here; the caller vouches for the lengths.
-    unsafe { scan::<float32x4_t, L2, 16>(block, query, out) }
+    unsafe { scan::<float32x4_t, L2, 16>(query, rows, out) }
 }
 
 /// [`norm::square_sum`]; NEON is part of the aarch64 baseline.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{BLOCK_ROWS, Kernels, NonFinite, get_row, kernels, put_column, transpose};
+use super::{Kernels, NonFinite, kernels, padded, row_floats};
 use crate::limits::DIMENSIONS_MAX;
 
 /// Steele, Lea and Flood's SplitMix64.
@@ -34,98 +34,118 @@ impl Random {
     }
 }
 
-type Scores = [f32; BLOCK_ROWS];
-
-fn dot_by_definition(row: &[f32], query: &[f32]) -> f32 {
-    row.iter().zip(query).fold(0.0, |sum, (x, q)| x.mul_add(*q, sum))
+/// The score of one row as the top of `mod.rs` defines it, without a thought of speed.
+fn by_definition(query: &[f32], row: &[f32], step: fn(f32, f32, f32) -> f32) -> f32 {
+    let mut sums = [0.0; 64];
+    for (d, (&row, &query)) in row.iter().zip(query).enumerate() {
+        sums[d % 64] = step(row, query, sums[d % 64]);
+    }
+    let mut sums = sums.to_vec();
+    while sums.len() > 1 {
+        let (lower, upper) = sums.split_at(sums.len() / 2);
+        sums = lower.iter().zip(upper).map(|(lower, upper)| lower + upper).collect();
+    }
+    sums[0]
 }
 
-fn l2_by_definition(row: &[f32], query: &[f32]) -> f32 {
-    row.iter().zip(query).fold(0.0, |sum, (x, q)| (x - q).mul_add(x - q, sum))
+fn dot_by_definition(query: &[f32], row: &[f32]) -> f32 {
+    by_definition(query, row, |x, q, sum| x.mul_add(q, sum))
 }
 
-/// The scores of the rows of `block`, each computed by itself from its row.
-fn expected(block: &[f32], query: &[f32], score: fn(&[f32], &[f32]) -> f32) -> Scores {
-    let mut row = vec![0.0; query.len()];
-    std::array::from_fn(|r| {
-        get_row(block, r, &mut row);
-        score(&row, query)
-    })
+fn l2_by_definition(query: &[f32], row: &[f32]) -> f32 {
+    by_definition(query, row, |x, q, sum| (x - q).mul_add(x - q, sum))
 }
 
-fn bits(scores: &Scores) -> [u32; BLOCK_ROWS] {
-    scores.map(f32::to_bits)
+fn bits(scores: &[f32]) -> Vec<u32> {
+    scores.iter().map(|score| score.to_bits()).collect()
 }
 
-fn assert_all_kernels_match(block: &[f32], query: &[f32]) {
-    let (dots, l2s) =
-        (expected(block, query, dot_by_definition), expected(block, query, l2_by_definition));
+/// Rows one behind the other, padded.
+fn padded_rows(random: &mut Random, dims: usize, count: usize) -> Vec<f32> {
+    (0..count).flat_map(|_| padded(&random.components(dims))).collect()
+}
+
+fn assert_all_kernels_match(query: &[f32], rows: &[f32]) {
+    let scores = |score: fn(&[f32], &[f32]) -> f32| -> Vec<f32> {
+        rows.chunks_exact(query.len()).map(|row| score(query, row)).collect()
+    };
+    let (dots, l2s) = (scores(dot_by_definition), scores(l2_by_definition));
     assert!(dots.iter().chain(&l2s).all(|score| score.is_finite()));
     for kernels in Kernels::all_supported() {
-        let (name, dims) = (kernels.name(), query.len());
-        let mut scores = [f32::NAN; BLOCK_ROWS];
-        kernels.pdx_dot(block, query, &mut scores);
-        assert_eq!(bits(&scores), bits(&dots), "dot, {name}, {dims} dimensions");
-        let mut scores = [f32::NAN; BLOCK_ROWS];
-        kernels.pdx_l2(block, query, &mut scores);
-        assert_eq!(bits(&scores), bits(&l2s), "l2, {name}, {dims} dimensions");
-    }
-}
-
-#[test]
-fn a_small_block_scores_as_by_hand() {
-    let mut block = vec![0.0; 3 * BLOCK_ROWS];
-    put_column(&[1.0, 2.0, 3.0], 0, &mut block);
-    put_column(&[-1.0, 0.5, 8.0], 63, &mut block);
-    for kernels in Kernels::all_supported() {
-        let mut scores = [f32::NAN; BLOCK_ROWS];
-        kernels.pdx_dot(&block, &[4.0, 5.0, 6.0], &mut scores);
-        assert_eq!((scores[0], scores[1], scores[63]), (32.0, 0.0, 46.5), "{}", kernels.name());
-        kernels.pdx_l2(&block, &[4.0, 5.0, 6.0], &mut scores);
-        assert_eq!((scores[0], scores[1], scores[63]), (27.0, 77.0, 49.25), "{}", kernels.name());
-    }
-}
-
-#[test]
-fn every_small_dimension_gives_the_same_bits() {
-    for dims in 1..=70 {
-        let mut random = Random(dims as u64);
-        for _ in 0..8 {
-            let block = random.components(dims * BLOCK_ROWS);
-            assert_all_kernels_match(&block, &random.components(dims));
+        let (name, floats) = (kernels.name(), query.len());
+        let mut scores = vec![f32::NAN; dots.len()];
+        kernels.dot_rows(query, rows, &mut scores);
+        assert_eq!(bits(&scores), bits(&dots), "dot, {name}, rows of {floats} floats");
+        scores.fill(f32::NAN);
+        kernels.l2_rows(query, rows, &mut scores);
+        assert_eq!(bits(&scores), bits(&l2s), "l2, {name}, rows of {floats} floats");
+        for (row, (dot, l2)) in rows.chunks_exact(floats).zip(dots.iter().zip(&l2s)) {
+            assert_eq!(kernels.dot(query, row).to_bits(), dot.to_bits(), "dot alone, {name}");
+            assert_eq!(kernels.l2(query, row).to_bits(), l2.to_bits(), "l2 alone, {name}");
         }
     }
 }
 
 #[test]
-fn overflow_saturates_to_the_same_infinity() {
-    let (block, query) = (vec![f32::MAX; 5 * BLOCK_ROWS], [f32::MAX, 2.0, 1.0, 0.5, 0.0]);
+fn small_rows_score_as_by_hand() {
+    let rows = [[1.0, 2.0, 3.0], [0.0; 3], [-1.0, 0.5, 8.0]].map(|row| padded(&row)).concat();
+    let query = padded(&[4.0, 5.0, 6.0]);
     for kernels in Kernels::all_supported() {
-        let mut scores = [f32::NAN; BLOCK_ROWS];
-        kernels.pdx_dot(&block, &query, &mut scores);
-        assert_eq!(scores, [f32::INFINITY; BLOCK_ROWS], "dot, {}", kernels.name());
-        kernels.pdx_l2(&block, &query, &mut scores);
-        assert_eq!(scores, [f32::INFINITY; BLOCK_ROWS], "l2, {}", kernels.name());
+        let mut scores = [f32::NAN; 3];
+        kernels.dot_rows(&query, &rows, &mut scores);
+        assert_eq!(scores, [32.0, 0.0, 46.5], "{}", kernels.name());
+        kernels.l2_rows(&query, &rows, &mut scores);
+        assert_eq!(scores, [27.0, 77.0, 49.25], "{}", kernels.name());
+    }
+}
+
+#[test]
+fn every_kind_of_dimension_gives_the_same_bits() {
+    for dims in (1..=130).chain([768, 1024, 1536, DIMENSIONS_MAX]) {
+        let mut random = Random(dims as u64);
+        for count in 1..=9 {
+            let query = padded(&random.components(dims));
+            let rows = padded_rows(&mut random, dims, count);
+            assert_all_kernels_match(&query, &rows);
+        }
+    }
+}
+
+#[test]
+fn padding_is_to_whole_lines_and_zero() {
+    assert_eq!([1, 16, 17, 768].map(row_floats), [16, 16, 32, 768]);
+    let query = padded(&[3.0; 17]);
+    assert_eq!((&query[..17], &query[17..]), (&[3.0; 17][..], &[0.0; 15][..]));
+}
+
+#[test]
+fn overflow_saturates_to_the_same_infinity() {
+    let (rows, query) = ([f32::MAX; 5 * 16], padded(&[f32::MAX, 2.0, 1.0, 0.5, 0.0]));
+    for kernels in Kernels::all_supported() {
+        let mut scores = [f32::NAN; 5];
+        kernels.dot_rows(&query, &rows, &mut scores);
+        assert_eq!(scores, [f32::INFINITY; 5], "dot, {}", kernels.name());
+        kernels.l2_rows(&query, &rows, &mut scores);
+        assert_eq!(scores, [f32::INFINITY; 5], "l2, {}", kernels.name());
     }
 }
 
 #[test]
 fn denormals_are_kept() {
-    let smallest = f32::from_bits(1);
-    let block = vec![smallest; 3 * BLOCK_ROWS];
+    let rows = [f32::from_bits(1); 6 * 16];
     for kernels in Kernels::all_supported() {
-        let mut scores = [f32::NAN; BLOCK_ROWS];
-        kernels.pdx_dot(&block, &[1.0, 2.0, 4.0], &mut scores);
-        assert_eq!(scores, [f32::from_bits(7); BLOCK_ROWS], "{}", kernels.name());
+        let mut scores = [f32::NAN; 6];
+        kernels.dot_rows(&padded(&[1.0, 2.0, 4.0]), &rows, &mut scores);
+        assert_eq!(scores, [f32::from_bits(7); 6], "{}", kernels.name());
     }
 }
 
 #[test]
 fn scores_do_not_depend_on_alignment() {
     let mut random = Random(7);
-    let (floats, query) = (random.components(100 * BLOCK_ROWS + 15), random.components(100));
+    let (floats, query) = (random.components(112 * 7 + 15), random.components(112));
     for offset in 0..16 {
-        assert_all_kernels_match(&floats[offset..offset + 100 * BLOCK_ROWS], &query);
+        assert_all_kernels_match(&query, &floats[offset..offset + 112 * 7]);
     }
 }
 
@@ -137,37 +157,27 @@ fn the_chosen_kernels_are_the_first_supported() {
 }
 
 #[test]
-#[should_panic(expected = "got 127 floats and 2 components")]
-fn a_short_block_is_refused() {
-    kernels().pdx_dot(&[0.0; 127], &[0.0; 2], &mut [0.0; BLOCK_ROWS]);
+#[should_panic(expected = "multiple of 16 floats, the query has 17")]
+fn a_query_that_is_not_padded_is_refused() {
+    kernels().dot(&[0.0; 17], &[0.0; 17]);
 }
 
 #[test]
-#[should_panic(expected = "got 192 floats and 2 components")]
-fn a_long_block_is_refused() {
-    kernels().pdx_l2(&[0.0; 192], &[0.0; 2], &mut [0.0; BLOCK_ROWS]);
+#[should_panic(expected = "multiple of 16 floats, the query has 0")]
+fn an_empty_query_is_refused() {
+    kernels().l2(&[], &[]);
 }
 
 #[test]
-fn transposing_equals_putting_each_row() {
-    for dims in (1..=70).chain([768, DIMENSIONS_MAX]) {
-        let rows = Random(dims as u64).components(dims * BLOCK_ROWS);
-        let (mut transposed, mut put) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
-        transpose(&rows, dims, &mut transposed);
-        let mut read = vec![0.0; dims];
-        for (r, row) in rows.chunks_exact(dims).enumerate() {
-            put_column(row, r, &mut put);
-            get_row(&transposed, r, &mut read);
-            assert_eq!(read, row, "row {r} of {dims} dimensions");
-        }
-        assert_eq!(transposed, put, "{dims} dimensions");
-    }
+#[should_panic(expected = "2 rows as long as the query have 64 floats, got 63")]
+fn a_short_row_is_refused() {
+    kernels().dot_rows(&[0.0; 32], &[0.0; 63], &mut [0.0; 2]);
 }
 
 #[test]
-#[should_panic(expected = "a block has 64 rows, got row 64")]
-fn row_64_does_not_exist() {
-    put_column(&[1.0], 64, &mut [0.0; BLOCK_ROWS]);
+#[should_panic(expected = "2 rows as long as the query have 64 floats, got 96")]
+fn a_row_too_many_is_refused() {
+    kernels().l2_rows(&[0.0; 32], &[0.0; 96], &mut [0.0; 2]);
 }
 
 fn le_bytes(components: &[f32]) -> Vec<u8> {
@@ -239,9 +249,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_dimension_gives_the_same_bits(dims in 71..=DIMENSIONS_MAX, seed: u64) {
+    fn any_dimension_gives_the_same_bits(
+        dims in 131..=DIMENSIONS_MAX, rows in 1..9_usize, seed: u64
+    ) {
         let mut random = Random(seed);
-        let block = random.components(dims * BLOCK_ROWS);
-        assert_all_kernels_match(&block, &random.components(dims));
+        let query = padded(&random.components(dims));
+        assert_all_kernels_match(&query, &padded_rows(&mut random, dims, rows));
     }
 }

@@ -1,17 +1,22 @@
 //! From an id to the row of its live episode.
 //!
-//! The table holds rows and 32 bits of their hash; ids are compared where they lie, in the bodies.
-//! It is striped so that growth is paid in small pieces: one stripe of a few thousand entries at a
-//! time instead of one pause for millions.
+//! The table holds rows and the hashes of their ids; ids are compared where they lie, in the
+//! bodies. It is striped by the highest bits of the hash, so that growth is paid in small pieces:
+//! one stripe of a few thousand entries at a time instead of one pause for millions. And the
+//! entries can be listed in the order of their hashes by looking at one stripe after the other.
+
+use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::limits::SHARDS_MAX;
 
 const STRIPES: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    hash: u32,
+    hash: u64,
     row: u32,
 }
 
@@ -27,15 +32,34 @@ impl Default for Ids {
     }
 }
 
-/// Spreads the kept bits over the 64 that the table looks at.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// The hash of an id: the order in which a scan goes through a space, in memory and in files.
+pub fn id_hash(id: &[u8]) -> u64 {
+    xxh3_64(id)
 }
 
-/// The stripe and the kept bits of an id's hash.
-fn place(id: &[u8]) -> (usize, u32) {
-    let hash = xxh3_64(id);
-    ((hash >> 58) as usize, (hash & 0xffff_ffff) as u32)
+/// Bits of a hash that a position in a scan leaves out: they are the number of the shard in the
+/// cursor of a client.
+pub const POSITION_SHIFT: u32 = 6;
+
+const _: () = assert!(SHARDS_MAX <= 1 << POSITION_SHIFT);
+
+/// Where in a scan the ids with a hash are. Ids at one position are never parted by a page's end.
+pub fn position(hash: u64) -> u64 {
+    hash >> POSITION_SHIFT
+}
+
+/// The lowest hash at a position.
+pub fn first_hash(position: u64) -> u64 {
+    position.saturating_mul(1 << POSITION_SHIFT)
+}
+
+fn stripe_of(hash: u64) -> usize {
+    (hash >> 58) as usize
+}
+
+/// The table looks at the highest and the lowest bits; the highest are the same in a stripe.
+fn spread(hash: u64) -> u64 {
+    hash.rotate_left(6)
 }
 
 impl Ids {
@@ -44,9 +68,9 @@ impl Ids {
     }
 
     pub fn find<'a>(&self, id: &[u8], id_of: impl Fn(u32) -> &'a [u8]) -> Option<u32> {
-        let (stripe, hash) = place(id);
+        let hash = id_hash(id);
         let same = |entry: &Entry| entry.hash == hash && id_of(entry.row) == id;
-        self.stripes[stripe].find(spread(hash), same).map(|entry| entry.row)
+        self.stripes[stripe_of(hash)].find(spread(hash), same).map(|entry| entry.row)
     }
 
     /// Leads the id to `row`; the row it led to before.
@@ -56,9 +80,9 @@ impl Ids {
         row: u32,
         id_of: impl Fn(u32) -> &'a [u8],
     ) -> Option<u32> {
-        let (stripe, hash) = place(id);
+        let hash = id_hash(id);
         let same = |entry: &Entry| entry.hash == hash && id_of(entry.row) == id;
-        let stripe = &mut self.stripes[stripe];
+        let stripe = &mut self.stripes[stripe_of(hash)];
         if let Some(entry) = stripe.find_mut(spread(hash), same) {
             return Some(std::mem::replace(&mut entry.row, row));
         }
@@ -69,11 +93,43 @@ impl Ids {
 
     /// Takes the id out; the row it led to.
     pub fn remove<'a>(&mut self, id: &[u8], id_of: impl Fn(u32) -> &'a [u8]) -> Option<u32> {
-        let (stripe, hash) = place(id);
+        let hash = id_hash(id);
         let same = |entry: &Entry| entry.hash == hash && id_of(entry.row) == id;
-        let found = self.stripes[stripe].find_entry(spread(hash), same).ok()?;
+        let found = self.stripes[stripe_of(hash)].find_entry(spread(hash), same).ok()?;
         self.entries -= 1;
         Some(found.remove().0.row)
+    }
+
+    /// The first `count` entries from a position on, and those at the position of the last one:
+    /// hashes and rows, ascending.
+    pub fn from_position(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
+        let from = first_hash(from);
+        let mut found = Vec::new();
+        for stripe in &self.stripes[stripe_of(from)..] {
+            if found.len() >= count {
+                break;
+            }
+            let entries = || stripe.iter().filter(|e| e.hash >= from).map(|e| (e.hash, e.row));
+            let wanted = count - found.len();
+            let mut first: BinaryHeap<(u64, u32)> = BinaryHeap::new();
+            for entry in entries() {
+                if first.len() < wanted {
+                    first.push(entry);
+                } else if let Some(mut last) = first.peek_mut()
+                    && entry < *last
+                {
+                    *last = entry;
+                }
+            }
+            let Some(last) = first.peek().copied() else { continue };
+            let beside =
+                |entry: &(u64, u32)| *entry > last && position(entry.0) == position(last.0);
+            let mut beside: Vec<_> = entries().filter(beside).collect();
+            beside.sort_unstable();
+            found.extend(first.into_sorted_vec());
+            found.extend(beside);
+        }
+        found
     }
 }
 
@@ -82,6 +138,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
+
+    #[test]
+    fn what_is_at_one_position_is_listed_together() {
+        let mut ids = Ids::default();
+        let hashes = [1 << 10, (1 << 10) + 1, (1 << 10) + 63, (1 << 10) + 64, u64::MAX];
+        for (hash, row) in hashes.into_iter().zip(0..) {
+            ids.stripes[stripe_of(hash)].insert_unique(
+                spread(hash),
+                Entry { hash, row },
+                |entry| spread(entry.hash),
+            );
+        }
+        let listed = |from, count| -> Vec<u32> {
+            ids.from_position(from, count).into_iter().map(|(_, row)| row).collect()
+        };
+        assert_eq!(listed(0, 1), [0, 1, 2]);
+        assert_eq!(listed(16, 4), [0, 1, 2, 3]);
+        assert_eq!(listed(17, 9), [3, 4]);
+        assert_eq!(listed(position(u64::MAX), 1), [4]);
+        assert_eq!(listed(u64::MAX, 1), [4], "a position beyond the last is the last hash");
+    }
 
     proptest! {
         #[test]
@@ -104,6 +181,14 @@ mod tests {
                         ids.find(name.as_bytes(), id_of), model.get(name.as_str()).copied()),
                 }
                 prop_assert_eq!(ids.len(), model.len());
+            }
+            let mut sorted: Vec<_> =
+                model.iter().map(|(name, row)| (id_hash(name.as_bytes()), *row)).collect();
+            sorted.sort_unstable();
+            prop_assert_eq!(ids.from_position(0, usize::MAX), sorted.clone());
+            for nth in 0..sorted.len() {
+                let listed = ids.from_position(position(sorted[nth].0), 3);
+                prop_assert_eq!(&listed[..], &sorted[nth..sorted.len().min(nth + 3)]);
             }
         }
     }

@@ -1,240 +1,329 @@
-//! One memory space on one shard: its rows, their bodies and the way from an id to a row.
+//! One memory space on one shard: a few parts, and one live row for each id.
 //!
-//! | Part | Holds | Layout |
+//! | Part | Holds | Where |
 //! |---|---|---|
-//! | [`Rows`] | vectors and what filters look at | 64-row blocks, dimension-major |
-//! | [`Bodies`] | id, thread, key, text, metadata, links | appended bytes |
-//! | [`Ids`] | id → row of the live episode | striped hash table |
+//! | active [`Tail`] | what was stored since the last freeze | in memory, grows |
+//! | frozen [`Tail`] | during a consolidation, what it writes | in memory |
+//! | [`Section`]s, two at most | what was consolidated | mapped |
 //!
-//! Rows are numbered in the order they were applied and never move. An episode that is replaced or
-//! forgotten leaves a dead row behind; recalls that began before still see it.
+//! Rows are numbered inside their part and never move while it lives. An episode that is replaced
+//! or forgotten leaves a dead row where it lies; recalls that began before still see it. An id that
+//! lives is alive in exactly one part.
+//!
+//! # A consolidation, as a space sees it
+//!
+//! 1. [`freeze`](Space::freeze): the active tail takes no more rows, a new one does. Every part
+//!    begins to note who dies in it.
+//! 2. [`TimeOrder`] or an index decides the order of the survivors; [`SectionWriter`] writes them.
+//!    Both work in slices, while rows of the sources go on dying.
+//! 3. [`publish`](Space::publish): the section takes the place of its sources. What was noted since
+//!    the freeze dies in it too, by [`Moved`].
+//!
+//! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
 mod bodies;
+mod deaths;
 mod ids;
+mod part;
 mod rows;
-
-use bytes::Bytes;
+mod section;
+mod section_writer;
+mod sorter;
+mod tail;
+#[cfg(test)]
+mod tests;
 
 use crate::arena::Arena;
-use crate::episode::{
-    Confidence, Episode, Fields, Link, Metric, Sequence, SpaceNumber, SpaceSettings, StoredEpisode,
-};
-use crate::format::{Frame, LinkRecords, StorePayload, StoreSizes};
+use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
+use crate::format::{Frame, StorePayload, StoreSizes};
 use crate::keys::KeyHash;
-use bodies::{Bodies, BodyAt};
-use ids::Ids;
+use bodies::BodyAt;
 
-pub use rows::{BlockView, Record, Rows};
+pub use deaths::{ALIVE, Deaths};
+pub use ids::{POSITION_SHIFT, id_hash, position};
+pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
+pub use rows::{Columns, Record};
+pub use section::{ColumnsFile, MappedBytes, Section};
+pub use section_writer::{Moved, SectionWriter, TimeOrder};
+pub use tail::Tail;
+
+/// Sections of a space: a large one, and a medium one that is merged into it from time to time.
+pub const SECTIONS_MAX: usize = 2;
 
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Space {
     pub number: SpaceNumber,
     pub settings: SpaceSettings,
-    pub rows: Rows,
-    bodies: Bodies,
-    ids: Ids,
+    tail: Tail,
+    frozen: Option<Tail>,
+    /// What had been applied when the frozen tail was frozen.
+    frozen_through: u64,
+    /// The newest first.
+    sections: Vec<Section>,
+    last_part: u64,
+    /// How often parts were replaced by others.
+    publications: u64,
+}
+
+/// One page of a scan.
+#[derive(Debug)]
+pub struct Page {
+    pub episodes: Vec<StoredEpisode>,
+    /// The position where the next page begins; `None` at the end.
+    pub next: Option<u64>,
 }
 
 impl Space {
     pub fn new(number: SpaceNumber, settings: SpaceSettings) -> Self {
-        let dimensions = settings.dimensions as usize;
-        Self {
-            number,
-            settings,
-            rows: Rows::new(dimensions),
-            bodies: Bodies::default(),
-            ids: Ids::default(),
-        }
+        let tail = Tail::new(PartNumber(1), settings.dimensions as usize);
+        let (frozen, sections) = (None, Vec::new());
+        let frozen_through = 0;
+        let (last_part, publications) = (1, 0);
+        Self { number, settings, tail, frozen, frozen_through, sections, last_part, publications }
+    }
+
+    fn next_part(&mut self) -> PartNumber {
+        self.last_part += 1;
+        PartNumber(self.last_part)
     }
 
     pub fn dimensions(&self) -> usize {
         self.settings.dimensions as usize
     }
 
+    /// Adds a section that was written before the process began; the newest comes last.
+    ///
+    /// # Panics
+    /// When it is of another space, or one too many.
+    pub fn adopt(&mut self, mut section: Section) {
+        let own = (self.number, self.settings.dimensions);
+        assert_eq!((section.space(), section.dimensions()), own, "sections belong to one space");
+        assert!(self.sections.len() < SECTIONS_MAX, "a space has {SECTIONS_MAX} sections at most");
+        section.number = self.next_part();
+        self.sections.insert(0, section);
+    }
+
+    /// The parts, in the order in which an id is looked for.
+    pub fn parts<'a>(&'a self, arena: &'a Arena) -> impl Iterator<Item = Part<'a>> {
+        let tails = std::iter::once(&self.tail).chain(&self.frozen);
+        let tails = tails.map(|tail| Part::Tail(tail, arena));
+        tails.chain(self.sections.iter().map(Part::Section))
+    }
+
+    pub fn part<'a>(&'a self, arena: &'a Arena, number: PartNumber) -> Option<Part<'a>> {
+        self.parts(arena).find(|part| part.number() == number)
+    }
+
+    /// The newest first.
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// How often parts were replaced by others: who holds rows across such a moment has to begin
+    /// again.
+    pub fn publications(&self) -> u64 {
+        self.publications
+    }
+
     /// Episodes that a recall can find.
     pub fn episodes(&self) -> usize {
-        self.ids.len()
+        self.rows() - self.rows_dead()
     }
 
-    /// The row of the live episode with this id.
-    pub fn find(&self, arena: &Arena, id: &[u8]) -> Option<u32> {
-        self.ids.find(id, |row| self.id(arena, row))
+    /// Rows of all parts, dead ones included.
+    pub fn rows(&self) -> usize {
+        self.all_deaths().map(|deaths| deaths.rows() as usize).sum()
     }
 
-    fn id<'a>(&self, arena: &'a Arena, row: u32) -> &'a [u8] {
-        let record = self.rows.record(row);
-        self.bodies.get(arena, record.body, usize::from(record.sizes.id))
+    pub fn rows_dead(&self) -> usize {
+        self.all_deaths().map(|deaths| deaths.dead() as usize).sum()
     }
 
-    /// Adds an episode; the row that it replaced, if it did.
+    /// Rows that are in memory.
+    pub fn rows_in_memory(&self) -> u64 {
+        std::iter::once(&self.tail).chain(&self.frozen).map(|t| u64::from(t.deaths.rows())).sum()
+    }
+
+    fn all_deaths(&self) -> impl Iterator<Item = &Deaths> {
+        let tails = std::iter::once(&self.tail).chain(&self.frozen).map(|tail| &tail.deaths);
+        tails.chain(self.sections.iter().map(|section| &section.deaths))
+    }
+
+    fn all_deaths_mut(&mut self) -> impl Iterator<Item = &mut Deaths> {
+        let tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
+        let sections = self.sections.iter_mut().map(|section| &mut section.deaths);
+        tails.map(|tail| &mut tail.deaths).chain(sections)
+    }
+
+    /// The live episode with this id.
+    pub fn find(&self, arena: &Arena, id: &[u8]) -> Option<RowAt> {
+        self.parts(arena).find_map(|part| Some(RowAt { part: part.number(), row: part.find(id)? }))
+    }
+
+    /// Adds an episode; whether it replaced one.
     pub fn insert(
         &mut self,
         arena: &mut Arena,
         frame: &Frame<'_>,
         store: &StorePayload<'_>,
-    ) -> Option<u32> {
-        let body = self.bodies.push(arena, store.body);
-        let record = Record {
-            sequence: frame.sequence,
-            died: u64::MAX,
-            recorded_at_us: frame.head.recorded_at_us,
-            confidence_low: store.confidence.low,
-            confidence_high: store.confidence.high,
-            writer_uid: frame.head.writer_uid,
-            body,
-            sizes: store.sizes,
-        };
-        let scale = match self.settings.metric {
-            Metric::Cosine => 1.0 / store.norm,
-            Metric::Dot | Metric::L2 => 1.0,
-        };
-        let columns = rows::Columns {
-            scale,
-            happened_at_us: frame.head.happened_at_us,
-            confidence: store.confidence.point,
-        };
-        let row = self.rows.push(arena, store.vector, columns, record);
-        let (rows, bodies) = (&self.rows, &self.bodies);
-        let id_of = |row: u32| {
-            let record = rows.record(row);
-            bodies.get(arena, record.body, usize::from(record.sizes.id))
-        };
-        let replaced = self.ids.insert(store.id(), row, id_of);
-        if let Some(old) = replaced {
-            self.rows.kill(old, frame.sequence);
-        }
-        replaced
+    ) -> bool {
+        self.tail.insert(arena, &self.settings, frame, store)
+            || self.remove_below(arena, store.id(), frame.sequence)
     }
 
     /// Forgets an episode; whether there was one.
     pub fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
-        let (rows, bodies) = (&self.rows, &self.bodies);
-        let id_of = |row: u32| {
-            let record = rows.record(row);
-            bodies.get(arena, record.body, usize::from(record.sizes.id))
-        };
-        let Some(row) = self.ids.remove(id, id_of) else { return false };
-        self.rows.kill(row, sequence);
-        true
+        self.tail.remove(arena, id, sequence) || self.remove_below(arena, id, sequence)
+    }
+
+    /// Kills the episode with an id in the parts below the active tail.
+    fn remove_below(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
+        if self.frozen.as_mut().is_some_and(|frozen| frozen.remove(arena, id, sequence)) {
+            return true;
+        }
+        self.sections.iter_mut().any(|section| {
+            let found = section.find(id);
+            found.inspect(|row| section.deaths.kill(*row, sequence)).is_some()
+        })
     }
 
     /// Sees to it that the episode which was stored with a sequence is dead; its idempotency key.
     pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) -> Option<KeyHash> {
-        let row = self.rows.find(stored)?;
-        let record = self.rows.record(row);
-        let body = self.bodies.get(arena, record.body, record.sizes.body_bytes());
-        let Parts { id, key, .. } = Parts::new(body, &record.sizes);
-        if self.rows.is_alive(row) {
-            self.remove(arena, id, at);
+        let (part, row) =
+            self.parts(arena).find_map(|part| Some((part, part.find_sequence(stored)?)))?;
+        let is_alive = part.deaths().is_alive(row);
+        // A damaged body has no key that could be found.
+        let body = part.body(row).ok()?;
+        let key = (!body.key.is_empty()).then(|| KeyHash::new(self.number, body.id, body.key));
+        if is_alive {
+            let id = body.id.to_vec();
+            self.remove(arena, &id, at);
         }
-        (!key.is_empty()).then(|| KeyHash::new(self.number, id, key))
+        key
+    }
+
+    /// Ends the active tail, when the shard has applied everything through a sequence, and begins
+    /// another. A tail that is frozen already stays so, with the sequence of its freeze.
+    pub fn freeze(&mut self, through: u64) {
+        if self.frozen.is_some() {
+            return;
+        }
+        let tail = Tail::new(self.next_part(), self.dimensions());
+        self.frozen = Some(std::mem::replace(&mut self.tail, tail));
+        self.frozen_through = through;
+        self.all_deaths_mut().for_each(Deaths::note);
+    }
+
+    /// The frozen tail and the sequence that had been applied when it was frozen: what survives in
+    /// a section are the rows visible at that.
+    pub fn frozen(&self) -> Option<(PartNumber, u64)> {
+        self.frozen.as_ref().map(|frozen| (frozen.number, self.frozen_through))
+    }
+
+    /// Puts a section in the place of the parts it was made of. No section means that none of their
+    /// rows had survived.
+    pub fn publish(&mut self, arena: &mut Arena, section: Option<Section>, moved: &Moved) {
+        let mut section = section;
+        let sources: Vec<_> = moved.sources().collect();
+        let mut bury = |part: PartNumber, deaths: &mut Deaths| {
+            for (row, at) in deaths.take_noted() {
+                if let Some((row, section)) =
+                    moved.new_row(RowAt { part, row }).zip(section.as_mut())
+                {
+                    section.deaths.kill(row, at);
+                }
+            }
+        };
+        if let Some(mut frozen) = self.frozen.take_if(|frozen| sources.contains(&frozen.number)) {
+            bury(frozen.number, &mut frozen.deaths);
+            frozen.release(arena);
+        }
+        self.sections.retain_mut(|old| {
+            bury(old.number, &mut old.deaths);
+            !sources.contains(&old.number)
+        });
+        self.tail.deaths.take_noted();
+        if let Some(mut section) = section {
+            section.number = self.next_part();
+            self.sections.insert(0, section);
+        }
+        self.publications += 1;
     }
 
     /// Gives all memory back to the arena.
     pub fn release(self, arena: &mut Arena) {
-        self.rows.release(arena);
-        self.bodies.release(arena);
-    }
-
-    /// The metadata of a row: a JSON object or nothing.
-    pub fn metadata<'a>(&self, arena: &'a Arena, row: u32) -> &'a [u8] {
-        let record = self.rows.record(row);
-        let body = self.bodies.get(arena, record.body, record.sizes.body_bytes());
-        Parts::new(body, &record.sizes).metadata
+        self.tail.release(arena);
+        self.frozen.into_iter().for_each(|frozen| frozen.release(arena));
     }
 
     /// Reads an episode back with the fields that were asked for.
-    pub fn read(&self, arena: &Arena, row: u32, fields: Fields) -> StoredEpisode {
-        let record = self.rows.record(row);
-        let columns = self.rows.columns(row);
-        let body = self.bodies.get(arena, record.body, record.sizes.body_bytes());
-        let parts = Parts::new(body, &record.sizes);
-        let copy = |wanted: bool, bytes: &[u8]| wanted.then(|| Bytes::copy_from_slice(bytes));
-        StoredEpisode {
-            id: Bytes::copy_from_slice(parts.id),
-            sequence: Sequence(record.sequence),
-            happened_at_us: columns.happened_at_us,
-            recorded_at_us: record.recorded_at_us,
-            confidence: Confidence {
-                point: columns.confidence,
-                low: record.confidence_low,
-                high: record.confidence_high,
-            },
-            writer_uid: record.writer_uid,
-            text: copy(fields.text, parts.text),
-            vector: fields.vector.then(|| self.rows.vector(arena, row)),
-            metadata: copy(fields.metadata, parts.metadata),
-            thread: Bytes::copy_from_slice(parts.thread),
-            links: fields.links.then(|| parts.links().collect()),
-        }
+    ///
+    /// # Panics
+    /// When the part is not there any more.
+    pub fn read(&self, arena: &Arena, at: RowAt, fields: Fields) -> Result<StoredEpisode, Damaged> {
+        let part = self.part(arena, at.part).expect("a row is read while its part is there");
+        part.read(at.row, self.dimensions(), fields)
     }
 
-    /// Bytes of an episode's optional parts that [`read`](Self::read) would copy.
-    pub fn read_bytes(&self, row: u32, fields: Fields) -> usize {
-        let sizes = self.rows.record(row).sizes;
-        let part = |wanted: bool, bytes: usize| if wanted { bytes } else { 0 };
-        part(fields.text, sizes.text as usize)
-            + part(fields.metadata, sizes.metadata as usize)
-            + part(fields.links, sizes.links_bytes as usize)
-            + part(fields.vector, self.dimensions() * size_of::<f32>())
+    /// The live episodes from a position on, in the order of the hashes of their ids: up to `count`
+    /// of them and roughly `bytes_max` bytes. Those at one position are never parted, so that a
+    /// page may hold a few more. No consolidation moves an episode to another position.
+    pub fn scan(
+        &self,
+        arena: &Arena,
+        from: u64,
+        (count, bytes_max): (usize, usize),
+        fields: Fields,
+    ) -> Result<Page, Refusal> {
+        // One more tells where the next page begins.
+        let wanted = count.saturating_add(1);
+        let mut listed: Vec<(u64, Part<'_>, u32)> = Vec::new();
+        for part in self.parts(arena) {
+            let entries = part.from_position(from, wanted).into_iter();
+            listed.extend(entries.map(|(hash, row)| (hash, part, row)));
+        }
+        let is_whole = listed.len() < wanted;
+        listed.sort_by_key(|(hash, part, row)| (*hash, part.number(), *row));
+        let (mut episodes, mut bytes, mut last) = (Vec::new(), 0_usize, None);
+        for (hash, part, row) in listed {
+            let here = position(hash);
+            let is_full = episodes.len() >= count || bytes > bytes_max;
+            if is_full && last.is_some_and(|last| last != here) {
+                return Ok(Page { episodes, next: Some(here) });
+            }
+            bytes = bytes.saturating_add(part.read_bytes(row, self.dimensions(), fields));
+            episodes.push(part.read(row, self.dimensions(), fields)?);
+            last = Some(here);
+        }
+        // All that was listed stood at few positions: there may be more behind them.
+        let next = last.filter(|last| !is_whole && *last < position(u64::MAX));
+        Ok(Page { episodes, next: next.map(|last| last + 1) })
     }
 
     /// Checks that the parts agree with each other; what does not, in words.
     pub fn verify(&self, arena: &Arena) -> Vec<String> {
-        let mut faults = Vec::new();
-        let mut alive = 0;
-        for row in 0..self.rows.count() {
-            let id = self.id(arena, row);
-            let found = self.ids.find(id, |row| self.id(arena, row));
-            let is_alive = self.rows.is_alive(row);
-            alive += usize::from(is_alive);
-            if is_alive != (found == Some(row)) {
-                let name = &self.settings.name;
-                faults.push(format!(
-                    "space '{name}': row {row} is alive: {is_alive}, its id leads to {found:?}"
-                ));
+        let mut faults = self.tail.verify(arena);
+        faults.extend(self.frozen.iter().flat_map(|frozen| frozen.verify(arena)));
+        for section in &self.sections {
+            faults.extend(section.verify());
+        }
+        for part in self.parts(arena) {
+            for row in (0..part.rows()).filter(|row| part.deaths().is_alive(*row)) {
+                let at = RowAt { part: part.number(), row };
+                let found = part.body(row).ok().and_then(|body| self.find(arena, body.id));
+                if found != Some(at) {
+                    faults.push(format!("{at:?} is alive, its id leads to {found:?}"));
+                }
             }
         }
-        if alive != self.ids.len() {
-            let (name, ids) = (&self.settings.name, self.ids.len());
-            faults.push(format!("space '{name}': {alive} live rows, {ids} ids"));
-        }
-        faults
-    }
-}
-
-/// The variable parts of a stored episode, in the order in which the frame has them.
-struct Parts<'a> {
-    id: &'a [u8],
-    thread: &'a [u8],
-    key: &'a [u8],
-    text: &'a [u8],
-    metadata: &'a [u8],
-    links: &'a [u8],
-}
-
-impl<'a> Parts<'a> {
-    fn new(body: &'a [u8], sizes: &StoreSizes) -> Self {
-        let (id, rest) = body.split_at(usize::from(sizes.id));
-        let (thread, rest) = rest.split_at(usize::from(sizes.thread));
-        let (key, rest) = rest.split_at(usize::from(sizes.key));
-        let (text, rest) = rest.split_at(sizes.text as usize);
-        let (metadata, links) = rest.split_at(sizes.metadata as usize);
-        Self { id, thread, key, text, metadata, links }
-    }
-
-    fn links(&self) -> impl Iterator<Item = Link> + use<'_> {
-        LinkRecords(self.links).map(|(weight, target, kind)| Link {
-            target: Bytes::copy_from_slice(target),
-            weight,
-            kind: Bytes::copy_from_slice(kind),
-        })
+        let name = &self.settings.name;
+        faults.into_iter().map(|fault| format!("space '{name}': {fault}")).collect()
     }
 }
 
 /// An episode as the client gave it, from what was read back with all fields.
-impl From<StoredEpisode> for Episode {
+impl From<StoredEpisode> for crate::episode::Episode {
     fn from(stored: StoredEpisode) -> Self {
         Self {
             id: stored.id,

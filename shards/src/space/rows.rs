@@ -1,19 +1,20 @@
-//! Vectors in 64-row blocks, and the columns that filters look at.
+//! Vectors row by row, and the columns that filters look at, 64 rows at a time.
 //!
-//! A block is dimension-major (see [`crate::kernels`]). Writing one row into it touches one cache
-//! line for each dimension, so new rows are staged row-major and moved into their block when
-//! somebody looks, or all 64 at once when the block is full. Either way the same kernel computes
-//! every score, so a score never depends on how old the row is.
+//! A row is padded as [`crate::kernels`] says and stands in a chunk of the arena; a chunk holds
+//! whole rows. The columns come in blocks of 64 rows, so that a scan judges a block by one bitmask
+//! before it looks at any vector.
 
-use bytes::Bytes;
-
+use super::part::{BlockView, Zone};
 use super::{BodyAt, StoreSizes};
 use crate::arena::{Arena, CHUNK_BYTES, Chunk};
-use crate::kernels::{get_row, put_column, transpose};
+use crate::format::columns::RecordBlock;
+use crate::kernels::row_floats;
 use crate::limits::{BLOCK_ROWS, DIMENSIONS_MAX};
 
-// At least one block fits into a chunk.
+// A block lies in at most two chunks.
 const _: () = assert!(DIMENSIONS_MAX * BLOCK_ROWS * size_of::<f32>() <= CHUNK_BYTES);
+// What the client sent is what the kernels read.
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// What filters and scores need of a row.
 #[derive(Debug, Clone, Copy)]
@@ -24,44 +25,53 @@ pub struct Columns {
     pub confidence: f32,
 }
 
-/// What reading a row back needs.
+/// What reading a row back needs, its variable parts aside.
 #[derive(Debug, Clone, Copy)]
 pub struct Record {
     pub sequence: u64,
-    /// The sequence that replaced or forgot the row; `u64::MAX` while it lives.
-    pub died: u64,
     pub recorded_at_us: i64,
     pub confidence_low: f32,
     pub confidence_high: f32,
     pub writer_uid: u32,
-    pub body: BodyAt,
     pub sizes: StoreSizes,
 }
 
-/// The columns of 64 rows, with the extremes that let a scan skip them all.
+impl Record {
+    /// As a columns file has it.
+    pub(super) fn block(&self, body_offset: u64) -> RecordBlock {
+        RecordBlock {
+            sequence: self.sequence.into(),
+            recorded_at_us: self.recorded_at_us.into(),
+            body_offset: body_offset.into(),
+            confidence_low: self.confidence_low.into(),
+            confidence_high: self.confidence_high.into(),
+            writer_uid: self.writer_uid.into(),
+            text_bytes: self.sizes.text.into(),
+            metadata_bytes: self.sizes.metadata.into(),
+            links_bytes: self.sizes.links_bytes.into(),
+            id_bytes: self.sizes.id.into(),
+            thread_bytes: self.sizes.thread.into(),
+            key_bytes: self.sizes.key.into(),
+            links: self.sizes.links.into(),
+            zero: [0; 8],
+        }
+    }
+}
+
+/// The columns of 64 rows.
 #[derive(Debug)]
 struct BlockColumns {
-    /// Bit *r* is set while row *r* lives.
-    alive: u64,
-    /// The latest sequence at which a row of this block died.
-    last_death: u64,
-    happened_min_us: i64,
-    happened_max_us: i64,
-    confidence_max: f32,
+    zone: Zone,
     scale: [f32; BLOCK_ROWS],
     happened_at_us: [i64; BLOCK_ROWS],
     confidence: [f32; BLOCK_ROWS],
-    records: Vec<Record>,
+    records: Vec<(Record, BodyAt)>,
 }
 
 impl BlockColumns {
     fn new() -> Box<Self> {
         Box::new(Self {
-            alive: 0,
-            last_death: 0,
-            happened_min_us: i64::MAX,
-            happened_max_us: i64::MIN,
-            confidence_max: 0.0,
+            zone: Zone::EMPTY,
             scale: [0.0; BLOCK_ROWS],
             happened_at_us: [0; BLOCK_ROWS],
             confidence: [0.0; BLOCK_ROWS],
@@ -77,35 +87,11 @@ pub struct Rows {
     chunks: Vec<Chunk>,
     #[expect(clippy::vec_box, reason = "growing moves pointers, not a kilobyte per block")]
     columns: Vec<Box<BlockColumns>>,
-    /// The rows of the last block, row-major, as long as it is not full.
-    staged: Vec<f32>,
-    /// How many of the staged rows stand in their block too.
-    settled: usize,
-    dead: usize,
-}
-
-/// One block as a scan sees it.
-#[derive(Debug)]
-pub struct BlockView<'a> {
-    /// Number of the block's first row.
-    pub first_row: u32,
-    /// Dimension-major floats.
-    pub floats: &'a [f32],
-    pub scale: &'a [f32; BLOCK_ROWS],
-    columns: &'a BlockColumns,
-    rows: usize,
 }
 
 impl Rows {
     pub fn new(dimensions: usize) -> Self {
-        Self {
-            dimensions,
-            chunks: Vec::new(),
-            columns: Vec::new(),
-            staged: Vec::new(),
-            settled: 0,
-            dead: 0,
-        }
+        Self { dimensions, chunks: Vec::new(), columns: Vec::new() }
     }
 
     /// Rows, dead ones included.
@@ -115,26 +101,23 @@ impl Rows {
             .expect("a shard's memory holds fewer rows")
     }
 
-    pub fn dead(&self) -> usize {
-        self.dead
+    fn rows_per_chunk(&self) -> usize {
+        CHUNK_BYTES / size_of::<f32>() / row_floats(self.dimensions)
     }
 
-    pub fn blocks(&self) -> usize {
-        self.columns.len()
-    }
-
-    fn block_floats(&self) -> usize {
-        self.dimensions * BLOCK_ROWS
-    }
-
-    fn blocks_per_chunk(&self) -> usize {
-        CHUNK_BYTES / size_of::<f32>() / self.block_floats()
-    }
-
-    /// The chunk of a block and where in it the block begins, in floats.
-    fn place(&self, block: usize) -> (&Chunk, usize) {
-        let per_chunk = self.blocks_per_chunk();
-        (&self.chunks[block / per_chunk], block % per_chunk * self.block_floats())
+    /// The vectors of a block's rows: runs of rows one behind the other, each padded.
+    pub fn runs<'a>(&'a self, arena: &'a Arena, nth: usize) -> impl Iterator<Item = &'a [f32]> {
+        let (per_chunk, stride) = (self.rows_per_chunk(), row_floats(self.dimensions));
+        let mut row = nth * BLOCK_ROWS;
+        let end = row + self.columns[nth].records.len();
+        std::iter::from_fn(move || {
+            let left = end - row;
+            let first = row % per_chunk;
+            let count = left.min(per_chunk - first);
+            let chunk = (count > 0).then(|| &self.chunks[row / per_chunk])?;
+            row += count;
+            Some(&arena.floats(chunk)[first * stride..][..count * stride])
+        })
     }
 
     /// Appends a row; its number.
@@ -144,78 +127,50 @@ impl Rows {
         vector: &[u8],
         columns: Columns,
         record: Record,
+        body: BodyAt,
     ) -> u32 {
-        if self.columns.last().is_none_or(|block| block.records.len() == BLOCK_ROWS) {
-            if self.columns.len() == self.chunks.len() * self.blocks_per_chunk() {
-                self.chunks.push(arena.allocate_reserved());
-            }
+        let (row, per_chunk) = (self.count() as usize, self.rows_per_chunk());
+        if row == self.chunks.len() * per_chunk {
+            self.chunks.push(arena.allocate_reserved());
+        }
+        if row.is_multiple_of(BLOCK_ROWS) {
             self.columns.push(BlockColumns::new());
         }
-        let floats =
-            vector.chunks_exact(4).map(|le| f32::from_le_bytes([le[0], le[1], le[2], le[3]]));
-        self.staged.extend(floats);
+        // What pads the row is zero: chunks are, and rows are written once.
+        let chunk = self.chunks.last().expect("just made sure");
+        let at = row % per_chunk * row_floats(self.dimensions) * size_of::<f32>();
+        arena.bytes_mut(chunk)[at..at + vector.len()].copy_from_slice(vector);
         let block = self.columns.last_mut().expect("just made sure");
         let nth = block.records.len();
-        block.alive |= 1 << nth;
-        block.happened_min_us = block.happened_min_us.min(columns.happened_at_us);
-        block.happened_max_us = block.happened_max_us.max(columns.happened_at_us);
-        block.confidence_max = block.confidence_max.max(columns.confidence);
+        block.zone.add(columns.happened_at_us, columns.confidence);
         block.scale[nth] = columns.scale;
         block.happened_at_us[nth] = columns.happened_at_us;
         block.confidence[nth] = columns.confidence;
-        block.records.push(record);
-        if nth + 1 == BLOCK_ROWS {
-            self.close_block(arena);
-        }
-        self.count() - 1
+        block.records.push((record, body));
+        u32::try_from(row).expect("a shard's memory holds fewer rows")
     }
 
-    /// Moves the staged rows of a full block into it.
-    fn close_block(&mut self, arena: &mut Arena) {
-        let (chunk, from) = self.place(self.columns.len() - 1);
-        let block = &mut arena.floats_mut(chunk)[from..from + self.dimensions * BLOCK_ROWS];
-        transpose(&self.staged, self.dimensions, block);
-        self.staged.clear();
-        self.settled = 0;
-    }
-
-    /// Makes every row visible to [`block`](Self::block).
-    pub fn settle(&mut self, arena: &mut Arena) {
-        let staged = self.staged.len() / self.dimensions;
-        if self.settled == staged {
-            return;
-        }
-        let (chunk, from) = self.place(self.columns.len() - 1);
-        let block = &mut arena.floats_mut(chunk)[from..from + self.dimensions * BLOCK_ROWS];
-        for nth in self.settled..staged {
-            put_column(&self.staged[nth * self.dimensions..][..self.dimensions], nth, block);
-        }
-        self.settled = staged;
-    }
-
-    /// A block; [`settle`](Self::settle) comes first.
-    pub fn block<'a>(&'a self, arena: &'a Arena, nth: usize) -> BlockView<'a> {
-        let (chunk, from) = self.place(nth);
+    pub fn block(&self, nth: usize) -> BlockView<'_> {
         let columns = &self.columns[nth];
+        let rows = columns.records.len();
         BlockView {
-            first_row: u32::try_from(nth * BLOCK_ROWS).expect("rows are counted in u32"),
-            floats: &arena.floats(chunk)[from..from + self.block_floats()],
-            scale: &columns.scale,
-            columns,
-            rows: columns.records.len(),
+            zone: columns.zone,
+            scale: &columns.scale[..rows],
+            happened_at_us: &columns.happened_at_us[..rows],
+            confidence: &columns.confidence[..rows],
         }
     }
 
-    pub fn record(&self, row: u32) -> &Record {
+    pub fn record(&self, row: u32) -> &(Record, BodyAt) {
         &self.columns[row as usize / BLOCK_ROWS].records[row as usize % BLOCK_ROWS]
     }
 
     /// The row that was stored with a sequence: rows come in the order of their sequences.
     pub fn find(&self, sequence: u64) -> Option<u32> {
-        let nth = self.columns.partition_point(|block| block.records[0].sequence <= sequence);
+        let nth = self.columns.partition_point(|block| block.records[0].0.sequence <= sequence);
         let block = nth.checked_sub(1)?;
         let records = &self.columns[block].records;
-        let nth = records.binary_search_by_key(&sequence, |record| record.sequence).ok()?;
+        let nth = records.binary_search_by_key(&sequence, |(record, _)| record.sequence).ok()?;
         u32::try_from(block * BLOCK_ROWS + nth).ok()
     }
 
@@ -229,33 +184,11 @@ impl Rows {
         }
     }
 
-    pub fn is_alive(&self, row: u32) -> bool {
-        self.record(row).died == u64::MAX
-    }
-
-    /// Marks a row dead as of a sequence.
-    pub fn kill(&mut self, row: u32, sequence: u64) {
-        let block = &mut self.columns[row as usize / BLOCK_ROWS];
-        let nth = row as usize % BLOCK_ROWS;
-        block.alive &= !(1 << nth);
-        block.last_death = sequence;
-        block.records[nth].died = sequence;
-        self.dead += 1;
-    }
-
-    /// A row's vector as it was stored: little-endian f32.
-    pub fn vector(&self, arena: &Arena, row: u32) -> Bytes {
-        let mut floats = vec![0.0; self.dimensions];
-        let (nth, staged) = (row as usize / BLOCK_ROWS, self.staged.len() / self.dimensions);
-        if staged > 0 && nth + 1 == self.columns.len() {
-            let from = row as usize % BLOCK_ROWS * self.dimensions;
-            floats.copy_from_slice(&self.staged[from..from + self.dimensions]);
-        } else {
-            let (chunk, from) = self.place(nth);
-            let block = &arena.floats(chunk)[from..from + self.block_floats()];
-            get_row(block, row as usize % BLOCK_ROWS, &mut floats);
-        }
-        floats.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>().into()
+    /// A row's vector, padded.
+    pub fn vector<'a>(&'a self, arena: &'a Arena, row: u32) -> &'a [f32] {
+        let (row, per_chunk) = (row as usize, self.rows_per_chunk());
+        let stride = row_floats(self.dimensions);
+        &arena.floats(&self.chunks[row / per_chunk])[row % per_chunk * stride..][..stride]
     }
 
     pub fn release(self, arena: &mut Arena) {
@@ -263,38 +196,4 @@ impl Rows {
             arena.release(chunk);
         }
     }
-}
-
-impl BlockView<'_> {
-    /// The rows that existed and lived when the shard had applied `snapshot`, of the first
-    /// `rows_max` rows of the space.
-    pub fn visible(&self, snapshot: u64, rows_max: u32) -> u64 {
-        let rows = self.rows.min(rows_max.saturating_sub(self.first_row) as usize);
-        let existing = if rows == BLOCK_ROWS { u64::MAX } else { (1 << rows) - 1 };
-        if self.columns.last_death <= snapshot {
-            return self.columns.alive & existing;
-        }
-        let records = &self.columns.records;
-        mask(rows, |nth| records[nth].died > snapshot) & existing
-    }
-
-    /// The rows whose time and confidence are inside the bounds.
-    pub fn within(&self, since_us: i64, until_us: i64, confidence_min: f32) -> u64 {
-        let block = self.columns;
-        let none = block.happened_max_us < since_us
-            || block.happened_min_us > until_us
-            || block.confidence_max < confidence_min;
-        if none {
-            return 0;
-        }
-        mask(self.rows, |nth| {
-            (since_us..=until_us).contains(&block.happened_at_us[nth])
-                && block.confidence[nth] >= confidence_min
-        })
-    }
-}
-
-/// A bitmask of the first `rows` rows.
-fn mask(rows: usize, holds: impl Fn(usize) -> bool) -> u64 {
-    (0..rows).fold(0, |mask, nth| mask | u64::from(holds(nth)) << nth)
 }

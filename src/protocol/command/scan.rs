@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{Fields, Refusal};
+use engram_shards::space::POSITION_SHIFT;
 
 use super::Command;
 use super::arguments::{Arguments, is_keyword, set_once, shown};
@@ -23,21 +24,24 @@ pub struct ScanCommand {
     pub bytes_max: usize,
 }
 
-/// Where a scan goes on: which shard of the space, and which row there. On the wire it is a number
-/// that clients only hand back; 0 begins a scan and ends it.
+/// Where a scan goes on: which shard of the space, and which position there. On the wire it is a
+/// number that clients only hand back; 0 begins a scan and ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScanCursor(u64);
+
+/// Bits of a position; the shard stands above them.
+const POSITION_BITS: u32 = u64::BITS - POSITION_SHIFT;
 
 impl ScanCursor {
     pub const END: Self = Self(0);
 
-    pub fn at(nth_shard: usize, row: u32) -> Self {
-        Self((nth_shard as u64) << 32 | u64::from(row))
+    pub fn at(nth_shard: usize, position: u64) -> Self {
+        Self((nth_shard as u64) << POSITION_BITS | position)
     }
 
-    /// The shard, counted within the space, and the row.
-    pub fn position(self) -> (usize, u32) {
-        ((self.0 >> 32) as usize, (self.0 & 0xffff_ffff) as u32)
+    /// The shard, counted within the space, and the position.
+    pub fn position(self) -> (usize, u64) {
+        ((self.0 >> POSITION_BITS) as usize, self.0 & ((1 << POSITION_BITS) - 1))
     }
 
     pub fn number(self) -> u64 {
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_cursor_leads_back_to_its_position() {
-        for position in [(0, 1), (1, 0), (63, u32::MAX)] {
+        for position in [(0, 1), (1, 0), (63, u64::MAX >> POSITION_SHIFT)] {
             let cursor = ScanCursor::at(position.0, position.1);
             let wire = Bytes::from(cursor.number().to_string());
             assert_eq!(parse_cursor(&wire).unwrap().position(), position);

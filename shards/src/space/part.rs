@@ -1,0 +1,289 @@
+//! A part of a memory space as a reader sees it: a tail in memory or a section of a columns file.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::rows::{Columns, Record};
+use super::{Deaths, Section, Tail};
+use crate::arena::Arena;
+use crate::episode::{Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
+use crate::format::columns::ZoneBlock;
+use crate::format::{LinkRecords, StoreSizes};
+use crate::limits::BLOCK_ROWS;
+
+/// Names a part within its space; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartNumber(pub u64);
+
+/// A row of a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowAt {
+    pub part: PartNumber,
+    pub row: u32,
+}
+
+/// What a columns file says of a row cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "row {row} is damaged in its columns file; stop the daemon and run `engram inspect` to see what \
+     else is, then restore a snapshot"
+)]
+pub struct Damaged {
+    pub row: u32,
+}
+
+impl From<Damaged> for Refusal {
+    fn from(damaged: Damaged) -> Self {
+        Self::Corrupt(damaged.to_string())
+    }
+}
+
+/// See the top of the file.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    Tail(&'a Tail, &'a Arena),
+    Section(&'a Section),
+}
+
+/// The extremes of up to 64 rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Zone {
+    pub happened_min_us: i64,
+    pub happened_max_us: i64,
+    pub confidence_max: f32,
+}
+
+impl Zone {
+    pub const EMPTY: Self =
+        Self { happened_min_us: i64::MAX, happened_max_us: i64::MIN, confidence_max: 0.0 };
+
+    pub fn add(&mut self, happened_at_us: i64, confidence: f32) {
+        self.happened_min_us = self.happened_min_us.min(happened_at_us);
+        self.happened_max_us = self.happened_max_us.max(happened_at_us);
+        self.confidence_max = self.confidence_max.max(confidence);
+    }
+}
+
+impl From<&ZoneBlock> for Zone {
+    fn from(block: &ZoneBlock) -> Self {
+        Self {
+            happened_min_us: block.happened_min_us.get(),
+            happened_max_us: block.happened_max_us.get(),
+            confidence_max: block.confidence_max.get(),
+        }
+    }
+}
+
+impl From<Zone> for ZoneBlock {
+    fn from(zone: Zone) -> Self {
+        Self {
+            happened_min_us: zone.happened_min_us.into(),
+            happened_max_us: zone.happened_max_us.into(),
+            confidence_max: zone.confidence_max.into(),
+            zero: 0.into(),
+        }
+    }
+}
+
+/// Up to 64 rows as a scan sees them, their vectors aside.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockView<'a> {
+    pub zone: Zone,
+    pub scale: &'a [f32],
+    pub happened_at_us: &'a [i64],
+    pub confidence: &'a [f32],
+}
+
+impl BlockView<'_> {
+    /// The rows whose time and confidence are inside the bounds, as bits.
+    pub fn within(&self, since_us: i64, until_us: i64, confidence_min: f32) -> u64 {
+        let zone = &self.zone;
+        let none = zone.happened_max_us < since_us
+            || zone.happened_min_us > until_us
+            || zone.confidence_max < confidence_min;
+        if none {
+            return 0;
+        }
+        let rows = self.happened_at_us.iter().zip(self.confidence).enumerate();
+        rows.fold(0, |bits, (nth, (time, confidence))| {
+            let is_within = (since_us..=until_us).contains(time) && *confidence >= confidence_min;
+            bits | u64::from(is_within) << nth
+        })
+    }
+}
+
+impl<'a> Part<'a> {
+    pub fn number(self) -> PartNumber {
+        match self {
+            Self::Tail(tail, _) => tail.number,
+            Self::Section(section) => section.number,
+        }
+    }
+
+    pub fn deaths(self) -> &'a Deaths {
+        match self {
+            Self::Tail(tail, _) => &tail.deaths,
+            Self::Section(section) => &section.deaths,
+        }
+    }
+
+    /// Rows, dead ones included.
+    pub fn rows(self) -> u32 {
+        self.deaths().rows()
+    }
+
+    /// Blocks of up to 64 rows.
+    pub fn blocks(self) -> usize {
+        (self.rows() as usize).div_ceil(BLOCK_ROWS)
+    }
+
+    pub fn block(self, nth: usize) -> BlockView<'a> {
+        match self {
+            Self::Tail(tail, _) => tail.rows.block(nth),
+            Self::Section(section) => section.block(nth),
+        }
+    }
+
+    /// Calls `with` with the vectors of a block: one or two runs of rows, each row padded.
+    pub fn for_each_run(self, nth: usize, mut with: impl FnMut(&'a [f32])) {
+        match self {
+            Self::Tail(tail, arena) => tail.rows.runs(arena, nth).for_each(with),
+            Self::Section(section) => with(section.block_vectors(nth)),
+        }
+    }
+
+    /// A row's vector, padded.
+    pub fn vector(self, row: u32) -> &'a [f32] {
+        match self {
+            Self::Tail(tail, arena) => tail.rows.vector(arena, row),
+            Self::Section(section) => section.vector(row),
+        }
+    }
+
+    pub fn columns(self, row: u32) -> Columns {
+        match self {
+            Self::Tail(tail, _) => tail.rows.columns(row),
+            Self::Section(section) => section.columns(row),
+        }
+    }
+
+    pub fn record(self, row: u32) -> Record {
+        match self {
+            Self::Tail(tail, _) => tail.rows.record(row).0,
+            Self::Section(section) => section.record(row),
+        }
+    }
+
+    /// The variable parts of a row, one behind the other.
+    pub fn body_bytes(self, row: u32) -> Result<&'a [u8], Damaged> {
+        match self {
+            Self::Tail(tail, arena) => Ok(tail.body_bytes(arena, row)),
+            Self::Section(section) => section.body_bytes(row),
+        }
+    }
+
+    /// The variable parts of a row.
+    pub fn body(self, row: u32) -> Result<Body<'a>, Damaged> {
+        let bytes = self.body_bytes(row)?;
+        Ok(Body::new(bytes, &self.record(row).sizes))
+    }
+
+    /// The row of the live episode with this id.
+    pub fn find(self, id: &[u8]) -> Option<u32> {
+        match self {
+            Self::Tail(tail, arena) => tail.find(arena, id),
+            Self::Section(section) => section.find(id),
+        }
+    }
+
+    /// The row that was stored with a sequence, alive or not.
+    pub fn find_sequence(self, sequence: u64) -> Option<u32> {
+        match self {
+            Self::Tail(tail, _) => tail.rows.find(sequence),
+            Self::Section(section) => section.find_sequence(sequence),
+        }
+    }
+
+    /// The first `count` live episodes from a position on, and those at the position of the last
+    /// one: hashes of ids and rows, ascending.
+    pub fn from_position(self, from: u64, count: usize) -> Vec<(u64, u32)> {
+        match self {
+            Self::Tail(tail, _) => tail.ids.from_position(from, count),
+            Self::Section(section) => section.from_position(from, count),
+        }
+    }
+
+    /// Reads an episode back with the fields that were asked for.
+    pub fn read(
+        self,
+        row: u32,
+        dimensions: usize,
+        fields: Fields,
+    ) -> Result<StoredEpisode, Damaged> {
+        let (record, columns, body) = (self.record(row), self.columns(row), self.body(row)?);
+        let copy = |wanted: bool, bytes: &[u8]| wanted.then(|| Bytes::copy_from_slice(bytes));
+        let vector = || {
+            let floats = &self.vector(row)[..dimensions];
+            floats.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>().into()
+        };
+        Ok(StoredEpisode {
+            id: Bytes::copy_from_slice(body.id),
+            sequence: Sequence(record.sequence),
+            happened_at_us: columns.happened_at_us,
+            recorded_at_us: record.recorded_at_us,
+            confidence: Confidence {
+                point: columns.confidence,
+                low: record.confidence_low,
+                high: record.confidence_high,
+            },
+            writer_uid: record.writer_uid,
+            text: copy(fields.text, body.text),
+            vector: fields.vector.then(vector),
+            metadata: copy(fields.metadata, body.metadata),
+            thread: Bytes::copy_from_slice(body.thread),
+            links: fields.links.then(|| body.links().collect()),
+        })
+    }
+
+    /// Bytes of an episode's optional parts that [`read`](Self::read) would copy.
+    pub fn read_bytes(self, row: u32, dimensions: usize, fields: Fields) -> usize {
+        let sizes = self.record(row).sizes;
+        let part = |wanted: bool, bytes: usize| if wanted { bytes } else { 0 };
+        part(fields.text, sizes.text as usize)
+            + part(fields.metadata, sizes.metadata as usize)
+            + part(fields.links, sizes.links_bytes as usize)
+            + part(fields.vector, dimensions * size_of::<f32>())
+    }
+}
+
+/// The variable parts of a stored episode, in the order in which the frame has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    pub id: &'a [u8],
+    pub thread: &'a [u8],
+    pub key: &'a [u8],
+    pub text: &'a [u8],
+    pub metadata: &'a [u8],
+    links: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    /// # Panics
+    /// When `bytes` is shorter than the sizes say.
+    pub(super) fn new(bytes: &'a [u8], sizes: &StoreSizes) -> Self {
+        let (id, rest) = bytes.split_at(usize::from(sizes.id));
+        let (thread, rest) = rest.split_at(usize::from(sizes.thread));
+        let (key, rest) = rest.split_at(usize::from(sizes.key));
+        let (text, rest) = rest.split_at(sizes.text as usize);
+        let (metadata, links) = rest.split_at(sizes.metadata as usize);
+        Self { id, thread, key, text, metadata, links }
+    }
+
+    pub fn links(&self) -> impl Iterator<Item = Link> + use<'_> {
+        LinkRecords(self.links).map(|(weight, target, kind)| Link {
+            target: Bytes::copy_from_slice(target),
+            weight,
+            kind: Bytes::copy_from_slice(kind),
+        })
+    }
+}

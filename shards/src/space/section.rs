@@ -1,0 +1,351 @@
+//! A part that is mapped: a section of a columns file, and what died in it since it was written.
+//!
+//! What [`ColumnsDirectory::decode`](crate::format::columns::ColumnsDirectory::decode) found right
+//! is indexed without further ado: the lengths of columns. What stands *in* columns may be damaged
+//! in a file that nobody has verified yet: where a body lies, which row an id leads to. That is
+//! checked at each use, and never worse than wrong.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use super::Deaths;
+use super::ids::{first_hash, id_hash, position};
+use super::part::{BlockView, Body, Damaged, PartNumber};
+use super::rows::{Columns, Record};
+use crate::episode::SpaceNumber;
+use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
+use crate::kernels::row_floats;
+use crate::limits::BLOCK_ROWS;
+
+/// Bytes of a columns file that stay where they are and what they are.
+pub trait MappedBytes: Deref<Target = [u8]> + fmt::Debug + Send + Sync {}
+
+impl<T: Deref<Target = [u8]> + fmt::Debug + Send + Sync> MappedBytes for T {}
+
+/// A columns file, shared by its sections.
+pub type ColumnsFile = Arc<dyn MappedBytes>;
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct Section {
+    pub(super) number: PartNumber,
+    pub(super) deaths: Deaths,
+    file: ColumnsFile,
+    entry: SectionEntry,
+    /// Where in the file each required column is.
+    places: Places,
+    stride: usize,
+}
+
+#[derive(Debug)]
+struct Places {
+    vectors: Range<usize>,
+    scales: Range<usize>,
+    happened_at: Range<usize>,
+    confidences: Range<usize>,
+    records: Range<usize>,
+    zones: Range<usize>,
+    time_order: Range<usize>,
+    sequence_order: Range<usize>,
+    bodies: Range<usize>,
+    id_hashes: Range<usize>,
+    id_rows: Range<usize>,
+}
+
+impl Section {
+    /// A section of a file, all of its rows alive. The entry is one of the file's directory.
+    pub fn open(file: ColumnsFile, entry: SectionEntry) -> Result<Self, ColumnsError> {
+        let place = |kind: ColumnKind| {
+            let column = entry.column(kind);
+            let column = column.ok_or(ColumnsError::Missing { space: entry.space, kind })?;
+            if file.as_ptr().align_offset(64) != 0 {
+                let what = "the file is not mapped to a cache line";
+                return Err(ColumnsError::Column { space: entry.space, kind, what });
+            }
+            Ok(column.range.clone())
+        };
+        let places = Places {
+            vectors: place(ColumnKind::Vectors)?,
+            scales: place(ColumnKind::Scales)?,
+            happened_at: place(ColumnKind::HappenedAt)?,
+            confidences: place(ColumnKind::Confidences)?,
+            records: place(ColumnKind::Records)?,
+            zones: place(ColumnKind::Zones)?,
+            time_order: place(ColumnKind::TimeOrder)?,
+            sequence_order: place(ColumnKind::SequenceOrder)?,
+            bodies: place(ColumnKind::Bodies)?,
+            id_hashes: place(ColumnKind::IdHashes)?,
+            id_rows: place(ColumnKind::IdRows)?,
+        };
+        let deaths = Deaths::of_rows(entry.rows);
+        let stride = row_floats(entry.dimensions as usize);
+        Ok(Self { number: PartNumber(0), deaths, file, entry, places, stride })
+    }
+
+    pub fn space(&self) -> SpaceNumber {
+        self.entry.space
+    }
+
+    pub fn dimensions(&self) -> u32 {
+        self.entry.dimensions
+    }
+
+    pub fn rows(&self) -> u32 {
+        self.entry.rows
+    }
+
+    pub fn number(&self) -> PartNumber {
+        self.number
+    }
+
+    pub fn deaths(&self) -> &Deaths {
+        &self.deaths
+    }
+
+    pub fn entry(&self) -> &SectionEntry {
+        &self.entry
+    }
+
+    pub fn file(&self) -> &ColumnsFile {
+        &self.file
+    }
+
+    /// Marks a row dead that was so when the file was last opened; rows that are not there stay so.
+    pub fn bury(&mut self, row: u32, sequence: u64) {
+        if row < self.rows() {
+            self.deaths.kill(row, sequence);
+        }
+    }
+
+    fn column<T: FromBytes + KnownLayout + Immutable>(&self, place: &Range<usize>) -> &[T] {
+        <[T]>::ref_from_bytes(&self.file[place.clone()]).expect("checked when it was opened")
+    }
+
+    /// A column that only the index understands.
+    pub fn opaque(&self, kind: ColumnKind) -> Option<&[u8]> {
+        Some(&self.file[self.entry.column(kind)?.range.clone()])
+    }
+
+    /// All vectors, row behind row.
+    pub fn vectors(&self) -> &[f32] {
+        self.column(&self.places.vectors)
+    }
+
+    pub fn scales(&self) -> &[f32] {
+        self.column(&self.places.scales)
+    }
+
+    /// The rows by `happened_at`. A row that is not there is possible in a damaged file.
+    pub fn time_order(&self) -> &[u32] {
+        self.column(&self.places.time_order)
+    }
+
+    fn block_rows(&self, nth: usize) -> Range<usize> {
+        let first = nth * BLOCK_ROWS;
+        first..(first + BLOCK_ROWS).min(self.rows() as usize)
+    }
+
+    pub(super) fn block(&self, nth: usize) -> BlockView<'_> {
+        let rows = self.block_rows(nth);
+        let zones: &[ZoneBlock] = self.column(&self.places.zones);
+        BlockView {
+            zone: (&zones[nth]).into(),
+            scale: &self.scales()[rows.clone()],
+            happened_at_us: &self.column(&self.places.happened_at)[rows.clone()],
+            confidence: &self.column(&self.places.confidences)[rows],
+        }
+    }
+
+    pub(super) fn block_vectors(&self, nth: usize) -> &[f32] {
+        let rows = self.block_rows(nth);
+        &self.vectors()[rows.start * self.stride..rows.end * self.stride]
+    }
+
+    pub(super) fn vector(&self, row: u32) -> &[f32] {
+        &self.vectors()[row as usize * self.stride..][..self.stride]
+    }
+
+    pub(super) fn columns(&self, row: u32) -> Columns {
+        let row = row as usize;
+        Columns {
+            scale: self.scales()[row],
+            happened_at_us: self.column(&self.places.happened_at)[row],
+            confidence: self.column(&self.places.confidences)[row],
+        }
+    }
+
+    fn record_block(&self, row: u32) -> &RecordBlock {
+        &self.column(&self.places.records)[row as usize]
+    }
+
+    pub(super) fn record(&self, row: u32) -> Record {
+        let block = self.record_block(row);
+        Record {
+            sequence: block.sequence.get(),
+            recorded_at_us: block.recorded_at_us.get(),
+            confidence_low: block.confidence_low.get(),
+            confidence_high: block.confidence_high.get(),
+            writer_uid: block.writer_uid.get(),
+            sizes: block.sizes(),
+        }
+    }
+
+    pub(super) fn body_bytes(&self, row: u32) -> Result<&[u8], Damaged> {
+        let block = self.record_block(row);
+        let bodies = &self.file[self.places.bodies.clone()];
+        let from = usize::try_from(block.body_offset.get()).ok();
+        let to = from.and_then(|from| from.checked_add(block.sizes().body_bytes()));
+        from.zip(to).and_then(|(from, to)| bodies.get(from..to)).ok_or(Damaged { row })
+    }
+
+    /// The first place in the sorted hashes that is not below a hash. They are spread evenly, so
+    /// that place is near its share of the column: a window there is searched, which grows only
+    /// when it missed.
+    fn first_from(&self, hash: u64) -> usize {
+        let hashes: &[u64] = self.column(&self.places.id_hashes);
+        let rows = hashes.len();
+        let share = (u128::from(hash) * rows as u128) >> u64::BITS;
+        let guess = usize::try_from(share).expect("a share of the rows");
+        let mut reach = rows.isqrt().max(8);
+        loop {
+            let (low, high) = (guess.saturating_sub(reach), rows.min(guess + reach));
+            let is_below = low == 0 || hashes[low - 1] < hash;
+            let is_above = high == rows || hashes[high] >= hash;
+            if is_below && is_above {
+                return low + hashes[low..high].partition_point(|other| *other < hash);
+            }
+            if low == 0 && high == rows {
+                // Only hashes that are not sorted come here.
+                return rows;
+            }
+            reach = reach.saturating_mul(4);
+        }
+    }
+
+    /// Entries of the id map from a hash on; those that lead to no row are left out.
+    fn entries_from(&self, hash: u64) -> impl Iterator<Item = (u64, u32)> {
+        let first = self.first_from(hash);
+        let hashes: &[u64] = self.column(&self.places.id_hashes);
+        let rows: &[u32] = self.column(&self.places.id_rows);
+        let entries = hashes[first..].iter().copied().zip(rows[first..].iter().copied());
+        entries.filter(|(_, row)| *row < self.rows())
+    }
+
+    pub(super) fn find(&self, id: &[u8]) -> Option<u32> {
+        let hash = id_hash(id);
+        let same = self.entries_from(hash).take_while(|(other, _)| *other == hash);
+        same.map(|(_, row)| row).find(|row| {
+            let body = || self.body_bytes(*row).ok();
+            let id_bytes = usize::from(self.record_block(*row).id_bytes.get());
+            self.deaths.is_alive(*row) && body().is_some_and(|body| &body[..id_bytes] == id)
+        })
+    }
+
+    pub(super) fn find_sequence(&self, sequence: u64) -> Option<u32> {
+        let order: &[u32] = self.column(&self.places.sequence_order);
+        let rows = self.rows();
+        let sequence_of = |row: u32| (row < rows).then(|| self.record(row).sequence);
+        let nth = order.partition_point(|row| sequence_of(*row).is_some_and(|own| own < sequence));
+        order.get(nth).copied().filter(|row| sequence_of(*row) == Some(sequence))
+    }
+
+    pub(super) fn from_position(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
+        let entries = self.entries_from(first_hash(from));
+        let mut found: Vec<(u64, u32)> = Vec::new();
+        for (hash, row) in entries.filter(|(_, row)| self.deaths.is_alive(*row)) {
+            let is_beside = found.last().is_some_and(|last| position(last.0) == position(hash));
+            if found.len() >= count && !is_beside {
+                break;
+            }
+            found.push((hash, row));
+        }
+        found
+    }
+
+    /// What does not agree within the section, in words: checksums, and the columns with each
+    /// other.
+    pub fn verify(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for column in &self.entry.columns {
+            for block in column.damaged_blocks(&self.file) {
+                faults.push(format!("column {:?}: block {block} does not check", column.kind));
+            }
+        }
+        if !faults.is_empty() {
+            // What disagrees with a damaged block is no news.
+            return faults;
+        }
+        self.verify_rows(&mut faults);
+        self.verify_orders(&mut faults);
+        faults
+    }
+
+    fn verify_rows(&self, faults: &mut Vec<String>) {
+        let mut bodies_end = 0;
+        for row in 0..self.rows() {
+            let block = self.record_block(row);
+            if block.body_offset.get() != bodies_end {
+                faults.push(format!("row {row}: its body does not follow the one before it"));
+            }
+            bodies_end = block.body_offset.get() + block.sizes().body_bytes() as u64;
+            match self.body_bytes(row).map(|bytes| Body::new(bytes, &block.sizes())) {
+                Ok(body) => {
+                    let hash = id_hash(body.id);
+                    let mut same = self.entries_from(hash).take_while(|(other, _)| *other == hash);
+                    if !same.any(|(_, other)| other == row) {
+                        faults.push(format!("row {row}: the id map does not lead to it"));
+                    }
+                }
+                Err(_) => faults.push(format!("row {row}: its body lies outside the bodies")),
+            }
+            let padding = &self.vector(row)[self.dimensions() as usize..];
+            if padding.iter().any(|float| float.to_bits() != 0) {
+                faults.push(format!("row {row}: what pads its vector is not zero"));
+            }
+        }
+        if bodies_end != self.places.bodies.len() as u64 {
+            faults.push("the bodies are longer than their rows say".into());
+        }
+        for nth in 0..(self.rows() as usize).div_ceil(BLOCK_ROWS) {
+            let view = self.block(nth);
+            let rows = view.happened_at_us.iter().copied().zip(view.confidence.iter().copied());
+            let zones: &[ZoneBlock] = self.column(&self.places.zones);
+            if ZoneBlock::of(rows) != zones[nth] {
+                faults.push(format!("zone {nth} does not fit its rows"));
+            }
+        }
+    }
+
+    fn verify_orders(&self, faults: &mut Vec<String>) {
+        let hashes: &[u64] = self.column(&self.places.id_hashes);
+        if !hashes.is_sorted() {
+            faults.push("the hashes of the ids are not sorted".into());
+        }
+        let times: &[i64] = self.column(&self.places.happened_at);
+        let by_time = |row: u32| (times[row as usize], row);
+        let by_sequence = |row: u32| (self.record(row).sequence, row);
+        let orders = [
+            ("time order", is_order(self.time_order(), by_time)),
+            ("sequence order", is_order(self.column(&self.places.sequence_order), by_sequence)),
+        ];
+        let rows: &[u32] = self.column(&self.places.id_rows);
+        let mut sorted = rows.to_vec();
+        sorted.sort_unstable();
+        let is_each = sorted.iter().copied().eq(0..self.rows());
+        for (name, holds) in orders.into_iter().chain([("id map", is_each)]) {
+            if !holds {
+                faults.push(format!("the {name} does not name each row once, in order"));
+            }
+        }
+    }
+}
+
+/// Whether an order names as many different rows as it has places, ascending by their keys.
+fn is_order<K: Ord>(order: &[u32], key: impl Fn(u32) -> (K, u32)) -> bool {
+    let rows = order.len();
+    order.iter().all(|row| (*row as usize) < rows)
+        && order.windows(2).all(|pair| key(pair[0]) < key(pair[1]))
+}

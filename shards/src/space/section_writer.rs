@@ -1,0 +1,289 @@
+//! Writing the rows of some parts, in a given order, as the section of a columns file.
+//!
+//! The sources are the frozen tail and the sections that are merged with it. They do not move
+//! meanwhile, so the writer can stop anywhere: each call does a slice of the work and leaves the
+//! space to others. What is written are the rows that lived at the freeze; those that die during
+//! the work are written all the same, because their deaths may not be durable, and die again when
+//! the section is [published](super::Space::publish).
+
+use zerocopy::IntoBytes;
+
+use super::Space;
+use super::ids::id_hash;
+use super::part::{Damaged, Part, PartNumber, RowAt, Zone};
+use super::sorter::Sorter;
+use crate::arena::Arena;
+use crate::format::columns::{ColumnKind, ColumnsWriter, ZoneBlock};
+use crate::limits::BLOCK_ROWS;
+
+/// What it costs to look at a row, in the bytes that a slice of work is measured by.
+const LOOK_BYTES: usize = 128;
+
+/// Marks a row of a source that did not live at the freeze.
+const GONE: u32 = u32::MAX;
+
+/// Where the rows of the sources went: what it takes to let deaths follow them.
+#[derive(Debug, Default)]
+pub struct Moved {
+    sources: Vec<(PartNumber, Vec<u32>)>,
+}
+
+impl Moved {
+    fn of(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
+        let rows = |number| space.part(arena, number).map_or(0, Part::rows) as usize;
+        Self { sources: sources.iter().map(|&number| (number, vec![GONE; rows(number)])).collect() }
+    }
+
+    fn note(&mut self, from: RowAt, to: u32) {
+        let source = self.sources.iter_mut().find(|(number, _)| *number == from.part);
+        source.expect("the order names rows of the sources").1[from.row as usize] = to;
+    }
+
+    /// The parts whose rows have moved.
+    pub fn sources(&self) -> impl Iterator<Item = PartNumber> {
+        self.sources.iter().map(|(number, _)| *number)
+    }
+
+    /// The new row of a row of a source.
+    pub fn new_row(&self, from: RowAt) -> Option<u32> {
+        let (_, rows) = self.sources.iter().find(|(number, _)| *number == from.part)?;
+        rows.get(from.row as usize).copied().filter(|row| *row != GONE)
+    }
+}
+
+/// The rows of some parts that lived at a snapshot, sorted by `happened_at`, found in slices.
+#[derive(Debug)]
+pub struct TimeOrder {
+    sources: Vec<PartNumber>,
+    snapshot: u64,
+    nth: usize,
+    block: usize,
+    sorter: Sorter<(i64, PartNumber)>,
+    order: Vec<RowAt>,
+}
+
+impl TimeOrder {
+    pub fn new(sources: Vec<PartNumber>, snapshot: u64) -> Self {
+        let sorter = Sorter::with_capacity(0);
+        Self { sources, snapshot, nth: 0, block: 0, sorter, order: Vec::new() }
+    }
+
+    /// Does some more; whether all is done.
+    pub fn step(&mut self, space: &Space, arena: &Arena, rows: usize) -> bool {
+        let mut left = rows;
+        while left > 0 {
+            let Some(&number) = self.sources.get(self.nth) else {
+                let some = self.sorter.by_ref().take(left);
+                let before = self.order.len();
+                self.order.extend(some.map(|((_, part), row)| RowAt { part, row }));
+                return self.order.len() - before < left;
+            };
+            let part = space.part(arena, number).expect("sources stay until they are published");
+            if self.block == part.blocks() {
+                (self.nth, self.block) = (self.nth + 1, 0);
+                continue;
+            }
+            let mut alive = part.deaths().visible(self.block, self.snapshot);
+            let times = part.block(self.block).happened_at_us;
+            while alive != 0 {
+                let nth = alive.trailing_zeros();
+                alive &= alive - 1;
+                let row = u32::try_from(self.block * BLOCK_ROWS).expect("rows are u32") + nth;
+                self.sorter.push((times[nth as usize], number), row);
+            }
+            left = left.saturating_sub(BLOCK_ROWS);
+            self.block += 1;
+        }
+        false
+    }
+
+    /// The order, once all is done.
+    pub fn finish(self) -> Vec<RowAt> {
+        self.order
+    }
+}
+
+/// The columns in the order of the file.
+const COLUMNS: [ColumnKind; 11] = [
+    ColumnKind::Vectors,
+    ColumnKind::Scales,
+    ColumnKind::HappenedAt,
+    ColumnKind::Confidences,
+    ColumnKind::Zones,
+    ColumnKind::Records,
+    ColumnKind::Bodies,
+    ColumnKind::TimeOrder,
+    ColumnKind::SequenceOrder,
+    ColumnKind::IdHashes,
+    ColumnKind::IdRows,
+];
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct SectionWriter {
+    /// Where each row of the section comes from.
+    order: Vec<RowAt>,
+    moved: Moved,
+    /// The column under way, and its next row.
+    column: usize,
+    next: usize,
+    /// Of a column that is an order of the rows; full before anything comes out.
+    sorter: Sorter<u64>,
+    sorted: usize,
+    body_offset: u64,
+    zone: Zone,
+    /// The rows by the hash of their ids.
+    id_rows: Vec<u32>,
+}
+
+impl SectionWriter {
+    /// Begins a section of these rows of the sources, in this order.
+    ///
+    /// # Panics
+    /// When there are no rows: a space without any has no section.
+    pub fn new(
+        space: &Space,
+        arena: &Arena,
+        sources: &[PartNumber],
+        order: Vec<RowAt>,
+        writer: &mut ColumnsWriter,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        assert!(!order.is_empty(), "a section has rows");
+        let rows = u32::try_from(order.len()).expect("a shard has fewer rows");
+        writer.begin_section(space.number, space.settings.dimensions, rows);
+        writer.begin_column(COLUMNS[0], out);
+        Self {
+            moved: Moved::of(space, arena, sources),
+            column: 0,
+            next: 0,
+            sorter: Sorter::with_capacity(0),
+            sorted: 0,
+            body_offset: 0,
+            zone: Zone::EMPTY,
+            id_rows: Vec::with_capacity(order.len()),
+            order,
+        }
+    }
+
+    /// Does about as much work as writing so many bytes is; whether the section is complete but for
+    /// what an index adds to it.
+    pub fn step(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        writer: &mut ColumnsWriter,
+        out: &mut Vec<u8>,
+        bytes: usize,
+    ) -> Result<bool, Damaged> {
+        let mut spent = 0;
+        while spent < bytes {
+            let Some(&kind) = COLUMNS.get(self.column) else { return Ok(true) };
+            let before = out.len();
+            if is_sorted(kind) && self.sorted < self.order.len() {
+                self.gather(space, arena, kind)?;
+            } else if is_sorted(kind) {
+                self.put_sorted(kind, writer, out);
+            } else {
+                self.put_row(space, arena, kind, writer, out)?;
+            }
+            spent += out.len() - before + LOOK_BYTES;
+            if self.next == self.order.len() {
+                (self.column, self.next, self.sorted) = (self.column + 1, 0, 0);
+                self.sorter = Sorter::with_capacity(0);
+                if let Some(&kind) = COLUMNS.get(self.column) {
+                    writer.begin_column(kind, out);
+                }
+            }
+        }
+        Ok(self.column == COLUMNS.len())
+    }
+
+    /// Where the rows went, once the section is complete.
+    pub fn finish(self) -> Moved {
+        self.moved
+    }
+
+    fn source<'a>(&self, space: &'a Space, arena: &'a Arena, row: usize) -> (Part<'a>, u32) {
+        let RowAt { part, row } = self.order[row];
+        let part = space.part(arena, part);
+        (part.expect("sources stay until they are published"), row)
+    }
+
+    /// Puts the next row of a column into its sorter.
+    fn gather(&mut self, space: &Space, arena: &Arena, kind: ColumnKind) -> Result<(), Damaged> {
+        let (part, row) = self.source(space, arena, self.sorted);
+        let key = match kind {
+            // The same order as of the signed numbers.
+            ColumnKind::TimeOrder => part.columns(row).happened_at_us.cast_unsigned() ^ (1 << 63),
+            ColumnKind::SequenceOrder => part.record(row).sequence,
+            _ => id_hash(part.body(row)?.id),
+        };
+        self.sorter.push(key, narrow(self.sorted));
+        self.sorted += 1;
+        Ok(())
+    }
+
+    fn put_sorted(&mut self, kind: ColumnKind, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
+        let (key, row) = self.sorter.next().expect("as many come out as went in");
+        if kind == ColumnKind::IdHashes {
+            self.id_rows.push(row);
+            writer.put(&key.to_le_bytes(), out);
+        } else {
+            writer.put(&row.to_le_bytes(), out);
+        }
+        self.next += 1;
+    }
+
+    fn put_row(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        kind: ColumnKind,
+        writer: &mut ColumnsWriter,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Damaged> {
+        let (part, row) = self.source(space, arena, self.next);
+        match kind {
+            ColumnKind::Vectors => {
+                self.moved.note(self.order[self.next], narrow(self.next));
+                writer.put(part.vector(row).as_bytes(), out);
+            }
+            ColumnKind::Scales => writer.put(&part.columns(row).scale.to_le_bytes(), out),
+            ColumnKind::HappenedAt => {
+                writer.put(&part.columns(row).happened_at_us.to_le_bytes(), out);
+            }
+            ColumnKind::Confidences => {
+                writer.put(&part.columns(row).confidence.to_le_bytes(), out);
+            }
+            ColumnKind::Zones => {
+                let columns = part.columns(row);
+                self.zone.add(columns.happened_at_us, columns.confidence);
+                let rows = self.next + 1;
+                if rows.is_multiple_of(BLOCK_ROWS) || rows == self.order.len() {
+                    let zone = std::mem::replace(&mut self.zone, Zone::EMPTY);
+                    writer.put(ZoneBlock::from(zone).as_bytes(), out);
+                }
+            }
+            ColumnKind::Records => {
+                let record = part.record(row);
+                writer.put(record.block(self.body_offset).as_bytes(), out);
+                self.body_offset += record.sizes.body_bytes() as u64;
+            }
+            ColumnKind::Bodies => writer.put(part.body_bytes(row)?, out),
+            ColumnKind::IdRows => writer.put(&self.id_rows[self.next].to_le_bytes(), out),
+            _ => unreachable!("the other columns are sorted or the index's"),
+        }
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// Whether a column is an order of the rows by something.
+fn is_sorted(kind: ColumnKind) -> bool {
+    matches!(kind, ColumnKind::TimeOrder | ColumnKind::SequenceOrder | ColumnKind::IdHashes)
+}
+
+fn narrow(row: usize) -> u32 {
+    u32::try_from(row).expect("rows were counted when the section began")
+}

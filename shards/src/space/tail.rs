@@ -1,0 +1,116 @@
+//! A part that is in memory: rows as they were applied, in the order of their sequences.
+
+use super::bodies::Bodies;
+use super::ids::Ids;
+use super::part::{Body, PartNumber};
+use super::rows::{Columns, Record, Rows};
+use super::{Deaths, SpaceSettings};
+use crate::arena::Arena;
+use crate::episode::Metric;
+use crate::format::{Frame, StorePayload};
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct Tail {
+    pub(super) number: PartNumber,
+    pub(super) rows: Rows,
+    pub(super) deaths: Deaths,
+    bodies: Bodies,
+    /// The live episodes.
+    pub(super) ids: Ids,
+}
+
+impl Tail {
+    pub(super) fn new(number: PartNumber, dimensions: usize) -> Self {
+        let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
+        Self { number, rows: Rows::new(dimensions), deaths, bodies, ids }
+    }
+
+    pub(super) fn body_bytes<'a>(&self, arena: &'a Arena, row: u32) -> &'a [u8] {
+        let (record, body) = self.rows.record(row);
+        self.bodies.get(arena, *body, record.sizes.body_bytes())
+    }
+
+    fn id<'a>(&self, arena: &'a Arena, row: u32) -> &'a [u8] {
+        let (record, body) = self.rows.record(row);
+        self.bodies.get(arena, *body, usize::from(record.sizes.id))
+    }
+
+    pub(super) fn find(&self, arena: &Arena, id: &[u8]) -> Option<u32> {
+        self.ids.find(id, |row| self.id(arena, row))
+    }
+
+    /// Adds an episode; whether it replaced one of this part.
+    pub(super) fn insert(
+        &mut self,
+        arena: &mut Arena,
+        settings: &SpaceSettings,
+        frame: &Frame<'_>,
+        store: &StorePayload<'_>,
+    ) -> bool {
+        let body = self.bodies.push(arena, store.body);
+        let record = Record {
+            sequence: frame.sequence,
+            recorded_at_us: frame.head.recorded_at_us,
+            confidence_low: store.confidence.low,
+            confidence_high: store.confidence.high,
+            writer_uid: frame.head.writer_uid,
+            sizes: store.sizes,
+        };
+        let columns = Columns {
+            scale: match settings.metric {
+                Metric::Cosine => 1.0 / store.norm,
+                Metric::Dot | Metric::L2 => 1.0,
+            },
+            happened_at_us: frame.head.happened_at_us,
+            confidence: store.confidence.point,
+        };
+        let row = self.rows.push(arena, store.vector, columns, record, body);
+        self.deaths.push();
+        let (rows, bodies) = (&self.rows, &self.bodies);
+        let id_of = |row: u32| {
+            let (record, body) = rows.record(row);
+            bodies.get(arena, *body, usize::from(record.sizes.id))
+        };
+        let replaced = self.ids.insert(store.id(), row, id_of);
+        if let Some(old) = replaced {
+            self.deaths.kill(old, frame.sequence);
+        }
+        replaced.is_some()
+    }
+
+    /// Kills the live episode with this id; whether there was one.
+    pub(super) fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
+        let (rows, bodies) = (&self.rows, &self.bodies);
+        let id_of = |row: u32| {
+            let (record, body) = rows.record(row);
+            bodies.get(arena, *body, usize::from(record.sizes.id))
+        };
+        let Some(row) = self.ids.remove(id, id_of) else { return false };
+        self.deaths.kill(row, sequence);
+        true
+    }
+
+    /// Gives all memory back to the arena.
+    pub(super) fn release(self, arena: &mut Arena) {
+        self.rows.release(arena);
+        self.bodies.release(arena);
+    }
+
+    /// What does not agree within the part, in words.
+    pub(super) fn verify(&self, arena: &Arena) -> Vec<String> {
+        let mut faults = Vec::new();
+        for row in 0..self.rows.count() {
+            let body = Body::new(self.body_bytes(arena, row), &self.rows.record(row).0.sizes);
+            let (found, is_alive) = (self.find(arena, body.id), self.deaths.is_alive(row));
+            if is_alive != (found == Some(row)) {
+                faults.push(format!("row {row} is alive: {is_alive}, its id leads to {found:?}"));
+            }
+        }
+        let (rows, dead, ids) = (self.rows.count(), self.deaths.dead(), self.ids.len());
+        if (rows - dead) as usize != ids || self.deaths.rows() != rows {
+            faults.push(format!("{rows} rows with {dead} dead ones, {ids} ids"));
+        }
+        faults
+    }
+}
