@@ -52,7 +52,7 @@ fn a_prepared_segment_takes_a_batch_and_gives_it_back() {
     io.erase_from(1, 8192).unwrap();
     let back = read_all(&mut io);
     assert!(back.iter().all(|&byte| byte == 0));
-    io.remove(1).unwrap();
+    io.remove(FileId::log(1)).unwrap();
     assert_eq!(io.segments().unwrap(), vec![]);
 }
 
@@ -74,7 +74,7 @@ fn a_folder_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn overwritten_sectors_and_anchors_are_read_back() {
+fn overwritten_sectors_and_slots_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut io = io(folder.path());
     io.prepare(1, BYTES);
@@ -87,12 +87,15 @@ fn overwritten_sectors_and_anchors_are_read_back() {
     assert!(back[4096..8192].iter().all(|&byte| byte == 9));
     assert_eq!(back.iter().filter(|&&byte| byte != 0).count(), 4096);
 
-    assert_eq!(io.anchors().unwrap(), None);
-    io.make_anchors().unwrap();
-    io.write_anchor(1, &[5; SECTOR_BYTES]);
-    assert!(matches!(next(&mut io), Completion::Anchored { result: Ok(()) }));
-    let anchors = io.anchors().unwrap().unwrap();
-    assert_eq!(anchors, [[0; SECTOR_BYTES], [5; SECTOR_BYTES]].concat());
+    for file in [SlotFile::Anchors, SlotFile::Manifest] {
+        assert_eq!(io.slots(file).unwrap(), None);
+        io.make_slots(file).unwrap();
+        io.write_slot(file, 1, &[5; SECTOR_BYTES]);
+        let Completion::SlotWritten { file: own, result: Ok(()) } = next(&mut io) else { panic!() };
+        assert_eq!(own, file);
+        let slots = io.slots(file).unwrap().unwrap();
+        assert_eq!(slots, [[0; SECTOR_BYTES], [5; SECTOR_BYTES]].concat());
+    }
 }
 
 #[test]
