@@ -5,12 +5,18 @@
 //! bound once and hands it out in chunks of one huge page, so pointers never move, growth never
 //! copies, and a dropped memory space gives its chunks back to the kernel. One arena belongs to one
 //! shard: nothing here is shared between threads.
+//!
+//! A [`Mapped`] shows a file that never changes any more. Its danger: where the disk does not give
+//! a page back that the kernel had let go, touching it ends the process (SIGBUS). Whoever maps a
+//! file brings it in first ([`Mapped::populate`]), which answers with an error instead; what can
+//! happen after that ends in a restart, which reads everything again and finds the damage.
 
 use std::fmt;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
 use zerocopy::FromBytes;
 
 use crate::limits::SPACES_MAX;
@@ -53,6 +59,69 @@ impl DerefMut for Region {
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// A file in memory, read only, aligned to [`CHUNK_BYTES`] where the kernel can.
+pub struct Mapped {
+    shown: Shown,
+}
+
+enum Shown {
+    File(Mmap),
+    /// Where files are memory themselves.
+    Copy(Region),
+}
+
+impl Mapped {
+    /// Maps a file that is not empty.
+    ///
+    /// # Safety
+    /// Nobody changes or cuts the file while it is mapped.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn of_file(file: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: the caller's promise is the one that is asked for here.
+        let map = unsafe { MmapOptions::new().map(file.as_raw_fd())? };
+        // A kernel or file system without huge pages serves the same bytes in small ones.
+        let _ = map.advise(Advice::HugePage);
+        Ok(Self { shown: Shown::File(map) })
+    }
+
+    /// A copy of these bytes, aligned alike.
+    pub fn of_bytes(bytes: &[u8]) -> io::Result<Self> {
+        let mut region = Region::new(bytes.len())?;
+        region.copy_from_slice(bytes);
+        Ok(Self { shown: Shown::Copy(region) })
+    }
+
+    /// Brings a part in and maps its pages, or says why the disk does not give it. Blocks as long
+    /// as the disk takes: whoever serves meanwhile asks for small parts.
+    ///
+    /// # Panics
+    /// When the part is not inside the file.
+    pub fn populate(&self, part: Range<usize>) -> io::Result<()> {
+        assert!(part.start <= part.end && part.end <= self.len(), "{part:?} is not in the file");
+        match &self.shown {
+            Shown::File(map) => map.advise_range(Advice::PopulateRead, part.start, part.len()),
+            Shown::Copy(_) => Ok(()),
+        }
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.shown {
+            Shown::File(map) => map,
+            Shown::Copy(region) => region,
+        }
+    }
+}
+
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapped").field("bytes", &self.len()).finish_non_exhaustive()
     }
 }
 

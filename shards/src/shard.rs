@@ -29,7 +29,7 @@ use crate::io::Io;
 use crate::keys::KeyHash;
 use crate::limits::SPACES_MAX;
 use crate::log::{
-    AppendError, Appending, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
+    AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
 use crate::memory::{Memory, Rebuilding};
@@ -207,7 +207,7 @@ impl Admission {
 impl<I: Io> Shard<I> {
     /// Opens a shard by replaying its log. `bind` places the reserved memory before it is touched.
     pub fn open(
-        io: I,
+        mut io: I,
         settings: &ShardSettings,
         bind: Binder<'_>,
     ) -> Result<(Self, Recovered), OpenError> {
@@ -219,7 +219,9 @@ impl<I: Io> Shard<I> {
             .map_err(|error| OpenError::Memory { bytes: settings.memory_prefault_bytes, error })?;
         let mut rebuilding = Rebuilding::new(Memory::new(arena));
         let ShardSettings { identity, log, recovery, .. } = settings;
-        let (log, recovered) = Log::open(io, *identity, *log, recovery, &mut rebuilding)?;
+        let basis = Basis::read(&mut io, identity)?;
+        let (log, recovered) =
+            Log::open_on(&basis, io, *identity, *log, recovery, &mut rebuilding)?;
         let (memory, unfinished) = rebuilding.finish();
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
@@ -429,6 +431,11 @@ impl<I: Io> Shard<I> {
                 LogEvent::Read { transfer, result } => {
                     let erased = self.eraser.take_read(&mut self.log, transfer, result);
                     answer_erased(erased, effects);
+                }
+                LogEvent::ManifestWritten { .. }
+                | LogEvent::Released { .. }
+                | LogEvent::File(_) => {
+                    unreachable!("nothing is consolidated: {event:?}")
                 }
                 LogEvent::Overwritten { transfer } => {
                     let erased = self.eraser.take_overwritten(&mut self.log, transfer);

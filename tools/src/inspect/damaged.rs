@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use engram_shards::format::{Frame, Gap, GapReason, Operation};
+use engram_shards::format::{Frame, Gap, GapReason, LogPlace, Operation};
 use engram_shards::log::{Found, RecoveryError, TornTail, Verdict, Walk};
 use serde::{Serialize, Serializer};
 
@@ -108,7 +108,7 @@ fn read_on(
     reading: &mut Reading,
     each: &mut dyn FnMut(&Frame<'_>),
 ) -> Result<Option<u64>, RecoveryError> {
-    let mut walk = Walk::new(io, directory.identity(shard))?;
+    let mut walk = Walk::new(io, directory.identity(shard), &LogPlace::BEGINNING)?;
     if let Some(segment) = from {
         walk.skip_to(segment)?;
         let last = walk.reached().next_sequence - 1;
@@ -120,7 +120,7 @@ fn read_on(
     let Err(error) = follow(&mut walk, reading, each) else { return Ok(None) };
     reading.problems.push(error.to_string());
     let behind = walk.reached().segment.max(from.unwrap_or(0)) + 1;
-    for segment in behind..=walk.segments().len() as u64 {
+    for segment in behind..=walk.last_segment() {
         let header = walk.header(segment).ok().flatten();
         if header.is_some_and(|header| header.first_sequence > reading.last_sequence) {
             return Ok(Some(segment));

@@ -1,7 +1,7 @@
 //! `engram inspect DIR log`: the log, frame by frame.
 
 use clap::Args;
-use engram_shards::format::Frame;
+use engram_shards::format::{Frame, LogPlace};
 use engram_shards::log::{Found, RecoveryError, Walk};
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ impl Log {
         lines: &mut Vec<Line>,
     ) -> Result<(), RecoveryError> {
         let mut io = directory.io(shard);
-        let mut walk = Walk::new(&mut io, directory.identity(shard))?;
+        let mut walk = Walk::new(&mut io, directory.identity(shard), &LogPlace::BEGINNING)?;
         match self.segment {
             Some(segment) => walk.skip_to(segment)?,
             None => skip_towards(&mut walk, self.from_sequence)?,

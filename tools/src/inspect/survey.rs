@@ -1,7 +1,7 @@
 //! A shard's log from end to end, batch by batch.
 
 use engram_shards::episode::Metric;
-use engram_shards::format::{BatchView, Frame, SegmentHeader};
+use engram_shards::format::{BatchView, Frame, LogPlace, SegmentHeader};
 use engram_shards::log::{Found, Obstacle, Reached, RecoveryError, Verdict, Walk};
 use serde::Serialize;
 
@@ -116,18 +116,19 @@ impl Survey {
         let mut surveyor = Surveyor::default();
         let mut io = directory.io(shard);
         let may_grow = directory.is_in_use();
-        let (reached, tail) = match Walk::new(&mut io, directory.identity(shard)) {
-            Ok(mut walk) => {
-                for segment in walk.missing() {
-                    surveyor.report(format!("log segment {segment} is missing"));
+        let (reached, tail) =
+            match Walk::new(&mut io, directory.identity(shard), &LogPlace::BEGINNING) {
+                Ok(mut walk) => {
+                    for segment in walk.missing() {
+                        surveyor.report(format!("log segment {segment} is missing"));
+                    }
+                    let tail = surveyor.survey(&mut walk, may_grow);
+                    let tail = tail.unwrap_or_else(|error| surveyor.stop(&error));
+                    surveyor.list_the_rest(&mut walk, may_grow && tail.is_sound());
+                    (*walk.reached(), tail)
                 }
-                let tail = surveyor.survey(&mut walk, may_grow);
-                let tail = tail.unwrap_or_else(|error| surveyor.stop(&error));
-                surveyor.list_the_rest(&mut walk, may_grow && tail.is_sound());
-                (*walk.reached(), tail)
-            }
-            Err(error) => (Reached::START, surveyor.stop(&error)),
-        };
+                Err(error) => (Reached::START, surveyor.stop(&error)),
+            };
         if let Tail::Damaged { first_sequence, last_sequence, obstacle } = &tail {
             let Reached { segment, offset, .. } = reached;
             surveyor.report(format!(
