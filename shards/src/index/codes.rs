@@ -15,11 +15,16 @@
 
 use zerocopy::FromBytes;
 
+use crate::limits::DIMENSIONS_MAX;
+
 use super::cue::Cue;
 use super::simd::{CODE_ROWS, Estimating, TABLE_DIMENSIONS, TABLE_ENTRIES, index_kernels};
 
 /// Signs of 64 coordinates, lowest bit first.
 pub type SignWord = u64;
+
+/// Words of signs of the longest vectors.
+const SIGN_WORDS_MAX: usize = (DIMENSIONS_MAX + 1).div_ceil(SignWord::BITS as usize);
 
 const FACTORS_BYTES: usize = 2 * CODE_ROWS * size_of::<f32>();
 
@@ -87,8 +92,16 @@ impl CodeLayout {
     pub fn put(self, rotated: &[f32], nth: usize, block: &mut [u8]) {
         assert_eq!((rotated.len(), block.len()), (self.padded, self.block_bytes()));
         let (planes, factors) = block.split_at_mut(self.planes_bytes());
-        let squares: f32 = rotated.iter().map(|value| value * value).sum();
-        let along = self.put_levels(rotated, nth, planes);
+        let mut signs = [0; SIGN_WORDS_MAX];
+        let signs = &mut signs[..self.padded / SignWord::BITS as usize];
+        let norms = index_kernels().signs(rotated, signs);
+        let along = if self.bits == CodeBits::One {
+            put_signs(signs, nth, planes);
+            norms.absolute
+        } else {
+            self.put_levels(rotated, norms.squares, nth, planes)
+        };
+        let squares = norms.squares;
         let inverse = if along > 0.0 { squares / along } else { 0.0 };
         let (addend, factor) = match self.estimand {
             Estimand::SquaredDistance => (squares, -2.0 * inverse),
@@ -100,10 +113,10 @@ impl CodeLayout {
     }
 
     /// Writes the levels; the inner product of the vector with them.
-    fn put_levels(self, rotated: &[f32], nth: usize, planes: &mut [u8]) -> f32 {
+    fn put_levels(self, rotated: &[f32], squares: f32, nth: usize, planes: &mut [u8]) -> f32 {
         let bits = self.bits as usize;
         let top = (1_i32 << bits) - 1;
-        let inverse = self.level_scale(rotated);
+        let inverse = self.level_scale(squares);
         let mut along = 0.0;
         let mut words = [0; CodeBits::Four as usize];
         let plane_bytes = plane_bytes(self.padded);
@@ -131,15 +144,14 @@ impl CodeLayout {
 
     /// What coordinates are multiplied with so that a step between levels is one. The step is the
     /// one that loses least of normally distributed coordinates (Max, 1960).
-    fn level_scale(self, rotated: &[f32]) -> f32 {
+    fn level_scale(self, squares: f32) -> f32 {
         let step = match self.bits {
             CodeBits::One => return 1.0,
             CodeBits::Two => 0.9957,
             CodeBits::Four => 0.3352,
         };
-        let squares: f32 = rotated.iter().map(|value| value * value).sum();
         #[allow(clippy::cast_precision_loss)]
-        let deviation = (squares / rotated.len() as f32).sqrt().max(f32::MIN_POSITIVE);
+        let deviation = (squares / self.padded as f32).sqrt().max(f32::MIN_POSITIVE);
         1.0 / (step * deviation)
     }
 }

@@ -4,5 +4,6 @@ pub mod bytes;
 pub mod codes;
 pub mod cue;
 pub mod graph;
+pub mod projection;
 pub mod rotation;
 pub mod simd;

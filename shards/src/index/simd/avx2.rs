@@ -13,7 +13,7 @@ use core::arch::x86_64::{
     _mm256_xor_si256,
 };
 
-use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Relation, TILE, scalar};
+use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Norms, Relation, TILE, scalar};
 
 const LANES: usize = 8;
 
@@ -305,4 +305,11 @@ pub(super) unsafe fn widen(halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CO
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {
     scalar::relate(own, other, signs)
+}
+
+/// # Safety
+/// The CPU has AVX2; there are 64 values for each word of signs.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
+    scalar::signs(values, signs)
 }

@@ -1,10 +1,10 @@
 //! The kernels in AVX-512 (F, BW, VNNI).
 
 use core::arch::x86_64::{
-    __m128i, __m512, __m512i, _CMP_LT_OQ, _mm_add_epi32, _mm_loadu_si128, _mm_storeu_si128,
-    _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm_unpacklo_epi64,
-    _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi8, _mm512_add_epi16, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    __m128i, __m512, __m512i, _CMP_GE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_loadu_si128,
+    _mm_storeu_si128, _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32,
+    _mm_unpacklo_epi64, _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi8, _mm512_add_epi16,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
     _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
     _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtepu32_ps, _mm512_cvtph_ps,
     _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64,
@@ -15,7 +15,7 @@ use core::arch::x86_64::{
     _mm512_xor_si512,
 };
 
-use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Relation, TILE, scalar};
+use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Norms, Relation, TILE, scalar};
 
 const LANES: usize = 16;
 
@@ -348,6 +348,26 @@ pub(super) unsafe fn widen(halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CO
             _mm512_storeu_ps(wide.as_mut_ptr(), _mm512_cvtph_ps(halves));
         }
     }
+}
+
+/// # Safety
+/// The CPU has AVX-512F; there are 64 values for each word of signs.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
+    let [mut squares, mut absolute] = [_mm512_setzero_ps(); 2];
+    for (nth, word) in signs.iter_mut().enumerate() {
+        *word = 0;
+        for part in 0..64 / LANES {
+            // SAFETY: 16 of 64 values; AVX-512F is enabled here.
+            let value = unsafe { _mm512_loadu_ps(values.as_ptr().add(64 * nth + LANES * part)) };
+            let positive = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(value, _mm512_setzero_ps());
+            squares = _mm512_add_ps(squares, _mm512_mul_ps(value, value));
+            absolute = _mm512_add_ps(absolute, _mm512_abs_ps(value));
+            *word |= u64::from(positive) << (LANES * part);
+        }
+    }
+    // SAFETY: AVX-512F is enabled here.
+    unsafe { Norms { squares: sum_floats(squares), absolute: sum_floats(absolute) } }
 }
 
 /// Sixteen coordinates of a row of bytes.

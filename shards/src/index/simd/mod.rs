@@ -7,6 +7,7 @@
 //! | `estimate` | makes distances of such sums and says which are below a bound | tail, graph |
 //! | `widen` | makes f32 of the f16 factors of a page | graph |
 //! | `largest`, `round_bytes`, `fill_tables` | prepare a query; quantize a row | cues, build |
+//! | `signs` | the signs and norms of a rotated row | tail |
 //! | `relate` | the difference of two rows of bytes: signs and norms | build |
 //! | `dot` | inner product of biased bytes with signed bytes | graph search, routing, pruning |
 //! | `dot_strip` | the same for 4 rows with many | bulk build |
@@ -69,6 +70,7 @@ type RoundBytes = unsafe fn(&[f32], f32, &mut [i8]) -> ByteSums;
 type FillTables = unsafe fn(&[f32], f32, &mut [u8]);
 type Widen = unsafe fn(&[u8; 4 * CODE_ROWS], &mut [f32; 2 * CODE_ROWS]);
 type Relate = unsafe fn(BytesOf<'_>, BytesOf<'_>, &mut [u64]) -> Relation;
+type Signs = unsafe fn(&[f32], &mut [u64]) -> Norms;
 type Combine = unsafe fn(&Combining<'_>, &[i32], &mut [f32]);
 
 /// What turns the sums of a block into distances.
@@ -99,6 +101,15 @@ pub struct BytesOf<'a> {
 pub struct ByteSums {
     pub sum: i32,
     pub squares: u32,
+}
+
+/// Norms of a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Norms {
+    /// The squared Euclidean norm.
+    pub squares: f32,
+    /// The sum of absolute values.
+    pub absolute: f32,
 }
 
 /// How one row differs from another, `own`.
@@ -140,6 +151,7 @@ pub struct IndexKernels {
     round_bytes: RoundBytes,
     fill_tables: FillTables,
     widen: Widen,
+    signs: Signs,
     relate: Relate,
     combine: Combine,
 }
@@ -163,6 +175,7 @@ static CANDIDATES: &[IndexKernels] = &[
         round_bytes: avx512::round_bytes,
         fill_tables: avx512::fill_tables,
         widen: avx512::widen,
+        signs: avx512::signs,
         relate: avx512::relate,
         combine: avx512::combine,
     },
@@ -179,6 +192,7 @@ static CANDIDATES: &[IndexKernels] = &[
         round_bytes: avx2::round_bytes,
         fill_tables: avx2::fill_tables,
         widen: avx2::widen,
+        signs: avx2::signs,
         relate: avx2::relate,
         combine: avx2::combine,
     },
@@ -195,6 +209,7 @@ static CANDIDATES: &[IndexKernels] = &[
         round_bytes: neon::round_bytes,
         fill_tables: neon::fill_tables,
         widen: neon::widen,
+        signs: neon::signs,
         relate: neon::relate,
         combine: neon::combine,
     },
@@ -210,6 +225,7 @@ static CANDIDATES: &[IndexKernels] = &[
         round_bytes: scalar::round_bytes,
         fill_tables: scalar::fill_tables,
         widen: scalar::widen,
+        signs: scalar::signs,
         relate: scalar::relate,
         combine: scalar::combine,
     },
@@ -376,6 +392,17 @@ impl IndexKernels {
     pub fn widen(&self, halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CODE_ROWS]) {
         // SAFETY: the CPU supports the instruction set (see `supported`).
         unsafe { (self.widen)(halves, wide) }
+    }
+
+    /// Writes the signs of `values`, lowest bit first, a set bit for a value that is not negative.
+    ///
+    /// # Panics
+    /// When there is not a word of signs for every 64 values.
+    #[inline]
+    pub fn signs(&self, values: &[f32], signs: &mut [u64]) -> Norms {
+        assert_eq!(values.len(), signs.len() * DIMENSIONS_STEP, "values");
+        // SAFETY: the CPU supports the instruction set (see `supported`); lengths were checked.
+        unsafe { (self.signs)(values, signs) }
     }
 
     /// Compares `other` with `own`; the signs of the difference go to `signs`, lowest bit first, a

@@ -10,7 +10,8 @@ use core::arch::aarch64::{
 };
 
 use super::{
-    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Relation, TABLE_ENTRIES, TILE, scalar,
+    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Norms, Relation, TABLE_ENTRIES, TILE,
+    scalar,
 };
 
 const LANES: usize = 4;
@@ -193,4 +194,11 @@ pub(super) unsafe fn widen(halves: &[u8; 4 * CODE_ROWS], wide: &mut [f32; 2 * CO
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {
     scalar::relate(own, other, signs)
+}
+
+/// # Safety
+/// The CPU has NEON; there are 64 values for each word of signs.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
+    scalar::signs(values, signs)
 }

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::{
-    ByteSums, BytesOf, CODE_ROWS, Combining, DIMENSIONS_STEP, Estimating, Relation,
+    ByteSums, BytesOf, CODE_ROWS, Combining, DIMENSIONS_STEP, Estimating, Norms, Relation,
     TABLE_DIMENSIONS, TABLE_ENTRIES, TILE,
 };
 
@@ -136,6 +136,19 @@ pub(super) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
         width /= 2;
     }
     lanes[0]
+}
+
+pub(super) fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
+    let [mut squares, mut absolute] = [[0.0; LANES]; 2];
+    for (word, values) in signs.iter_mut().zip(values.chunks_exact(DIMENSIONS_STEP)) {
+        *word = 0;
+        for (nth, &value) in values.iter().enumerate() {
+            squares[nth % LANES] += value * value;
+            absolute[nth % LANES] += value.abs();
+            *word |= u64::from(value >= 0.0) << nth;
+        }
+    }
+    Norms { squares: sum_lanes(squares), absolute: sum_lanes(absolute) }
 }
 
 pub(super) fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {

@@ -123,6 +123,21 @@ proptest! {
     }
 
     #[test]
+    fn signs_are_the_same_everywhere(
+        steps in 1_usize..=17,
+        values in proptest::collection::vec(-3.0_f32..3.0, 17 * 64),
+    ) {
+        let values = &values[..steps * 64];
+        let mut expected = vec![0; steps];
+        let norms = oracle().signs(values, &mut expected);
+        for kernels in IndexKernels::all_supported() {
+            let mut got = vec![7; steps];
+            prop_assert_eq!(kernels.signs(values, &mut got), norms, "{}", kernels.name());
+            prop_assert_eq!(&got, &expected, "{}", kernels.name());
+        }
+    }
+
+    #[test]
     fn relate_and_combine_are_the_same_everywhere(
         steps in 1_usize..=17,
         (own, other) in (bytes(17 * 64, u8::MAX), bytes(17 * 64, u8::MAX)),
