@@ -223,6 +223,9 @@ impl Space {
 
     /// Puts a section in the place of the parts it was made of. No section means that none of their
     /// rows had survived.
+    ///
+    /// # Panics
+    /// When the section is of another space, or one too many.
     pub fn publish(&mut self, arena: &mut Arena, section: Option<Section>, moved: &Moved) {
         let mut section = section;
         let sources: Vec<_> = moved.sources().collect();
@@ -244,9 +247,8 @@ impl Space {
             !sources.contains(&old.number)
         });
         self.tail.deaths.take_noted();
-        if let Some(mut section) = section {
-            section.number = self.next_part();
-            self.sections.insert(0, section);
+        if let Some(section) = section {
+            self.adopt(section);
         }
         self.publications += 1;
     }

@@ -29,7 +29,8 @@ pub struct Moved {
 }
 
 impl Moved {
-    fn of(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
+    /// Of sources of which no row has moved yet, or none will.
+    pub fn new(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
         let rows = |number| space.part(arena, number).map_or(0, Part::rows) as usize;
         Self { sources: sources.iter().map(|&number| (number, vec![GONE; rows(number)])).collect() }
     }
@@ -154,7 +155,7 @@ impl SectionWriter {
         writer.begin_section(space.number, space.settings.dimensions, rows);
         writer.begin_column(COLUMNS[0], out);
         Self {
-            moved: Moved::of(space, arena, sources),
+            moved: Moved::new(space, arena, sources),
             column: 0,
             next: 0,
             sorter: Sorter::with_capacity(0),
