@@ -5,6 +5,8 @@ use crate::format::{FileId, Frame, Operation};
 use crate::io::{MemoryDisk, MemoryIo, WriteFault};
 use crate::limits::SEGMENT_BYTES_MIN;
 
+mod release;
+
 const IDENTITY: LogIdentity = LogIdentity {
     store_id: [5; 16],
     shard: 2,
