@@ -21,7 +21,7 @@ import machine
 import peers
 import plot
 import report
-from corpus import VECTORS, Corpus, prepare
+from corpus import QUERIES, VECTORS, Choice, Corpus, prepare
 from worker import Job
 
 HERE = Path(__file__).parent
@@ -45,7 +45,8 @@ def arguments() -> argparse.Namespace:
     add("--peers", default=",".join(peers.NAMES), help="names, separated by commas")
     add("--base", type=int, help="search only so many vectors")
     add("--queries", type=int, default=1000, help="how many are held out and asked")
-    add("--seed", type=int, default=1, help="decides which")
+    add("--ask", choices=QUERIES, default="held-out", help="which queries of grown data")
+    add("--seed", type=int, default=1, help="decides which are held out")
     add("--k", type=int, default=10, help="results of a query")
     add("--server-core", type=int, default=0, help="the core of what is measured")
     add("--client-core", type=int, default=1, help="the core of a server's client")
@@ -61,6 +62,8 @@ def arguments() -> argparse.Namespace:
 def check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> argparse.Namespace:
     if not (given.data / VECTORS).exists():
         parser.error(f"{given.data} has no {VECTORS}; README.md says what it is")
+    if given.ask != "held-out" and not (given.data / QUERIES[given.ask]).exists():
+        parser.error(f"{given.data} has no {QUERIES[given.ask]}; grow.py makes it")
     given.peers = given.peers.split(",")
     unknown = [name for name in given.peers if name not in peers.NAMES]
     if unknown:
@@ -130,13 +133,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.work, prefix="compare-") as work:
         # A server that gives up root must be able to reach its folder.
         Path(work).chmod(0o755)
-        corpus = prepare(given.data, Path(work), given.base, given.queries, given.seed)
+        corpus = prepare(
+            given.data, Path(work), Choice(given.base, given.queries, given.ask, given.seed)
+        )
         rows, dimensions = corpus.base.shape
         results["corpus"] = {
             "data": str(given.data),
             "vectors": rows,
             "dimensions": dimensions,
             "queries": len(corpus.queries),
+            "ask": given.ask,
             "seed": given.seed,
             "k": given.k,
         }

@@ -15,8 +15,9 @@ from neighbours import nearest, unit_rows
 from peers.peer import Rows, Vectors
 
 VECTORS = "vectors_f16.npy"
-QUERIES = "queries_f16.npy"
-TRUTH = "truth.npy"
+# By what is asked: real vectors that were held out, or some that were grown like the rest.
+QUERIES = {"held-out": "queries_f16.npy", "grown": "queries_grown_f16.npy"}
+TRUTH = {"held-out": "truth.npy", "grown": "truth_grown.npy"}
 # More than any k asked for, so that a file of answers serves them all.
 TRUTH_K = 100
 
@@ -39,7 +40,7 @@ class Corpus:
 
     @property
     def truth(self) -> Rows:
-        truth: Rows = np.load(self.folder / TRUTH)
+        truth: Rows = np.load(self.folder / "truth.npy")
         return truth
 
 
@@ -49,28 +50,39 @@ def split(rows: int, queries: int, seed: int) -> tuple[Rows, Rows]:
     return np.setdiff1d(np.arange(rows), asked), asked
 
 
-def prepare(data: Path, folder: Path, base_rows: int | None, queries: int, seed: int) -> Corpus:
+@dataclass(frozen=True)
+class Choice:
+    """What of a data folder is used."""
+
+    base: int | None
+    """Search only so many vectors."""
+    queries: int
+    ask: str
+    """A key of QUERIES."""
+    seed: int
+
+
+def prepare(data: Path, folder: Path, choice: Choice) -> Corpus:
     """Writes the files of a run into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     vectors = np.load(data / VECTORS, mmap_mode="r")
-    own_queries = data / QUERIES
+    own_queries = data / QUERIES[choice.ask]
     if own_queries.exists():
         searched = np.arange(len(vectors))
-        asked_vectors = np.load(own_queries)[:queries]
+        asked_vectors = np.load(own_queries)[: choice.queries]
     else:
-        searched, asked = split(len(vectors), queries, seed)
+        searched, asked = split(len(vectors), choice.queries, choice.seed)
         asked_vectors = vectors[asked]
-    if base_rows is not None:
-        searched = searched[:base_rows]
+    if choice.base is not None:
+        searched = searched[: choice.base]
     base = widen(folder / "base.npy", vectors, searched)
     asked_vectors = unit_rows(asked_vectors)
     np.save(folder / "queries.npy", asked_vectors)
-    known = data / TRUTH
-    if own_queries.exists() and known.exists() and base_rows is None:
-        truth = np.load(known)[:queries]
+    known = data / TRUTH[choice.ask]
+    if own_queries.exists() and known.exists() and choice.base is None:
+        truth = np.load(known)[: choice.queries]
     else:
         truth, _ = nearest(base, asked_vectors, TRUTH_K)
-    np.save(folder / TRUTH, truth)
+    np.save(folder / "truth.npy", truth)
     return Corpus(folder)
 
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from peers.peer import Rows, Vectors
 
+# Together they bound the memory: a block of scores is 128 MiB.
 BLOCK_ROWS = 16_384
+BLOCK_QUERIES = 2_048
 # Neighbours behind an estimate of local dimension.
 LOCAL = 20
 
@@ -27,19 +29,21 @@ def nearest(base: NDArray[Any], queries: Vectors, k: int) -> tuple[Rows, Vectors
     The base may be mapped, of any float type and of norms near one; a block of it is in memory at
     a time.
     """
-    rows = np.empty((len(queries), 0), dtype=np.int64)
-    cosines = np.empty((len(queries), 0), dtype=np.float32)
+    rows = np.full((len(queries), k), -1, dtype=np.int64)
+    cosines = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for first in range(0, len(base), BLOCK_ROWS):
         block = unit_rows(base[first : first + BLOCK_ROWS])
-        scores = queries @ block.T
-        kept = min(k, len(block))
-        best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
-        rows = np.concatenate([rows, best + first], axis=1)
-        cosines = np.concatenate([cosines, np.take_along_axis(scores, best, axis=1)], axis=1)
-        # Ties go to the lower row, whatever the blocks.
-        order = np.lexsort((rows, -cosines), axis=1)[:, :k]
-        rows = np.take_along_axis(rows, order, axis=1)
-        cosines = np.take_along_axis(cosines, order, axis=1)
+        for asked in range(0, len(queries), BLOCK_QUERIES):
+            some = slice(asked, asked + BLOCK_QUERIES)
+            scores = queries[some] @ block.T
+            best = np.argpartition(-scores, min(k, len(block)) - 1, axis=1)[:, :k]
+            both_rows = np.concatenate([rows[some], best + first], axis=1)
+            found = np.take_along_axis(scores, best, axis=1)
+            both = np.concatenate([cosines[some], found], axis=1)
+            # Of equals the lower row comes first, whatever the blocks.
+            order = np.lexsort((both_rows, -both), axis=1)[:, :k]
+            rows[some] = np.take_along_axis(both_rows, order, axis=1)
+            cosines[some] = np.take_along_axis(both, order, axis=1)
     return rows, cosines
 
 
