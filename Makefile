@@ -5,7 +5,8 @@ STEP := scripts/step.sh
 PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help install-deps build demo test bench compare kill-loop sim mutations damage fuzz lint clean
+.PHONY: help install-deps build demo test bench compare
+.PHONY: kill-loop sim mutations damage fuzz lint clean
 SEEDS ?= 20000
 FROM ?= 0
 
