@@ -32,8 +32,8 @@ use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Memory, Rebuilding};
-use crate::recall::{Recall, check_vector};
+use crate::memory::{Memory, Rebuilding, gone};
+use crate::recall::{Recall, Scratch, check_vector};
 use crate::space::Page;
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -183,6 +183,7 @@ pub struct Shard<I> {
     /// Highest space number given so far, be its creation applied or not.
     last_number: u32,
     eraser: Eraser,
+    scratch: Scratch,
 }
 
 /// How a frame is admitted.
@@ -226,7 +227,15 @@ impl<I: Io> Shard<I> {
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
         let eraser = Eraser::new(unfinished);
-        let shard = Self { log, memory, pending, changing, last_number, eraser };
+        let shard = Self {
+            log,
+            memory,
+            pending,
+            changing,
+            last_number,
+            eraser,
+            scratch: Scratch::default(),
+        };
         Ok((shard, recovered))
     }
 
@@ -622,11 +631,12 @@ impl<I: Io> Shard<I> {
         Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
     }
 
-    /// Compares about `bytes` more bytes of vectors; the hits when that was all.
-    pub fn recall_step(&self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
-        let space = self.memory.space(recall.request().space)?;
-        let blocks = (bytes / Recall::block_bytes(space)).max(1);
-        Ok(recall.step(space, &self.memory.arena, self.memory.applied, blocks))
+    /// Does about as much more as reading so many bytes is; whether that was all.
+    pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
+        let Memory { spaces, arena, applied, .. } = &self.memory;
+        let number = recall.request().space;
+        let space = spaces.get(&number).ok_or_else(|| gone(number))?;
+        Ok(recall.step(space, arena, &mut self.scratch, *applied, bytes))
     }
 
     /// The result of a recall whose last step, just now, said so.

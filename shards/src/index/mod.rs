@@ -6,4 +6,6 @@ pub mod cue;
 pub mod graph;
 pub mod projection;
 pub mod rotation;
+pub mod section;
 pub mod simd;
+pub mod sorted;

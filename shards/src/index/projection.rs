@@ -29,6 +29,14 @@ pub struct Projection {
     is_streaming: bool,
 }
 
+/// What two projections share when their points are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProjectionKey {
+    padded: usize,
+    is_lifted: bool,
+    scale_bits: u32,
+}
+
 impl Projection {
     /// For rows whose largest norm is known.
     pub fn new(metric: Metric, dimensions: usize, norm_max: f32) -> Self {
@@ -44,6 +52,15 @@ impl Projection {
     pub fn streaming(metric: Metric, dimensions: usize) -> Self {
         let rotation = Rotation::new(dimensions);
         Self { metric, dimensions, rotation, scale: 1.0, is_streaming: true }
+    }
+
+    /// Queries that were prepared for one projection serve every other with the same key.
+    pub fn key(&self) -> ProjectionKey {
+        ProjectionKey {
+            padded: self.padded(),
+            is_lifted: self.metric == Metric::Dot && !self.is_streaming,
+            scale_bits: self.scale.to_bits(),
+        }
     }
 
     /// Coordinates of a point.

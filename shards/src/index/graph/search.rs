@@ -16,6 +16,7 @@ use crate::index::bytes;
 use crate::index::codes::FlatCodes;
 use crate::index::cue::Cue;
 use crate::index::simd::{CODE_ROWS, Estimating, index_kernels, prefetch};
+use crate::index::sorted::{Key, Sorted};
 
 /// A graph as a search reads it.
 #[derive(Debug, Clone, Copy)]
@@ -65,72 +66,18 @@ pub struct Found {
     pub node: u32,
 }
 
-/// Order-preserving bits of a distance in the high half, a node in the low half.
-type Key = u64;
-
 const EXPANDED: u64 = 1 << 31;
 const PREFETCHED: u64 = 1 << 30;
 const NODE: u64 = PREFETCHED - 1;
 /// Pages of the beam's front that are asked for ahead of their turn.
 const AHEAD: usize = 4;
 
-#[inline]
-fn key(distance: f32, node: u32) -> Key {
-    let bits = distance.to_bits();
-    let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned() >> 1) | 1 << 31);
-    u64::from(ordered) << 32 | u64::from(node)
-}
-
-#[inline]
-fn distance(key: Key) -> f32 {
-    let ordered = (key >> 32) as u32;
-    let mask = ((ordered.cast_signed() >> 31).cast_unsigned() ^ u32::MAX) | 1 << 31;
-    f32::from_bits(ordered ^ mask)
-}
-
-/// Keys in ascending order, the smallest `capacity` of those offered.
-#[derive(Debug, Default)]
-struct Sorted {
-    keys: Vec<Key>,
-    capacity: usize,
-}
-
-impl Sorted {
-    fn reset(&mut self, capacity: usize) {
-        self.keys.clear();
-        self.keys.reserve(capacity + 1);
-        self.capacity = capacity;
-    }
-
-    /// What an offer must stay below.
-    #[inline]
-    fn bound(&self) -> f32 {
-        if self.keys.len() < self.capacity {
-            return f32::INFINITY;
-        }
-        self.keys.last().map_or(f32::INFINITY, |&last| distance(last))
-    }
-
-    /// Takes the key in; its place.
-    #[inline]
-    fn insert(&mut self, key: Key) -> usize {
-        let at = self.keys.partition_point(|&other| other < key);
-        if self.keys.len() == self.capacity {
-            if at == self.capacity {
-                return at;
-            }
-            self.keys.pop();
-        }
-        self.keys.insert(at, key);
-        at
-    }
-}
-
 /// The memory of searches, used again and again.
 #[derive(Debug, Default)]
 pub struct Search {
     beam: Sorted,
     best: Sorted,
+    nodes: usize,
     /// A bit for each node: whether it was read.
     read: Vec<u64>,
     /// Nodes whose bits are set.
@@ -155,7 +102,7 @@ impl Search {
             let (own, row) = page.own();
             let origin = bytes::distance(cue, own, row);
             if origin < self.best.bound() && accept(node) {
-                self.best.insert(key(origin, node));
+                self.best.insert(Key::new(origin, node));
             }
             walked.estimates += page.degree() as u32;
             next = next.min(self.expand(page, cue, origin));
@@ -165,8 +112,8 @@ impl Search {
             }
         }
         found.clear();
-        let answers = self.best.keys.iter();
-        found.extend(answers.map(|&key| Found { distance: distance(key), node: key as u32 }));
+        let answers = self.best.iter();
+        found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
         for node in self.touched.drain(..) {
             self.read[node as usize / 64] = 0;
         }
@@ -176,7 +123,8 @@ impl Search {
     fn begin(&mut self, graph: &GraphView<'_>, cue: &Cue, effort: Effort) {
         self.beam.reset(effort.beam);
         self.best.reset(effort.answers);
-        self.read.resize(graph.nodes().div_ceil(64), 0);
+        self.nodes = graph.nodes();
+        self.read.resize(self.nodes.div_ceil(64).max(self.read.len()), 0);
         let mut distances = [0.0; CODE_ROWS];
         for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
             let bound = self.beam.bound();
@@ -184,10 +132,10 @@ impl Search {
             while below != 0 {
                 let nth = below.trailing_zeros() as usize;
                 below &= below - 1;
-                if let Some(&entry) = entries.get(nth)
+                if let Some(&entry) = entries.get(nth).filter(|&&node| (node as usize) < self.nodes)
                     && distances[nth] < self.beam.bound()
                 {
-                    self.beam.insert(key(distances[nth], entry));
+                    self.beam.insert(Key::new(distances[nth], entry));
                 }
             }
         }
@@ -201,17 +149,17 @@ impl Search {
         let mut taken = None;
         let mut ahead = 0;
         for at in *next..self.beam.keys.len() {
-            let key = self.beam.keys[at];
+            let key = self.beam.keys[at].0;
             if key & EXPANDED != 0 {
                 continue;
             }
             let node = (key & NODE) as u32;
             if self.is_read(node) {
-                self.beam.keys[at] |= EXPANDED;
+                self.beam.keys[at].0 |= EXPANDED;
                 continue;
             }
             if taken.is_none() {
-                self.beam.keys[at] |= EXPANDED;
+                self.beam.keys[at].0 |= EXPANDED;
                 self.read[node as usize / 64] |= 1 << (node % 64);
                 self.touched.push(node);
                 taken = Some(node);
@@ -219,7 +167,7 @@ impl Search {
                 continue;
             }
             if key & PREFETCHED == 0 {
-                self.beam.keys[at] |= PREFETCHED;
+                self.beam.keys[at].0 |= PREFETCHED;
                 prefetch(graph.page(node));
             }
             ahead += 1;
@@ -257,8 +205,10 @@ impl Search {
             let nth = below.trailing_zeros() as usize;
             below &= below - 1;
             let neighbour = page.neighbour(nth);
-            if !self.is_read(neighbour) && distances[nth] < self.beam.bound() {
-                foremost = foremost.min(self.beam.insert(key(distances[nth], neighbour)));
+            // A damaged page may name a node that is not there.
+            let is_new = (neighbour as usize) < self.nodes && !self.is_read(neighbour);
+            if is_new && distances[nth] < self.beam.bound() {
+                foremost = foremost.min(self.beam.insert(Key::new(distances[nth], neighbour)));
             }
         }
         foremost

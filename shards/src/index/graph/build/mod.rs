@@ -272,6 +272,14 @@ impl Builder {
         &self.groups
     }
 
+    /// Writes the rotated vector of a node, as exactly as its bytes say.
+    pub fn point(&self, node: u32, out: &mut [f32]) {
+        let step = self.nodes.row(node).step;
+        for (value, byte) in out.iter_mut().zip(self.nodes.bytes(node)) {
+            *value = (f32::from(*byte) - 128.0) * step;
+        }
+    }
+
     fn neighbours(&self, node: u32) -> &[u32] {
         let degree = usize::from(self.degrees[node as usize]);
         &self.lists[node as usize * DEGREE..][..degree]

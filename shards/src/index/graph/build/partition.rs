@@ -26,6 +26,7 @@ pub(super) struct Partition {
 struct Split {
     group: Vec<u32>,
     fan: usize,
+    is_first: bool,
     leaders: Gathered,
     parts: Vec<Vec<u32>>,
     next: usize,
@@ -49,7 +50,7 @@ impl Partition {
             self.open.push_back((0..count).collect());
         }
         if let Some(split) = &mut self.split {
-            let groups = (self.groups.as_mut_slice(), split.fan == settings.fan_first);
+            let groups = split.is_first.then_some(self.groups.as_mut_slice());
             if split.step(nodes, groups) {
                 let split = self.split.take().expect("just seen");
                 self.take_parts(split, settings);
@@ -60,8 +61,7 @@ impl Partition {
         if group.len() <= settings.leaf_nodes_max {
             self.leaves.push(group);
         } else {
-            let fan = if is_first { settings.fan_first } else { settings.fan_further };
-            self.split = Some(Split::new(group, fan, nodes, settings, draw));
+            self.split = Some(Split::new(group, is_first, nodes, settings, draw));
         }
         false
     }
@@ -104,11 +104,12 @@ fn each_once(mut nodes: Vec<u32>) -> Vec<u32> {
 impl Split {
     fn new(
         group: Vec<u32>,
-        fan: usize,
+        is_first: bool,
         nodes: &Nodes,
         settings: &BuildSettings,
         mut draw: impl FnMut(usize) -> usize,
     ) -> Self {
+        let fan = if is_first { settings.fan_first } else { settings.fan_further };
         // Groups of half a leaf on average: few are too large then.
         let wanted = 2 * group.len() * fan / settings.leaf_nodes_max;
         let count = wanted.clamp(fan + 1, settings.leaders_max).next_multiple_of(TILE);
@@ -119,6 +120,7 @@ impl Split {
         Self {
             group,
             fan,
+            is_first,
             leaders,
             parts: vec![Vec::new(); count],
             next: 0,
@@ -130,7 +132,7 @@ impl Split {
 
     /// Sends the next four nodes to their leaders; whether those were the last. With the first
     /// split goes a note of each node's nearest leader.
-    fn step(&mut self, nodes: &Nodes, (groups, is_first): (&mut [u32], bool)) -> bool {
+    fn step(&mut self, nodes: &Nodes, mut groups: Option<&mut [u32]>) -> bool {
         let until = self.group.len().min(self.next + TILE);
         self.points.clear();
         for &node in &self.group[self.next..until] {
@@ -151,7 +153,7 @@ impl Split {
             for rank in 0..self.fan {
                 let nearest = take_nearest(&mut self.distances);
                 self.parts[nearest].push(node);
-                if is_first && rank == 0 {
+                if let Some(groups) = groups.as_mut().filter(|_| rank == 0) {
                     groups[node as usize] = nearest as u32;
                 }
             }
