@@ -10,7 +10,7 @@ use std::time::Duration;
 use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
-use engram_shards::shard::ShardSettings;
+use engram_shards::shard::{ConsolidationSettings, ShardSettings};
 use engramd::recovery::Recovery;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
