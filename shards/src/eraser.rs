@@ -3,8 +3,8 @@
 //! An erase begins as a forget: when that is durable, nobody finds the episode any more. Then one
 //! pass for all erases that wait
 //!
-//! 1. reads the log from its first segment and notes every frame that carries one of the ids, stores
-//!    and forgets of all times;
+//! 1. reads the log from its first segment and notes every frame that carries one of the ids,
+//!    stores and forgets of all times;
 //! 2. logs an erase frame with their sequences. From here on a crash cannot bring anything back:
 //!    the next start finishes the pass, and takes a frame that was half overwritten for what it is;
 //! 3. overwrites each of them in place with a [gap](crate::format::Gap) and flushes;

@@ -283,8 +283,9 @@ impl UringIo {
 
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
-        // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are mappings
-        // owned by `self` meanwhile, names are heap strings in `preparation` and `file_calls`.
+        // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are
+        // mappings owned by `self` meanwhile, names are heap strings in `preparation` and
+        // `file_calls`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }
