@@ -269,7 +269,12 @@ impl UringIo {
         Ok(())
     }
 
+    /// Lets go of a segment. Its registered slot, too, would keep the space of a removed file.
     fn close(&mut self, segment: u64) {
+        if self.file(segment).is_ok() {
+            // Should the kernel not want this, the slot is emptied when it is taken again.
+            let _ = self.ring.submitter().register_files_update(slot_of(segment), &[-1]);
+        }
         self.files.retain(|(number, _)| *number != segment);
         self.opened.retain(|(number, _)| *number != segment);
     }
