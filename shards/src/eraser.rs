@@ -3,8 +3,8 @@
 //! An erase begins as a forget: when that is durable, nobody finds the episode any more. Then one
 //! pass for all erases that wait
 //!
-//! 1. reads the log from its first segment and notes every frame that carries one of the ids, stores
-//!    and forgets of all times;
+//! 1. reads the log from its first segment and notes every frame that carries one of the ids,
+//!    stores and forgets of all times;
 //! 2. logs an erase frame with their sequences. From here on a crash cannot bring anything back:
 //!    the next start finishes the pass, and takes a frame that was half overwritten for what it is;
 //! 3. overwrites each of them in place with a [gap](crate::format::Gap) and flushes;
@@ -431,4 +431,176 @@ fn target(
     let key = (space, Bytes::copy_from_slice(id));
     let own = by_id.get(&key).copied().filter(|&nth| frame.sequence <= wanted[nth].through);
     (own.is_some() || unfinished.contains(&frame.sequence)).then_some((space, own, is_store))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::episode::{Confidence, Durability, Episode, Priority, StoreRequest};
+    use crate::format::{FrameHead, LogPlace, encode_store, store_sizes};
+    use crate::io::{MemoryDisk, MemoryIo};
+    use crate::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
+    use crate::log::{Appending, LogEvent, LogIdentity, LogSettings, RecoverySettings};
+
+    const IDENTITY: LogIdentity = LogIdentity {
+        store_id: [5; 16],
+        shard: 0,
+        segment_bytes: SEGMENT_BYTES_MIN,
+        may_be_empty: true,
+    };
+
+    fn head(operation: Operation) -> FrameHead {
+        let operation = operation as u16;
+        FrameHead { operation, recorded_at_us: 1, happened_at_us: 1, writer_uid: 0 }
+    }
+
+    /// A log of eight stores of one episode, three in each segment, and where it ends.
+    fn stored(disk: &MemoryDisk) -> (Log<MemoryIo>, LogPlace) {
+        let (recovery, settings) = (RecoverySettings::default(), LogSettings::default());
+        let mut ignore = |_: Frame<'_>| Ok(());
+        let opened = Log::open(disk.io(), IDENTITY, settings, &recovery, &mut ignore);
+        let (mut log, _) = opened.unwrap();
+        let episode = Episode {
+            id: "a".into(),
+            vector: vec![0; 8].into(),
+            text: vec![b'x'; TEXT_BYTES_MAX].into(),
+            happened_at_us: None,
+            confidence: Confidence::CERTAIN,
+            metadata: Bytes::new(),
+            thread: Bytes::new(),
+            links: Vec::new(),
+        };
+        let request = StoreRequest {
+            space: SpaceNumber(1),
+            episode,
+            key: Bytes::new(),
+            priority: Priority::Normal,
+            durability: Durability::Disk,
+            writer_uid: 0,
+        };
+        let (sizes, bytes) = store_sizes(&request);
+        for _ in 0..8 {
+            let fill = |out: &mut [u8]| encode_store(&request, sizes, 1.0, out);
+            log.append(&head(Operation::Store), bytes, Appending::default(), fill).unwrap();
+            log.pump();
+            run(&mut log, &mut Eraser::default(), |_, _| {});
+        }
+        let place = *log.durable_place();
+        assert_eq!((place.through_sequence, place.segment), (8, 3));
+        (log, place)
+    }
+
+    /// Goes on until nothing happens any more; `meanwhile` hears of every read.
+    fn run(
+        log: &mut Log<MemoryIo>,
+        eraser: &mut Eraser,
+        mut meanwhile: impl FnMut(&mut Log<MemoryIo>, &Transfer),
+    ) -> Vec<Erased> {
+        let mut ended = Vec::new();
+        loop {
+            ended.extend(eraser.advance(log, |log, erase| {
+                let fill = |out: &mut [u8]| erase.encode(out);
+                let how = Appending::default();
+                Ok(log.append(&head(Operation::Erase), erase.bytes(), how, fill).ok())
+            }));
+            log.pump();
+            let Some(event) = log.poll() else { return ended };
+            match event {
+                LogEvent::Apply(batch) => log.recycle(batch),
+                LogEvent::Read { transfer, result } => {
+                    meanwhile(log, &transfer);
+                    ended.extend(eraser.take_read(log, transfer, result));
+                }
+                LogEvent::Overwritten { transfer } => {
+                    ended.extend(eraser.take_overwritten(log, transfer));
+                }
+                LogEvent::Durable { .. } | LogEvent::Released { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn eraser() -> Eraser {
+        let mut eraser = Eraser::default();
+        let (ticket, id) = (Ticket(1), Bytes::from_static(b"a"));
+        let space = SpaceNumber(1);
+        eraser.add(Wanted { ticket, space, id, through: 8, existed: true });
+        eraser
+    }
+
+    /// What an erase of the episode came to: how many frames were named.
+    fn frames(ended: &[Erased]) -> u64 {
+        match ended {
+            [(Ticket(1), Ok(Reply::Erased { frames, .. }))] => *frames,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn has_text(disk: &MemoryDisk) -> bool {
+        let has = |bytes: &[u8]| bytes.chunks(16).any(|chunk| chunk == [b'x'; 16]);
+        disk.segments().iter().any(|number| has(&disk.segment(*number)))
+    }
+
+    #[test]
+    fn what_was_let_go_before_or_meanwhile_is_gone_without_being_overwritten() {
+        let disk = MemoryDisk::default();
+        let (mut log, place) = stored(&disk);
+        assert!(has_text(&disk));
+        log.release(&place);
+        assert_eq!(frames(&run(&mut log, &mut eraser(), |_, _| {})), 2);
+        assert!(!has_text(&disk));
+        // At any read, those of the scan and those in front of an overwrite.
+        for nth in 0.. {
+            let disk = MemoryDisk::default();
+            let (mut log, place) = stored(&disk);
+            let mut reads = 0;
+            let ended = run(&mut log, &mut eraser(), |log, transfer| {
+                reads += 1;
+                if reads == nth + 1 {
+                    assert!(transfer.segment <= place.segment);
+                    log.release(&place);
+                }
+            });
+            assert!((2..=8).contains(&frames(&ended)), "released at read {nth}");
+            assert!(!has_text(&disk), "released at read {nth}");
+            if reads <= nth {
+                assert!(nth > 12, "every read was tried: {nth}");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn damage_in_what_is_covered_is_told_and_zeros_are_passed_over() {
+        for (fill, is_erased) in [(0, true), (0xab, false)] {
+            let disk = MemoryDisk::default();
+            let (mut log, place) = stored(&disk);
+            log.release(&place);
+            let covered = SEGMENT_HEADER_BYTES..usize::try_from(place.offset).unwrap();
+            disk.tamper(place.segment, |file| file[covered].fill(fill));
+            let ended = run(&mut log, &mut eraser(), |_, _| {});
+            match is_erased {
+                true => assert_eq!(frames(&ended), 0),
+                false => {
+                    let [(_, Err(Refusal::Corrupt(what)))] = &ended[..] else {
+                        panic!("{ended:?}")
+                    };
+                    assert!(what.contains("once more is consolidated"), "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_that_ends_after_the_log_has_latched_is_taken_back() {
+        let disk = MemoryDisk::default();
+        let (mut log, _) = stored(&disk);
+        let mut eraser = eraser();
+        let refused = eraser.refuse("the disk failed");
+        assert!(matches!(&refused[..], [(_, Err(Refusal::ReadOnly(_)))]));
+        let region = Region::new(READ_BYTES).unwrap();
+        let (segment, offset) = (1, SEGMENT_HEADER_BYTES as u64);
+        let transfer = Transfer { ticket: 0, segment, offset, region, from: 0, bytes: READ_BYTES };
+        assert!(eraser.take_read(&mut log, transfer, Ok(())).is_empty());
+    }
 }

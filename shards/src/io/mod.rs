@@ -10,9 +10,9 @@
 //!
 //! Beside the segments of the log there are files that are written once: columns and state files
 //! ([`FileId`]). One is made, takes its bytes in [`Piece`]s from front to back, and is sealed: from
-//! then on it survives a power loss, can be mapped, and never changes. A file that was not sealed is
-//! of no value, and after a crash any part of it may be there. Two small files have slots that are
-//! written over and over: the anchors and the manifest ([`SlotFile`]).
+//! then on it survives a power loss, can be mapped, and never changes. A file that was not sealed
+//! is of no value, and after a crash any part of it may be there. Two small files have slots that
+//! are written over and over: the anchors and the manifest ([`SlotFile`]).
 
 mod folder;
 mod memory;

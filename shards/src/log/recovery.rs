@@ -165,8 +165,8 @@ pub enum RecoveryError {
     File { file: FileId, problem: String },
     #[error(
         "the manifest {}, and {files} files are there that cannot be put together without it; \
-         restore the file 'manifest' or the whole store from a copy, 'engram inspect salvage' reads \
-         what the log still has",
+         restore the file 'manifest' or the whole store from a copy, 'engram inspect salvage' \
+         reads what the log still has",
         if *is_missing { "is missing" } else { "cannot be read" }
     )]
     Manifest { is_missing: bool, files: usize },

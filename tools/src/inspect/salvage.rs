@@ -1,8 +1,8 @@
 //! `engram inspect DIR salvage OUT`: every episode that can still be read, out of any store.
 //!
 //! For when a store does not open, or opens only with losses. Only the log is read: what was
-//! consolidated into columns files is counted and not looked at. The store is not changed. Into `OUT`
-//! goes one file of JSON lines for each memory space, as `engram import` takes them, and
+//! consolidated into columns files is counted and not looked at. The store is not changed. Into
+//! `OUT` goes one file of JSON lines for each memory space, as `engram import` takes them, and
 //! `report.json`, which says what was lost, by sequence.
 //!
 //! What is written is the state after all that can be read: the episodes that were not replaced,

@@ -1,9 +1,9 @@
 //! `engram inspect DIR verify`: does everything in the store agree with everything?
 //!
-//! Always: the chain of checksums and sequences through every batch of every segment that is needed,
-//! that every payload decodes and fits what was logged before it, and of a shard that was
-//! consolidated its manifest and its state file. With `--deep` each shard is rebuilt as
-//! at a start, from the same bytes, and its columns and tables are checked against each other.
+//! Always: the chain of checksums and sequences through every batch of every segment that is
+//! needed, that every payload decodes and fits what was logged before it, and of a shard that was
+//! consolidated its manifest and its state file. With `--deep` each shard is rebuilt as at a start,
+//! from the same bytes, and its columns and tables are checked against each other.
 
 use std::time::Instant;
 

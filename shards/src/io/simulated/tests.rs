@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::arena::Region;
-use crate::io::{BatchWrite, Buffer, Completion, Io, Transfer};
+use crate::format::FileKind;
+use crate::io::{BatchWrite, Buffer, Completion, FileEvent, Io, PIECE_BYTES, Piece, Transfer};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -178,4 +179,102 @@ fn rot_changes_a_batch_that_is_not_spared_and_can_be_undone() {
     assert!(!bench.disk.is_as(&before));
     bench.disk.restore(&before);
     assert!(bench.disk.is_as(&before));
+}
+
+const FILE: FileId = FileId { kind: FileKind::Columns, number: 3 };
+const FILE_BYTES: usize = 16 << 10;
+
+impl Bench {
+    fn event(&mut self) -> FileEvent {
+        loop {
+            if let Completion::File(event) = self.next() {
+                return event;
+            }
+        }
+    }
+
+    /// Makes the file and writes a piece of sevens; what the write came to.
+    fn make_file(&mut self) -> io::Result<()> {
+        self.io.create_file(FILE);
+        assert!(matches!(self.event(), FileEvent::Created { .. }));
+        let mut region = Region::new(PIECE_BYTES).unwrap();
+        region.fill(7);
+        self.io.write_file(Piece { file: FILE, offset: 0, region, from: 0, bytes: FILE_BYTES });
+        let FileEvent::Written { result, .. } = self.event() else { panic!("a piece") };
+        result
+    }
+
+    /// Bytes of the file and how many are sevens, if there is one.
+    fn file(&mut self) -> Option<(usize, usize)> {
+        let mapped = self.io.map_file(FILE).ok()?;
+        Some((mapped.len(), mapped.iter().filter(|&&byte| byte == 7).count()))
+    }
+}
+
+#[test]
+fn of_a_file_that_was_not_sealed_any_part_is_left_and_of_a_sealed_one_all() {
+    let mut left = Vec::new();
+    for seed in 0..80 {
+        let mut bench = Bench::new(seed, Faults::default());
+        bench.make_file().unwrap();
+        assert_eq!(bench.file(), Some((FILE_BYTES, FILE_BYTES)));
+        bench.disk.lose_power();
+        left.push(bench.file());
+
+        let mut bench = Bench::new(seed, Faults::default());
+        bench.make_file().unwrap();
+        bench.io.seal_file(FILE);
+        assert!(matches!(bench.event(), FileEvent::Sealed { result: Ok(()), .. }));
+        bench.disk.lose_power();
+        assert_eq!(bench.file(), Some((FILE_BYTES, FILE_BYTES)));
+        bench.io.remove_file(FILE);
+        assert!(matches!(bench.event(), FileEvent::Removed { result: Ok(()), .. }));
+        bench.disk.lose_power();
+        assert_eq!(bench.file(), None);
+    }
+    assert!(left.contains(&None), "its name is gone");
+    let found: Vec<_> = left.iter().flatten().collect();
+    assert!(found.iter().any(|(bytes, _)| *bytes < FILE_BYTES), "it is cut");
+    assert!(found.iter().any(|(bytes, sevens)| *sevens > 0 && sevens < bytes), "it has holes");
+}
+
+#[test]
+fn a_file_fails_in_every_way_a_segment_does() {
+    let all = 1_000_000;
+    let cases = [
+        Faults { write_error: all, ..Faults::default() },
+        Faults { write_short: all, ..Faults::default() },
+        Faults { no_space: all, ..Faults::default() },
+    ];
+    for faults in cases {
+        let mut bench = Bench::new(1, Faults::default());
+        bench.io.create_file(FILE);
+        bench.event();
+        bench.disk.set_faults(faults);
+        let region = Region::new(PIECE_BYTES).unwrap();
+        bench.io.write_file(Piece { file: FILE, offset: 0, region, from: 0, bytes: FILE_BYTES });
+        assert!(matches!(bench.event(), FileEvent::Written { result: Err(_), .. }), "{faults:?}");
+    }
+    let (mut lost, mut back) = (0, 0);
+    for seed in 0..40 {
+        let mut bench = Bench::new(seed, Faults::default());
+        bench.make_file().unwrap();
+        bench.disk.set_faults(Faults { flush_error: all, ..Faults::default() });
+        bench.io.seal_file(FILE);
+        assert!(matches!(bench.event(), FileEvent::Sealed { result: Err(_), .. }));
+        bench.disk.lose_power();
+        lost += usize::from(bench.file() != Some((FILE_BYTES, FILE_BYTES)));
+
+        let mut bench = Bench::new(seed, Faults::default());
+        bench.make_file().unwrap();
+        bench.io.seal_file(FILE);
+        bench.event();
+        bench.disk.set_faults(Faults { flush_error: all, ..Faults::default() });
+        bench.io.remove_file(FILE);
+        assert!(matches!(bench.event(), FileEvent::Removed { result: Err(_), .. }));
+        assert_eq!(bench.file(), None);
+        bench.disk.lose_power();
+        back += usize::from(bench.file().is_some());
+    }
+    assert!(lost > 10 && back > 5, "{lost} of 40 lost, {back} of 40 came back");
 }

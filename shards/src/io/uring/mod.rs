@@ -269,7 +269,12 @@ impl UringIo {
         Ok(())
     }
 
+    /// Lets go of a segment. Its registered slot, too, would keep the space of a removed file.
     fn close(&mut self, segment: u64) {
+        if self.file(segment).is_ok() {
+            // Should the kernel not want this, the slot is emptied when it is taken again.
+            let _ = self.ring.submitter().register_files_update(slot_of(segment), &[-1]);
+        }
         self.files.retain(|(number, _)| *number != segment);
         self.opened.retain(|(number, _)| *number != segment);
     }
@@ -283,8 +288,9 @@ impl UringIo {
 
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
-        // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are mappings
-        // owned by `self` meanwhile, names are heap strings in `preparation` and `file_calls`.
+        // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are
+        // mappings owned by `self` meanwhile, names are heap strings in `preparation` and
+        // `file_calls`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }

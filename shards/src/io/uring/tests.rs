@@ -195,8 +195,14 @@ fn a_file_that_is_given_up_and_a_segment_can_be_removed() {
     assert!(matches!(event(&mut io), FileEvent::Written { result: Err(_), .. }));
     io.prepare(1, BYTES);
     assert!(matches!(next(&mut io), Completion::Prepared { result: Ok(()), .. }));
+    let names = |io: &UringIo| {
+        let info = format!("/proc/self/fdinfo/{}", io.ring.as_raw_fd());
+        std::fs::read_to_string(info).unwrap()
+    };
+    assert!(names(&io).contains("log-0000000001.seg"), "{}", names(&io));
     io.remove_file(FileId::log(1));
     assert!(matches!(event(&mut io), FileEvent::Removed { result: Ok(()), .. }));
+    assert!(!names(&io).contains("log-0000000001.seg"), "nothing keeps its space");
     assert_eq!((io.files().unwrap(), io.segments().unwrap()), (vec![], vec![]));
 }
 
