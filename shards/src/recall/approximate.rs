@@ -6,7 +6,7 @@ use crate::episode::{Conditions, Effort, Metric, Tier};
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
-use crate::index::simd::{CODE_ROWS, prefetch};
+use crate::index::simd::CODE_ROWS;
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX};
@@ -187,9 +187,7 @@ impl Recall {
         rows: impl Iterator<Item = u32> + Clone,
         tier: Tier,
     ) {
-        for row in rows.clone() {
-            prefetch(zerocopy::IntoBytes::as_bytes(part.vector(row)));
-        }
+        rows.clone().for_each(|row| part.prefetch(row));
         for row in rows {
             let vector = part.vector(row);
             let key = match metric {

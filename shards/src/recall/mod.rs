@@ -231,7 +231,11 @@ impl Recall {
         let has_why = fields.why;
         let Work { compared, estimated, hops } = self.work;
         let mut bytes_left = self.request.bytes_max;
-        let best = self.best.into_sorted_vec().into_iter();
+        let best = self.best.into_sorted_vec();
+        for Reverse(Candidate { at, .. }) in &best {
+            space.part(arena, at.part).into_iter().for_each(|part| part.prefetch_body(at.row));
+        }
+        let best = best.into_iter();
         let hit = |Reverse(candidate): Reverse<Candidate>| {
             let part = space.part(arena, candidate.at.part);
             let part = part.expect("a result is read in the turn of its last step");

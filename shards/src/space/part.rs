@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use thiserror::Error;
+use zerocopy::IntoBytes;
 
 use super::rows::{Columns, Record};
 use super::{Deaths, Section, Tail, TailCodes};
@@ -11,6 +12,7 @@ use crate::format::columns::ZoneBlock;
 use crate::format::{LinkRecords, StoreSizes};
 use crate::index::codes::FlatCodes;
 use crate::index::projection::Projection;
+use crate::index::simd::prefetch;
 use crate::limits::BLOCK_ROWS;
 
 /// Names a part within its space; never used again.
@@ -39,6 +41,9 @@ impl From<Damaged> for Refusal {
         Self::Corrupt(damaged.to_string())
     }
 }
+
+/// Bytes of a body that are asked for ahead; the kernel's own prefetch goes on from there.
+const PREFETCHED_BODY_BYTES: usize = 512;
 
 /// See the top of the file.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +156,21 @@ impl<'a> Part<'a> {
         match self {
             Self::Tail(tail, arena) => tail.rows.runs(arena, nth).for_each(with),
             Self::Section(section) => with(section.block_vectors(nth)),
+        }
+    }
+
+    /// Asks for what scoring a row reads: its vector, its columns and its record.
+    pub fn prefetch(self, row: u32) {
+        prefetch(self.vector(row).as_bytes());
+        if let Self::Section(section) = self {
+            section.prefetch_columns(row);
+        }
+    }
+
+    /// Asks for the variable parts of a row whose record is at hand, the texts of long ones aside.
+    pub fn prefetch_body(self, row: u32) {
+        if let Ok(body) = self.body_bytes(row) {
+            prefetch(&body[..body.len().min(PREFETCHED_BODY_BYTES)]);
         }
     }
 

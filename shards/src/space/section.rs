@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
@@ -18,6 +18,7 @@ use super::rows::{Columns, Record};
 use crate::episode::{Conditions, Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
 use crate::index::section::{IndexColumns, SectionIndex};
+use crate::index::simd::prefetch;
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
 
@@ -206,6 +207,14 @@ impl Section {
 
     pub(super) fn vector(&self, row: u32) -> &[f32] {
         &self.vectors()[row as usize * self.stride..][..self.stride]
+    }
+
+    pub(super) fn prefetch_columns(&self, row: u32) {
+        let row = row as usize;
+        prefetch(self.column::<RecordBlock>(&self.places.records)[row].as_bytes());
+        prefetch(self.scales()[row].as_bytes());
+        prefetch(self.column::<i64>(&self.places.happened_at)[row].as_bytes());
+        prefetch(self.column::<f32>(&self.places.confidences)[row].as_bytes());
     }
 
     pub(super) fn columns(&self, row: u32) -> Columns {
