@@ -91,10 +91,12 @@ impl Tail {
         true
     }
 
-    /// Gives all memory back to the arena.
-    pub(super) fn release(self, arena: &mut Arena) {
-        self.rows.release(arena);
-        self.bodies.release(arena);
+    /// Gives up to `chunks` back to the arena; whether those were the last. The tail is not looked
+    /// at any more.
+    pub(super) fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> bool {
+        let released = self.rows.release_some(arena, chunks);
+        let left = chunks - released;
+        left > 0 && self.bodies.release_some(arena, left) < left
     }
 
     /// What does not agree within the part, in words.
