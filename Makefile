@@ -5,7 +5,8 @@ STEP := scripts/step.sh
 PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help install-deps build demo test bench kill-loop sim mutations damage fuzz lint clean
+.PHONY: help install-deps build demo test bench compare
+.PHONY: kill-loop sim mutations damage fuzz lint clean
 SEEDS ?= 20000
 FROM ?= 0
 
@@ -35,6 +36,9 @@ bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 	@for bin in $(PERF_BINS); do \
 		$(STEP) $$bin $(CARGO) run --release -p engram-perf --bin $$bin || exit 1; \
 	done
+
+compare: ## Race Engram against other engines: make compare DATA=folder (perf/compare/README.md)
+	@$(STEP) compare perf/compare/run.sh "$(DATA)" $(ARGS)
 
 kill-loop: build ## Kill the daemon under load 200 times and check everything it holds after each
 	@$(STEP) kill-loop scripts/kill-loop.sh 200

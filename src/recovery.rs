@@ -160,6 +160,7 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
+    use engram_shards::format::LogPlace;
     use engram_shards::log::{AnchorState, Loss, TornTail};
 
     use super::*;
@@ -189,6 +190,7 @@ mod tests {
 
         let torn_tail = Some(TornTail { segment: 1, offset: 8192, bytes: 40 });
         let shard = Recovered {
+            start: LogPlace::BEGINNING,
             segment: 1,
             offset: 8192,
             next_sequence: 8,
@@ -202,6 +204,8 @@ mod tests {
             mended: vec![(1, Some("quarantine/log-0000000001.seg.1".into()))],
             anchor: AnchorState::Missing,
             short_segment: None,
+            is_manifest_damaged: false,
+            removed: Vec::new(),
         };
         recovery.finish([&shard, &Recovered { torn_tail: None, ..shard.clone() }].into_iter());
         for (name, value) in [

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use engram_shards::episode::{Durability, Episode, Link, Priority, StoreRequest};
 use engram_shards::format::{
     Anchor, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchPlace, BatchView, ErasePayload,
-    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkRecords, Operation,
-    SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES, SegmentHeader, SpacePayload, StoreHeader, StoreId,
-    StorePayload, encode_forget, encode_space, encode_store, forget_bytes, rewrite_as_gap,
-    space_bytes, store_sizes,
+    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkRecords, Manifest,
+    Operation, SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES, SegmentHeader, SlotBlock, SpacePayload,
+    StoreHeader, StoreId, StorePayload, encode_forget, encode_space, encode_store, forget_bytes,
+    rewrite_as_gap, space_bytes, store_sizes,
 };
 use engram_shards::limits::SECTOR_BYTES;
 
@@ -64,6 +64,9 @@ fn check_headers(block: &mut [u8; SECTOR_BYTES]) {
         }
         if let Ok(anchor) = Anchor::decode(block) {
             assert_eq!(Anchor::decode(&anchor.encode()), Ok(anchor));
+        }
+        if let Ok(manifest) = Manifest::decode(block) {
+            assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
         }
         let (content, crc) = block.split_last_chunk_mut().expect("a block has a checksum");
         *crc = crc32c::crc32c(content).to_le_bytes();

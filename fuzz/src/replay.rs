@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Episode, Fields, Link, Metric, Priority, RecallRequest,
-    SpaceNumber, SpaceSettings, StoreRequest,
+    Conditions, Confidence, Durability, Effort, Episode, Fields, Link, Metric, Priority,
+    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{
     ErasePayload, Frame, FrameHead, Operation, encode_forget, encode_space, encode_store,
@@ -84,6 +84,7 @@ fn look(shard: &mut Shard<MemoryIo>) {
             k: 4,
             cue: vec![0.5; dimensions as usize].into(),
             conditions: Conditions::default(),
+            effort: Effort::Usual,
             fields: ALL,
             bytes_max: 1 << 20,
         };

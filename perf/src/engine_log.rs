@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engram_shards::format::{Frame, FrameHead, Operation};
+use engram_shards::format::{FileId, Frame, FrameHead, Operation};
 use engram_shards::io::{Io as _, UringIo, UringSettings};
 use engram_shards::log::{
     AppendError, Appending, Log, LogEvent, LogIdentity, LogSettings, RecoveryError,
@@ -142,8 +142,12 @@ impl EngineLog {
                             self.feed()?;
                         }
                     }
-                    LogEvent::Read { .. } | LogEvent::Overwritten { .. } => {
-                        unreachable!("nothing is erased")
+                    LogEvent::Read { .. }
+                    | LogEvent::Overwritten { .. }
+                    | LogEvent::ManifestWritten { .. }
+                    | LogEvent::Released { .. }
+                    | LogEvent::File(_) => {
+                        unreachable!("nothing is erased and nothing consolidated")
                     }
                     LogEvent::Refused { reason, .. } | LogEvent::Failed { reason } => {
                         return Err(EngineLogError::Failed(reason));
@@ -185,7 +189,7 @@ impl EngineLog {
     pub fn trim(&mut self) -> Result<(), EngineLogError> {
         while self.trimmed + 1 < self.log.position().0 {
             self.trimmed += 1;
-            self.log.io_mut().remove(self.trimmed).map_err(EngineLogError::Wait)?;
+            self.log.io_mut().remove(FileId::log(self.trimmed)).map_err(EngineLogError::Wait)?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use engram_shards::arena::Arena;
 use engram_shards::format::{
-    BatchHeader, BatchView, Frame, SEGMENT_HEADER_BYTES, shard_folder_name,
+    BatchHeader, BatchView, Frame, LogPlace, SEGMENT_HEADER_BYTES, shard_folder_name,
 };
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{Log, RecoveryError, Walk};
@@ -186,7 +186,7 @@ impl<'a> Recovery<'a> {
             Stage::Walk => {
                 let (walked, usage) = Usage::of(|| -> Result<_, RecoveryMeasureError> {
                     let mut ring = self.store.ring(shard)?;
-                    let mut walk = Walk::new(&mut ring, settings.identity)?;
+                    let mut walk = Walk::new(&mut ring, settings.identity, &LogPlace::BEGINNING)?;
                     while walk.next()?.is_some() {}
                     walk.judge()?;
                     drop(walk);

@@ -5,12 +5,18 @@
 //! bound once and hands it out in chunks of one huge page, so pointers never move, growth never
 //! copies, and a dropped memory space gives its chunks back to the kernel. One arena belongs to one
 //! shard: nothing here is shared between threads.
+//!
+//! A [`Mapped`] shows a file that never changes any more. Its danger: where the disk does not give
+//! a page back that the kernel had let go, touching it ends the process (SIGBUS). Whoever maps a
+//! file brings it in first ([`Mapped::populate`]), which answers with an error instead; what can
+//! happen after that ends in a restart, which reads everything again and finds the damage.
 
 use std::fmt;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
 use zerocopy::FromBytes;
 
 use crate::limits::SPACES_MAX;
@@ -56,6 +62,69 @@ impl fmt::Debug for Region {
     }
 }
 
+/// A file in memory, read only, aligned to [`CHUNK_BYTES`] where the kernel can.
+pub struct Mapped {
+    shown: Shown,
+}
+
+enum Shown {
+    File(Mmap),
+    /// Where files are memory themselves.
+    Copy(Region),
+}
+
+impl Mapped {
+    /// Maps a file that is not empty.
+    ///
+    /// # Safety
+    /// Nobody changes or cuts the file while it is mapped.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn of_file(file: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: the caller's promise is the one that is asked for here.
+        let map = unsafe { MmapOptions::new().map(file.as_raw_fd())? };
+        // A kernel or file system without huge pages serves the same bytes in small ones.
+        let _ = map.advise(Advice::HugePage);
+        Ok(Self { shown: Shown::File(map) })
+    }
+
+    /// A copy of these bytes, aligned alike.
+    pub fn of_bytes(bytes: &[u8]) -> io::Result<Self> {
+        let mut region = Region::new(bytes.len())?;
+        region.copy_from_slice(bytes);
+        Ok(Self { shown: Shown::Copy(region) })
+    }
+
+    /// Brings a part in and maps its pages, or says why the disk does not give it. Blocks as long
+    /// as the disk takes: whoever serves meanwhile asks for small parts.
+    ///
+    /// # Panics
+    /// When the part is not inside the file.
+    pub fn populate(&self, part: Range<usize>) -> io::Result<()> {
+        assert!(part.start <= part.end && part.end <= self.len(), "{part:?} is not in the file");
+        match &self.shown {
+            Shown::File(map) => map.advise_range(Advice::PopulateRead, part.start, part.len()),
+            Shown::Copy(_) => Ok(()),
+        }
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.shown {
+            Shown::File(map) => map,
+            Shown::Copy(region) => region,
+        }
+    }
+}
+
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapped").field("bytes", &self.len()).finish_non_exhaustive()
+    }
+}
+
 /// Places memory on a NUMA node before it is first touched.
 pub type Binder<'a> = &'a dyn Fn(&mut [u8]);
 
@@ -65,9 +134,10 @@ pub struct Chunk(u32);
 
 /// Chunks beyond the bound that [`Arena::allocate_reserved`] can still give. What was acknowledged
 /// must be applied even when the bound was reached meanwhile; what may be in flight is bounded by
-/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors and
-/// one for the bodies of its space. This is address space, not memory.
-const CHUNKS_RESERVED: u32 = 2 * SPACES_MAX as u32 + 64;
+/// the log's buffers, and every frame in flight can at most need a new chunk for the vectors, one
+/// for the codes and one for the bodies of its space. This is address space, not memory.
+const CHUNKS_RESERVED: u32 = CHUNKS_PER_FRAME * SPACES_MAX as u32 + 64;
+const CHUNKS_PER_FRAME: u32 = 3;
 
 /// Address space for `chunks_max` chunks, taken one by one.
 #[derive(Debug)]
@@ -118,9 +188,9 @@ impl Arena {
         self.in_use >= self.chunks_max
     }
 
-    /// Whether the two chunks that a frame may need can be had, reserve included.
+    /// Whether the chunks that a frame may need can be had, reserve included.
     pub fn can_grow(&self) -> bool {
-        self.in_use + 2 <= self.chunks_max + CHUNKS_RESERVED
+        self.in_use + CHUNKS_PER_FRAME <= self.chunks_max + CHUNKS_RESERVED
     }
 
     /// Takes a chunk back and returns its memory to the kernel.
@@ -200,11 +270,11 @@ mod tests {
     #[test]
     fn the_reserve_is_bounded() {
         let mut arena = Arena::reserve(CHUNK_BYTES as u64, &|_| {}).unwrap();
-        for _ in 0..CHUNKS_RESERVED {
+        for _ in 0..CHUNKS_RESERVED - 1 {
             assert!(arena.can_grow());
             arena.allocate_reserved();
         }
-        assert!(!arena.can_grow(), "a frame may need two");
+        assert!(!arena.can_grow(), "a frame may need three");
     }
 
     #[test]

@@ -184,6 +184,7 @@ pub struct RecallRequest {
     /// `dimensions` finite components; under cosine of unit length.
     pub cue: std::sync::Arc<[f32]>,
     pub conditions: Conditions,
+    pub effort: Effort,
     pub fields: Fields,
     /// Bytes of texts, vectors, metadata and links that the answer may carry in all.
     pub bytes_max: usize,
@@ -213,8 +214,48 @@ pub struct Hit {
 /// How a hit was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Why {
-    /// Rows of this shard that were compared with the cue.
+    /// What proposed this hit.
+    pub tier: Tier,
+    /// Rows of this shard that were compared with the cue, vector by vector.
     pub rows_compared: u64,
+    /// Rows whose distance was estimated from their codes.
+    pub rows_estimated: u64,
+    /// Pages of graphs that were read.
+    pub hops: u64,
+}
+
+/// The parts of the index that propose hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Every row was compared.
+    Exact,
+    /// The codes of rows, scanned one after the other.
+    Codes,
+    /// The graph of a section.
+    Graph,
+}
+
+impl Tier {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Codes => "codes",
+            Self::Graph => "graph",
+        }
+    }
+}
+
+/// How hard a recall looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// As hard as finds nearly all, by what sections were measured to need.
+    #[default]
+    Usual,
+    /// A beam of so many nodes, 1 to [`RECALL_BEAM_MAX`](crate::limits::RECALL_BEAM_MAX).
+    Beam(usize),
+    /// Every row is compared.
+    Exact,
 }
 
 /// An episode as it is read back; parts that were not asked for are `None`.

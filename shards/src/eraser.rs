@@ -3,7 +3,7 @@
 //! An erase begins as a forget: when that is durable, nobody finds the episode any more. Then one
 //! pass for all erases that wait
 //!
-//! 1. reads the log from its beginning and notes every frame that carries one of the ids, stores
+//! 1. reads the log from its first segment and notes every frame that carries one of the ids, stores
 //!    and forgets of all times;
 //! 2. logs an erase frame with their sequences. From here on a crash cannot bring anything back:
 //!    the next start finishes the pass, and takes a frame that was half overwritten for what it is;
@@ -11,6 +11,7 @@
 //! 4. answers.
 //!
 //! Reading is one transfer at a time and goes on in the shard's turns: the shard serves meanwhile.
+//! Segments may be let go meanwhile: what was in them is gone without being overwritten.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -143,6 +144,7 @@ impl Eraser {
         if self.waiting.is_empty() && self.unfinished.is_empty() {
             return;
         }
+        let segment = log.first_segment();
         let wanted = std::mem::take(&mut self.waiting);
         let unfinished = std::mem::take(&mut self.unfinished);
         let through = wanted.iter().map(|wanted| wanted.through).chain(unfinished.iter().copied());
@@ -156,10 +158,10 @@ impl Eraser {
             wanted,
             unfinished,
             targets: Vec::new(),
-            stage: Stage::Scan { segment: 1, offset: SEGMENT_HEADER_BYTES as u64, sequence: 1 },
+            stage: Stage::Scan { segment, offset: SEGMENT_HEADER_BYTES as u64, sequence: 1 },
         };
         self.pass = Some(pass);
-        self.read(log, 1, SEGMENT_HEADER_BYTES as u64, READ_BYTES);
+        self.read(log, segment, SEGMENT_HEADER_BYTES as u64, READ_BYTES);
     }
 
     fn read<I: Io>(&mut self, log: &mut Log<I>, segment: u64, offset: u64, bytes: usize) {
@@ -185,11 +187,19 @@ impl Eraser {
         result: io::Result<()>,
     ) -> Vec<Erased> {
         self.is_transferring = false;
+        // The log may have latched meanwhile, and with it the pass has ended.
+        let Some(pass) = &mut self.pass else {
+            self.region = Some(transfer.region);
+            return Vec::new();
+        };
+        if transfer.segment < log.first_segment() {
+            self.region = Some(transfer.region);
+            return self.skip_released(log);
+        }
         if let Err(error) = result {
             self.region = Some(transfer.region);
             return self.give_up(&Refusal::Corrupt(format!("the log cannot be read: {error}")));
         }
-        let pass = self.pass.as_mut().expect("only a pass reads");
         match pass.stage {
             Stage::Scan { .. } => {
                 let next = pass.scan(log, &transfer);
@@ -237,6 +247,23 @@ impl Eraser {
             *nth += 1;
         }
         self.overwrite_next(log)
+    }
+
+    /// Goes on behind segments that were let go.
+    fn skip_released<I: Io>(&mut self, log: &mut Log<I>) -> Vec<Erased> {
+        let first = log.first_segment();
+        match self.pass.as_mut().map(|pass| &mut pass.stage) {
+            Some(Stage::Scan { segment, offset, .. }) => {
+                (*segment, *offset) = (first, SEGMENT_HEADER_BYTES as u64);
+                self.read(log, first, SEGMENT_HEADER_BYTES as u64, READ_BYTES);
+                Vec::new()
+            }
+            Some(Stage::Overwrite { nth }) => {
+                *nth += 1;
+                self.overwrite_next(log)
+            }
+            Some(Stage::Log { .. }) | None => Vec::new(),
+        }
     }
 
     fn overwrite_next<I: Io>(&mut self, log: &mut Log<I>) -> Vec<Erased> {
@@ -295,13 +322,33 @@ impl Pass {
             unreachable!("only a scan looks")
         };
         let (in_segment, from) = (*segment, *offset);
+        let start = log.start();
         let mut at = 0;
-        while *sequence <= self.through {
-            let rest = &transfer.region[at..transfer.bytes];
+        loop {
             let here = from + at as u64;
+            if (in_segment, here) >= (start.segment, start.offset) {
+                *sequence = (*sequence).max(start.through_sequence + 1);
+            }
+            if *sequence > self.through {
+                return Ok(None);
+            }
+            if at >= transfer.bytes {
+                *offset = here;
+                let is_end = *offset + SECTOR_BYTES as u64 > log.segment_bytes();
+                if is_end {
+                    (*segment, *offset) = (in_segment + 1, SEGMENT_HEADER_BYTES as u64);
+                }
+                return Ok(Some((*segment, *offset)));
+            }
+            let rest = &transfer.region[at..transfer.bytes];
             let Some(header) = BatchHeader::decode(rest, log.store_id())
                 .filter(|header| (header.segment, header.offset) == (in_segment, here))
             else {
+                if in_segment == start.segment && here < start.offset {
+                    // What the manifest covers is not mended.
+                    at += step_over(&rest[..SECTOR_BYTES], in_segment, here)?;
+                    continue;
+                }
                 if in_segment >= log.position().0 {
                     let what = format!("sequence {sequence} is not in the log");
                     return Err(Refusal::Corrupt(what));
@@ -334,16 +381,7 @@ impl Pass {
             }
             *sequence = batch.next_sequence();
             at += header.bytes.next_multiple_of(SECTOR_BYTES);
-            if at >= transfer.bytes {
-                *offset = from + at as u64;
-                let is_end = *offset + SECTOR_BYTES as u64 > log.segment_bytes();
-                if is_end {
-                    (*segment, *offset) = (in_segment + 1, SEGMENT_HEADER_BYTES as u64);
-                }
-                return Ok((*sequence <= self.through).then_some((*segment, *offset)));
-            }
         }
-        Ok(None)
     }
 
     /// Groups what is to be logged before it is overwritten.
@@ -357,6 +395,18 @@ impl Pass {
             sequences.chunks(ERASED_MAX).map(group).collect::<Vec<_>>()
         });
         self.stage = Stage::Log { groups: groups.collect(), through: 0 };
+    }
+}
+
+/// Over a sector in which no batch begins though one should: nothing is left there, or nobody knows
+/// what.
+fn step_over(sector: &[u8], segment: u64, offset: u64) -> Result<usize, Refusal> {
+    match sector.iter().all(|&byte| byte == 0) {
+        true => Ok(SECTOR_BYTES),
+        false => Err(Refusal::Corrupt(format!(
+            "segment {segment} of the log is damaged at byte {offset}, so what stands there cannot \
+             be erased by itself; it goes with the segment once more is consolidated"
+        ))),
     }
 }
 

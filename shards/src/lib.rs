@@ -21,6 +21,7 @@ pub mod episode;
 mod eraser;
 pub mod filter;
 pub mod format;
+pub mod index;
 pub mod io;
 pub mod kernels;
 pub mod keys;

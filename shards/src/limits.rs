@@ -29,6 +29,8 @@ pub const SPACES_MAX: usize = 4096;
 pub const SHARDS_MAX: usize = 64;
 /// Results of one recall.
 pub const RECALL_K_MAX: usize = 4096;
+/// Nodes in the beam of a recall.
+pub const RECALL_BEAM_MAX: usize = 4096;
 /// Nesting of a metadata filter.
 pub const FILTER_DEPTH_MAX: usize = 16;
 /// Bytes of a metadata filter.

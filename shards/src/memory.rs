@@ -15,7 +15,7 @@ use crate::format::{
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::log::Replay;
 use crate::shard::Reply;
-use crate::space::Space;
+use crate::space::{CATCH_UP_ROWS, Space};
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
 const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
@@ -35,10 +35,12 @@ pub(crate) struct Memory {
     pub(crate) applied: u64,
     /// Rows in memory, of all spaces.
     pub(crate) rows: u64,
+    /// Rows are coded as they are applied. A replay leaves that for later.
+    pub(crate) codes_rows: bool,
 }
 
 /// A space that another shard has and this one does not: it is being created or dropped.
-fn gone(number: SpaceNumber) -> Refusal {
+pub(crate) fn gone(number: SpaceNumber) -> Refusal {
     Refusal::NoSpace(format!("#{}, created or dropped just now", number.0))
 }
 
@@ -52,6 +54,7 @@ impl Memory {
             last_space: 0,
             applied: 0,
             rows: 0,
+            codes_rows: false,
         }
     }
 
@@ -155,6 +158,9 @@ impl Memory {
         }
         let replaced = space.insert(&mut self.arena, frame, &store);
         self.rows += 1;
+        if self.codes_rows {
+            space.code(&mut self.arena, CATCH_UP_ROWS);
+        }
         if let Some(key) = key {
             let (sequence, confidence) = (frame.sequence, store.confidence);
             self.keys.insert(key, FirstAnswer { sequence, confidence });
@@ -203,7 +209,8 @@ impl Rebuilding {
     }
 
     /// The memory, and the frames whose erasure a crash cut short.
-    pub(crate) fn finish(self) -> (Memory, HashSet<u64>) {
+    pub(crate) fn finish(mut self) -> (Memory, HashSet<u64>) {
+        self.memory.codes_rows = true;
         (self.memory, &self.erased - &self.gaps)
     }
 }

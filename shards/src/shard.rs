@@ -29,11 +29,11 @@ use crate::io::Io;
 use crate::keys::KeyHash;
 use crate::limits::SPACES_MAX;
 use crate::log::{
-    AppendError, Appending, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
+    AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Memory, Rebuilding};
-use crate::recall::{Recall, check_vector};
+use crate::memory::{Memory, Rebuilding, gone};
+use crate::recall::{Recall, Scratch, check_vector};
 use crate::space::Page;
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -183,6 +183,7 @@ pub struct Shard<I> {
     /// Highest space number given so far, be its creation applied or not.
     last_number: u32,
     eraser: Eraser,
+    scratch: Scratch,
 }
 
 /// How a frame is admitted.
@@ -207,7 +208,7 @@ impl Admission {
 impl<I: Io> Shard<I> {
     /// Opens a shard by replaying its log. `bind` places the reserved memory before it is touched.
     pub fn open(
-        io: I,
+        mut io: I,
         settings: &ShardSettings,
         bind: Binder<'_>,
     ) -> Result<(Self, Recovered), OpenError> {
@@ -219,12 +220,22 @@ impl<I: Io> Shard<I> {
             .map_err(|error| OpenError::Memory { bytes: settings.memory_prefault_bytes, error })?;
         let mut rebuilding = Rebuilding::new(Memory::new(arena));
         let ShardSettings { identity, log, recovery, .. } = settings;
-        let (log, recovered) = Log::open(io, *identity, *log, recovery, &mut rebuilding)?;
+        let basis = Basis::read(&mut io, identity)?;
+        let (log, recovered) =
+            Log::open_on(&basis, io, *identity, *log, recovery, &mut rebuilding)?;
         let (memory, unfinished) = rebuilding.finish();
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
         let eraser = Eraser::new(unfinished);
-        let shard = Self { log, memory, pending, changing, last_number, eraser };
+        let shard = Self {
+            log,
+            memory,
+            pending,
+            changing,
+            last_number,
+            eraser,
+            scratch: Scratch::default(),
+        };
         Ok((shard, recovered))
     }
 
@@ -430,6 +441,11 @@ impl<I: Io> Shard<I> {
                     let erased = self.eraser.take_read(&mut self.log, transfer, result);
                     answer_erased(erased, effects);
                 }
+                LogEvent::ManifestWritten { .. }
+                | LogEvent::Released { .. }
+                | LogEvent::File(_) => {
+                    unreachable!("nothing is consolidated: {event:?}")
+                }
                 LogEvent::Overwritten { transfer } => {
                     let erased = self.eraser.take_overwritten(&mut self.log, transfer);
                     answer_erased(erased, effects);
@@ -615,11 +631,12 @@ impl<I: Io> Shard<I> {
         Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
     }
 
-    /// Compares about `bytes` more bytes of vectors; the hits when that was all.
-    pub fn recall_step(&self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
-        let space = self.memory.space(recall.request().space)?;
-        let blocks = (bytes / Recall::block_bytes(space)).max(1);
-        Ok(recall.step(space, &self.memory.arena, self.memory.applied, blocks))
+    /// Does about as much more as reading so many bytes is; whether that was all.
+    pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
+        let Memory { spaces, arena, applied, .. } = &self.memory;
+        let number = recall.request().space;
+        let space = spaces.get(&number).ok_or_else(|| gone(number))?;
+        Ok(recall.step(space, arena, &mut self.scratch, *applied, bytes))
     }
 
     /// The result of a recall whose last step, just now, said so.

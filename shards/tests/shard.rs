@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Episode, Fields, Hit, Link, Metric, Outcome, Priority,
-    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
+    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Link, Metric, Outcome,
+    Priority, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -130,6 +130,7 @@ impl Bench {
             k,
             cue: cue(settings, &[blob(vector)]).unwrap(),
             conditions: Conditions::default(),
+            effort: Effort::Usual,
             fields: Fields::default(),
             bytes_max: usize::MAX,
         }

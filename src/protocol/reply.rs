@@ -77,9 +77,14 @@ pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
         parts(encoder, episode);
         if let Some(why) = hit.why {
             key(encoder, "why");
-            encoder.map(1);
+            encoder.map(4);
+            text(encoder, "tier", why.tier.name().as_bytes());
             key(encoder, "rows_compared");
             encoder.count(why.rows_compared);
+            key(encoder, "rows_estimated");
+            encoder.count(why.rows_estimated);
+            key(encoder, "hops");
+            encoder.count(why.hops);
         }
     }
 }

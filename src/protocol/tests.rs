@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engram_shards::episode::{
     Activation, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
-    StoredEpisode, Why,
+    StoredEpisode, Tier, Why,
 };
 use proptest::prelude::*;
 use redis::Value;
@@ -165,7 +165,7 @@ fn replies_to_reads() {
             score: 0.5,
             similarity: 0.1,
             episode: full.clone(),
-            why: Some(Why { rows_compared: 9 }),
+            why: Some(Why { tier: Tier::Graph, rows_compared: 9, rows_estimated: 7, hops: 3 }),
         },
     ];
     for version in [Resp2, Resp3] {
@@ -188,7 +188,13 @@ fn replies_to_reads() {
                 ("similarity", double(version, similarity)),
             ]
         };
-        let why = ("why", map(version, vec![("rows_compared", Value::Int(9))]));
+        let why = vec![
+            ("tier", bulk("graph")),
+            ("rows_compared", Value::Int(9)),
+            ("rows_estimated", Value::Int(7)),
+            ("hops", Value::Int(3)),
+        ];
+        let why = ("why", map(version, why));
         let bare_hit = map(version, [hit(0.25, 0.3), head.to_vec()].concat());
         let full_hit = [hit(0.5, 0.1), head.to_vec(), parts.to_vec(), vec![why]].concat();
         let full_hit = map(version, full_hit);

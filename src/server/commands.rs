@@ -285,6 +285,7 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
         k: command.k,
         cue: cue(&settings, &vectors)?,
         conditions: command.conditions,
+        effort: command.effort,
         fields: command.fields,
         bytes_max: command.bytes_max,
     };

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use stores::{TestStore, append_raw, contents, sample};
+use stores::{TestStore, append_raw, consolidate, contents, sample};
 
 fn inspect(store: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
@@ -207,6 +207,50 @@ fn a_store_that_is_written_to_is_never_called_damaged() {
         let frames = |report: &Value| report["shards"][0]["frames"].as_u64().unwrap();
         assert!(frames(&reports[7]) > frames(&reports[0]), "it grew meanwhile");
     });
+}
+
+#[test]
+fn a_log_that_begins_behind_a_manifest_is_shown_and_verified_from_there() {
+    let store = sample().close();
+    consolidate(&store);
+    let before = contents(store.path());
+    let report = json(store.path(), 0, &["verify"]);
+    let shard = &report["shards"][0];
+    assert_eq!(shard["covered"]["through_sequence"], 14);
+    assert_eq!(shard["covered"]["columns_files"][0], "columns-0000000001.seg");
+    assert_eq!((&shard["frames"], &shard["last_sequence"]), (&1.into(), &15.into()));
+    assert_eq!(shard["spaces"][0]["stores"], 1, "the space is known from the state file");
+    assert_eq!(report["shards"][1]["covered"], Value::Null);
+    let segments = shard["segments"].as_array().unwrap();
+    let numbers: Vec<_> = segments.iter().map(|segment| &segment["segment"]).collect();
+    assert_eq!(numbers, [3, 4]);
+    let said = text(&inspect(store.path(), &["verify"]).stdout);
+    assert!(said.contains("sequences 1 to 14 are in 1 columns files"), "{said}");
+    assert!(said.contains("shard 0: sequences 15 to 15: checksums"), "{said}");
+    // What is left of the log before the place is shown too.
+    let frames = json(store.path(), 0, &["log", "--shard", "0"]);
+    let last = frames.as_array().unwrap().last().unwrap();
+    assert_eq!(last["sequence"], 15);
+    assert!(frames[0]["sequence"].as_u64().unwrap() < 15, "{frames}");
+    assert_eq!(contents(store.path()), before, "looking changes nothing");
+
+    for file in ["state-0000000002.chk", "columns-0000000001.seg", "manifest"] {
+        let path = store.path().join("shard-000").join(file);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, &good[..100]).unwrap();
+        let report = json(store.path(), 1, &["verify"]);
+        let problem = report["shards"][0]["problems"][0].as_str().unwrap();
+        assert!(problem.contains(file.split('-').next().unwrap()), "{problem}");
+        fs::write(&path, good).unwrap();
+    }
+    // A bit of the state file that only its checksum covers.
+    let path = store.path().join("shard-000/state-0000000002.chk");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096 + 30] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let report = json(store.path(), 1, &["verify"]);
+    let problem = report["shards"][0]["problems"][0].as_str().unwrap();
+    assert!(problem.contains("checksum"), "{problem}");
 }
 
 #[test]

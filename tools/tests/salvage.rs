@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 use fake::FakeDaemon;
 use serde_json::{Value, json};
-use stores::{TestStore, contents, sample};
+use stores::{TestStore, consolidate, contents, sample};
 
 fn engram(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_engram")).args(arguments).output().unwrap()
@@ -239,6 +239,26 @@ fn whatever_is_damaged_the_rest_is_true_and_the_loss_is_told() {
         losses += u64::from(lost > 0 && is_changed);
     }
     assert!(losses > 8, "hardly a damage did any: {losses}");
+}
+
+#[test]
+fn what_is_only_in_columns_files_is_counted_and_not_called_lost() {
+    let store = sample().close();
+    consolidate(&store);
+    let salvaged = Salvaged::from(store.path(), 1, &[]);
+    let shard = &salvaged.report["shards"][0];
+    assert_eq!((&shard["lost"], &shard["problems"]), (&json!([]), &json!([])));
+    let first = shard["first_sequence"].as_u64().unwrap();
+    assert_eq!(salvaged.report["unread_sequences"], first - 1);
+    assert!((2..14).contains(&first), "a part of what is covered is still in the log");
+    assert!(salvaged.stderr.contains("are in columns files"), "{}", salvaged.stderr);
+    assert!(salvaged.ids("1-notes.jsonl").contains("later"));
+    // Without its manifest nobody knows what was consolidated.
+    fs::remove_file(store.path().join("shard-000/manifest")).unwrap();
+    let salvaged = Salvaged::from(store.path(), 1, &[]);
+    let shard = &salvaged.report["shards"][0];
+    assert!(shard["problems"][0].as_str().unwrap().contains("manifest"), "{shard}");
+    assert_eq!(salvaged.report["lost_sequences"], first - 1);
 }
 
 #[test]

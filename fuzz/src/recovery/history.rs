@@ -14,7 +14,7 @@ use engram_shards::episode::{
 use engram_shards::format::{
     BatchHeader, Frame, FrameHead, Operation, StoreId, segment_file_name, segment_from_file_name,
 };
-use engram_shards::io::{Io, MemoryDisk, MemoryIo};
+use engram_shards::io::{Io, MemoryDisk, MemoryIo, SlotFile};
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{Log, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{Shard, ShardSettings, Ticket};
@@ -152,7 +152,7 @@ pub(crate) fn from_disk(disk: &MemoryDisk, before: &Files) -> Files {
     let mut files: Files = others.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
     let segments = disk.segments().into_iter();
     files.extend(segments.map(|number| (segment_file_name(number), disk.segment(number))));
-    let anchors = disk.io().anchors().expect("memory does not fail");
+    let anchors = disk.io().slots(SlotFile::Anchors).expect("memory does not fail");
     files.extend(anchors.map(|bytes| (ANCHOR_FILE.to_owned(), bytes)));
     files
 }

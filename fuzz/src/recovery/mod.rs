@@ -75,7 +75,10 @@ pub(crate) fn check<I: Io>(
         RecoveryError::Missing { .. } if last_segment(files) > MISSING_MAX => return,
         RecoveryError::Missing { .. } => Vec::new(),
         RecoveryError::Header { .. } | RecoveryError::Unmendable { .. } => return,
-        RecoveryError::Apply { .. } | RecoveryError::Io(_) => panic!("{sentence}"),
+        RecoveryError::Apply { .. }
+        | RecoveryError::Io(_)
+        | RecoveryError::File { .. }
+        | RecoveryError::Manifest { .. } => panic!("{sentence}"),
     };
     let mut judge = Judge::new(history, None);
     let opened = open(history.identity, io(), true, &mut judge);

@@ -2,12 +2,13 @@
 //!
 //! A log alone cannot prove that its end is there: what a later batch calls durable must exist, but
 //! nothing follows the last batch. The anchor is that later word. It stands in a small file of two
-//! slots which are written in turn, so a torn write costs the newest anchor and never both.
+//! [slots](super::Slots) which are written in turn, so a torn write costs the newest anchor and
+//! never both.
 
 use zerocopy::little_endian::{I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{FORMAT_VERSION, HeaderError, StoreId};
+use super::{FORMAT_VERSION, HeaderError, SlotBlock, StoreId};
 use crate::limits::SECTOR_BYTES;
 
 const MAGIC: [u8; 8] = *b"ENGRAMAN";
@@ -63,8 +64,10 @@ impl Anchor {
         block.crc = super::block_crc(block.as_bytes()).into();
         zerocopy::transmute!(block)
     }
+}
 
-    pub fn decode(bytes: &[u8; SECTOR_BYTES]) -> Result<Self, HeaderError> {
+impl SlotBlock for Anchor {
+    fn decode(bytes: &[u8; SECTOR_BYTES]) -> Result<Self, HeaderError> {
         let block: &Block = zerocopy::transmute_ref!(bytes);
         super::check_block(bytes, &MAGIC, "an anchor of an Engram log", block.version.get())?;
         Ok(Self {
@@ -76,6 +79,14 @@ impl Anchor {
             offset: block.offset.get(),
             written_at_us: block.written_at_us.get(),
         })
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn place(&self) -> (StoreId, u32) {
+        (self.store_id, self.shard)
     }
 }
 

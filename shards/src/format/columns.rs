@@ -68,7 +68,7 @@ pub enum ColumnKind {
     /// What the index makes of it; begins on a huge page.
     Graph = 13,
     /// What the index makes of it.
-    Calibration = 14,
+    Index = 14,
 }
 
 impl ColumnKind {
@@ -86,7 +86,7 @@ impl ColumnKind {
         Self::IdRows,
         Self::Codes,
         Self::Graph,
-        Self::Calibration,
+        Self::Index,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -95,7 +95,7 @@ impl ColumnKind {
 
     /// Whether a section without it cannot be read.
     pub fn is_required(self) -> bool {
-        !matches!(self, Self::Codes | Self::Graph | Self::Calibration)
+        !matches!(self, Self::Codes | Self::Graph | Self::Index)
     }
 
     /// Bytes that the column must have; `None` where that does not follow from the rows.
@@ -110,7 +110,7 @@ impl ColumnKind {
             Self::Zones => {
                 return Some(rows.div_ceil(BLOCK_ROWS as u64) * size_of::<ZoneBlock>() as u64);
             }
-            Self::Bodies | Self::Codes | Self::Graph | Self::Calibration => return None,
+            Self::Bodies | Self::Codes | Self::Graph | Self::Index => return None,
         };
         Some(rows * row_bytes)
     }

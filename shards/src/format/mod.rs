@@ -8,9 +8,13 @@ mod anchor;
 mod batch;
 pub mod columns;
 mod erase;
+mod file;
 mod gap;
+mod manifest;
 mod payload;
 mod segment;
+mod slots;
+mod state;
 mod store;
 
 pub use anchor::Anchor;
@@ -20,12 +24,19 @@ pub use batch::{
 };
 pub(crate) use batch::{FrameScan, ScannedFrame};
 pub use erase::{ERASED_MAX, ErasePayload};
+pub use file::{FileId, FileKind, segment_file_name, segment_from_file_name};
 pub use gap::{GAP_FRAME_BYTES, Gap, GapReason, rewrite_as_gap};
+pub use manifest::{COLUMNS_FILES_MAX, LogPlace, Manifest, NamedColumns, NamedState};
 pub use payload::{
     ForgetPayload, LinkRecords, PayloadError, SpacePayload, StorePayload, StoreSizes,
     encode_forget, encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
 };
-pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_name, segment_from_file_name};
+pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+pub use slots::{SLOTS, SlotBlock, SlotState, Slots};
+pub use state::{
+    KeyEntry, STATE_ENTRIES_MAX, StateError, StateHeader, StateReader, StateRecord, StateWriter,
+    Tombstones,
+};
 pub use store::{STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
 
 use thiserror::Error;
@@ -55,6 +66,19 @@ const VERSION_AT: usize = 8;
 /// The checksum of a header block: crc32c of all but the last four bytes, which hold it.
 fn block_crc(block: &[u8]) -> u32 {
     crc32c::crc32c(&block[..block.len() - 4])
+}
+
+/// Whether a header belongs where it was found.
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &'static str,
+    got: &T,
+    expected: &T,
+) -> Result<(), HeaderError> {
+    if got == expected {
+        return Ok(());
+    }
+    let (got, expected) = (format!("{got:?}"), format!("{expected:?}"));
+    Err(HeaderError::Mismatch { what, got, expected })
 }
 
 /// The checks that every header block shares. The version is judged before the checksum, because a

@@ -86,33 +86,10 @@ impl SegmentHeader {
         shard: u32,
         segment: u64,
     ) -> Result<(), HeaderError> {
-        fn same<T: PartialEq + std::fmt::Debug>(
-            what: &'static str,
-            got: &T,
-            expected: &T,
-        ) -> Result<(), HeaderError> {
-            if got == expected {
-                return Ok(());
-            }
-            let (got, expected) = (format!("{got:?}"), format!("{expected:?}"));
-            Err(HeaderError::Mismatch { what, got, expected })
-        }
-        same("store id", &self.store_id, store_id)?;
-        same("shard", &self.shard, &shard)?;
-        same("segment", &self.segment, &segment)
+        super::same("store id", &self.store_id, store_id)?;
+        super::same("shard", &self.shard, &shard)?;
+        super::same("segment", &self.segment, &segment)
     }
-}
-
-/// `log-0000000001.seg` for segment 1.
-pub fn segment_file_name(segment: u64) -> String {
-    format!("log-{segment:010}.seg")
-}
-
-/// The inverse of [`segment_file_name`]; `None` for any other file.
-pub fn segment_from_file_name(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("log-")?.strip_suffix(".seg")?;
-    let segment = digits.parse().ok()?;
-    (segment > 0 && segment_file_name(segment) == name).then_some(segment)
 }
 
 #[cfg(test)]
@@ -140,16 +117,5 @@ mod tests {
         assert!(HEADER.check_place(&[4; 16], 1, 12).is_err());
         assert!(HEADER.check_place(&[3; 16], 0, 12).is_err());
         assert!(HEADER.check_place(&[3; 16], 1, 13).is_err());
-    }
-
-    #[test]
-    fn file_names_round_trip_and_others_are_ignored() {
-        assert_eq!(segment_from_file_name(&segment_file_name(42)), Some(42));
-        let zero = segment_file_name(0);
-        for other in
-            [&zero, "log-1.seg", "log-0000000001.tmp", "log-.seg", "x", "log-+000000001.seg"]
-        {
-            assert_eq!(segment_from_file_name(other), None, "{other}");
-        }
     }
 }

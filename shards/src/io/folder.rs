@@ -1,8 +1,11 @@
-//! A shard's folder: its segments, its anchors and its quarantine, by name.
+//! A shard's folder: its files and its quarantine, by name.
 //!
 //! ```text
 //! log-0000000001.seg       the log, segment by segment
 //! anchor                   how far the log was durable when last noted
+//! manifest                 which files make up the shard, and from where on the log is needed
+//! columns-0000000001.seg   sections of consolidated memory spaces
+//! state-0000000002.chk     what else the log would say
 //! quarantine/              segments that were damaged, as they were found
 //! mending.tmp              a replacement that is being written; of no value after a crash
 //! ```
@@ -18,17 +21,23 @@ use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
-use super::ANCHOR_SLOTS;
-use crate::format::{segment_file_name, segment_from_file_name};
-use crate::limits::SECTOR_BYTES;
+use super::{SLOT_FILE_BYTES, SlotFile};
+use crate::arena::Mapped;
+use crate::format::{FileId, FileKind, segment_file_name};
 
-pub(super) const ANCHOR_FILE: &str = "anchor";
 const QUARANTINE: &str = "quarantine";
 const MENDING_FILE: &str = "mending.tmp";
 /// Files of one segment that the quarantine can hold.
 const QUARANTINED_MAX: u32 = 1000;
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
+
+fn slot_file_name(file: SlotFile) -> &'static str {
+    match file {
+        SlotFile::Anchors => "anchor",
+        SlotFile::Manifest => "manifest",
+    }
+}
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -42,19 +51,47 @@ impl LogFolder {
         Ok(Self { folder })
     }
 
-    /// The segment files in ascending order, with their sizes.
-    pub fn segments(&self) -> io::Result<Vec<(u64, u64)>> {
-        let mut segments = Vec::new();
+    /// The numbered files in ascending order, with their sizes.
+    fn numbered(&self) -> io::Result<Vec<(FileId, u64)>> {
+        let mut files = Vec::new();
         for entry in fs::Dir::read_from(&self.folder)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if let Some(segment) = name.to_str().and_then(segment_from_file_name) {
-                let stat = fs::statat(&self.folder, name, AtFlags::empty())?;
-                segments.push((segment, stat.st_size.unsigned_abs()));
+            let Some(file) = name.to_str().and_then(FileId::from_name) else { continue };
+            match fs::statat(&self.folder, name, AtFlags::empty()) {
+                Ok(stat) => files.push((file, stat.st_size.unsigned_abs())),
+                // A daemon that is at work here has removed it since.
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        segments.sort_unstable();
-        Ok(segments)
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    /// The segment files in ascending order, with their sizes.
+    pub fn segments(&self) -> io::Result<Vec<(u64, u64)>> {
+        let files = self.numbered()?.into_iter();
+        let segments = files.filter(|(file, _)| file.kind == FileKind::Log);
+        Ok(segments.map(|(file, bytes)| (file.number, bytes)).collect())
+    }
+
+    /// The columns and state files in ascending order, with their sizes.
+    pub fn files(&self) -> io::Result<Vec<(FileId, u64)>> {
+        let files = self.numbered()?.into_iter();
+        Ok(files.filter(|(file, _)| file.kind != FileKind::Log).collect())
+    }
+
+    /// Shows a columns or state file in memory. Such a file never changes once it is sealed.
+    #[allow(unsafe_code)]
+    pub fn map(&self, file: FileId) -> io::Result<Mapped> {
+        assert!(file.kind != FileKind::Log, "segments change while they are in use");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = fs::openat(&self.folder, file.to_string(), flags, Mode::empty())?;
+        // SAFETY: the folder belongs to the process that holds the store's lock, and the engine
+        // writes to such a file only until it is sealed, under a number that is not used again. The
+        // inspector maps what a manifest names, which is sealed.
+        unsafe { Mapped::of_file(opened.as_fd()) }
     }
 
     pub fn open_segment(&self, segment: u64, flags: OFlags) -> io::Result<OwnedFd> {
@@ -62,14 +99,14 @@ impl LogFolder {
         Ok(fs::openat(&self.folder, name, flags | OFlags::CLOEXEC, Mode::empty())?)
     }
 
-    /// What the file of anchors holds, up to more than it should; `None` when there is none.
-    pub fn anchors(&self) -> io::Result<Option<Vec<u8>>> {
+    /// What a file of slots holds, up to more than it should; `None` when there is none.
+    pub fn slots(&self, file: SlotFile) -> io::Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = match fs::openat(&self.folder, ANCHOR_FILE, flags, Mode::empty()) {
+        let file = match fs::openat(&self.folder, slot_file_name(file), flags, Mode::empty()) {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             other => other?,
         };
-        let mut bytes = vec![0; ANCHOR_SLOTS * SECTOR_BYTES + 1];
+        let mut bytes = vec![0; SLOT_FILE_BYTES + 1];
         let mut got = 0;
         while got < bytes.len() {
             match rustix::io::pread(&file, &mut bytes[got..], got as u64)? {
@@ -81,14 +118,13 @@ impl LogFolder {
         Ok(Some(bytes))
     }
 
-    pub(super) fn make_anchors(&self) -> io::Result<()> {
-        let zeros = [0; ANCHOR_SLOTS * SECTOR_BYTES];
-        self.write_new(ANCHOR_FILE, &zeros)?;
+    pub(super) fn make_slots(&self, file: SlotFile) -> io::Result<()> {
+        self.write_new(slot_file_name(file), &[0; SLOT_FILE_BYTES])?;
         Ok(fs::fsync(&self.folder)?)
     }
 
-    pub(super) fn open_anchors(&self, flags: OFlags) -> io::Result<OwnedFd> {
-        Ok(fs::openat(&self.folder, ANCHOR_FILE, flags, Mode::empty())?)
+    pub(super) fn open_slots(&self, file: SlotFile, flags: OFlags) -> io::Result<OwnedFd> {
+        Ok(fs::openat(&self.folder, slot_file_name(file), flags, Mode::empty())?)
     }
 
     /// Makes a file or writes it anew, and flushes it.
@@ -138,8 +174,8 @@ impl LogFolder {
         Err(io::Error::new(io::ErrorKind::QuotaExceeded, full))
     }
 
-    pub(super) fn remove(&self, segment: u64) -> io::Result<()> {
-        fs::unlinkat(&self.folder, segment_file_name(segment), AtFlags::empty())?;
+    pub(super) fn remove(&self, file: FileId) -> io::Result<()> {
+        fs::unlinkat(&self.folder, file.to_string(), AtFlags::empty())?;
         Ok(fs::fsync(&self.folder)?)
     }
 

@@ -1,12 +1,17 @@
 //! A disk of plain memory, for tests: what was flushed survives a crash, the rest may not.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 
-use super::{ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
-use crate::format::segment_file_name;
+use super::{
+    BatchWrite, Buffer, Completion, FileEvent, Io, IoFacts, Piece, SLOT_FILE_BYTES, SlotFile,
+    Transfer,
+};
+use crate::arena::Mapped;
+use crate::format::{FileId, FileKind, segment_file_name};
 use crate::limits::SECTOR_BYTES;
 
 /// What the next write does instead of succeeding.
@@ -18,6 +23,14 @@ pub enum WriteFault {
     Flush,
     /// A segment cannot be made: the disk is full.
     NoSpace,
+    /// A piece of a columns or state file cannot be written.
+    Piece,
+    /// A columns or state file cannot be sealed.
+    Seal,
+    /// A slot of the manifest cannot be written.
+    Manifest,
+    /// A file cannot be removed.
+    Remove,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -27,10 +40,23 @@ struct Files {
     /// What a crash leaves for certain.
     flushed: BTreeMap<u64, Vec<u8>>,
     anchors: Option<Vec<u8>>,
+    manifest: Option<Vec<u8>>,
+    /// Columns and state files, and those of them that are sealed.
+    files: BTreeMap<FileId, Vec<u8>>,
+    sealed: BTreeSet<FileId>,
     /// Segments that were replaced, by the name they are kept under.
     quarantine: BTreeMap<String, Vec<u8>>,
     free_bytes: Option<u64>,
     faults: VecDeque<WriteFault>,
+}
+
+impl Files {
+    fn slots(&mut self, file: SlotFile) -> &mut Option<Vec<u8>> {
+        match file {
+            SlotFile::Anchors => &mut self.anchors,
+            SlotFile::Manifest => &mut self.manifest,
+        }
+    }
 }
 
 /// The disk itself; it outlives the [`MemoryIo`]s that use it, as a disk outlives processes.
@@ -55,7 +81,9 @@ impl MemoryDisk {
     /// Power loss: everything that was not flushed is gone.
     pub fn crash(&self) {
         let mut files = self.0.borrow_mut();
-        files.current = files.flushed.clone();
+        let Files { current, flushed, files, sealed, .. } = &mut *files;
+        current.clone_from(flushed);
+        files.retain(|file, _| sealed.contains(file));
     }
 
     /// Everything written so far was not flushed after all.
@@ -81,6 +109,19 @@ impl MemoryDisk {
         change(&mut self.0.borrow_mut().anchors);
     }
 
+    /// Changes the manifest's file behind the engine's back.
+    pub fn tamper_manifest(&self, change: impl FnOnce(&mut Option<Vec<u8>>)) {
+        change(&mut self.0.borrow_mut().manifest);
+    }
+
+    /// Changes a columns or state file behind the engine's back; `None` takes it away.
+    pub fn tamper_file(&self, file: FileId, change: impl FnOnce(&mut Option<Vec<u8>>)) {
+        let mut files = self.0.borrow_mut();
+        let mut bytes = files.files.remove(&file);
+        change(&mut bytes);
+        files.files.extend(bytes.map(|bytes| (file, bytes)));
+    }
+
     /// How much room the disk says it has; without a word it is endless.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.0.borrow_mut().free_bytes = Some(bytes);
@@ -99,6 +140,11 @@ impl MemoryDisk {
 
     pub fn segment(&self, segment: u64) -> Vec<u8> {
         self.0.borrow().current[&segment].clone()
+    }
+
+    /// The columns and state files there are.
+    pub fn files(&self) -> Vec<FileId> {
+        self.0.borrow().files.keys().copied().collect()
     }
 
     fn take_fault(&self, wanted: &[WriteFault]) -> Option<WriteFault> {
@@ -125,6 +171,12 @@ impl MemoryIo {
     /// While held, completions stay under way.
     pub fn hold(&mut self, hold: bool) {
         self.hold = hold;
+    }
+}
+
+impl MemoryIo {
+    fn say(&mut self, event: FileEvent) {
+        self.held.push_back(Completion::File(event));
     }
 }
 
@@ -222,20 +274,86 @@ impl Io for MemoryIo {
         self.held.push_back(Completion::Overwritten { transfer, result: Ok(()) });
     }
 
-    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.disk.0.borrow().anchors.clone())
+    fn slots(&mut self, file: SlotFile) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.disk.0.borrow_mut().slots(file).clone())
     }
 
-    fn make_anchors(&mut self) -> io::Result<()> {
-        self.disk.0.borrow_mut().anchors = Some(vec![0; ANCHOR_SLOTS * SECTOR_BYTES]);
+    fn make_slots(&mut self, file: SlotFile) -> io::Result<()> {
+        *self.disk.0.borrow_mut().slots(file) = Some(vec![0; SLOT_FILE_BYTES]);
         Ok(())
     }
 
-    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]) {
-        let mut files = self.disk.0.borrow_mut();
-        let file = files.anchors.as_mut().expect("made before written");
-        file[slot * SECTOR_BYTES..][..SECTOR_BYTES].copy_from_slice(anchor);
-        self.held.push_back(Completion::Anchored { result: Ok(()) });
+    fn write_slot(&mut self, file: SlotFile, slot: usize, block: &[u8; SECTOR_BYTES]) {
+        let is_manifest = file == SlotFile::Manifest;
+        let fails = is_manifest && self.disk.take_fault(&[WriteFault::Manifest]).is_some();
+        let result = if fails { Err(fault()) } else { Ok(()) };
+        if !fails {
+            let mut files = self.disk.0.borrow_mut();
+            let bytes = files.slots(file).as_mut().expect("made before written");
+            bytes.resize(SLOT_FILE_BYTES, 0);
+            bytes[slot * SECTOR_BYTES..][..SECTOR_BYTES].copy_from_slice(block);
+        }
+        self.held.push_back(Completion::SlotWritten { file, result });
+    }
+
+    fn files(&mut self) -> io::Result<Vec<(FileId, u64)>> {
+        let files = self.disk.0.borrow();
+        Ok(files.files.iter().map(|(&file, bytes)| (file, bytes.len() as u64)).collect())
+    }
+
+    fn create_file(&mut self, file: FileId) {
+        let result = match self.disk.take_fault(&[WriteFault::NoSpace]) {
+            Some(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            None => match self.disk.0.borrow_mut().files.entry(file) {
+                Entry::Occupied(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Entry::Vacant(place) => {
+                    place.insert(Vec::new());
+                    Ok(())
+                }
+            },
+        };
+        self.say(FileEvent::Created { file, result });
+    }
+
+    fn write_file(&mut self, piece: Piece) {
+        let Piece { file, offset, from, bytes, .. } = piece;
+        let result = match self.disk.take_fault(&[WriteFault::Piece]) {
+            Some(_) => Err(fault()),
+            None => {
+                let mut files = self.disk.0.borrow_mut();
+                assert!(!files.sealed.contains(&file), "{file} is sealed");
+                let held = files.files.get_mut(&file).expect("made before it is written to");
+                let at = usize::try_from(offset).expect("inside a test file");
+                held.resize(held.len().max(at + bytes), 0);
+                held[at..at + bytes].copy_from_slice(&piece.region[from..from + bytes]);
+                Ok(())
+            }
+        };
+        self.say(FileEvent::Written { piece, result });
+    }
+
+    fn seal_file(&mut self, file: FileId) {
+        let result = match self.disk.take_fault(&[WriteFault::Seal]) {
+            Some(_) => Err(fault()),
+            None => {
+                self.disk.0.borrow_mut().sealed.insert(file);
+                Ok(())
+            }
+        };
+        self.say(FileEvent::Sealed { file, result });
+    }
+
+    fn remove_file(&mut self, file: FileId) {
+        let result = match self.disk.take_fault(&[WriteFault::Remove]) {
+            Some(_) => Err(fault()),
+            None => self.remove(file),
+        };
+        self.say(FileEvent::Removed { file, result });
+    }
+
+    fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
+        let files = self.disk.0.borrow();
+        Mapped::of_bytes(files.files.get(&file).ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {
@@ -263,8 +381,13 @@ impl Io for MemoryIo {
         Ok(Some(name))
     }
 
-    fn remove(&mut self, segment: u64) -> io::Result<()> {
-        self.disk.lose(segment);
-        Ok(())
+    fn remove(&mut self, file: FileId) -> io::Result<()> {
+        if file.kind == FileKind::Log {
+            self.disk.lose(file.number);
+            return Ok(());
+        }
+        let mut files = self.disk.0.borrow_mut();
+        files.sealed.remove(&file);
+        files.files.remove(&file).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

@@ -7,6 +7,12 @@
 //! What happens while a shard serves is asynchronous: the log submits, goes on, and asks for
 //! completions. Cutting, removing and replacing happen in recovery only, before anything is served,
 //! and block.
+//!
+//! Beside the segments of the log there are files that are written once: columns and state files
+//! ([`FileId`]). One is made, takes its bytes in [`Piece`]s from front to back, and is sealed: from
+//! then on it survives a power loss, can be mapped, and never changes. A file that was not sealed is
+//! of no value, and after a crash any part of it may be there. Two small files have slots that are
+//! written over and over: the anchors and the manifest ([`SlotFile`]).
 
 mod folder;
 mod memory;
@@ -19,7 +25,8 @@ mod uring;
 use std::fmt;
 use std::io;
 
-use crate::arena::Region;
+use crate::arena::{Mapped, Region};
+use crate::format::{FileId, SLOTS};
 use crate::limits::SECTOR_BYTES;
 
 pub use folder::LogFolder;
@@ -64,21 +71,79 @@ pub struct Transfer {
     pub bytes: usize,
 }
 
+/// The most that is written to a columns or state file at once, and the length of every piece but
+/// the last: the kernel keeps such a piece in one huge page.
+pub const PIECE_BYTES: usize = 2 << 20;
+
+/// The next bytes of a file that is being made.
+#[derive(Debug)]
+pub struct Piece {
+    pub file: FileId,
+    /// Where in the file: behind the piece before, a multiple of [`PIECE_BYTES`].
+    pub offset: u64,
+    pub region: Region,
+    /// The part of the region to write: whole sectors, and less than [`PIECE_BYTES`] only at the
+    /// end of the file.
+    pub from: usize,
+    pub bytes: usize,
+}
+
+/// The files of [`SLOTS`] sectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotFile {
+    Anchors,
+    Manifest,
+}
+
+/// What became of a columns, state or log file.
+#[derive(Debug)]
+pub enum FileEvent {
+    /// The file exists and has no bytes yet.
+    Created { file: FileId, result: io::Result<()> },
+    /// The piece is in the file and with the disk, yet nothing is flushed. A short write is an
+    /// error.
+    Written { piece: Piece, result: io::Result<()> },
+    /// The file and its name survive a power loss.
+    Sealed { file: FileId, result: io::Result<()> },
+    /// The file is gone and will not come back after a power loss.
+    Removed { file: FileId, result: io::Result<()> },
+}
+
 /// What became of something that was submitted.
 #[derive(Debug)]
 pub enum Completion {
     /// A segment file exists, is zeroed from end to end, and both it and its folder are flushed.
-    Prepared { segment: u64, result: io::Result<()> },
+    Prepared {
+        segment: u64,
+        result: io::Result<()>,
+    },
     /// The write ended. A short write is an error.
-    Written { batch: u64, buffer: Buffer, result: io::Result<()> },
+    Written {
+        batch: u64,
+        buffer: Buffer,
+        result: io::Result<()>,
+    },
     /// The flush that followed the write ended; if the write failed, so did this.
-    Flushed { batch: u64, result: io::Result<()> },
+    Flushed {
+        batch: u64,
+        result: io::Result<()>,
+    },
     /// The region holds what the segment holds. A short read is an error.
-    Read { transfer: Transfer, result: io::Result<()> },
+    Read {
+        transfer: Transfer,
+        result: io::Result<()>,
+    },
     /// The segment holds what the region holds, flushed.
-    Overwritten { transfer: Transfer, result: io::Result<()> },
-    /// The anchor is in its slot, flushed.
-    Anchored { result: io::Result<()> },
+    Overwritten {
+        transfer: Transfer,
+        result: io::Result<()>,
+    },
+    /// The block is in its slot, flushed.
+    SlotWritten {
+        file: SlotFile,
+        result: io::Result<()>,
+    },
+    File(FileEvent),
 }
 
 /// What is said about an [`Io`] where the daemon tells about itself.
@@ -125,14 +190,35 @@ pub trait Io: fmt::Debug {
     /// Starts to write over sectors that are in use, and to flush them.
     fn overwrite(&mut self, transfer: Transfer);
 
-    /// What the file of anchors holds, whatever its size; `None` when there is no such file.
-    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>>;
+    /// What a file of slots holds, up to more than it should; `None` when there is no such file.
+    fn slots(&mut self, file: SlotFile) -> io::Result<Option<Vec<u8>>>;
 
-    /// Makes the file of anchors anew: [`ANCHOR_SLOTS`] sectors of zeros, flushed with the folder.
-    fn make_anchors(&mut self) -> io::Result<()>;
+    /// Makes a file of slots anew: [`SLOTS`] sectors of zeros, flushed with the folder.
+    fn make_slots(&mut self, file: SlotFile) -> io::Result<()>;
 
-    /// Starts to write one slot of the file of anchors and to flush it; one at a time.
-    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]);
+    /// Starts to write one slot and to flush it; one at a time for each file.
+    fn write_slot(&mut self, file: SlotFile, slot: usize, block: &[u8; SECTOR_BYTES]);
+
+    /// The columns and state files in the folder, in ascending order, with their sizes.
+    fn files(&mut self) -> io::Result<Vec<(FileId, u64)>>;
+
+    /// Starts to make a file, which must not exist.
+    fn create_file(&mut self, file: FileId);
+
+    /// Starts to write the next piece of a file that was made here. Pieces of one file end in any
+    /// order; whoever writes has no more than a few of them under way.
+    fn write_file(&mut self, piece: Piece);
+
+    /// Starts to flush a file whose pieces have all ended, and its folder. Nothing is written to it
+    /// after that.
+    fn seal_file(&mut self, file: FileId);
+
+    /// Starts to remove a file, be it being made, sealed, mapped, or a segment of the log that
+    /// nothing is under way to. What is mapped stays readable.
+    fn remove_file(&mut self, file: FileId);
+
+    /// Shows a sealed file in memory.
+    fn map_file(&mut self, file: FileId) -> io::Result<Mapped>;
 
     /// Free bytes of the file system that the folder is on.
     fn free_bytes(&mut self) -> io::Result<u64>;
@@ -147,12 +233,12 @@ pub trait Io: fmt::Debug {
     /// loss. The file that was there, if there was one, stays in the folder's quarantine; its name.
     fn replace(&mut self, segment: u64, bytes: &[u8]) -> io::Result<Option<String>>;
 
-    /// Removes a segment file and flushes the folder.
-    fn remove(&mut self, segment: u64) -> io::Result<()>;
+    /// Removes a file and flushes the folder.
+    fn remove(&mut self, file: FileId) -> io::Result<()>;
 }
 
-/// Slots of the file of anchors, written in turn.
-pub const ANCHOR_SLOTS: usize = 2;
+/// Bytes of a file of slots.
+const SLOT_FILE_BYTES: usize = SLOTS * SECTOR_BYTES;
 
 /// A transfer of less than was asked is a failure: it is not tried again.
 fn whole(transferred: usize, bytes: usize) -> io::Result<()> {

@@ -14,13 +14,17 @@
 //! Behind the last batch the *anchor* says it: a sector in a file of its own, written a few times a
 //! second while there is something new, and last of all when the log is closed.
 //!
+//! What was consolidated is let go, segment by segment, when a manifest says so.
+//!
 //! When no further segment can be made, the rest of the present one is a reserve: it takes what
 //! makes room or sense of a full disk (forgets, drops, erases) and no stores.
 
+mod basis;
 mod mend;
 mod progress;
 mod read_ahead;
 mod recovery;
+mod release;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -32,14 +36,16 @@ use std::io;
 
 use thiserror::Error;
 
+use self::release::Releasing;
 use crate::arena::Region;
 use crate::format::{
-    Anchor, BatchBuilder, BatchPlace, BatchView, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader,
-    StoreId,
+    Anchor, BatchBuilder, BatchPlace, BatchView, FrameHead, LogPlace, SEGMENT_HEADER_BYTES,
+    SegmentHeader, StoreId,
 };
-use crate::io::{BatchWrite, Buffer, Completion, Io, Transfer};
+use crate::io::{BatchWrite, Buffer, Completion, FileEvent, Io, SlotFile, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
+pub use basis::Basis;
 pub use progress::RecoveryProgress;
 pub use recovery::{Losses, Recovered, RecoveryError, RecoverySettings, Replay};
 pub use walk::{AnchorState, Found, Loss, Obstacle, Reached, TornTail, Verdict, Walk};
@@ -130,6 +136,13 @@ pub enum LogEvent {
     Read { transfer: Transfer, result: io::Result<()> },
     /// A transfer that [`Log::overwrite`] began has ended well. If it fails, the log latches.
     Overwritten { transfer: Transfer },
+    /// The manifest that [`Log::write_manifest`] was given is what the next start will find.
+    ManifestWritten { number: u64 },
+    /// A segment that [`Log::release`] let go is gone; if it could not be removed, the next start
+    /// does it.
+    Released { segment: u64, result: io::Result<()> },
+    /// What became of a columns or state file that was asked of the log's [`Io`].
+    File(FileEvent),
     /// The log has latched: nothing that was not durable will be acknowledged.
     Failed { reason: String },
 }
@@ -202,6 +215,7 @@ pub struct LogCounters {
     pub batches: u64,
     pub bytes: u64,
     pub flushes: u64,
+    pub segments_released: u64,
 }
 
 /// See the top of the file.
@@ -224,10 +238,10 @@ pub struct Log<I> {
     chain: u32,
     /// Chain value behind the last submitted batch: what a new segment's header carries on from.
     submitted_chain: u32,
-    durable: u64,
-    /// Segment and offset behind the last durable batch.
-    durable_end: (u64, u64),
+    /// Behind the last durable batch.
+    durable: LogPlace,
     anchor: Anchored,
+    released: Releasing,
     /// Transfers that have ended and were not told yet.
     transferred: VecDeque<LogEvent>,
     /// Nothing more will be appended.
@@ -263,13 +277,18 @@ impl<I: Io> Log<I> {
             next_sequence: at.next_sequence,
             chain: at.chain,
             submitted_chain: at.chain,
-            durable: at.next_sequence - 1,
-            durable_end: (at.segment, at.offset),
+            durable: LogPlace {
+                through_sequence: at.next_sequence - 1,
+                chain: at.chain,
+                segment: at.segment,
+                offset: at.offset,
+            },
             anchor: Anchored {
                 number: at.anchor.newest().map_or(0, |anchor| anchor.number),
                 durable: at.anchor.newest().map_or(0, |anchor| anchor.durable_sequence),
                 under_way: None,
             },
+            released: Releasing::new(at.start),
             transferred: VecDeque::new(),
             is_closing: false,
             latch_told: read_only.is_some(),
@@ -280,7 +299,7 @@ impl<I: Io> Log<I> {
         if log.latch.is_none() {
             log.io.prepare(log.segment + 1, identity.segment_bytes);
             let noted = matches!(at.anchor, AnchorState::Sound(_)).then_some(log.anchor.durable);
-            if noted != Some(log.durable) {
+            if noted != Some(log.durable()) {
                 log.write_anchor();
             }
         }
@@ -301,12 +320,12 @@ impl<I: Io> Log<I> {
 
     /// The last sequence that survives a power loss.
     pub fn durable(&self) -> u64 {
-        self.durable
+        self.durable.through_sequence
     }
 
     /// Whether nothing waits to become durable, or nothing can any more.
     pub fn is_idle(&self) -> bool {
-        let is_anchored = self.anchor.under_way.is_none() && self.anchor.durable == self.durable;
+        let is_anchored = self.anchor.under_way.is_none() && self.anchor.durable == self.durable();
         self.batches.is_empty() && (is_anchored || !self.is_closing) || self.latch_told
     }
 
@@ -318,14 +337,25 @@ impl<I: Io> Log<I> {
         self.identity.segment_bytes
     }
 
-    /// Starts to read what is durable; the event comes in its time.
+    /// Starts to read what is durable; the event comes in its time. Of a segment that was let go
+    /// nothing can be read.
     pub fn read(&mut self, transfer: Transfer) {
-        self.io.read(transfer);
+        match self.begin_transfer(&transfer) {
+            true => self.io.read(transfer),
+            false => {
+                let result = Err(io::ErrorKind::NotFound.into());
+                self.transferred.push_back(LogEvent::Read { transfer, result });
+            }
+        }
     }
 
-    /// Starts to overwrite what is durable; the event comes in its time.
+    /// Starts to overwrite what is durable; the event comes in its time. In a segment that was let
+    /// go there is nothing left to overwrite.
     pub fn overwrite(&mut self, transfer: Transfer) {
-        self.io.overwrite(transfer);
+        match self.begin_transfer(&transfer) {
+            true => self.io.overwrite(transfer),
+            false => self.transferred.push_back(LogEvent::Overwritten { transfer }),
+        }
     }
 
     /// Says that nothing more will be appended: once idle, the log has noted where it ends.
@@ -464,7 +494,7 @@ impl<I: Io> Log<I> {
             shard: self.identity.shard,
             segment: self.segment,
             offset: self.offset + header_bytes as u64,
-            durable_sequence: self.durable,
+            durable_sequence: self.durable.through_sequence,
         };
         let bytes = header_bytes + batch.builder.seal(frames, &place);
         batch.stage = Stage::Submitted;
@@ -529,7 +559,7 @@ impl<I: Io> Log<I> {
 
     /// Writes an anchor if more is durable than the last one says.
     fn note_durable(&mut self) {
-        let is_new = self.durable > self.anchor.durable && self.anchor.under_way.is_none();
+        let is_new = self.durable() > self.anchor.durable && self.anchor.under_way.is_none();
         if is_new && self.latch.is_none() {
             self.write_anchor();
         }
@@ -537,18 +567,18 @@ impl<I: Io> Log<I> {
 
     fn write_anchor(&mut self) {
         self.anchor.number += 1;
-        self.anchor.under_way = Some(self.durable);
+        self.anchor.under_way = Some(self.durable());
         let anchor = Anchor {
             store_id: self.identity.store_id,
             shard: self.identity.shard,
             number: self.anchor.number,
-            durable_sequence: self.durable,
-            segment: self.durable_end.0,
-            offset: self.durable_end.1,
+            durable_sequence: self.durable(),
+            segment: self.durable.segment,
+            offset: self.durable.offset,
             written_at_us: self.io.wall_us(),
         };
         let slot = usize::from(!self.anchor.number.is_multiple_of(2));
-        self.io.write_anchor(slot, &anchor.encode());
+        self.io.write_slot(SlotFile::Anchors, slot, &anchor.encode());
     }
 
     /// What happened since the last call; call until `None`.
@@ -592,15 +622,21 @@ impl<I: Io> Log<I> {
                 self.counters.flushes += 1;
                 self.latch_on(result, "flush");
             }
-            Completion::Anchored { result } => {
+            Completion::SlotWritten { file: SlotFile::Manifest, result } => {
+                self.take_manifest_slot(result);
+            }
+            Completion::SlotWritten { file: SlotFile::Anchors, result } => {
                 let noted = self.anchor.under_way.take().expect("one anchor at a time");
                 self.anchor.durable = noted;
                 self.latch_on(result, "anchor");
             }
+            Completion::File(event) => self.take_file(event),
             Completion::Read { transfer, result } => {
+                self.end_transfer(&transfer);
                 self.transferred.push_back(LogEvent::Read { transfer, result });
             }
             Completion::Overwritten { transfer, result } => {
+                self.end_transfer(&transfer);
                 if result.is_ok() {
                     self.transferred.push_back(LogEvent::Overwritten { transfer });
                 }
@@ -649,10 +685,12 @@ impl<I: Io> Log<I> {
         }
         let batch = self.batches.pop_front().expect("just seen");
         self.first_batch += 1;
-        self.durable = batch.builder.next_sequence() - 1;
-        self.durable_end = batch.end;
+        let (segment, offset) = batch.end;
+        let through_sequence = batch.builder.next_sequence() - 1;
+        let chain = batch.builder.chain();
+        self.durable = LogPlace { through_sequence, chain, segment, offset };
         Some(LogEvent::Durable {
-            through: self.durable,
+            through: through_sequence,
             frames: batch.builder.frames(),
             bytes: batch.bytes,
             times: batch.times,

@@ -67,7 +67,7 @@ pub(super) struct ReadAhead {
 
 impl ReadAhead {
     /// The bytes at a place, up to `bytes` of them, fewer at the end of the segment. `segments`
-    /// are their numbers, from 1 on without gaps, and sizes.
+    /// are their numbers, without gaps, and sizes.
     pub(super) fn get<I: Io>(
         &mut self,
         io: &mut I,
@@ -157,7 +157,8 @@ impl ReadAhead {
         let (mut segment, mut offset) =
             last.map_or((segment, offset), |last| (last.segment, last.offset + last.bytes as u64));
         while self.ahead.len() < AHEAD {
-            while segment <= segments.len() as u64 && offset >= size_of_segment(segments, segment) {
+            let last = segments.last().map_or(0, |(last, _)| *last);
+            while segment <= last && offset >= size_of_segment(segments, segment) {
                 (segment, offset) = (segment + 1, 0);
             }
             let left = size_of_segment(segments, segment).saturating_sub(offset);
@@ -204,7 +205,9 @@ impl ReadAhead {
     }
 }
 
-fn size_of_segment(segments: &[(u64, u64)], segment: u64) -> u64 {
-    let nth = usize::try_from(segment).ok().and_then(|segment| segment.checked_sub(1));
+/// The size of one of these segments, which are numbered without gaps; of another one 0.
+pub(super) fn size_of_segment(segments: &[(u64, u64)], segment: u64) -> u64 {
+    let first = segments.first().map_or(0, |(first, _)| *first);
+    let nth = segment.checked_sub(first).and_then(|nth| usize::try_from(nth).ok());
     nth.and_then(|nth| segments.get(nth)).map_or(0, |(_, size)| *size)
 }

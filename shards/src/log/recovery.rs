@@ -13,6 +13,9 @@
 //! | a segment is missing | nothing that is known of | no | **refuse** |
 //! | a segment is missing | nothing that is known of | `accept_loss` | go on |
 //!
+//! What is lost can only be behind the place from which the log is needed
+//! ([`Basis`]); nothing before it is looked at.
+//!
 //! Nothing is written before the whole log has been read and allowed. Mending replaces a segment at
 //! once and keeps the damaged file in the quarantine. Cutting writes zeros over the rest of the
 //! segment and flushes before anything new is written, so that no leftover can ever be taken for a
@@ -24,12 +27,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::basis::Basis;
 use super::verdict::{Decision, Findings};
 use super::walk::{AnchorState, Found, Loss, Reached, TornTail, Verdict, Walk};
 use super::{Log, LogIdentity, LogSettings, RecoveryProgress};
 use crate::arena::Region;
-use crate::format::{Frame, HeaderError};
-use crate::io::{Completion, Io, Transfer};
+use crate::format::{FileId, Frame, HeaderError, LogPlace, Manifest, SLOTS, SlotState};
+use crate::io::{Completion, Io, SlotFile, Transfer};
+use crate::limits::SECTOR_BYTES;
 
 /// What the operator allows recovery to do.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +52,8 @@ pub struct RecoverySettings {
 /// Where a log continues and what replaying it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
+    /// From where on the log was needed.
+    pub start: LogPlace,
     pub segment: u64,
     pub offset: u64,
     pub next_sequence: u64,
@@ -66,6 +73,11 @@ pub struct Recovered {
     pub anchor: AnchorState,
     /// The segment in which the log ends, if its file is shorter than it was made.
     pub short_segment: Option<u64>,
+    /// Not all of the manifest's file was what was written; what counts of it was there.
+    pub is_manifest_damaged: bool,
+    /// Leftovers that were removed: files that the manifest does not name, segments of the log that
+    /// are not needed any more.
+    pub removed: Vec<FileId>,
 }
 
 impl Recovered {
@@ -96,9 +108,23 @@ impl Recovered {
                 "segment {segment} is shorter than it was made; it is not written any more"
             ));
         }
+        if self.is_manifest_damaged {
+            findings.push(
+                "the manifest's file is damaged; what counts of it could be read, or the log has \
+                 all that it could say"
+                    .into(),
+            );
+        }
+        if let Some(file) = self.removed.first() {
+            findings.push(format!(
+                "removed {} files that are of no use any more, {file} first: a consolidation was \
+                 cut short",
+                self.removed.len()
+            ));
+        }
         // A log that was never written has no anchor yet.
         match self.anchor {
-            AnchorState::Missing if self.frames > 0 => findings.push(
+            AnchorState::Missing | AnchorState::Blank if self.frames > 0 => findings.push(
                 "the file of anchors is missing; that nothing is missing at the end of the log \
                  cannot be proven this time"
                     .into(),
@@ -108,7 +134,7 @@ impl Recovered {
                  end of the log cannot be proven this time"
                     .into(),
             ),
-            AnchorState::Missing | AnchorState::Sound(_) => {}
+            AnchorState::Missing | AnchorState::Blank | AnchorState::Sound(_) => {}
         }
         findings
     }
@@ -132,6 +158,18 @@ pub enum RecoveryError {
          or the whole store from a copy, or start once with --accept-loss"
     )]
     Missing { segment: u64 },
+    #[error(
+        "{file}, which the manifest names, {problem}; restore that file or the whole store from a \
+         copy, 'engram inspect salvage' reads what the log still has"
+    )]
+    File { file: FileId, problem: String },
+    #[error(
+        "the manifest {}, and {files} files are there that cannot be put together without it; \
+         restore the file 'manifest' or the whole store from a copy, 'engram inspect salvage' reads \
+         what the log still has",
+        if *is_missing { "is missing" } else { "cannot be read" }
+    )]
+    Manifest { is_missing: bool, files: usize },
     #[error(
         "the log is damaged{}: {} cannot be read{}; restore the store from a copy, or start once \
          with --accept-loss to go on without them (the damaged segments are kept in quarantine)",
@@ -207,7 +245,7 @@ impl<F: FnMut(Frame<'_>) -> Result<(), String>> Replay for F {
 }
 
 impl<I: Io> Log<I> {
-    /// Replays the log and opens it for writing.
+    /// Replays the log behind what its manifest covers and opens it for writing.
     pub fn open(
         mut io: I,
         identity: LogIdentity,
@@ -215,10 +253,23 @@ impl<I: Io> Log<I> {
         recovery: &RecoverySettings,
         replay: &mut dyn Replay,
     ) -> Result<(Self, Recovered), RecoveryError> {
-        let mut recovered = recover(&mut io, identity, recovery, replay)?;
+        let basis = Basis::read(&mut io, &identity)?;
+        Self::open_on(&basis, io, identity, settings, recovery, replay)
+    }
+
+    /// The same on a basis that was read before, and whose files the caller has made use of.
+    pub fn open_on(
+        basis: &Basis,
+        mut io: I,
+        identity: LogIdentity,
+        settings: LogSettings,
+        recovery: &RecoverySettings,
+        replay: &mut dyn Replay,
+    ) -> Result<(Self, Recovered), RecoveryError> {
+        let mut recovered = recover(&mut io, identity, recovery, basis, replay)?;
         let is_writable = recovery.read_only.is_none();
-        if is_writable && !matches!(recovered.anchor, AnchorState::Sound(_)) {
-            io.make_anchors()?;
+        if is_writable {
+            settle(&mut io, basis, &mut recovered)?;
         }
         if recovered.segment == 0 {
             let first = (1, identity.segment_bytes);
@@ -236,11 +287,17 @@ fn recover<I: Io>(
     io: &mut I,
     identity: LogIdentity,
     settings: &RecoverySettings,
+    basis: &Basis,
     replay: &mut dyn Replay,
 ) -> Result<Recovered, RecoveryError> {
-    let mut walk = Walk::new(io, identity)?;
+    let start = basis.place();
+    let mut walk = Walk::new(io, identity, &start)?;
     if walk.segments().is_empty() && !identity.may_be_empty {
         return Err(RecoveryError::Missing { segment: 1 });
+    }
+    if walk.reached().segment > 0 && walk.size(start.segment) == 0 {
+        // Should the start be allowed, the log goes on where it was to go on.
+        walk.hold(start.segment)?;
     }
     settings.progress.begin(walk.segments().iter().map(|(_, bytes)| bytes).sum());
     let mut skipped = Vec::new();
@@ -279,6 +336,7 @@ fn recover<I: Io>(
     let sizes = numbers.map(|number| (number, walk.size(number)));
     let files: Vec<_> = sizes.filter(|(_, size)| *size > 0).collect();
     let mut recovered = Recovered {
+        start,
         segment,
         // A segment that was cut short is not written any more.
         offset: if is_short && segment > 0 { identity.segment_bytes } else { offset },
@@ -293,6 +351,8 @@ fn recover<I: Io>(
         mended: Vec::new(),
         anchor: *walk.anchor(),
         short_segment: (is_short && segment > 0).then_some(segment),
+        is_manifest_damaged: matches!(basis.manifest, SlotState::Damaged(_)),
+        removed: Vec::new(),
     };
     let mended = walk.into_mended();
     if decision == Decision::GoOnUnchanged {
@@ -313,14 +373,54 @@ fn recover<I: Io>(
         // A log without any segment looks like one that was lost: the first one stays.
         match segment == 0 && (number, size) == (1, identity.segment_bytes) {
             true => io.erase_from(number, 0)?,
-            false => io.remove(number)?,
+            false => io.remove(FileId::log(number))?,
         }
     }
     Ok(recovered)
 }
 
+/// Makes the files beside the log what they should be: of use, and able to be written.
+fn settle<I: Io>(io: &mut I, basis: &Basis, recovered: &mut Recovered) -> io::Result<()> {
+    if recovered.anchor.newest().is_none() || matches!(recovered.anchor, AnchorState::Damaged(_)) {
+        io.make_slots(SlotFile::Anchors)?;
+    }
+    match (basis.manifest.newest(), basis.only_slot) {
+        (Some(manifest), Some(slot)) => {
+            // A killed process wrote it, and it must be durable before what it does not name goes;
+            // or the other slot was damaged. The same bytes cannot tear, and the other slot keeps
+            // what was true before until they are flushed.
+            rewrite(io, &manifest, slot)?;
+            rewrite(io, &manifest, (slot + 1) % SLOTS)?;
+        }
+        (Some(_), None) => {}
+        (None, _) if basis.manifest == SlotState::Blank => {}
+        (None, _) => io.make_slots(SlotFile::Manifest)?,
+    }
+    let leftover = io.segments()?.into_iter().map(|(segment, _)| FileId::log(segment));
+    let leftover = leftover.filter(|file| file.number < recovered.start.segment);
+    for file in basis.unnamed.iter().copied().chain(leftover) {
+        io.remove(file)?;
+        recovered.removed.push(file);
+    }
+    Ok(())
+}
+
+/// Writes a manifest that counts into a slot.
+fn rewrite<I: Io>(io: &mut I, manifest: &Manifest, slot: usize) -> io::Result<()> {
+    let block: [u8; SECTOR_BYTES] = manifest.encode();
+    io.write_slot(SlotFile::Manifest, slot, &block);
+    loop {
+        match io.complete() {
+            Some(Completion::SlotWritten { result, .. }) => return result,
+            Some(other) => unreachable!("nothing else is under way: {other:?}"),
+            None => io.wait()?,
+        }
+    }
+}
+
 /// What a killed process wrote and did not flush is read by the next one all the same. It counts as
-/// durable from now on, so it must be. The anchor vouches for what lies before it.
+/// durable from now on, so it must be. The anchor vouches for what lies before it, and so does the
+/// manifest.
 ///
 /// With a page cache in between, a flush is not enough: after one that failed the kernel may call
 /// pages clean that never reached the disk. So they are written again.
@@ -329,9 +429,12 @@ fn make_durable<I: Io>(
     written: impl Iterator<Item = (u64, u64)>,
     recovered: &Recovered,
 ) -> io::Result<()> {
+    let start = (recovered.start.segment.max(1), recovered.start.offset);
     let (first, proven) = match recovered.anchor.newest() {
-        Some(anchor) if anchor.segment <= recovered.segment => (anchor.segment, anchor.offset),
-        _ => (1, 0),
+        Some(anchor) if anchor.segment <= recovered.segment => {
+            (anchor.segment, anchor.offset).max(start)
+        }
+        _ => start,
     };
     for (number, size) in written.filter(|(number, _)| *number >= first) {
         if !io.facts().is_direct {

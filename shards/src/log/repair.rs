@@ -136,7 +136,7 @@ impl<I: Io> Walk<'_, I> {
     }
 
     /// Takes a segment into memory, as long as a segment should be.
-    fn hold(&mut self, segment: u64) -> Result<(), RecoveryError> {
+    pub(super) fn hold(&mut self, segment: u64) -> Result<(), RecoveryError> {
         if self.holds(segment) {
             return Ok(());
         }
@@ -183,7 +183,7 @@ impl<I: Io> Walk<'_, I> {
     /// The first place behind a segment from which the log can be read again.
     fn foothold_behind(&mut self, segment: u64) -> Result<Option<Foothold>, RecoveryError> {
         let first = SEGMENT_HEADER_BYTES as u64;
-        for segment in segment + 1..=self.segments().len() as u64 {
+        for segment in segment + 1..=self.last_segment() {
             let next_sequence = self.reached().next_sequence;
             if let Some(header) = self.header(segment)?
                 && header.first_sequence >= next_sequence

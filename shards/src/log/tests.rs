@@ -1,9 +1,11 @@
 //! The log over a disk of memory: order, group commit, latching, full disks, recovery.
 
 use super::*;
-use crate::format::{Frame, Operation};
+use crate::format::{FileId, Frame, Operation};
 use crate::io::{MemoryDisk, MemoryIo, WriteFault};
 use crate::limits::SEGMENT_BYTES_MIN;
+
+mod release;
 
 const IDENTITY: LogIdentity = LogIdentity {
     store_id: [5; 16],
@@ -302,7 +304,7 @@ fn a_missing_segment_is_named() {
         commit(&mut log, &vec![7; 1_000_000]);
     }
     drop(log);
-    disk.io().remove(2).unwrap();
+    disk.io().remove(FileId::log(2)).unwrap();
     let error = try_open(&disk).unwrap_err();
     let RecoveryError::Damage { losses, .. } = error else { panic!("{error}") };
     assert_eq!(losses, [Loss { segment: 2, offset: 4096 + 64, first: 5, last: 8 }]);
@@ -387,7 +389,7 @@ fn a_walk_sees_a_torn_tail_and_leaves_it() {
     disk.tamper(segment, |file| file[usize::try_from(hole).unwrap() + 8192..].fill(0));
     let before = disk.segment(segment);
     let mut io = disk.io();
-    let mut around = Walk::new(&mut io, IDENTITY).unwrap();
+    let mut around = Walk::new(&mut io, IDENTITY, &LogPlace::BEGINNING).unwrap();
     assert_eq!(walk(&mut around), ["segment 1", "batch 1..=1"]);
     let Verdict::Torn(torn) = around.judge().unwrap() else { panic!("{:?}", around.judge()) };
     assert_eq!((torn.segment, torn.offset), (segment, hole));
@@ -400,7 +402,7 @@ fn a_walk_goes_on_with_what_was_written_meanwhile() {
     let disk = MemoryDisk::default();
     let (mut log, ..) = open(&disk);
     let mut io = disk.io();
-    let mut behind = Walk::new(&mut io, IDENTITY).unwrap();
+    let mut behind = Walk::new(&mut io, IDENTITY, &LogPlace::BEGINNING).unwrap();
     assert_eq!((walk(&mut behind).len(), behind.judge().unwrap()), (0, Verdict::Clean));
     commit(&mut log, b"first");
     behind.refresh().unwrap();
@@ -423,7 +425,7 @@ fn a_walk_can_begin_at_any_segment() {
     }
     drop(log);
     let mut io = disk.io();
-    let mut late = Walk::new(&mut io, IDENTITY).unwrap();
+    let mut late = Walk::new(&mut io, IDENTITY, &LogPlace::BEGINNING).unwrap();
     late.skip_to(3).unwrap();
     assert_eq!(walk(&mut late), ["segment 3", "batch 7..=7", "batch 8..=8"]);
     assert_eq!(late.judge().unwrap(), Verdict::Clean);

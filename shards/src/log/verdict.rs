@@ -1,8 +1,42 @@
 //! The truth tables of recovery, as data.
 //!
-//! Two questions are answered by looking up what was found: how a walk ended ([`ENDINGS`]), and
-//! what to do when the whole log has been read ([`DECISIONS`]). A row says what must hold (`Some`)
-//! or does not matter (`None`). The tests go over every combination: exactly one row answers each.
+//! Three questions are answered by looking up what was found: where a start begins ([`FOOTINGS`]),
+//! how a walk ended ([`ENDINGS`]), and what to do when the whole log has been read ([`DECISIONS`]).
+//! A row says what must hold (`Some`) or does not matter (`None`). The tests go over every
+//! combination: exactly one row answers each.
+
+/// What is there beside the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grounds {
+    /// A slot of the manifest verifies.
+    pub(super) has_manifest: bool,
+    /// Every file that it names is there, as long as it says.
+    pub(super) is_complete: bool,
+    /// There are columns or state files.
+    pub(super) has_files: bool,
+    /// The file of segment 1 is there.
+    pub(super) has_first_segment: bool,
+}
+
+/// Where a start begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Footing {
+    /// Behind what the manifest's files hold.
+    Manifest,
+    /// Before the first segment.
+    Beginning,
+    RefuseFile,
+    RefuseManifest,
+}
+
+/// Manifest, its files complete, any files, first segment: where to begin.
+const FOOTINGS: [(Tri, Tri, Tri, Tri, Footing); 5] = [
+    (Some(true), Some(true), None, None, Footing::Manifest),
+    (Some(true), Some(false), None, None, Footing::RefuseFile),
+    (Some(false), None, Some(false), None, Footing::Beginning),
+    (Some(false), None, Some(true), Some(true), Footing::Beginning),
+    (Some(false), None, Some(true), Some(false), Footing::RefuseManifest),
+];
 
 /// What lies behind the end of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +102,20 @@ fn holds(wanted: Tri, found: bool) -> bool {
     wanted.is_none_or(|wanted| wanted == found)
 }
 
+impl Grounds {
+    fn matches(&self, row: &(Tri, Tri, Tri, Tri, Footing)) -> bool {
+        holds(row.0, self.has_manifest)
+            && holds(row.1, self.is_complete)
+            && holds(row.2, self.has_files)
+            && holds(row.3, self.has_first_segment)
+    }
+
+    pub(super) fn footing(&self) -> Footing {
+        let row = FOOTINGS.iter().find(|row| self.matches(row));
+        row.expect("a row answers every combination").4
+    }
+}
+
 impl Evidence {
     fn matches(&self, row: &(Tri, Tri, Tri, Ending)) -> bool {
         holds(row.0, self.is_called_durable)
@@ -100,6 +148,27 @@ mod tests {
     use super::*;
 
     const BOTH: [bool; 2] = [false, true];
+
+    #[test]
+    fn every_ground_has_exactly_one_footing_and_nothing_of_use_is_passed_over() {
+        let combinations = (0..16_u8).map(|bits| Grounds {
+            has_manifest: bits & 1 > 0,
+            is_complete: bits & 2 > 0,
+            has_files: bits & 4 > 0,
+            has_first_segment: bits & 8 > 0,
+        });
+        for grounds in combinations {
+            let rows = FOOTINGS.iter().filter(|row| grounds.matches(row)).count();
+            assert_eq!(rows, 1, "{grounds:?}");
+            let footing = grounds.footing();
+            let stands_on_files = footing == Footing::Manifest;
+            assert_eq!(stands_on_files, grounds.has_manifest && grounds.is_complete);
+            // Files that are not used are only given up where the log has what they hold.
+            let gives_up = footing == Footing::Beginning && grounds.has_files;
+            assert!(!gives_up || grounds.has_first_segment, "{grounds:?}");
+            assert!(!gives_up || !grounds.has_manifest, "{grounds:?}");
+        }
+    }
 
     #[test]
     fn every_evidence_has_exactly_one_ending() {

@@ -1,8 +1,8 @@
 //! The one way through a log that was written, for recovery and for the inspector.
 //!
-//! A walk goes through the segments in order and takes every batch that continues the one before
-//! it: right place, next sequence, matching chain, every frame intact. Where it stops, what lies
-//! behind decides:
+//! A walk begins before the first segment, or at the place from which the log is needed, and takes
+//! every batch that continues the one before it: right place, next sequence, matching chain, every
+//! frame intact. It never looks before that place. Where it stops, what lies behind decides:
 //!
 //! | next segment's header | later batch calls the missing sequence durable | verdict |
 //! |---|---|---|
@@ -26,13 +26,14 @@ use std::io;
 use thiserror::Error;
 
 use super::LogIdentity;
-use super::read_ahead::ReadAhead;
+use super::read_ahead::{ReadAhead, size_of_segment};
 use super::recovery::RecoveryError;
 use super::verdict::{Ending, Evidence};
 use crate::format::{
-    Anchor, BatchError, BatchHeader, BatchView, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader,
+    Anchor, BatchError, BatchHeader, BatchView, HeaderError, LogPlace, SEGMENT_HEADER_BYTES,
+    SegmentHeader, SlotState, Slots,
 };
-use crate::io::{ANCHOR_SLOTS, Io};
+use crate::io::{Io, SlotFile};
 use crate::limits::SECTOR_BYTES;
 
 /// Segments in a row that may be missing; beyond that the folder is not a log.
@@ -74,6 +75,15 @@ impl Reached {
         frames: 0,
         bytes: 0,
     };
+
+    /// At a place from which the log is needed.
+    fn at(place: &LogPlace) -> Self {
+        let LogPlace { through_sequence, chain, segment, offset } = *place;
+        match through_sequence {
+            0 => Self::START,
+            through => Self { segment, offset, next_sequence: through + 1, chain, ..Self::START },
+        }
+    }
 }
 
 /// What lies behind the end of a walk: the last column of the table above.
@@ -99,25 +109,9 @@ pub struct Loss {
     pub last: u64,
 }
 
-/// What the file of anchors is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnchorState {
-    Sound(Anchor),
-    /// There is no file. A version before anchors made the store, or it was lost.
-    Missing,
-    /// Not all of the file is what was written; the newest anchor that verifies, if one does.
-    Damaged(Option<Anchor>),
-}
-
-impl AnchorState {
-    pub fn newest(&self) -> Option<Anchor> {
-        match *self {
-            Self::Sound(anchor) => Some(anchor),
-            Self::Missing => None,
-            Self::Damaged(anchor) => anchor,
-        }
-    }
-}
+/// What the file of anchors is worth. Without one, that nothing is missing at the end of the log
+/// cannot be proven.
+pub type AnchorState = SlotState<Anchor>;
 
 /// Bytes behind the last acknowledged batch that were never acknowledged themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +144,9 @@ pub struct Walk<'a, I: Io> {
     io: &'a mut I,
     identity: LogIdentity,
     ahead: ReadAhead,
-    /// Number and size of each segment file, numbered from 1 without gaps; a file that is missing
-    /// has no bytes.
+    first_segment: u64,
+    /// Number and size of each segment file from the first that is needed, numbered without gaps;
+    /// a file that is missing has no bytes.
     segments: Vec<(u64, u64)>,
     missing: Vec<u64>,
     anchor: AnchorState,
@@ -165,20 +160,31 @@ pub struct Walk<'a, I: Io> {
 }
 
 impl<'a, I: Io> Walk<'a, I> {
-    /// Begins before the first segment.
-    pub fn new(io: &'a mut I, identity: LogIdentity) -> Result<Self, RecoveryError> {
-        let (segments, missing) = list(io)?;
+    /// Begins at a place from which the log is needed.
+    pub fn new(
+        io: &'a mut I,
+        identity: LogIdentity,
+        place: &LogPlace,
+    ) -> Result<Self, RecoveryError> {
+        let at = Reached::at(place);
+        let first_segment = at.segment.max(1);
+        let (mut segments, mut missing) = list(io, first_segment)?;
+        if segments.is_empty() && at.segment > 0 {
+            segments.push((first_segment, 0));
+            missing.push(first_segment);
+        }
         let anchor = read_anchors(io, &identity)?;
         Ok(Self {
             io,
             identity,
             ahead: ReadAhead::default(),
+            first_segment,
             segments,
             missing,
             anchor,
             mended: BTreeMap::new(),
             losses: Vec::new(),
-            at: Reached::START,
+            at,
             last_batch: 0,
             obstacle: Obstacle::NoBatch,
         })
@@ -188,8 +194,8 @@ impl<'a, I: Io> Walk<'a, I> {
         &self.at
     }
 
-    /// Number and size of each segment file, also of those that the walk does not reach; a missing
-    /// one has no bytes.
+    /// Number and size of each segment file from the first that is needed, also of those that the
+    /// walk does not reach; a missing one has no bytes.
     pub fn segments(&self) -> &[(u64, u64)] {
         &self.segments
     }
@@ -218,6 +224,11 @@ impl<'a, I: Io> Walk<'a, I> {
         &self.obstacle
     }
 
+    /// The number of the last segment file.
+    pub fn last_segment(&self) -> u64 {
+        self.segments.last().map_or(0, |(last, _)| *last)
+    }
+
     /// Goes to just before a later segment, trusting its header for all that came before.
     pub fn skip_to(&mut self, segment: u64) -> Result<(), RecoveryError> {
         let header = self.header(segment)?.ok_or(RecoveryError::Missing { segment })?;
@@ -233,7 +244,7 @@ impl<'a, I: Io> Walk<'a, I> {
     /// written may go on after it.
     pub fn refresh(&mut self) -> Result<(), RecoveryError> {
         self.ahead.forget(self.io);
-        (self.segments, self.missing) = list(self.io)?;
+        (self.segments, self.missing) = list(self.io, self.first_segment)?;
         self.anchor = read_anchors(self.io, &self.identity)?;
         Ok(())
     }
@@ -292,8 +303,7 @@ impl<'a, I: Io> Walk<'a, I> {
         if let Some(bytes) = self.mended.get(&segment) {
             return bytes.len() as u64;
         }
-        let nth = usize::try_from(segment).ok().and_then(|segment| segment.checked_sub(1));
-        nth.and_then(|nth| self.segments.get(nth)).map_or(0, |(_, size)| *size)
+        size_of_segment(&self.segments, segment)
     }
 
     /// The bytes at a place, up to `bytes` of them, fewer at the end of the segment.
@@ -459,16 +469,16 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(256).all(|chunk| chunk.iter().fold(0, |all, &byte| all | byte) == 0)
 }
 
-/// The segment files with their sizes in whole sectors, which is how they are read, and the numbers
-/// of those that are missing.
+/// The segment files from one on with their sizes in whole sectors, which is how they are read, and
+/// the numbers of those that are missing.
 #[allow(clippy::type_complexity)]
-fn list<I: Io>(io: &mut I) -> Result<(Vec<(u64, u64)>, Vec<u64>), RecoveryError> {
+fn list<I: Io>(io: &mut I, first: u64) -> Result<(Vec<(u64, u64)>, Vec<u64>), RecoveryError> {
     let mut segments = Vec::new();
     let mut missing = Vec::new();
-    for (segment, size) in io.segments()? {
-        while (segments.len() as u64) + 1 < segment {
-            missing.push(segments.len() as u64 + 1);
-            segments.push((segments.len() as u64 + 1, 0));
+    for (segment, size) in io.segments()?.into_iter().filter(|(segment, _)| *segment >= first) {
+        while first + (segments.len() as u64) < segment {
+            missing.push(first + segments.len() as u64);
+            segments.push((first + segments.len() as u64, 0));
             if missing.len() > MISSING_MAX {
                 return Err(RecoveryError::Missing { segment: missing[0] });
             }
@@ -478,21 +488,7 @@ fn list<I: Io>(io: &mut I) -> Result<(Vec<(u64, u64)>, Vec<u64>), RecoveryError>
     Ok((segments, missing))
 }
 
-/// The newest anchor of this log and whether the file is as it was written.
 fn read_anchors<I: Io>(io: &mut I, identity: &LogIdentity) -> io::Result<AnchorState> {
-    let Some(bytes) = io.anchors()? else { return Ok(AnchorState::Missing) };
-    let (slots, rest) = bytes.as_chunks::<SECTOR_BYTES>();
-    let mut is_sound = slots.len() == ANCHOR_SLOTS && rest.is_empty();
-    let mut newest: Option<Anchor> = None;
-    for slot in slots.iter().filter(|slot| !is_zero(&slot[..])) {
-        let own = Anchor::decode(slot).ok().filter(|anchor| {
-            (anchor.store_id, anchor.shard) == (identity.store_id, identity.shard)
-        });
-        is_sound &= own.is_some();
-        newest = newest.into_iter().chain(own).max_by_key(|anchor| anchor.number);
-    }
-    Ok(match newest {
-        Some(anchor) if is_sound => AnchorState::Sound(anchor),
-        newest => AnchorState::Damaged(newest),
-    })
+    let bytes = io.slots(SlotFile::Anchors)?;
+    Ok(Slots::read(bytes.as_deref(), &identity.store_id, identity.shard).state)
 }

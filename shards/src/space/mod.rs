@@ -22,6 +22,7 @@
 //! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
 mod bodies;
+mod codes;
 mod deaths;
 mod ids;
 mod part;
@@ -39,6 +40,7 @@ use crate::format::{Frame, StorePayload, StoreSizes};
 use crate::keys::KeyHash;
 use bodies::BodyAt;
 
+pub use codes::{CATCH_UP_ROWS, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
 pub use ids::{POSITION_SHIFT, id_hash, position};
 pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
@@ -100,7 +102,7 @@ pub struct Page {
 
 impl Space {
     pub fn new(number: SpaceNumber, settings: SpaceSettings) -> Self {
-        let tail = Tail::new(PartNumber(1), settings.dimensions as usize);
+        let tail = Tail::new(PartNumber(1), &settings);
         let (frozen, sections) = (None, Vec::new());
         let frozen_through = 0;
         let (last_part, publications) = (1, 0);
@@ -125,6 +127,7 @@ impl Space {
         assert_eq!((section.space(), section.dimensions()), own, "sections belong to one space");
         assert!(self.sections.len() < SECTIONS_MAX, "a space has {SECTIONS_MAX} sections at most");
         section.number = self.next_part();
+        section.open_index(self.settings.metric);
         self.sections.insert(0, section);
     }
 
@@ -196,6 +199,12 @@ impl Space {
             || self.remove_below(arena, store.id(), frame.sequence)
     }
 
+    /// Codes up to `rows_max` more rows of each tail; whether none is left.
+    pub fn code(&mut self, arena: &mut Arena, rows_max: u32) -> bool {
+        let mut tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
+        tails.all(|tail| tail.code(arena, rows_max))
+    }
+
     /// Forgets an episode; whether there was one.
     pub fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
         self.tail.remove(arena, id, sequence) || self.remove_below(arena, id, sequence)
@@ -233,7 +242,7 @@ impl Space {
         if self.frozen.is_some() {
             return;
         }
-        let tail = Tail::new(self.next_part(), self.dimensions());
+        let tail = Tail::new(self.next_part(), &self.settings);
         self.frozen = Some(std::mem::replace(&mut self.tail, tail));
         self.frozen_through = through;
         self.all_deaths_mut().for_each(Deaths::note);

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::rows::{Columns, Record};
-use super::{Deaths, Section, Tail};
+use super::{Deaths, Section, Tail, TailCodes};
 use crate::arena::Arena;
 use crate::episode::{Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
 use crate::format::columns::ZoneBlock;
 use crate::format::{LinkRecords, StoreSizes};
+use crate::index::codes::FlatCodes;
+use crate::index::projection::Projection;
 use crate::limits::BLOCK_ROWS;
 
 /// Names a part within its space; never used again.
@@ -149,6 +151,33 @@ impl<'a> Part<'a> {
         match self {
             Self::Tail(tail, arena) => tail.rows.runs(arena, nth).for_each(with),
             Self::Section(section) => with(section.block_vectors(nth)),
+        }
+    }
+
+    /// Rows that have codes: the first so many.
+    pub fn coded_rows(self) -> u32 {
+        match self {
+            Self::Tail(tail, _) => tail.coded_rows(),
+            Self::Section(section) => section.index().map_or(0, |_| section.rows()),
+        }
+    }
+
+    /// How the rows became the points that codes describe; `None` without codes.
+    pub fn code_projection(self) -> Option<&'a Projection> {
+        match self {
+            Self::Tail(tail, _) => tail.codes.as_ref().map(TailCodes::projection),
+            Self::Section(section) => section.index().map(|(index, _)| &index.projection),
+        }
+    }
+
+    /// Where the codes of the 32 rows of a block are: codes, and the number of the block in them.
+    pub fn codes(self, block: usize) -> Option<(FlatCodes<'a>, usize)> {
+        match self {
+            Self::Tail(tail, arena) => Some(tail.codes.as_ref()?.block(arena, block)),
+            Self::Section(section) => {
+                let (index, columns) = section.index()?;
+                Some((index.codes(columns), block))
+            }
         }
     }
 

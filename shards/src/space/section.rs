@@ -15,8 +15,9 @@ use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
-use crate::episode::SpaceNumber;
+use crate::episode::{Conditions, Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
+use crate::index::section::{IndexColumns, SectionIndex};
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
 
@@ -38,6 +39,9 @@ pub struct Section {
     /// Where in the file each required column is.
     places: Places,
     stride: usize,
+    /// `None` when the section has too few rows for one, or one that this version cannot read: then
+    /// its rows are compared one by one.
+    index: Option<SectionIndex>,
 }
 
 #[derive(Debug)]
@@ -82,7 +86,28 @@ impl Section {
         };
         let deaths = Deaths::of_rows(entry.rows);
         let stride = row_floats(entry.dimensions as usize);
-        Ok(Self { number: PartNumber(0), deaths, file, entry, places, stride })
+        let index = None;
+        Ok(Self { number: PartNumber(0), deaths, file, entry, places, stride, index })
+    }
+
+    fn index_columns(&self) -> Option<IndexColumns<'_>> {
+        Some(IndexColumns {
+            graph: self.opaque(ColumnKind::Graph)?,
+            codes: self.opaque(ColumnKind::Codes)?,
+            index: self.opaque(ColumnKind::Index)?,
+        })
+    }
+
+    pub(super) fn open_index(&mut self, metric: Metric) {
+        let (dimensions, rows) = (self.dimensions() as usize, self.rows() as usize);
+        let columns = self.index_columns();
+        self.index =
+            columns.and_then(|columns| SectionIndex::open(metric, dimensions, rows, columns));
+    }
+
+    /// The index and its columns, if the section has one.
+    pub fn index(&self) -> Option<(&SectionIndex, IndexColumns<'_>)> {
+        self.index.as_ref().zip(self.index_columns())
     }
 
     pub fn space(&self) -> SpaceNumber {
@@ -149,6 +174,21 @@ impl Section {
     /// The rows by `happened_at`. A row that is not there is possible in a damaged file.
     pub fn time_order(&self) -> &[u32] {
         self.column(&self.places.time_order)
+    }
+
+    /// The rows whose time is within the conditions, by time, when those are on time and nothing
+    /// but time and confidence. One that is not there is possible in a damaged file.
+    pub fn rows_within(&self, conditions: &Conditions) -> Option<&[u32]> {
+        let Conditions { since_us, until_us, filter, .. } = conditions;
+        if filter.is_some() || (since_us.is_none() && until_us.is_none()) {
+            return None;
+        }
+        let order = self.time_order();
+        let times: &[i64] = self.column(&self.places.happened_at);
+        let time = |row: &u32| times.get(*row as usize).copied().unwrap_or(i64::MAX);
+        let first = order.partition_point(|row| since_us.is_some_and(|since| time(row) < since));
+        let end = order.partition_point(|row| until_us.is_none_or(|until| time(row) <= until));
+        Some(order.get(first..end).unwrap_or_default())
     }
 
     fn block_rows(&self, nth: usize) -> Range<usize> {

@@ -4,7 +4,7 @@ use super::bodies::Bodies;
 use super::ids::Ids;
 use super::part::{Body, PartNumber};
 use super::rows::{Columns, Record, Rows};
-use super::{Deaths, SpaceSettings};
+use super::{Deaths, SpaceSettings, TailCodes};
 use crate::arena::Arena;
 use crate::episode::Metric;
 use crate::format::{Frame, StorePayload};
@@ -18,12 +18,26 @@ pub struct Tail {
     bodies: Bodies,
     /// The live episodes.
     pub(super) ids: Ids,
+    /// `None` where codes do not pay.
+    pub(super) codes: Option<TailCodes>,
 }
 
 impl Tail {
-    pub(super) fn new(number: PartNumber, dimensions: usize) -> Self {
+    pub(super) fn new(number: PartNumber, settings: &SpaceSettings) -> Self {
         let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
-        Self { number, rows: Rows::new(dimensions), deaths, bodies, ids }
+        let dimensions = settings.dimensions as usize;
+        let codes = TailCodes::new(settings.metric, dimensions);
+        Self { number, rows: Rows::new(dimensions), deaths, bodies, ids, codes }
+    }
+
+    /// Codes up to `rows_max` more rows; whether none is left.
+    pub(super) fn code(&mut self, arena: &mut Arena, rows_max: u32) -> bool {
+        self.codes.as_mut().is_none_or(|codes| codes.catch_up(&self.rows, arena, rows_max))
+    }
+
+    /// Rows that are coded: the first so many.
+    pub fn coded_rows(&self) -> u32 {
+        self.codes.as_ref().map_or(0, TailCodes::rows)
     }
 
     pub(super) fn body_bytes<'a>(&self, arena: &'a Arena, row: u32) -> &'a [u8] {
@@ -94,9 +108,11 @@ impl Tail {
     /// Gives up to `chunks` back to the arena; whether those were the last. The tail is not looked
     /// at any more.
     pub(super) fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> bool {
-        let released = self.rows.release_some(arena, chunks);
-        let left = chunks - released;
-        left > 0 && self.bodies.release_some(arena, left) < left
+        let mut left = chunks;
+        left -= self.rows.release_some(arena, left);
+        left -= self.bodies.release_some(arena, left);
+        left -= self.codes.as_mut().map_or(0, |codes| codes.release_some(arena, left));
+        left > 0
     }
 
     /// What does not agree within the part, in words.

@@ -9,13 +9,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::arena::{CHUNK_BYTES, Region};
 use crate::episode::{
-    Conditions, Confidence, Durability, Episode, Metric, Priority, RecallRequest, StoreRequest,
+    Conditions, Confidence, Durability, Effort, Episode, Metric, Priority, RecallRequest,
+    StoreRequest,
 };
 use crate::filter::Filter;
 use crate::format::columns::{ColumnsDirectory, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
 use crate::format::{FrameHead, Operation, encode_store, store_sizes};
 use crate::kernels::{kernels, padded};
-use crate::recall::Recall;
+use crate::recall::{Recall, Scratch};
 
 const DIMENSIONS: usize = 17;
 const ALL: Fields = Fields { text: true, vector: true, metadata: true, links: true, why: false };
@@ -273,7 +274,15 @@ fn request(metric: Metric, nth: u32) -> RecallRequest {
     };
     let k = 1 + nth as usize % 9;
     let space = SpaceNumber(9);
-    RecallRequest { space, k, cue: cue.into(), conditions, fields: ALL, bytes_max: usize::MAX }
+    RecallRequest {
+        space,
+        k,
+        cue: cue.into(),
+        conditions,
+        effort: Effort::Usual,
+        fields: ALL,
+        bytes_max: usize::MAX,
+    }
 }
 
 /// What a recall has to find: sequences, best first.
@@ -317,7 +326,9 @@ struct Asked {
 }
 
 fn finish(bench: &Bench, metric: Metric, mut asked: Asked) {
-    while !asked.recall.step(&bench.space, &bench.arena, bench.applied, 1) {}
+    while !asked.recall.step(&bench.space, &bench.arena, &mut Scratch::default(), bench.applied, 1)
+    {
+    }
     let wanted = expected(&asked.model, metric, asked.recall.request());
     let hits = asked.recall.finish(&bench.space, &bench.arena).unwrap();
     let found: Vec<_> = hits.iter().map(|hit| hit.episode.sequence.0).collect();
@@ -369,7 +380,7 @@ proptest! {
                     if let Some(asked) = asked.as_mut().filter(|_| published) {
                         // It begins again with its next step, which is now.
                         asked.model = bench.model.clone();
-                        asked.recall.step(&bench.space, &bench.arena, bench.applied, 0);
+                        asked.recall.step(&bench.space, &bench.arena, &mut Scratch::default(), bench.applied, 0);
                     }
                     if published {
                         bench.check();
@@ -438,7 +449,7 @@ proptest! {
         let _ = space.scan(&bench.arena, 0, (usize::MAX, usize::MAX), ALL);
         let _ = space.verify(&bench.arena);
         let mut recall = Recall::new(request(Metric::Dot, nth), &space, &bench.arena, 2000);
-        while !recall.step(&space, &bench.arena, 2000, 1) {}
+        while !recall.step(&space, &bench.arena, &mut Scratch::default(), 2000, 1) {}
         let _ = recall.finish(&space, &bench.arena);
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Fields, Refusal};
+use engram_shards::episode::{Conditions, Effort, Fields, Refusal};
 use engram_shards::filter::Filter;
-use engram_shards::limits::RECALL_K_MAX;
+use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX};
 
 use super::Command;
 use super::arguments::{Arguments, choice, durability, is_keyword, set_once, shown};
@@ -30,8 +30,7 @@ pub struct RecallCommand {
     /// 1 to [`RECALL_CUES_MAX`]; what is looked for is their mean.
     pub cues: Vec<Cue>,
     pub conditions: Conditions,
-    /// Whether all rows must be compared.
-    pub is_exact: bool,
+    pub effort: Effort,
     /// Whether being recalled strengthens an episode.
     pub reinforces: bool,
     pub fields: Fields,
@@ -70,6 +69,14 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
     if options.cues.is_empty() {
         return Err(arguments.misuse(format_args!("a cue is missing")));
     }
+    let effort = match (options.exact, options.beam) {
+        (None, None) => Effort::Usual,
+        (None, Some(beam)) => Effort::Beam(beam),
+        (Some(()), None) => Effort::Exact,
+        (Some(()), Some(_)) => {
+            return Err(arguments.misuse(format_args!("EXACT and BEAM exclude each other")));
+        }
+    };
     Ok(Command::Recall(RecallCommand {
         space,
         k,
@@ -80,7 +87,7 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
             confidence_min: options.confidence_min,
             filter: options.filter,
         },
-        is_exact: options.exact.is_some(),
+        effort,
         reinforces: options.no_reinforce.is_none(),
         fields: options.fields,
         bytes_max: options.bytes_max.unwrap_or(REPLY_BYTES_DEFAULT),
@@ -97,6 +104,7 @@ struct RecallOptions {
     confidence_min: Option<f32>,
     filter: Option<Arc<Filter>>,
     exact: Option<()>,
+    beam: Option<usize>,
     no_reinforce: Option<()>,
     fields: Fields,
     bytes_max: Option<usize>,
@@ -129,6 +137,11 @@ impl RecallOptions {
                 set_once(&mut self.filter, "FILTER", value)
             }
             b"EXACT" => set_once(&mut self.exact, "EXACT", Ok(())),
+            b"BEAM" => {
+                let range = 1..=RECALL_BEAM_MAX;
+                let value = checks::whole("BEAM", &arguments.value("BEAM")?, &range);
+                set_once(&mut self.beam, "BEAM", value)
+            }
             b"NOREINFORCE" => set_once(&mut self.no_reinforce, "NOREINFORCE", Ok(())),
             b"WITH" => with(&mut self.fields, arguments, &RECALL_PARTS),
             b"BYTES" => {

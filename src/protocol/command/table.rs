@@ -195,6 +195,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 double("p").behind("MINCONF").optional(),
                 string("json").behind("FILTER").optional(),
                 token("EXACT").optional(),
+                integer("n").behind("BEAM").optional(),
                 token("NOREINFORCE").optional(),
                 RECALL_WITH,
                 integer("n").behind("BYTES").optional(),

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Fields, Link, Metric, Priority, Refusal, SpaceNumber,
+    Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal, SpaceNumber,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -337,7 +337,7 @@ fn recall_with_every_option() {
     let vector = Cue::Vector(Bytes::from_static(&VECTOR));
     assert_eq!(recall.cues, [vector.clone(), vector, Cue::Id(Bytes::from("e1"))]);
     assert_eq!((recall.k, recall.bytes_max), (10, 1000));
-    assert!(recall.is_exact && !recall.reinforces);
+    assert!(recall.effort == Effort::Exact && !recall.reinforces);
     assert_eq!(recall.fields, Fields { text: true, why: true, ..Fields::default() });
     let conditions = recall.conditions;
     assert_eq!((conditions.since_us, conditions.until_us), (Some(1), Some(2)));
@@ -345,7 +345,7 @@ fn recall_with_every_option() {
     assert!(conditions.filter.unwrap().matches(b"{\"a\": 1}"));
 
     let Command::Recall(recall) = parse("eg.recall notes id e1 k 4096").unwrap() else { panic!() };
-    assert!(!recall.is_exact && recall.reinforces);
+    assert!(recall.effort == Effort::Usual && recall.reinforces);
     assert_eq!((recall.k, recall.bytes_max), (RECALL_K_MAX, REPLY_BYTES_DEFAULT));
     assert_eq!(recall.fields, Fields::default());
 }
@@ -357,6 +357,9 @@ fn recalls_are_refused_with_a_remedy() {
         ("K 5 EXACT NOREINFORCE", "SYNTAX a cue is missing"),
         ("K 0 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '0'"),
         ("K 4097 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '4097'"),
+        ("K 5 ID a EXACT BEAM 9", "SYNTAX EXACT and BEAM exclude each other"),
+        ("K 5 ID a BEAM 0", "SYNTAX BEAM must be a whole number from 1 to 4096, got '0'"),
+        ("K 5 ID a BEAM 4097", "SYNTAX BEAM must be a whole number from 1 to 4096, got '4097'"),
         ("K 5 K 5 ID a", "SYNTAX K is given twice"),
         ("K 5 ID a MINCONF 1.1", "SYNTAX MINCONF must be from 0 to 1, got '1.1'"),
         ("K 5 ID a MINCONF nan", "SYNTAX MINCONF must be a finite number"),
@@ -455,7 +458,7 @@ fn usage_and_arity_come_from_the_description() {
 fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
     let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO \
                  CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
-                 KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT NOREINFORCE WITH BYTES \
+                 KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM NOREINFORCE WITH BYTES \
                  DIM MODEL METRIC SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 0.5 nan \
                  18446744073709551616 text meta disk all @";
     let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();

@@ -6,10 +6,11 @@
 
 use std::fmt;
 
-use engram_shards::format::{Frame, Gap, GapReason, Operation};
-use engram_shards::log::{Found, RecoveryError, TornTail, Verdict, Walk};
+use engram_shards::format::{Frame, Gap, GapReason, LogPlace, Operation};
+use engram_shards::log::{Found, LogIdentity, RecoveryError, TornTail, Verdict, Walk};
 use serde::{Serialize, Serializer};
 
+use super::covered::{Covered, first_place};
 use super::directory::Directory;
 use super::read_only::ReadOnlyIo;
 use crate::render::grouped;
@@ -48,6 +49,10 @@ impl fmt::Display for Lost {
 /// What became of a shard's log.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Reading {
+    /// The last sequence that is in columns files, which are not read here; 0 without any.
+    pub(super) consolidated_through: u64,
+    /// The first sequence that the log is read from.
+    pub(super) first_sequence: u64,
     pub(super) frames: u64,
     /// 0 while nothing was read or is known to have been there.
     pub(super) last_sequence: u64,
@@ -61,9 +66,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// What is in columns files is not lost with the log.
     fn lose(&mut self, lost: Lost) {
-        self.lost.push(lost);
+        let first = lost.first.max(self.consolidated_through + 1);
         self.last_sequence = lost.last;
+        if first <= lost.last {
+            self.lost.push(Lost { first, ..lost });
+        }
     }
 
     fn take(&mut self, frame: &Frame<'_>, each: &mut dyn FnMut(&Frame<'_>)) {
@@ -83,10 +92,22 @@ impl Reading {
 /// Gives every frame that can be read to `each`, in order.
 pub(super) fn read(directory: &Directory, shard: u32, each: &mut dyn FnMut(&Frame<'_>)) -> Reading {
     let mut io = directory.io(shard).tolerant();
-    let mut reading = Reading::default();
+    let identity = directory.identity(shard);
+    let covered = Covered::read(&mut io, &identity);
+    let place = first_place(&mut io, &identity).unwrap_or(covered.place);
+    let mut reading = Reading {
+        consolidated_through: covered.through_sequence(),
+        first_sequence: place.through_sequence + 1,
+        ..Reading::default()
+    };
+    reading.problems.extend(covered.problem);
+    if place.through_sequence > 0 {
+        let (first, last) = (1, place.through_sequence);
+        reading.lose(Lost { first, last, reason: GapReason::Lost });
+    }
     let mut from = None;
     loop {
-        match read_on(&mut io, directory, shard, from, &mut reading, each) {
+        match read_on(&mut io, (identity, &place), from, &mut reading, each) {
             Ok(None) => break,
             Ok(Some(segment)) => from = Some(segment),
             Err(error) => {
@@ -102,13 +123,12 @@ pub(super) fn read(directory: &Directory, shard: u32, each: &mut dyn FnMut(&Fram
 /// Reads to the end of the log, or to where nothing goes on; then the segment to begin again at.
 fn read_on(
     io: &mut ReadOnlyIo,
-    directory: &Directory,
-    shard: u32,
+    (identity, place): (LogIdentity, &LogPlace),
     from: Option<u64>,
     reading: &mut Reading,
     each: &mut dyn FnMut(&Frame<'_>),
 ) -> Result<Option<u64>, RecoveryError> {
-    let mut walk = Walk::new(io, directory.identity(shard))?;
+    let mut walk = Walk::new(io, identity, place)?;
     if let Some(segment) = from {
         walk.skip_to(segment)?;
         let last = walk.reached().next_sequence - 1;
@@ -120,7 +140,7 @@ fn read_on(
     let Err(error) = follow(&mut walk, reading, each) else { return Ok(None) };
     reading.problems.push(error.to_string());
     let behind = walk.reached().segment.max(from.unwrap_or(0)) + 1;
-    for segment in behind..=walk.segments().len() as u64 {
+    for segment in behind..=walk.last_segment() {
         let header = walk.header(segment).ok().flatten();
         if header.is_some_and(|header| header.first_sequence > reading.last_sequence) {
             return Ok(Some(segment));

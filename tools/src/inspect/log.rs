@@ -1,11 +1,12 @@
 //! `engram inspect DIR log`: the log, frame by frame.
 
 use clap::Args;
-use engram_shards::format::Frame;
+use engram_shards::format::{Frame, LogPlace};
 use engram_shards::log::{Found, RecoveryError, Walk};
 use serde_json::{Value, json};
 
 use super::contents::Contents;
+use super::covered::walk_all;
 use super::directory::Directory;
 use super::read_only::ReadOnlyIo;
 use crate::cli::Context;
@@ -80,7 +81,7 @@ impl Log {
         lines: &mut Vec<Line>,
     ) -> Result<(), RecoveryError> {
         let mut io = directory.io(shard);
-        let mut walk = Walk::new(&mut io, directory.identity(shard))?;
+        let mut walk = walk_all(&mut io, directory.identity(shard), &LogPlace::BEGINNING)?;
         match self.segment {
             Some(segment) => walk.skip_to(segment)?,
             None => skip_towards(&mut walk, self.from_sequence)?,

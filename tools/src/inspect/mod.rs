@@ -5,6 +5,7 @@
 //! | `directory` | Which store is this, and is it in use? |
 //! | `read_only` | How is a shard's folder read without being changed? |
 //! | `contents` | What does a frame say, and can it be? |
+//! | `covered` | What is in files, so that the log does not have to say it? |
 //! | `survey` | What is in a shard's log from end to end? |
 //! | `summary`, `log`, `verify` | How is it shown? |
 //! | `damaged` | What can be read of a shard's log, whatever became of it? |
@@ -22,6 +23,7 @@
 
 mod census;
 mod contents;
+mod covered;
 mod damaged;
 mod directory;
 mod log;

@@ -6,8 +6,11 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
-use engram_shards::format::segment_file_name;
-use engram_shards::io::{BatchWrite, Buffer, Completion, Io, IoFacts, LogFolder, Transfer};
+use engram_shards::arena::Mapped;
+use engram_shards::format::{FileId, segment_file_name};
+use engram_shards::io::{
+    BatchWrite, Buffer, Completion, Io, IoFacts, LogFolder, Piece, SlotFile, Transfer,
+};
 use engram_shards::limits::SECTOR_BYTES;
 
 /// The engine's [`Io`] without its writing half. What the engine asks to be prepared, erased or
@@ -142,20 +145,44 @@ impl Io for ReadOnlyIo {
         unreachable!("nobody erases anything from what is inspected: {transfer:?}")
     }
 
-    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match self.end {
+    fn slots(&mut self, file: SlotFile) -> io::Result<Option<Vec<u8>>> {
+        match (file, self.end) {
             // The anchor of a running daemon may be ahead of the place that is looked at.
-            Some(_) => Ok(None),
-            None => LogFolder::open(&self.folder)?.anchors(),
+            (SlotFile::Anchors, Some(_)) => Ok(None),
+            _ => LogFolder::open(&self.folder)?.slots(file),
         }
     }
 
-    fn make_anchors(&mut self) -> io::Result<()> {
+    fn make_slots(&mut self, _file: SlotFile) -> io::Result<()> {
         Ok(())
     }
 
-    fn write_anchor(&mut self, _slot: usize, _anchor: &[u8; SECTOR_BYTES]) {
-        self.done.push_back(Completion::Anchored { result: Ok(()) });
+    fn write_slot(&mut self, file: SlotFile, _slot: usize, _block: &[u8; SECTOR_BYTES]) {
+        self.done.push_back(Completion::SlotWritten { file, result: Ok(()) });
+    }
+
+    fn files(&mut self) -> io::Result<Vec<(FileId, u64)>> {
+        LogFolder::open(&self.folder)?.files()
+    }
+
+    fn create_file(&mut self, file: FileId) {
+        unreachable!("nobody makes {file} in what is inspected")
+    }
+
+    fn write_file(&mut self, piece: Piece) {
+        unreachable!("nobody writes to what is inspected: {piece:?}")
+    }
+
+    fn seal_file(&mut self, file: FileId) {
+        unreachable!("nobody makes {file} in what is inspected")
+    }
+
+    fn remove_file(&mut self, file: FileId) {
+        unreachable!("nobody takes {file} from what is inspected")
+    }
+
+    fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
+        LogFolder::open(&self.folder)?.map(file)
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {
@@ -174,7 +201,7 @@ impl Io for ReadOnlyIo {
         Ok(None)
     }
 
-    fn remove(&mut self, _segment: u64) -> io::Result<()> {
+    fn remove(&mut self, _file: FileId) -> io::Result<()> {
         Ok(())
     }
 }

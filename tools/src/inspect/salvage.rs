@@ -1,6 +1,7 @@
 //! `engram inspect DIR salvage OUT`: every episode that can still be read, out of any store.
 //!
-//! For when a store does not open, or opens only with losses. The store is not changed. Into `OUT`
+//! For when a store does not open, or opens only with losses. Only the log is read: what was
+//! consolidated into columns files is counted and not looked at. The store is not changed. Into `OUT`
 //! goes one file of JSON lines for each memory space, as `engram import` takes them, and
 //! `report.json`, which says what was lost, by sequence.
 //!
@@ -22,6 +23,7 @@ use serde_json::json;
 
 use super::census::{Census, FoundSpace, FoundSpaces, Standing};
 use super::contents::{Body, Contents};
+use super::covered::Covered;
 use super::damaged::{self, Reading};
 use super::directory::Directory;
 use super::salvaged::{self, SalvagedShard, SalvagedSpace};
@@ -57,11 +59,19 @@ impl Salvage {
         make_empty(&self.out)?;
         let mut spaces = FoundSpaces::new();
         let count = directory.shards();
+        // What a consolidated shard knew at the place where its log begins.
+        for shard in 0..count {
+            let covered = Covered::read(&mut directory.io(shard), &directory.identity(shard));
+            for (number, settings) in covered.spaces {
+                spaces.entry(number).or_default().settings = Some(settings);
+            }
+        }
         let counted: Vec<(Reading, Census)> = (0..count)
             .map(|shard| {
                 let mut census = Census::new();
                 let mut each = |frame: &Frame<'_>| census.count(frame, &mut spaces);
-                (damaged::read(&directory, shard, &mut each), census)
+                let reading = damaged::read(&directory, shard, &mut each);
+                (reading, census)
             })
             .collect();
         let mut output = Output::new(self, &spaces, count);
@@ -90,10 +100,12 @@ impl Salvage {
         context: &Context,
     ) -> Result<(), ToolError> {
         let lost: u64 = shards.iter().map(SalvagedShard::lost_sequences).sum();
+        let unread: u64 = shards.iter().map(SalvagedShard::unread_sequences).sum();
         let report = json!({
             "store": directory.to_json(),
             "store_header_problem": header_problem,
             "lost_sequences": lost,
+            "unread_sequences": unread,
             "shards": shards,
             "spaces": spaces,
         });
@@ -110,8 +122,13 @@ impl Salvage {
         }
         Err(ToolError::Verification(format!(
             "not everything could be read: {} sequences are lost, and with them whatever they \
-             stored, forgot or dropped; {} names them",
+             stored, forgot or dropped; {}{} names them",
             grouped(lost),
+            match unread {
+                0 => String::new(),
+                unread =>
+                    format!("{} are in columns files and were not looked at; ", grouped(unread)),
+            },
             path.display()
         )))
     }

@@ -21,7 +21,14 @@ pub(super) struct SalvagedShard {
 impl SalvagedShard {
     pub(super) fn is_whole(&self) -> bool {
         self.reading.problems.is_empty()
+            && self.unread_sequences() == 0
             && self.reading.lost.iter().all(|lost| lost.reason == GapReason::Erased)
+    }
+
+    /// Those that are in columns files and not in the log any more.
+    pub(super) fn unread_sequences(&self) -> u64 {
+        let Reading { consolidated_through, first_sequence, .. } = self.reading;
+        consolidated_through.min(first_sequence - 1)
     }
 
     pub(super) fn lost_sequences(&self) -> u64 {
@@ -73,13 +80,21 @@ pub(super) fn text(
     parts.join("\n\n")
 }
 
-fn shard_text(SalvagedShard { shard, reading }: &SalvagedShard) -> String {
-    let Reading { frames, last_sequence, lost, torn_bytes, unreadable_sectors, problems } = reading;
+fn shard_text(salvaged: &SalvagedShard) -> String {
+    let SalvagedShard { shard, reading } = salvaged;
+    let Reading { frames, last_sequence, lost, torn_bytes, unreadable_sectors, problems, .. } =
+        reading;
     let mut lines = vec![format!(
         "shard {shard}: {} of {} sequences read",
         grouped(*frames),
         grouped(*last_sequence)
     )];
+    if let unread @ 1.. = salvaged.unread_sequences() {
+        lines.push(format!(
+            "  sequences 1 to {} are in columns files only, which salvage does not read",
+            grouped(unread)
+        ));
+    }
     let told = lost.iter().map(ToString::to_string).chain(problems.iter().cloned());
     lines.extend(told.take(SHOWN_MAX).map(|told| format!("  {told}")));
     let untold = (lost.len() + problems.len()).saturating_sub(SHOWN_MAX);

@@ -170,6 +170,15 @@ pub(super) fn notes(surveys: &[Survey]) -> Option<String> {
 fn notes_of(survey: &Survey) -> Vec<String> {
     let Survey { shard, end, .. } = survey;
     let mut notes = Vec::new();
+    notes.extend(survey.covered.as_ref().map(|files| {
+        format!(
+            "shard {shard}: sequences 1 to {} are consolidated, {} in {} columns files; the log is \
+             looked at behind them",
+            grouped(files.through_sequence),
+            ByteCount(files.file_bytes).rounded(),
+            files.columns_files.len(),
+        )
+    }));
     match &survey.tail {
         Tail::Torn { bytes, obstacle } => notes.push(format!(
             "shard {shard}: a torn tail of {} bytes from byte {} of segment {} on ({obstacle}); it \

@@ -1,21 +1,26 @@
 //! A shard's log from end to end, batch by batch.
 
 use engram_shards::episode::Metric;
-use engram_shards::format::{BatchView, Frame, SegmentHeader};
+use engram_shards::format::{BatchView, Frame, LogPlace, SegmentHeader};
 use engram_shards::log::{Found, Obstacle, Reached, RecoveryError, Verdict, Walk};
 use serde::Serialize;
 
 use super::contents::{KnownSpace, Ledger, OperationCounts};
+use super::covered::{Covered, CoveredFiles};
 use super::directory::Directory;
 use super::read_only::ReadOnlyIo;
 
 /// Problems that are told one by one; the others are counted.
 const PROBLEMS_MAX: usize = 20;
+/// How often a shard is looked at whose daemon consolidates it meanwhile.
+const LOOKS_MAX: usize = 3;
 
 /// What a shard's log holds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Survey {
     pub(crate) shard: u32,
+    /// What was consolidated: the log is looked at behind it.
+    pub(super) covered: Option<CoveredFiles>,
     pub(crate) frames: u64,
     pub(crate) batches: u64,
     /// Of batches, padding included.
@@ -113,10 +118,26 @@ pub(crate) struct Space {
 impl Survey {
     /// Walks through the log of a shard.
     pub(crate) fn of(directory: &Directory, shard: u32) -> Self {
-        let mut surveyor = Surveyor::default();
+        let identity = directory.identity(shard);
+        let mut io = directory.io(shard);
+        let mut covered = Covered::read(&mut io, &identity);
+        for _ in 1..LOOKS_MAX {
+            let survey = Self::behind(&covered, directory, shard);
+            let now = Covered::read(&mut io, &identity);
+            if survey.is_sound() || now.place == covered.place {
+                return survey;
+            }
+            covered = now;
+        }
+        Self::behind(&covered, directory, shard)
+    }
+
+    fn behind(covered: &Covered, directory: &Directory, shard: u32) -> Self {
+        let mut surveyor = Surveyor::begin(covered);
         let mut io = directory.io(shard);
         let may_grow = directory.is_in_use();
-        let (reached, tail) = match Walk::new(&mut io, directory.identity(shard)) {
+        let walk = Walk::new(&mut io, directory.identity(shard), &covered.place);
+        let (reached, tail) = match walk {
             Ok(mut walk) => {
                 for segment in walk.missing() {
                     surveyor.report(format!("log segment {segment} is missing"));
@@ -136,7 +157,7 @@ impl Survey {
                  from a copy"
             ));
         }
-        surveyor.finish(shard, &reached, tail)
+        surveyor.finish(shard, covered.files.clone(), &reached, tail)
     }
 
     pub(crate) fn is_sound(&self) -> bool {
@@ -155,6 +176,32 @@ struct Surveyor {
 }
 
 impl Surveyor {
+    /// Knows what a shard's files say, and the segment in which they end.
+    fn begin(covered: &Covered) -> Self {
+        let mut surveyor = Self::default();
+        for (number, settings) in covered.spaces.clone() {
+            surveyor.ledger.spaces.insert(number, KnownSpace { settings, stores: 0 });
+        }
+        if let Some(problem) = &covered.problem {
+            surveyor.report(problem.clone());
+        }
+        let LogPlace { through_sequence, segment, offset, .. } = covered.place;
+        if through_sequence > 0 {
+            surveyor.segments.push(Segment {
+                segment,
+                state: State::Active,
+                file_bytes: 0,
+                used_bytes: offset,
+                batches: 0,
+                frames: 0,
+                first_sequence: None,
+                last_sequence: None,
+                activated_at_us: None,
+            });
+        }
+        surveyor
+    }
+
     fn survey(
         &mut self,
         walk: &mut Walk<'_, ReadOnlyIo>,
@@ -202,6 +249,7 @@ impl Surveyor {
         let header = batch.header();
         let segment = self.segments.last_mut().expect("a batch lies in a segment");
         segment.batches += 1;
+        segment.first_sequence.get_or_insert(header.first_sequence);
         segment.frames += u64::from(header.frames);
         segment.last_sequence = Some(batch.next_sequence() - 1);
         segment.used_bytes = header.offset + padded(header.bytes);
@@ -258,7 +306,13 @@ impl Surveyor {
         }
     }
 
-    fn finish(self, shard: u32, reached: &Reached, tail: Tail) -> Survey {
+    fn finish(
+        self,
+        shard: u32,
+        covered: Option<CoveredFiles>,
+        reached: &Reached,
+        tail: Tail,
+    ) -> Survey {
         let space = |(number, KnownSpace { settings, stores })| {
             let engram_shards::episode::SpaceNumber(number) = number;
             Space {
@@ -273,6 +327,7 @@ impl Surveyor {
         };
         Survey {
             shard,
+            covered,
             frames: reached.frames,
             batches: self.batches,
             bytes: reached.bytes,

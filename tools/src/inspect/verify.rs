@@ -1,7 +1,8 @@
 //! `engram inspect DIR verify`: does everything in the store agree with everything?
 //!
-//! Always: the chain of checksums and sequences through every batch of every segment, and that
-//! every payload decodes and fits what was logged before it. With `--deep` each shard is rebuilt as
+//! Always: the chain of checksums and sequences through every batch of every segment that is needed,
+//! that every payload decodes and fits what was logged before it, and of a shard that was
+//! consolidated its manifest and its state file. With `--deep` each shard is rebuilt as
 //! at a start, from the same bytes, and its columns and tables are checked against each other.
 
 use std::time::Instant;
@@ -124,10 +125,22 @@ fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
 fn text(directory: &Directory, shards: &[Verified], took_s: f64) -> String {
     let mut lines = vec![directory.text(), String::new()];
     for Verified { survey, rebuilt } in shards {
+        let first = survey.covered.as_ref().map_or(1, |files| files.through_sequence + 1);
         let sequences = match survey.last_sequence {
-            0 => "no sequence yet".to_owned(),
-            last => format!("sequences 1 to {}", grouped(last)),
+            last if last < first => "no sequence in the log".to_owned(),
+            last => format!("sequences {} to {}", grouped(first), grouped(last)),
         };
+        lines.extend(survey.covered.as_ref().map(|files| {
+            format!(
+                "shard {}: sequences 1 to {} are in {} columns files, which are as long as the \
+                 manifest says and are not looked into here; {} is {}",
+                survey.shard,
+                grouped(files.through_sequence),
+                files.columns_files.len(),
+                files.state_file,
+                if survey.is_sound() { "sound" } else { "not known to be sound" },
+            )
+        }));
         lines.push(format!(
             "shard {}: {sequences}: checksums, chain and payloads {}",
             survey.shard,

@@ -9,7 +9,10 @@ use engram_shards::episode::{
     Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
     StoreRequest,
 };
-use engram_shards::format::{Frame, FrameHead, segment_file_name, shard_folder_name};
+use engram_shards::format::{
+    FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, StateHeader, StateRecord,
+    StateWriter, encode_store, segment_file_name, shard_folder_name, store_sizes,
+};
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{Appending, Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
@@ -195,6 +198,70 @@ pub fn append_raw(store: &ClosedStore, operation: u16, payload: &[u8]) {
             }
         }
     }
+}
+
+/// Does to the first shard what a consolidation does to its files: everything is in a columns file,
+/// whose bytes nobody looks at, and the log is let go. Then one more store follows.
+pub fn consolidate(store: &ClosedStore) {
+    let (recovery, settings) = (RecoverySettings::default(), LogSettings::default());
+    let mut ignore = |_: Frame<'_>| Ok(());
+    let io = io(store.path(), 0);
+    let (mut log, _) = Log::open(io, identity(0), settings, &recovery, &mut ignore).unwrap();
+    let place = *log.durable_place();
+    let space = SpaceSettings {
+        name: "notes".into(),
+        dimensions: 4,
+        metric: Metric::Cosine,
+        model: "test".into(),
+        shards: 2,
+    };
+    let header = StateHeader {
+        store_id: STORE_ID,
+        shard: 0,
+        number: 2,
+        place,
+        last_space: 1,
+        written_at_us: 1,
+    };
+    let mut writer = StateWriter::new(&header);
+    writer.push(&StateRecord::Space { space: SPACE, settings: space });
+    let state = writer.finish();
+    let mut bytes = vec![0; writer.waiting()];
+    writer.take(&mut bytes);
+    let folder = store.path().join(shard_folder_name(0));
+    fs::write(folder.join(FileId::state(2).to_string()), bytes).unwrap();
+    fs::write(folder.join(FileId::columns(1).to_string()), [0; 4096]).unwrap();
+    let columns = vec![NamedColumns { number: 1, bytes: 4096, ..NamedColumns::default() }];
+    log.write_manifest(&Manifest {
+        store_id: STORE_ID,
+        shard: 0,
+        number: 1,
+        place,
+        next_file: 3,
+        state,
+        columns,
+        written_at_us: 1,
+    });
+    let mut left = 1;
+    while left > 0 {
+        log.wait().unwrap();
+        while let Some(event) = log.poll() {
+            match event {
+                LogEvent::ManifestWritten { .. } => left += log.release(&place) - 1,
+                LogEvent::Released { result, .. } => {
+                    result.unwrap();
+                    left -= 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    drop(log);
+    let request = request("later", "text", "another key");
+    let (sizes, bytes) = store_sizes(&request);
+    let mut payload = vec![0; bytes];
+    encode_store(&request, sizes, 1.0, &mut payload);
+    append_raw(store, Operation::Store as u16, &payload);
 }
 
 /// Every file under a folder with its bytes.

@@ -1,13 +1,16 @@
 //! The calls to a simulated disk: how long they take and what they do.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 
 use super::{DEVICE_SECTOR_BYTES, Disk, Extent, Faults, File, SimulatedDisk, World, keep_some};
-use crate::format::segment_file_name;
+use crate::arena::Mapped;
+use crate::format::{FileId, FileKind, segment_file_name};
 use crate::io::{
-    ANCHOR_SLOTS, BatchWrite, Buffer, Completion, Io, IoFacts, Random, Transfer, whole,
+    BatchWrite, Buffer, Completion, FileEvent, Io, IoFacts, Piece, Random, SlotFile, Transfer,
+    whole,
 };
 use crate::limits::SECTOR_BYTES;
 
@@ -39,11 +42,16 @@ enum Call {
     Read(Transfer),
     /// A write and its flush in one.
     Overwrite(Transfer),
-    /// The same, of a slot of the file of anchors.
-    Anchor {
+    /// The same, of a slot.
+    Slot {
+        file: SlotFile,
         slot: usize,
         bytes: Box<[u8; SECTOR_BYTES]>,
     },
+    Create(FileId),
+    Piece(Piece),
+    Seal(FileId),
+    Remove(FileId),
 }
 
 /// A [`SimulatedDisk`] in use by a process.
@@ -56,16 +64,16 @@ pub struct SimulatedIo {
     done: VecDeque<Completion>,
 }
 
-fn eio() -> io::Error {
+pub(super) fn eio() -> io::Error {
     io::Error::from_raw_os_error(libc::EIO)
 }
 
-fn enospc() -> io::Error {
+pub(super) fn enospc() -> io::Error {
     io::Error::from_raw_os_error(libc::ENOSPC)
 }
 
 /// Flushes a file up to a write, or fails for good.
-fn flush(
+pub(super) fn flush(
     file: &mut File,
     random: &mut Random,
     faults: &Faults,
@@ -83,7 +91,7 @@ fn flush(
     Ok(())
 }
 
-fn write_and_flush(
+pub(super) fn write_and_flush(
     file: &mut File,
     random: &mut Random,
     faults: &Faults,
@@ -99,7 +107,7 @@ fn write_and_flush(
     flush(file, random, faults, is_direct, through)
 }
 
-fn place(offset: u64) -> usize {
+pub(super) fn place(offset: u64) -> usize {
     usize::try_from(offset).expect("simulated segments are small")
 }
 
@@ -173,12 +181,6 @@ impl Disk {
         write_and_flush(file, random, faults, *is_direct, (offset, bytes))
     }
 
-    fn write_anchor(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        let Self { anchors, random, faults, is_direct, .. } = self;
-        let file = anchors.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        write_and_flush(file, random, faults, *is_direct, (offset, bytes))
-    }
-
     fn prepare(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
         if self.is_full || self.random.chance(self.faults.no_space) {
             return Err(enospc());
@@ -193,7 +195,7 @@ impl Disk {
     /// What a process that died or a machine that went dark leaves of a call that was under way.
     fn abandon(&mut self, call: Call) {
         let is_off = self.power.is_off();
-        let Self { segments, anchors, random, .. } = self;
+        let Self { segments, anchors, manifest, files, random, .. } = self;
         let mut leave = |file: &mut File, is_off: bool, offset: usize, data: &[u8]| {
             if is_off {
                 file.note(offset, data);
@@ -221,11 +223,25 @@ impl Disk {
                     leave(file, is_off, place(offset), &region[from..from + bytes]);
                 }
             }
-            Call::Anchor { slot, bytes } => {
-                if let Some(file) = anchors {
+            Call::Slot { file, slot, bytes } => {
+                let slots = match file {
+                    SlotFile::Anchors => anchors,
+                    SlotFile::Manifest => manifest,
+                };
+                if let Some(file) = slots {
                     leave(file, is_off, slot * SECTOR_BYTES, &bytes[..]);
                 }
             }
+            Call::Piece(Piece { file, offset, region, from, bytes }) => {
+                if let Some(made) = files.get_mut(&file) {
+                    leave(&mut made.file, false, place(offset), &region[from..from + bytes]);
+                }
+            }
+            // Done, or not begun; of the power it takes part away afterwards.
+            Call::Create(file) if random.chance(500_000) => drop(self.create_file(file)),
+            Call::Seal(file) if random.chance(500_000) => drop(self.seal_file(file)),
+            Call::Remove(file) if random.chance(500_000) => drop(self.remove_file(file)),
+            Call::Create(_) | Call::Seal(_) | Call::Remove(_) => {}
             Call::Read(_) | Call::Flush { .. } | Call::FailedFlush { .. } => {}
         }
     }
@@ -262,6 +278,15 @@ impl SimulatedIo {
         let is_off = self.disk.0.borrow().power.is_off();
         let ends = self.calls.iter().enumerate().filter(|(_, (ends_ns, _))| *ends_ns < u64::MAX);
         ends.min_by_key(|(_, (ends_ns, _))| *ends_ns).filter(|_| !is_off).map(|(nth, _)| nth)
+    }
+
+    fn tell(&mut self, what: fmt::Arguments<'_>, event: FileEvent) {
+        let (FileEvent::Created { result, .. }
+        | FileEvent::Written { result, .. }
+        | FileEvent::Sealed { result, .. }
+        | FileEvent::Removed { result, .. }) = &event;
+        self.world.trace(format_args!("{what}: {result:?}"));
+        self.done.push_back(Completion::File(event));
     }
 
     fn end(&mut self, call: Call) {
@@ -309,11 +334,29 @@ impl SimulatedIo {
                 ));
                 self.done.push_back(Completion::Overwritten { transfer, result });
             }
-            Call::Anchor { slot, bytes } => {
-                let result = disk.write_anchor(slot * SECTOR_BYTES, &bytes[..]);
+            Call::Slot { file, slot, bytes } => {
+                let result = disk.write_slot(file, slot, &bytes[..]);
                 disk.has_failed |= result.is_err();
-                self.world.trace(format_args!("anchor {slot} is written: {result:?}"));
-                self.done.push_back(Completion::Anchored { result });
+                self.world.trace(format_args!("slot {slot} of {file:?} is written: {result:?}"));
+                self.done.push_back(Completion::SlotWritten { file, result });
+            }
+            Call::Create(file) => {
+                let result = disk.create_file(file);
+                self.tell(format_args!("{file} is made"), FileEvent::Created { file, result });
+            }
+            Call::Piece(piece) => {
+                let (file, offset, bytes) = (piece.file, piece.offset, piece.bytes);
+                let result = disk.write_piece(&piece);
+                let what = format_args!("{file} gets {bytes} bytes at {offset}");
+                self.tell(what, FileEvent::Written { piece, result });
+            }
+            Call::Seal(file) => {
+                let result = disk.seal_file(file);
+                self.tell(format_args!("{file} is sealed"), FileEvent::Sealed { file, result });
+            }
+            Call::Remove(file) => {
+                let result = disk.remove_file(file);
+                self.tell(format_args!("{file} is removed"), FileEvent::Removed { file, result });
             }
             Call::FailedFlush { batch } => {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
@@ -386,35 +429,50 @@ impl Io for SimulatedIo {
         self.start(Call::Overwrite(transfer));
     }
 
-    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn slots(&mut self, file: SlotFile) -> io::Result<Option<Vec<u8>>> {
         self.block()?;
-        let mut disk = self.disk.0.borrow_mut();
-        let Disk { random, faults, anchors, .. } = &mut *disk;
-        match random.chance(faults.read_error) {
-            true => Err(eio()),
-            false => Ok(anchors.as_ref().map(|file| file.seen.clone())),
-        }
+        self.disk.0.borrow_mut().read_slots(file)
     }
 
-    fn make_anchors(&mut self) -> io::Result<()> {
+    fn make_slots(&mut self, file: SlotFile) -> io::Result<()> {
         let result = self.block();
-        self.world.trace(format_args!("the file of anchors is made: {result:?}"));
-        let disk = &mut *self.disk.0.borrow_mut();
-        let bytes = ANCHOR_SLOTS * SECTOR_BYTES;
-        if result.is_err() {
-            // Of what was there nothing is left for certain, and the new one may be cut.
-            let left = disk.random.index(bytes + 1);
-            disk.anchors = disk.random.chance(500_000).then(|| File::zeroed(left));
-        } else if disk.is_full || disk.random.chance(disk.faults.no_space) {
-            return Err(enospc());
-        } else {
-            disk.anchors = Some(File::zeroed(bytes));
-        }
-        result
+        self.world.trace(format_args!("the file of {file:?} is made: {result:?}"));
+        self.disk.0.borrow_mut().make_slots(file, result)
     }
 
-    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]) {
-        self.start(Call::Anchor { slot, bytes: Box::new(*anchor) });
+    fn write_slot(&mut self, file: SlotFile, slot: usize, block: &[u8; SECTOR_BYTES]) {
+        self.start(Call::Slot { file, slot, bytes: Box::new(*block) });
+    }
+
+    fn files(&mut self) -> io::Result<Vec<(FileId, u64)>> {
+        self.block()?;
+        let disk = self.disk.0.borrow();
+        Ok(disk.files.iter().map(|(&id, made)| (id, made.file.seen.len() as u64)).collect())
+    }
+
+    fn create_file(&mut self, file: FileId) {
+        self.start(Call::Create(file));
+    }
+
+    fn write_file(&mut self, piece: Piece) {
+        self.start(Call::Piece(piece));
+    }
+
+    fn seal_file(&mut self, file: FileId) {
+        self.start(Call::Seal(file));
+    }
+
+    fn remove_file(&mut self, file: FileId) {
+        self.start(Call::Remove(file));
+    }
+
+    fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
+        self.block()?;
+        let disk = &mut *self.disk.0.borrow_mut();
+        if disk.random.chance(disk.faults.read_error) {
+            return Err(eio());
+        }
+        Mapped::of_bytes(&disk.files.get(&file).ok_or(io::ErrorKind::NotFound)?.file.seen)
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {
@@ -472,13 +530,16 @@ impl Io for SimulatedIo {
         result.map(|()| kept)
     }
 
-    fn remove(&mut self, segment: u64) -> io::Result<()> {
+    fn remove(&mut self, file: FileId) -> io::Result<()> {
         let result = self.block();
-        self.world.trace(format_args!("segment {segment} is removed: {result:?}"));
+        self.world.trace(format_args!("{file} is removed: {result:?}"));
         let mut disk = self.disk.0.borrow_mut();
         let happens = result.is_ok() || disk.random.chance(500_000);
         if happens {
-            disk.segments.remove(&segment);
+            match file.kind {
+                FileKind::Log => drop(disk.segments.remove(&file.number)),
+                FileKind::Columns | FileKind::State => drop(disk.files.remove(&file)),
+            }
         }
         result
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{DEVICE_SECTOR_BYTES, Disk, Extent, File, SimulatedDisk};
-use crate::format::SEGMENT_HEADER_BYTES;
+use super::{DEVICE_SECTOR_BYTES, Disk, Extent, File, Made, SimulatedDisk};
+use crate::format::{FileId, SEGMENT_HEADER_BYTES};
+use crate::io::SlotFile;
+use crate::limits::SECTOR_BYTES;
 
 /// What became of a piece of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +14,10 @@ pub enum Rot {
     FlippedBit { segment: u64, offset: usize },
     /// Sectors read as zeros.
     Zeroed { segment: u64, offset: usize, bytes: usize },
-    /// One bit of the file of anchors is the other way round.
-    FlippedAnchor { offset: usize },
+    /// One bit of a file of slots is the other way round.
+    FlippedSlot { file: SlotFile, offset: usize },
+    /// One bit of a columns or state file is the other way round.
+    FlippedFile { file: FileId, offset: usize },
     /// Sectors hold what belongs elsewhere.
     Misplaced { segment: u64, offset: usize, from: usize, bytes: usize },
 }
@@ -23,6 +27,9 @@ pub enum Rot {
 pub struct Snapshot {
     segments: BTreeMap<u64, File>,
     anchors: Option<File>,
+    manifest: Option<File>,
+    files: BTreeMap<FileId, Made>,
+    ghosts: BTreeMap<FileId, Made>,
     batches: Vec<Extent>,
 }
 
@@ -32,6 +39,9 @@ impl SimulatedDisk {
         Snapshot {
             segments: disk.segments.clone(),
             anchors: disk.anchors.clone(),
+            manifest: disk.manifest.clone(),
+            files: disk.files.clone(),
+            ghosts: disk.ghosts.clone(),
             batches: disk.batches.clone(),
         }
     }
@@ -41,6 +51,9 @@ impl SimulatedDisk {
         let mut disk = self.0.borrow_mut();
         disk.segments.clone_from(&snapshot.segments);
         disk.anchors.clone_from(&snapshot.anchors);
+        disk.manifest.clone_from(&snapshot.manifest);
+        disk.files.clone_from(&snapshot.files);
+        disk.ghosts.clone_from(&snapshot.ghosts);
         disk.batches.clone_from(&snapshot.batches);
     }
 
@@ -50,9 +63,40 @@ impl SimulatedDisk {
         let seen = |files: &BTreeMap<u64, File>| -> Vec<(u64, Vec<u8>)> {
             files.iter().map(|(segment, file)| (*segment, file.seen.clone())).collect()
         };
-        let anchors = |file: &Option<File>| file.as_ref().map(|file| file.seen.clone());
+        let slots = |file: &Option<File>| file.as_ref().map(|file| file.seen.clone());
+        let made = |files: &BTreeMap<FileId, Made>| -> Vec<(FileId, Vec<u8>)> {
+            files.iter().map(|(id, made)| (*id, made.file.seen.clone())).collect()
+        };
         seen(&disk.segments) == seen(&snapshot.segments)
-            && anchors(&disk.anchors) == anchors(&snapshot.anchors)
+            && slots(&disk.anchors) == slots(&snapshot.anchors)
+            && slots(&disk.manifest) == slots(&snapshot.manifest)
+            && made(&disk.files) == made(&snapshot.files)
+    }
+
+    /// Flips a bit of a columns or state file; `None` when it has none.
+    pub fn rot_file(&self, file: FileId) -> Option<Rot> {
+        let mut disk = self.0.borrow_mut();
+        let Disk { files, random, .. } = &mut *disk;
+        let File { seen, flushed, unflushed, .. } = &mut files.get_mut(&file)?.file;
+        if seen.is_empty() {
+            return None;
+        }
+        let offset = random.index(seen.len());
+        seen[offset] ^= 1 << random.below(8);
+        flushed.clone_from(seen);
+        unflushed.clear();
+        Some(Rot::FlippedFile { file, offset })
+    }
+
+    /// Flips a bit in a slot of the manifest; `None` when there is none.
+    pub fn rot_manifest(&self, slot: usize) -> Option<Rot> {
+        let mut disk = self.0.borrow_mut();
+        let Disk { manifest, random, .. } = &mut *disk;
+        let File { seen, flushed, .. } = manifest.as_mut()?;
+        let offset = slot * SECTOR_BYTES + random.index(SECTOR_BYTES);
+        *seen.get_mut(offset)? ^= 1 << random.below(8);
+        flushed.clone_from(seen);
+        Some(Rot::FlippedSlot { file: SlotFile::Manifest, offset })
     }
 
     /// Damages something in a batch or a segment header, but not in the `spared` newest batches;
@@ -64,7 +108,7 @@ impl SimulatedDisk {
             let offset = random.index(file.seen.len());
             file.seen[offset] ^= 1 << random.below(8);
             file.flushed.clone_from(&file.seen);
-            return Some(Rot::FlippedAnchor { offset });
+            return Some(Rot::FlippedSlot { file: SlotFile::Anchors, offset });
         }
         let choices = batches.len().checked_sub(spared).filter(|&choices| choices > 0)?;
         let extent = batches[random.index(choices)];

@@ -10,7 +10,8 @@
 //! | flushed | stays | stays |
 //! | written, not flushed | any of its sectors, in any combination | stays |
 //! | with the disk when it happened | any of its sectors | a part from the front, or nothing |
-//! | a file that is being made | missing, empty, cut or whole | the same |
+//! | a segment that is being made | missing, empty, cut or whole | the same |
+//! | a columns or state file, not sealed | missing, cut, any of its sectors | stays |
 //!
 //! A flush that fails is the worst of it: the sectors it was for may or may not be there, and are
 //! never tried again. With direct I/O reads see what became of them. Without it they go on to see
@@ -22,6 +23,7 @@
 
 mod calls;
 mod damage;
+mod files;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +34,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::{Clock, Random};
+use crate::format::FileId;
 
 pub use calls::SimulatedIo;
 pub use damage::{Rot, Snapshot};
@@ -144,6 +147,7 @@ impl File {
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
+        self.seen.resize(self.seen.len().max(offset + bytes.len()), 0);
         self.seen[offset..offset + bytes.len()].copy_from_slice(bytes);
         self.note(offset, bytes);
     }
@@ -156,6 +160,7 @@ impl File {
 
     /// Everything up to the write with this number is on the device.
     fn flush(&mut self, through: u64) {
+        self.flushed.resize(self.seen.len(), 0);
         let kept = self.unflushed.iter().position(|write| write.nth > through);
         for write in self.unflushed.drain(..kept.unwrap_or(self.unflushed.len())) {
             self.flushed[write.offset..][..write.bytes.len()].copy_from_slice(&write.bytes);
@@ -164,12 +169,35 @@ impl File {
 
     /// Any of the unflushed sectors are on the device, and the others never will be.
     fn settle(&mut self, random: &mut Random) {
-        let Self { flushed, unflushed, .. } = self;
+        let Self { seen, flushed, unflushed, .. } = self;
+        // How far a file that grew reaches is not flushed either.
+        let grown = (seen.len() - flushed.len()) / DEVICE_SECTOR_BYTES;
+        if grown > 0 {
+            let sectors = random.index(grown + 1);
+            flushed.resize(flushed.len() + sectors * DEVICE_SECTOR_BYTES, 0);
+        }
         for write in unflushed.drain(..) {
             keep_some(random, write.offset, &write.bytes, |offset, sector| {
-                flushed[offset..offset + sector.len()].copy_from_slice(sector);
+                if let Some(place) = flushed.get_mut(offset..offset + sector.len()) {
+                    place.copy_from_slice(sector);
+                }
             });
         }
+    }
+}
+
+/// A columns or state file.
+#[derive(Debug, Clone, Default)]
+struct Made {
+    file: File,
+    /// Its name survives a power loss.
+    is_linked: bool,
+    is_sealed: bool,
+}
+
+impl Made {
+    fn sealed(file: File) -> Self {
+        Self { file, is_linked: true, is_sealed: true }
     }
 }
 
@@ -202,6 +230,11 @@ struct Extent {
 struct Disk {
     segments: BTreeMap<u64, File>,
     anchors: Option<File>,
+    manifest: Option<File>,
+    /// Columns and state files.
+    files: BTreeMap<FileId, Made>,
+    /// Files that were removed and may come back.
+    ghosts: BTreeMap<FileId, Made>,
     /// Segments that were replaced, by the names they are kept under.
     quarantine: BTreeMap<String, Vec<u8>>,
     /// Batches that were written since the power was lost, in the order of their writes.
@@ -231,6 +264,9 @@ impl SimulatedDisk {
         Self(Rc::new(RefCell::new(Disk {
             segments: BTreeMap::new(),
             anchors: None,
+            manifest: None,
+            files: BTreeMap::new(),
+            ghosts: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             batches: Vec::new(),
             submitted: 0,
@@ -259,7 +295,12 @@ impl SimulatedDisk {
         self.0.borrow().quarantine.keys().cloned().collect()
     }
 
-    /// While it is full, no segment can be made.
+    /// The columns and state files there are.
+    pub fn files(&self) -> Vec<FileId> {
+        self.0.borrow().files.keys().copied().collect()
+    }
+
+    /// While it is full, nothing can be made and no file can grow.
     pub fn set_full(&self, is_full: bool) {
         self.0.borrow_mut().is_full = is_full;
     }
@@ -291,11 +332,12 @@ impl SimulatedDisk {
     /// The power was lost and came back: what was not flushed may be gone, sector by sector.
     pub fn lose_power(&self) {
         let mut disk = self.0.borrow_mut();
-        let Disk { segments, anchors, random, batches, .. } = &mut *disk;
+        let Disk { segments, anchors, manifest, random, batches, .. } = &mut *disk;
         batches.clear();
-        for file in segments.values_mut().chain(anchors) {
+        for file in segments.values_mut().chain(anchors).chain(manifest) {
             file.settle(random);
             file.seen.clone_from(&file.flushed);
         }
+        disk.settle_files();
     }
 }

@@ -1,10 +1,13 @@
 //! Failures on demand, for tests of the real daemon on a real disk.
 //!
 //! `ENGRAM_FAULT=flush:3` makes the third flush of every log fail with an I/O error, after it was
-//! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, and `short` for a write of which
-//! one sector is missing. Only builds with the feature `simulation` have this; no release has.
+//! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, `manifest`, `piece` and `seal` for
+//! columns and state files, and `short` for a write of which one sector is missing. Only builds
+//! with the feature `simulation` have this; no release has.
 
-use super::Tag;
+use super::files::Step;
+use super::{Tag, UringIo};
+use crate::io::SlotFile;
 use crate::limits::SECTOR_BYTES;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,9 @@ enum Kind {
     Flush,
     Anchor,
     Overwrite,
+    Manifest,
+    Piece,
+    Seal,
 }
 
 /// The failure that is still to come, if one is.
@@ -34,21 +40,30 @@ impl Faults {
             "flush" => Kind::Flush,
             "anchor" => Kind::Anchor,
             "overwrite" => Kind::Overwrite,
+            "manifest" => Kind::Manifest,
+            "piece" => Kind::Piece,
+            "seal" => Kind::Seal,
             other => panic!("ENGRAM_FAULT knows no '{other}'"),
         };
         let count = count.parse().expect("ENGRAM_FAULT counts from 1");
         Self { next: Some((kind, count)) }
     }
 
-    /// What the kernel's result becomes.
-    pub(super) fn strike(&mut self, tag: Tag, result: i32) -> i32 {
+    /// What the kernel's result becomes; with the step of a call to another file.
+    fn strike(&mut self, tag: Tag, step: Option<Step>, result: i32) -> i32 {
         let Some((kind, left)) = &mut self.next else { return result };
         let is_meant = match tag {
             Tag::Write(_) => matches!(kind, Kind::Write | Kind::Short),
             Tag::Flush(_) => *kind == Kind::Flush,
-            Tag::FlushAnchor => *kind == Kind::Anchor,
+            Tag::FlushSlot(SlotFile::Anchors) => *kind == Kind::Anchor,
+            Tag::FlushSlot(SlotFile::Manifest) => *kind == Kind::Manifest,
             Tag::FlushOverwrite(_) => *kind == Kind::Overwrite,
-            Tag::Prepare | Tag::Read(_) | Tag::Overwrite(_) | Tag::Anchor => false,
+            Tag::File(_) => match step {
+                Some(Step::Write) => *kind == Kind::Piece,
+                Some(Step::FlushFile) => *kind == Kind::Seal,
+                _ => false,
+            },
+            Tag::Prepare | Tag::Read(_) | Tag::Overwrite(_) | Tag::Slot(_) => false,
         };
         if !is_meant || result < 0 {
             return result;
@@ -60,5 +75,15 @@ impl Faults {
         let is_short = *kind == Kind::Short;
         self.next = None;
         if is_short { result - SECTOR_BYTES as i32 } else { -libc::EIO }
+    }
+}
+
+impl UringIo {
+    pub(super) fn strike(&mut self, tag: Tag, result: i32) -> i32 {
+        let step = match tag {
+            Tag::File(slot) => self.file_calls.step(slot),
+            _ => None,
+        };
+        self.faults.strike(tag, step, result)
     }
 }

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "simulation")]
 mod faults;
+mod files;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,12 @@ use std::rc::Rc;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::fs::{self, Mode, OFlags};
 
+use self::files::{FILE_CALLS_MAX, FileCalls};
 use self::prepare::Preparation;
 use super::folder::LogFolder;
-use super::{BatchWrite, Buffer, Completion, Io, IoFacts, Transfer};
-use crate::arena::Region;
+use super::{BatchWrite, Buffer, Completion, Io, IoFacts, Piece, SlotFile, Transfer};
+use crate::arena::{Mapped, Region};
+use crate::format::{FileId, FileKind};
 use crate::limits::SECTOR_BYTES;
 
 /// Submissions that can be queued at once.
@@ -45,12 +48,15 @@ const ZEROS_BYTES: usize = 256 << 10;
 const TRANSFERS_MAX: usize = 16;
 /// Segments that stay open for reads and overwrites.
 const OPENED_MAX: usize = 4;
-/// Kernel workers that may run flushes and file operations of this ring, per class.
-const WORKERS_MAX: u32 = 2;
+/// Kernel workers that may run flushes and file operations of this ring, per class: two for the
+/// log, and as many as calls to other files can occupy.
+const WORKERS_MAX: u32 = 2 + FILE_CALLS_MAX as u32;
+/// What is under way at most: writes and transfers with their flushes, one step of a preparation,
+/// a slot of each file of slots with its flush, one step of each call to another file.
+const UNDER_WAY_MAX: usize = WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 * 2 + FILE_CALLS_MAX;
 
 const _: () = assert!(WRITES_MAX < FILE_SLOTS as usize);
-// Writes and transfers with their flushes, one step of a preparation, an anchor with its flush.
-const _: () = assert!(WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 <= RING_ENTRIES as usize);
+const _: () = assert!(UNDER_WAY_MAX <= RING_ENTRIES as usize);
 
 /// What the daemon decides about a ring.
 #[derive(Debug, Clone)]
@@ -78,6 +84,23 @@ struct Moving {
     _file: Rc<OwnedFd>,
 }
 
+/// A file of slots.
+#[derive(Debug)]
+struct SlotWrites {
+    region: Region,
+    open: Option<OwnedFd>,
+    /// What the write that is under way came to, once it ended.
+    written: Option<io::Result<()>>,
+    is_under_way: bool,
+}
+
+impl SlotWrites {
+    fn new() -> io::Result<Self> {
+        let region = Region::new(SECTOR_BYTES)?;
+        Ok(Self { region, open: None, written: None, is_under_way: false })
+    }
+}
+
 /// See the top of the file.
 pub struct UringIo {
     ring: IoUring,
@@ -95,11 +118,9 @@ pub struct UringIo {
     /// Segments that were opened for transfers, the latest last.
     opened: VecDeque<(u64, Rc<OwnedFd>)>,
     transfers: [Option<Moving>; TRANSFERS_MAX],
-    anchor: Region,
-    anchors: Option<OwnedFd>,
-    /// What the write of the anchor that is under way came to, once it ended.
-    anchoring: Option<io::Result<()>>,
-    is_anchoring: bool,
+    anchors: SlotWrites,
+    manifest: SlotWrites,
+    file_calls: FileCalls,
     done: VecDeque<Completion>,
     #[cfg(feature = "simulation")]
     faults: faults::Faults,
@@ -120,8 +141,10 @@ enum Tag {
     Read(usize),
     Overwrite(usize),
     FlushOverwrite(usize),
-    Anchor,
-    FlushAnchor,
+    Slot(SlotFile),
+    FlushSlot(SlotFile),
+    /// The present step of a call to another file.
+    File(usize),
 }
 
 impl Tag {
@@ -133,13 +156,15 @@ impl Tag {
             Self::Read(slot) => 3 << 8 | slot as u64,
             Self::Overwrite(slot) => 4 << 8 | slot as u64,
             Self::FlushOverwrite(slot) => 5 << 8 | slot as u64,
-            Self::Anchor => 6 << 8,
-            Self::FlushAnchor => 7 << 8,
+            Self::Slot(file) => 6 << 8 | file as u64,
+            Self::FlushSlot(file) => 7 << 8 | file as u64,
+            Self::File(slot) => 8 << 8 | slot as u64,
         }
     }
 
     fn unpack(data: u64) -> Self {
         let slot = (data & 0xff) as usize;
+        let file = if slot == 0 { SlotFile::Anchors } else { SlotFile::Manifest };
         match data >> 8 {
             0 => Self::Write(slot),
             1 => Self::Flush(slot),
@@ -147,8 +172,9 @@ impl Tag {
             3 => Self::Read(slot),
             4 => Self::Overwrite(slot),
             5 => Self::FlushOverwrite(slot),
-            6 => Self::Anchor,
-            _ => Self::FlushAnchor,
+            6 => Self::Slot(file),
+            7 => Self::FlushSlot(file),
+            _ => Self::File(slot),
         }
     }
 }
@@ -181,10 +207,9 @@ impl UringIo {
             zeros: Region::new(ZEROS_BYTES)?,
             opened: VecDeque::new(),
             transfers: Default::default(),
-            anchor: Region::new(SECTOR_BYTES)?,
-            anchors: None,
-            anchoring: None,
-            is_anchoring: false,
+            anchors: SlotWrites::new()?,
+            manifest: SlotWrites::new()?,
+            file_calls: FileCalls::default(),
             done: VecDeque::new(),
             #[cfg(feature = "simulation")]
             faults: faults::Faults::from_environment(),
@@ -249,10 +274,17 @@ impl UringIo {
         self.opened.retain(|(number, _)| *number != segment);
     }
 
+    fn slot_writes(&mut self, file: SlotFile) -> &mut SlotWrites {
+        match file {
+            SlotFile::Anchors => &mut self.anchors,
+            SlotFile::Manifest => &mut self.manifest,
+        }
+    }
+
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
-        // reaped: batch buffers, `zeros`, `anchor` and the regions of transfers are mappings owned
-        // by `self` meanwhile, names are heap strings in `preparation`.
+        // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are mappings
+        // owned by `self` meanwhile, names are heap strings in `preparation` and `file_calls`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }
@@ -273,7 +305,7 @@ impl UringIo {
     fn handle(&mut self, entry: &cqueue::Entry) {
         let (tag, result) = (Tag::unpack(entry.user_data()), entry.result());
         #[cfg(feature = "simulation")]
-        let result = self.faults.strike(tag, result);
+        let result = self.strike(tag, result);
         match tag {
             Tag::Write(slot) => {
                 let write = self.writes[slot].take().expect("a write completes once");
@@ -303,13 +335,17 @@ impl UringIo {
                 let transfer = moving.transfer;
                 self.done.push_back(Completion::Overwritten { transfer, result });
             }
-            Tag::Anchor => self.anchoring = Some(whole(result, SECTOR_BYTES)),
-            Tag::FlushAnchor => {
-                let written = self.anchoring.take().expect("the write ends before its flush");
-                let result = written.and(outcome(result).map(drop));
-                self.is_anchoring = false;
-                self.done.push_back(Completion::Anchored { result });
+            Tag::Slot(file) => {
+                self.slot_writes(file).written = Some(whole(result, SECTOR_BYTES));
             }
+            Tag::FlushSlot(file) => {
+                let slots = self.slot_writes(file);
+                let written = slots.written.take().expect("the write ends before its flush");
+                let result = written.and(outcome(result).map(drop));
+                slots.is_under_way = false;
+                self.done.push_back(Completion::SlotWritten { file, result });
+            }
+            Tag::File(slot) => self.continue_file(slot, result),
         }
     }
 }
@@ -434,38 +470,64 @@ impl Io for UringIo {
         self.submit();
     }
 
-    fn anchors(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.folder.anchors()
+    fn slots(&mut self, file: SlotFile) -> io::Result<Option<Vec<u8>>> {
+        self.folder.slots(file)
     }
 
-    fn make_anchors(&mut self) -> io::Result<()> {
-        self.anchors = None;
-        self.folder.make_anchors()
+    fn make_slots(&mut self, file: SlotFile) -> io::Result<()> {
+        self.slot_writes(file).open = None;
+        self.folder.make_slots(file)
     }
 
-    fn write_anchor(&mut self, slot: usize, anchor: &[u8; SECTOR_BYTES]) {
-        assert!(!self.is_anchoring, "the log writes one anchor at a time");
-        self.anchor.copy_from_slice(anchor);
-        if self.anchors.is_none() {
-            match self.folder.open_anchors(self.open_flags()) {
-                Ok(file) => self.anchors = Some(file),
+    fn write_slot(&mut self, file: SlotFile, slot: usize, block: &[u8; SECTOR_BYTES]) {
+        let flags = self.open_flags();
+        if self.slot_writes(file).open.is_none() {
+            match self.folder.open_slots(file, flags) {
+                Ok(open) => self.slot_writes(file).open = Some(open),
                 Err(error) => {
-                    self.done.push_back(Completion::Anchored { result: Err(error) });
+                    self.done.push_back(Completion::SlotWritten { file, result: Err(error) });
                     return;
                 }
             }
         }
-        let file = types::Fd(self.anchors.as_ref().expect("just opened").as_raw_fd());
-        let write = opcode::Write::new(file, self.anchor.as_ptr(), SECTOR_BYTES as u32)
+        let slots = self.slot_writes(file);
+        assert!(!slots.is_under_way, "the log writes one slot of a file at a time");
+        slots.is_under_way = true;
+        slots.region.copy_from_slice(block);
+        let open = types::Fd(slots.open.as_ref().expect("just opened").as_raw_fd());
+        let write = opcode::Write::new(open, slots.region.as_ptr(), SECTOR_BYTES as u32)
             .offset((slot * SECTOR_BYTES) as u64)
             .build();
-        let flush = opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build();
-        self.is_anchoring = true;
+        let flush = opcode::Fsync::new(open).flags(types::FsyncFlags::DATASYNC).build();
         self.push(&[
-            write.flags(squeue::Flags::IO_LINK).user_data(Tag::Anchor.pack()),
-            flush.user_data(Tag::FlushAnchor.pack()),
+            write.flags(squeue::Flags::IO_LINK).user_data(Tag::Slot(file).pack()),
+            flush.user_data(Tag::FlushSlot(file).pack()),
         ]);
         self.submit();
+    }
+
+    fn files(&mut self) -> io::Result<Vec<(FileId, u64)>> {
+        self.folder.files()
+    }
+
+    fn create_file(&mut self, file: FileId) {
+        self.create(file);
+    }
+
+    fn write_file(&mut self, piece: Piece) {
+        self.write_piece(piece);
+    }
+
+    fn seal_file(&mut self, file: FileId) {
+        self.seal(file);
+    }
+
+    fn remove_file(&mut self, file: FileId) {
+        self.remove_async(file);
+    }
+
+    fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
+        self.folder.map(file)
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {
@@ -495,9 +557,11 @@ impl Io for UringIo {
         self.folder.replace(segment, bytes)
     }
 
-    fn remove(&mut self, segment: u64) -> io::Result<()> {
-        self.close(segment);
-        self.folder.remove(segment)
+    fn remove(&mut self, file: FileId) -> io::Result<()> {
+        if file.kind == FileKind::Log {
+            self.close(file.number);
+        }
+        self.folder.remove(file)
     }
 }
 
@@ -509,7 +573,9 @@ impl Drop for UringIo {
                 || io.flushes.iter().any(Option::is_some)
                 || io.writes.iter().any(Option::is_some)
                 || io.transfers.iter().any(Option::is_some)
-                || io.is_anchoring
+                || io.anchors.is_under_way
+                || io.manifest.is_under_way
+                || !io.file_calls.is_idle()
         };
         while busy(self) {
             if self.ring.submit_and_wait(1).is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::io::{FileEvent, PIECE_BYTES};
 
 fn clock() -> Clock {
     Clock { wall_us: || 1, monotonic_ns: || 1 }
@@ -52,7 +53,7 @@ fn a_prepared_segment_takes_a_batch_and_gives_it_back() {
     io.erase_from(1, 8192).unwrap();
     let back = read_all(&mut io);
     assert!(back.iter().all(|&byte| byte == 0));
-    io.remove(1).unwrap();
+    io.remove(FileId::log(1)).unwrap();
     assert_eq!(io.segments().unwrap(), vec![]);
 }
 
@@ -74,7 +75,7 @@ fn a_folder_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn overwritten_sectors_and_anchors_are_read_back() {
+fn overwritten_sectors_and_slots_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut io = io(folder.path());
     io.prepare(1, BYTES);
@@ -87,12 +88,15 @@ fn overwritten_sectors_and_anchors_are_read_back() {
     assert!(back[4096..8192].iter().all(|&byte| byte == 9));
     assert_eq!(back.iter().filter(|&&byte| byte != 0).count(), 4096);
 
-    assert_eq!(io.anchors().unwrap(), None);
-    io.make_anchors().unwrap();
-    io.write_anchor(1, &[5; SECTOR_BYTES]);
-    assert!(matches!(next(&mut io), Completion::Anchored { result: Ok(()) }));
-    let anchors = io.anchors().unwrap().unwrap();
-    assert_eq!(anchors, [[0; SECTOR_BYTES], [5; SECTOR_BYTES]].concat());
+    for file in [SlotFile::Anchors, SlotFile::Manifest] {
+        assert_eq!(io.slots(file).unwrap(), None);
+        io.make_slots(file).unwrap();
+        io.write_slot(file, 1, &[5; SECTOR_BYTES]);
+        let Completion::SlotWritten { file: own, result: Ok(()) } = next(&mut io) else { panic!() };
+        assert_eq!(own, file);
+        let slots = io.slots(file).unwrap().unwrap();
+        assert_eq!(slots, [[0; SECTOR_BYTES], [5; SECTOR_BYTES]].concat());
+    }
 }
 
 #[test]
@@ -105,4 +109,108 @@ fn a_replaced_segment_is_kept_aside() {
     let again = io.replace(1, &[3; 4096]).unwrap().unwrap();
     assert_eq!(std::fs::read(folder.path().join(again)).unwrap(), [2; 8192]);
     assert_eq!(io.segments().unwrap(), vec![(1, 4096)]);
+}
+
+fn event(io: &mut UringIo) -> FileEvent {
+    match next(io) {
+        Completion::File(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn piece(file: FileId, nth: u64, bytes: usize) -> Piece {
+    let mut region = Region::new(PIECE_BYTES).unwrap();
+    region.fill(nth as u8 + 1);
+    Piece { file, offset: nth * PIECE_BYTES as u64, region, from: 0, bytes }
+}
+
+#[test]
+fn a_file_is_made_piece_by_piece_mapped_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut io = io(folder.path());
+    let (file, last) = (FileId::columns(7), SECTOR_BYTES);
+    io.create_file(file);
+    assert!(matches!(event(&mut io), FileEvent::Created { result: Ok(()), .. }));
+    // More than may be under way at once.
+    for nth in 0..6 {
+        io.write_file(piece(file, nth, PIECE_BYTES));
+    }
+    for _ in 0..6 {
+        assert!(matches!(event(&mut io), FileEvent::Written { result: Ok(()), .. }));
+    }
+    io.write_file(piece(file, 6, last));
+    assert!(matches!(event(&mut io), FileEvent::Written { result: Ok(()), .. }));
+    io.seal_file(file);
+    let FileEvent::Sealed { file: sealed, result: Ok(()) } = event(&mut io) else { panic!() };
+    assert_eq!(sealed, file);
+    let bytes = 6 * PIECE_BYTES + last;
+    assert_eq!(io.files().unwrap(), [(file, bytes as u64)]);
+    assert_eq!(io.segments().unwrap(), []);
+
+    let mapped = io.map_file(file).unwrap();
+    assert_eq!(mapped.len(), bytes);
+    mapped.populate(0..bytes).unwrap();
+    mapped.populate(5..5).unwrap();
+    let is_whole = |mapped: &[u8]| {
+        let mut pieces = mapped.chunks(PIECE_BYTES).enumerate();
+        pieces.all(|(nth, piece)| piece.iter().all(|&byte| byte == nth as u8 + 1))
+    };
+    assert!(is_whole(&mapped));
+    io.remove_file(file);
+    assert!(matches!(event(&mut io), FileEvent::Removed { result: Ok(()), .. }));
+    assert_eq!(io.files().unwrap(), []);
+    assert!(is_whole(&mapped), "what is mapped stays readable");
+}
+
+#[test]
+fn files_that_are_not_as_they_should_be_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut io = io(folder.path());
+    let file = FileId::state(1);
+    assert_eq!(io.map_file(file).unwrap_err().kind(), io::ErrorKind::NotFound);
+    io.write_file(piece(file, 0, PIECE_BYTES));
+    assert!(matches!(event(&mut io), FileEvent::Written { result: Err(_), .. }), "never made");
+    io.seal_file(file);
+    assert!(matches!(event(&mut io), FileEvent::Sealed { result: Err(_), .. }));
+    io.remove_file(file);
+    assert!(matches!(event(&mut io), FileEvent::Removed { result: Err(_), .. }));
+    std::fs::write(folder.path().join("state-0000000001.chk"), b"x").unwrap();
+    io.create_file(file);
+    let FileEvent::Created { result: Err(error), .. } = event(&mut io) else { panic!("it exists") };
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn a_file_that_is_given_up_and_a_segment_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut io = io(folder.path());
+    let file = FileId::columns(1);
+    io.create_file(file);
+    event(&mut io);
+    io.write_file(piece(file, 0, PIECE_BYTES));
+    event(&mut io);
+    io.remove_file(file);
+    assert!(matches!(event(&mut io), FileEvent::Removed { result: Ok(()), .. }));
+    io.write_file(piece(file, 1, PIECE_BYTES));
+    assert!(matches!(event(&mut io), FileEvent::Written { result: Err(_), .. }));
+    io.prepare(1, BYTES);
+    assert!(matches!(next(&mut io), Completion::Prepared { result: Ok(()), .. }));
+    io.remove_file(FileId::log(1));
+    assert!(matches!(event(&mut io), FileEvent::Removed { result: Ok(()), .. }));
+    assert_eq!((io.files().unwrap(), io.segments().unwrap()), (vec![], vec![]));
+}
+
+#[test]
+fn nothing_is_under_way_in_a_ring_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = FileId::columns(1);
+    let mut io = io(folder.path());
+    io.create_file(file);
+    event(&mut io);
+    for nth in 0..3 {
+        io.write_file(piece(file, nth, PIECE_BYTES));
+    }
+    drop(io);
+    let bytes = std::fs::metadata(folder.path().join(file.to_string())).unwrap().len();
+    assert_eq!(bytes, 3 * PIECE_BYTES as u64, "what waited was written too");
 }

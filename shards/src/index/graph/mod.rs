@@ -1,0 +1,5 @@
+//! The graph segment (draft).
+
+pub mod build;
+pub mod page;
+pub mod search;

@@ -1,0 +1,219 @@
+//! The walk through the graph towards a query.
+//!
+//! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
+//! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for its
+//! 32 neighbours (from their codes, relative to the node); those that beat the beam's worst enter
+//! it. A node may stand in the beam more than once, estimated from several neighbours; it is read
+//! once. The walk ends when all of the beam has been read, or after a bounded number of hops.
+//!
+//! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
+//! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are no
+//! upper layers: the codes of some hundred nodes are scanned to find where to begin, which costs no
+//! more than one miss.
+
+use super::page::{PageLayout, PageView};
+use crate::index::bytes;
+use crate::index::codes::FlatCodes;
+use crate::index::cue::Cue;
+use crate::index::simd::{CODE_ROWS, Estimating, index_kernels, prefetch};
+use crate::index::sorted::{Key, Sorted};
+
+/// A graph as a search reads it.
+#[derive(Debug, Clone, Copy)]
+pub struct GraphView<'a> {
+    pub layout: PageLayout,
+    /// A page for each node.
+    pub pages: &'a [u8],
+    /// Nodes where a walk may begin, and their codes.
+    pub entries: &'a [u32],
+    pub entry_codes: FlatCodes<'a>,
+}
+
+impl<'a> GraphView<'a> {
+    pub fn nodes(&self) -> usize {
+        self.pages.len() / self.layout.bytes()
+    }
+
+    #[inline]
+    fn page(&self, node: u32) -> &'a [u8] {
+        let bytes = self.layout.bytes();
+        &self.pages[node as usize * bytes..][..bytes]
+    }
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Width of the beam.
+    pub beam: usize,
+    /// Pages to read at most.
+    pub hops_max: usize,
+    /// Best nodes to answer.
+    pub answers: usize,
+}
+
+/// What a search did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Walked {
+    pub hops: u32,
+    pub estimates: u32,
+}
+
+/// A node and its squared distance from the query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    pub distance: f32,
+    pub node: u32,
+}
+
+const EXPANDED: u64 = 1 << 31;
+const PREFETCHED: u64 = 1 << 30;
+const NODE: u64 = PREFETCHED - 1;
+/// Pages of the beam's front that are asked for ahead of their turn.
+const AHEAD: usize = 4;
+
+/// The memory of searches, used again and again.
+#[derive(Debug, Default)]
+pub struct Search {
+    beam: Sorted,
+    best: Sorted,
+    nodes: usize,
+    /// A bit for each node: whether it was read.
+    read: Vec<u64>,
+    /// Nodes whose bits are set.
+    touched: Vec<u32>,
+}
+
+impl Search {
+    /// Finds nodes near the query: the best first, as far as `accept` takes them.
+    pub fn run(
+        &mut self,
+        graph: &GraphView<'_>,
+        cue: &Cue,
+        effort: Effort,
+        mut accept: impl FnMut(u32) -> bool,
+        found: &mut Vec<Found>,
+    ) -> Walked {
+        self.begin(graph, cue, effort);
+        let mut walked = Walked::default();
+        let mut next = 0;
+        while let Some(node) = self.take(graph, &mut next) {
+            let page = PageView::new(graph.layout, graph.page(node));
+            let (own, row) = page.own();
+            let origin = bytes::distance(cue, own, row);
+            if origin < self.best.bound() && accept(node) {
+                self.best.insert(Key::new(origin, node));
+            }
+            walked.estimates += page.degree() as u32;
+            next = next.min(self.expand(page, cue, origin));
+            walked.hops += 1;
+            if walked.hops as usize == effort.hops_max {
+                break;
+            }
+        }
+        found.clear();
+        let answers = self.best.iter();
+        found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
+        for node in self.touched.drain(..) {
+            self.read[node as usize / 64] = 0;
+        }
+        walked
+    }
+
+    fn begin(&mut self, graph: &GraphView<'_>, cue: &Cue, effort: Effort) {
+        self.beam.reset(effort.beam);
+        self.best.reset(effort.answers);
+        self.nodes = graph.nodes();
+        self.read.resize(self.nodes.div_ceil(64).max(self.read.len()), 0);
+        let mut distances = [0.0; CODE_ROWS];
+        for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
+            let bound = self.beam.bound();
+            let mut below = graph.entry_codes.estimate(cue, nth, bound, &mut distances);
+            while below != 0 {
+                let nth = below.trailing_zeros() as usize;
+                below &= below - 1;
+                if let Some(&entry) = entries.get(nth).filter(|&&node| (node as usize) < self.nodes)
+                    && distances[nth] < self.beam.bound()
+                {
+                    self.beam.insert(Key::new(distances[nth], entry));
+                }
+            }
+        }
+        self.beam.keys.truncate(ENTRIES_TAKEN);
+    }
+
+    /// The best node of the beam that was not read, if there is one. The pages of those behind it
+    /// are asked for.
+    #[inline]
+    fn take(&mut self, graph: &GraphView<'_>, next: &mut usize) -> Option<u32> {
+        let mut taken = None;
+        let mut ahead = 0;
+        for at in *next..self.beam.keys.len() {
+            let key = self.beam.keys[at].0;
+            if key & EXPANDED != 0 {
+                continue;
+            }
+            let node = (key & NODE) as u32;
+            if self.is_read(node) {
+                self.beam.keys[at].0 |= EXPANDED;
+                continue;
+            }
+            if taken.is_none() {
+                self.beam.keys[at].0 |= EXPANDED;
+                self.read[node as usize / 64] |= 1 << (node % 64);
+                self.touched.push(node);
+                taken = Some(node);
+                *next = at + 1;
+                continue;
+            }
+            if key & PREFETCHED == 0 {
+                self.beam.keys[at].0 |= PREFETCHED;
+                prefetch(graph.page(node));
+            }
+            ahead += 1;
+            if ahead == AHEAD {
+                break;
+            }
+        }
+        taken
+    }
+
+    #[inline]
+    fn is_read(&self, node: u32) -> bool {
+        self.read[node as usize / 64] & 1 << (node % 64) != 0
+    }
+
+    /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
+    #[inline]
+    fn expand(&mut self, page: PageView<'_>, cue: &Cue, origin: f32) -> usize {
+        let mut sums = [0; CODE_ROWS];
+        let mut distances = [0.0; CODE_ROWS];
+        let mut factors = [0.0; 2 * CODE_ROWS];
+        index_kernels().scan_block(page.codes(), &cue.tables, &mut sums);
+        index_kernels().widen(page.factors(), &mut factors);
+        let estimating = Estimating {
+            factors: &factors,
+            scale: page.factor_scale(),
+            step: cue.table_step,
+            base: cue.table_base,
+            origin,
+            bound: self.beam.bound(),
+        };
+        let mut below = index_kernels().estimate(&estimating, &sums, &mut distances);
+        let mut foremost = usize::MAX;
+        while below != 0 {
+            let nth = below.trailing_zeros() as usize;
+            below &= below - 1;
+            let neighbour = page.neighbour(nth);
+            // A damaged page may name a node that is not there.
+            let is_new = (neighbour as usize) < self.nodes && !self.is_read(neighbour);
+            if is_new && distances[nth] < self.beam.bound() {
+                foremost = foremost.min(self.beam.insert(Key::new(distances[nth], neighbour)));
+            }
+        }
+        foremost
+    }
+}
+
+/// Entries that a walk starts from.
+const ENTRIES_TAKEN: usize = 3;

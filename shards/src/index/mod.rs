@@ -1,0 +1,11 @@
+//! The shard index (draft essay).
+
+pub mod bytes;
+pub mod codes;
+pub mod cue;
+pub mod graph;
+pub mod projection;
+pub mod rotation;
+pub mod section;
+pub mod simd;
+pub mod sorted;

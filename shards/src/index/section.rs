@@ -1,0 +1,246 @@
+//! The index of a section: a graph for its rows, their codes, and where a walk begins.
+//!
+//! | Column | Holds |
+//! |---|---|
+//! | graph | a page for each row, in the order of the rows |
+//! | codes | blocks of 32 rows, for scans that a filter makes worth their while |
+//! | index | [`IndexHead`], the entries as u32, their codes |
+//!
+//! A mapped column may be damaged where nobody has looked yet. What is read here is checked for
+//! lengths once and for numbers of rows at each use; damage beyond that makes a recall worse, not
+//! unsound, and is found by the checksums.
+
+use zerocopy::little_endian::{F32, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::codes::{CodeBits, CodeLayout, FlatCodes};
+use super::graph::build::{BuildSettings, Builder};
+use super::graph::page::PageLayout;
+use super::graph::search::GraphView;
+use super::projection::Projection;
+use super::simd::CODE_ROWS;
+use crate::episode::Metric;
+
+/// Rows from which on a section has an index: fewer are scanned as fast as a graph is walked.
+pub const INDEX_ROWS_MIN: usize = 1024;
+/// Entries of a graph: enough that one is near, few enough that scanning them costs no more than
+/// two hops.
+const ENTRIES_MIN: usize = CODE_ROWS;
+const ENTRIES_MAX: usize = 1024;
+const ALIGNMENT: usize = 64;
+const VERSION: u32 = 1;
+
+/// What stands in front of the index column.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct IndexHead {
+    version: U32,
+    /// Coordinates of a point.
+    padded: U32,
+    code_bits: U32,
+    entries: U32,
+    /// The largest norm of a row, where points are scaled by it.
+    norm_max: F32,
+    zero: [u8; 44],
+}
+
+const _: () = assert!(size_of::<IndexHead>() == ALIGNMENT);
+
+/// Builds the index of a section.
+#[derive(Debug)]
+pub struct SectionIndexBuilder {
+    projection: Projection,
+    norm_max: f32,
+    builder: Builder,
+    point: Vec<f32>,
+    /// The node of each row, and the row of each node.
+    nodes: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl SectionIndexBuilder {
+    /// For so many rows, the largest norm among which is `norm_max`.
+    pub fn new(metric: Metric, dimensions: usize, rows: usize, norm_max: f32) -> Self {
+        let projection = Projection::new(metric, dimensions, norm_max);
+        let padded = projection.padded();
+        Self {
+            builder: Builder::new(rows, padded, BuildSettings::default()),
+            point: vec![0.0; padded],
+            projection,
+            norm_max,
+            nodes: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds the next row. Rows come in any order.
+    pub fn push(&mut self, vector: &[f32], scale: f32) {
+        self.projection.row(vector, scale, &mut self.point);
+        self.builder.push(&self.point);
+    }
+
+    /// Does one unit of work, some ten microseconds, when all rows are pushed; whether the graph is
+    /// complete.
+    pub fn step(&mut self) -> bool {
+        self.builder.step()
+    }
+
+    /// For each row that was pushed, the group of similar ones it belongs to.
+    pub fn groups(&self) -> &[u32] {
+        self.builder.groups()
+    }
+
+    /// Decides the order of the rows: which of those pushed is the first, the second and so on.
+    ///
+    /// # Panics
+    /// When it does not name each row once.
+    pub fn arrange(&mut self, nodes: Vec<u32>) {
+        self.rows = vec![u32::MAX; nodes.len()];
+        for (row, &node) in (0..).zip(&nodes) {
+            self.rows[node as usize] = row;
+        }
+        assert!(self.rows.iter().all(|row| *row != u32::MAX), "an order names each row once");
+        self.nodes = nodes;
+    }
+
+    fn page_layout(&self) -> PageLayout {
+        PageLayout::new(self.projection.padded())
+    }
+
+    fn code_layout(&self) -> CodeLayout {
+        code_layout(&self.projection)
+    }
+
+    /// Rows that were arranged.
+    pub fn rows(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Appends the page of a row of the final order.
+    pub fn put_page(&self, row: usize, out: &mut Vec<u8>) {
+        let from = out.len();
+        out.resize(from + self.page_layout().bytes(), 0);
+        self.builder.encode(self.nodes[row], &self.rows, &mut out[from..]);
+    }
+
+    /// Blocks of codes of all rows.
+    pub fn code_blocks(&self) -> usize {
+        self.rows().div_ceil(CODE_ROWS)
+    }
+
+    /// Appends a block of codes of rows of the final order.
+    pub fn put_codes(&mut self, block: usize, out: &mut Vec<u8>) {
+        let first = block * CODE_ROWS;
+        let rows = first..self.rows().min(first + CODE_ROWS);
+        self.put_block(rows, out);
+    }
+
+    fn put_block(&mut self, rows: impl Iterator<Item = usize>, out: &mut Vec<u8>) {
+        let layout = self.code_layout();
+        // Blocks hold floats, so they are made where those are aligned.
+        let mut block = vec![0.0_f32; layout.block_bytes() / size_of::<f32>()];
+        for (nth, row) in rows.enumerate() {
+            self.builder.point(self.nodes[row], &mut self.point);
+            layout.put(&self.point, nth, block.as_mut_bytes());
+        }
+        out.extend_from_slice(block.as_bytes());
+    }
+
+    /// Appends the index column.
+    pub fn put_head(&mut self, out: &mut Vec<u8>) {
+        let wanted = (self.rows().isqrt() / 2).clamp(ENTRIES_MIN, ENTRIES_MAX);
+        let count = wanted.next_multiple_of(CODE_ROWS).min(self.rows());
+        // Similar rows stand side by side, so equal distances reach everywhere.
+        let entries: Vec<usize> = (0..count).map(|nth| nth * self.rows() / count).collect();
+        let head = IndexHead {
+            version: VERSION.into(),
+            padded: narrow(self.projection.padded()).into(),
+            code_bits: (CodeBits::One as u32).into(),
+            entries: narrow(count).into(),
+            norm_max: self.norm_max.into(),
+            zero: [0; 44],
+        };
+        let from = out.len();
+        out.extend_from_slice(head.as_bytes());
+        for &entry in &entries {
+            out.extend_from_slice(&narrow(entry).to_le_bytes());
+        }
+        out.resize(from + entries_end(count), 0);
+        for rows in entries.chunks(CODE_ROWS) {
+            self.put_block(rows.iter().copied(), out);
+        }
+    }
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).expect("a section has fewer rows")
+}
+
+fn code_layout(projection: &Projection) -> CodeLayout {
+    CodeLayout { padded: projection.padded(), bits: CodeBits::One, estimand: projection.estimand() }
+}
+
+/// Where in the index column the codes of the entries begin.
+fn entries_end(entries: usize) -> usize {
+    size_of::<IndexHead>() + (entries * size_of::<u32>()).next_multiple_of(ALIGNMENT)
+}
+
+/// The index columns of a section.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexColumns<'a> {
+    pub graph: &'a [u8],
+    pub codes: &'a [u8],
+    pub index: &'a [u8],
+}
+
+/// What it takes to read the index of a section.
+#[derive(Debug)]
+pub struct SectionIndex {
+    pub projection: Projection,
+    entries: usize,
+}
+
+impl SectionIndex {
+    /// Reads the head and checks all lengths; `None` when they are not those of an index of so many
+    /// rows that this version reads.
+    pub fn open(
+        metric: Metric,
+        dimensions: usize,
+        rows: usize,
+        columns: IndexColumns<'_>,
+    ) -> Option<Self> {
+        let (head, _) = IndexHead::ref_from_prefix(columns.index).ok()?;
+        let projection = Projection::new(metric, dimensions, head.norm_max.get());
+        let entries = head.entries.get() as usize;
+        let layout = code_layout(&projection);
+        let fits = head.version.get() == VERSION
+            && head.padded.get() as usize == projection.padded()
+            && head.code_bits.get() == CodeBits::One as u32
+            && (1..=ENTRIES_MAX).contains(&entries)
+            && columns.graph.len() == rows * PageLayout::new(projection.padded()).bytes()
+            && columns.codes.len() == rows.div_ceil(CODE_ROWS) * layout.block_bytes()
+            && columns.index.len()
+                == entries_end(entries) + entries.div_ceil(CODE_ROWS) * layout.block_bytes();
+        fits.then_some(Self { projection, entries })
+    }
+
+    /// The graph in its columns, the ones that were opened.
+    pub fn graph<'a>(&self, columns: IndexColumns<'a>) -> GraphView<'a> {
+        let entries = &columns.index[size_of::<IndexHead>()..];
+        let entries = &entries[..self.entries * size_of::<u32>()];
+        GraphView {
+            layout: PageLayout::new(self.projection.padded()),
+            pages: columns.graph,
+            entries: <[u32]>::ref_from_bytes(entries).expect("columns are aligned"),
+            entry_codes: FlatCodes {
+                layout: code_layout(&self.projection),
+                blocks: &columns.index[entries_end(self.entries)..],
+            },
+        }
+    }
+
+    /// The codes of the rows in their column, the one that was opened.
+    pub fn codes<'a>(&self, columns: IndexColumns<'a>) -> FlatCodes<'a> {
+        FlatCodes { layout: code_layout(&self.projection), blocks: columns.codes }
+    }
+}

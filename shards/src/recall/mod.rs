@@ -1,0 +1,260 @@
+//! Recall: the rows of a space that are nearest to a cue.
+//!
+//! A space is a list of parts, and each part is searched in the way that is cheapest for it
+//! ([`Method`]):
+//!
+//! | Method | For | Work |
+//! |---|---|---|
+//! | walk | a section, when most of it or all of it may be found | some fifty pages of its graph |
+//! | codes | a tail, or a section of which a filter leaves little | 3 ns a row, 64 rows at a time |
+//! | gather | a section of which a time range leaves very little | one vector for each match |
+//! | compare | few rows, and whenever `EXACT` is asked for | every vector |
+//!
+//! Whatever walk and codes propose is compared exactly before it becomes a result, so scores never
+//! depend on the way. Where a walk finds fewer than asked, the codes are scanned: k results come
+//! back whenever k exist.
+//!
+//! A recall runs in slices: the shard answers other requests between two [`step`](Recall::step)s.
+//! It sees the shard as it was when the recall began, by sequence: rows added later are not looked
+//! at, rows that die meanwhile are still found.
+//!
+//! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
+//! whole blocks by their extremes. A metadata filter is evaluated last, only on rows that would
+//! enter the result or the list of candidates.
+
+mod approximate;
+mod cue;
+mod view;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::arena::Arena;
+use crate::episode::{Fields, Hit, Metric, RecallRequest, Tier, Why};
+use crate::kernels::{kernels, padded, row_floats};
+use crate::limits::BLOCK_ROWS;
+use crate::space::{Damaged, Part, RowAt, Space};
+use approximate::Proposals;
+use view::{Method, View};
+
+pub use approximate::Scratch;
+pub use cue::{check_vector, cue};
+
+/// A row in the result; ordered by key, among equals the older episode is better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Candidate {
+    key: f32,
+    sequence: u64,
+    at: RowAt,
+    tier: Tier,
+}
+
+impl Eq for Candidate {}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key.total_cmp(&other.key).then(other.sequence.cmp(&self.sequence))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A recall under way on one shard.
+#[derive(Debug)]
+pub struct Recall {
+    request: RecallRequest,
+    /// The cue as the kernels take it.
+    query: Vec<f32>,
+    work: Work,
+    view: View,
+    /// What the codes of the part under way propose.
+    proposals: Proposals,
+    /// The worst of the best on top.
+    best: BinaryHeap<Reverse<Candidate>>,
+}
+
+/// What a recall has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    compared: u64,
+    estimated: u64,
+    hops: u64,
+}
+
+impl Recall {
+    pub fn new(request: RecallRequest, space: &Space, arena: &Arena, snapshot: u64) -> Self {
+        let capacity = request.k.min(space.rows()) + 1;
+        Self {
+            query: padded(&request.cue),
+            work: Work::default(),
+            view: View::new(&request, space, arena, snapshot),
+            proposals: Proposals::default(),
+            best: BinaryHeap::with_capacity(capacity),
+            request,
+        }
+    }
+
+    pub fn request(&self) -> &RecallRequest {
+        &self.request
+    }
+
+    /// Does about as much work as reading so many bytes is; whether all is done. Where the parts of
+    /// the space were replaced meanwhile, the rows seen so far are not where they were: the recall
+    /// begins again, with what is `applied` now.
+    pub fn step(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        scratch: &mut Scratch,
+        applied: u64,
+        bytes: usize,
+    ) -> bool {
+        if space.publications() != self.view.publications {
+            self.view = View::new(&self.request, space, arena, applied);
+            self.proposals.clear();
+            self.best.clear();
+        }
+        let mut left = bytes;
+        while let Some(planned) = self.view.current() {
+            if left == 0 {
+                return false;
+            }
+            let part = space.part(arena, planned.part).expect("no part goes without a publication");
+            let spent = match planned.method {
+                Method::Compare => self.compare(space.settings.metric, part),
+                Method::Codes => self.scan_codes(space.settings.metric, part),
+                Method::Gather => self.gather(space.settings.metric, part),
+                Method::Walk => self.walk(space.settings.metric, part, scratch),
+            };
+            left = left.saturating_sub(spent);
+        }
+        true
+    }
+
+    /// Compares the next block of rows; the bytes that took.
+    fn compare(&mut self, metric: Metric, part: Part<'_>) -> usize {
+        let nth = self.view.block();
+        let rows = self.candidates(part, nth);
+        self.view.leave_block();
+        if rows == 0 {
+            return BLOCK_ROWS;
+        }
+        self.compare_rows(metric, part, nth, rows);
+        row_floats(self.request.cue.len()) * BLOCK_ROWS * size_of::<f32>()
+    }
+
+    fn compare_rows(&mut self, metric: Metric, part: Part<'_>, nth: usize, rows: u64) {
+        let mut keys = [0.0; BLOCK_ROWS];
+        let mut unwritten = &mut keys[..];
+        part.for_each_run(nth, |run| {
+            let room = std::mem::take(&mut unwritten);
+            let (out, rest) = room.split_at_mut(run.len() / self.query.len());
+            match metric {
+                Metric::Cosine | Metric::Dot => kernels().dot_rows(&self.query, run, out),
+                Metric::L2 => kernels().l2_rows(&self.query, run, out),
+            }
+            unwritten = rest;
+        });
+        match metric {
+            Metric::Cosine => {
+                let scales = part.block(nth).scale;
+                keys.iter_mut().zip(scales).for_each(|(key, scale)| *key *= scale);
+            }
+            Metric::Dot => {}
+            Metric::L2 => keys.iter_mut().for_each(|key| *key = -*key),
+        }
+        self.work.compared += u64::from(rows.count_ones());
+        let first = u32::try_from(nth * BLOCK_ROWS).expect("rows are counted in u32");
+        let mut left = rows;
+        while left != 0 {
+            let nth = left.trailing_zeros();
+            left &= left - 1;
+            self.offer(part, first + nth, keys[nth as usize], Tier::Exact);
+        }
+    }
+
+    /// The rows of a block that may enter the result, metadata aside.
+    fn candidates(&self, part: Part<'_>, nth: usize) -> u64 {
+        let existing = self.view.rows() - nth * BLOCK_ROWS;
+        let existing = if existing >= BLOCK_ROWS { u64::MAX } else { (1 << existing) - 1 };
+        let visible = part.deaths().visible(nth, self.view.snapshot) & existing;
+        let conditions = &self.request.conditions;
+        let (since, until) = (conditions.since_us, conditions.until_us);
+        if since.is_none() && until.is_none() && conditions.confidence_min.is_none() {
+            return visible;
+        }
+        visible
+            & part.block(nth).within(
+                since.unwrap_or(i64::MIN),
+                until.unwrap_or(i64::MAX),
+                conditions.confidence_min.unwrap_or(0.0),
+            )
+    }
+
+    fn offer(&mut self, part: Part<'_>, row: u32, key: f32, tier: Tier) {
+        let worst = (self.best.len() == self.request.k).then(|| self.best.peek()).flatten();
+        // The record of a row that is no candidate by its key is never looked at.
+        if worst.is_some_and(|worst| key.total_cmp(&worst.0.key).is_lt()) {
+            return;
+        }
+        let at = RowAt { part: part.number(), row };
+        let candidate = Candidate { key, sequence: part.record(row).sequence, at, tier };
+        if worst.is_some_and(|worst| candidate <= worst.0) {
+            return;
+        }
+        let is_full = worst.is_some();
+        if !self.passes_filter(part, row) {
+            return;
+        }
+        if is_full {
+            self.best.pop();
+        }
+        self.best.push(Reverse(candidate));
+    }
+
+    fn passes_filter(&self, part: Part<'_>, row: u32) -> bool {
+        let filter = self.request.conditions.filter.as_ref();
+        filter.is_none_or(|filter| part.body(row).is_ok_and(|body| filter.matches(body.metadata)))
+    }
+
+    /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
+    /// those parts are left out.
+    ///
+    /// # Panics
+    /// When parts were replaced since the last step.
+    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Vec<Hit>, Damaged> {
+        let mut fields = self.request.fields;
+        let has_why = fields.why;
+        let Work { compared, estimated, hops } = self.work;
+        let mut bytes_left = self.request.bytes_max;
+        let best = self.best.into_sorted_vec().into_iter();
+        let hit = |Reverse(candidate): Reverse<Candidate>| {
+            let part = space.part(arena, candidate.at.part);
+            let part = part.expect("a result is read in the turn of its last step");
+            let (row, dimensions) = (candidate.at.row, space.dimensions());
+            let bytes = part.read_bytes(row, dimensions, fields);
+            if bytes > bytes_left {
+                fields = Fields::default();
+            } else {
+                bytes_left -= bytes;
+            }
+            let similarity = match space.settings.metric {
+                Metric::Cosine | Metric::Dot => candidate.key,
+                Metric::L2 => 1.0 / (1.0 + (-candidate.key).sqrt()),
+            };
+            let episode = part.read(row, dimensions, fields)?;
+            let why = has_why.then_some(Why {
+                tier: candidate.tier,
+                rows_compared: compared,
+                rows_estimated: estimated,
+                hops,
+            });
+            Ok(Hit { score: similarity, similarity, episode, why })
+        };
+        best.map(hit).collect()
+    }
+}
