@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
-use engram_shards::shard::ShardSettings;
+use engram_shards::shard::{ConsolidationSettings, ShardSettings};
 use engram_shards::store::{NewStore, Store, StoreError};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -461,5 +461,6 @@ fn shard_settings(
         recovery: recovery_settings(config, shard, recovery),
         memory_bytes_max: config.memory_bytes_max / u64::from(store.header.shards),
         memory_prefault_bytes: config.memory_prefault_bytes / u64::from(store.header.shards),
+        consolidation: ConsolidationSettings::default(),
     }
 }

@@ -18,7 +18,7 @@ use engram_shards::format::{
 };
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{Appending, Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
-use engram_shards::shard::{Shard, ShardSettings};
+use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings};
 use engram_shards::store::Store;
 use engramd::clock::CLOCK;
 use fixtures::Fixture;
@@ -128,6 +128,7 @@ fn the_engine_finds_them_sound() {
                 recovery: RecoverySettings::default(),
                 memory_bytes_max: 256 << 20,
                 memory_prefault_bytes: 0,
+                consolidation: ConsolidationSettings::default(),
             };
             let (shard, recovered) =
                 Shard::open(io(&home.data(), shard), &settings, &|_| {}).unwrap();

@@ -118,7 +118,9 @@ fn check(command: &Command) {
             assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
         }
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),
-        Command::Stats { space: name } => name.iter().for_each(|name| space(name)),
+        Command::Stats { space: name } | Command::Consolidate { space: name } => {
+            name.iter().for_each(|name| space(name));
+        }
         Command::Store { space: name, store } => {
             space(name);
             check_store(store);

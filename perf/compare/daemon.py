@@ -59,6 +59,9 @@ class Daemon:
     def resident_bytes(self) -> int:
         return machine.resident_bytes(machine.with_children(self.process.pid))
 
+    def processor_seconds(self) -> float:
+        return machine.processor_seconds(machine.with_children(self.process.pid))
+
     def stop(self) -> None:
         self.process.terminate()
         try:

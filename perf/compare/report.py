@@ -12,6 +12,8 @@ from equal_recall import Line, Rate, rate_at
 
 RECALLS = (0.95, 0.98, 0.99, 0.995)
 OURS = "engram"
+# A library that had less of its core while it worked was not alone on it.
+CORE_SHARE_MIN = 0.9
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -115,8 +117,9 @@ def _builds(measured: Mapping[str, Any]) -> list[str]:
 
 def _points(measured: Mapping[str, Any]) -> list[str]:
     lines = [
-        "| | parameters | recall | p50 µs | p99 µs | queries/s | server p50 µs | server p99 µs |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | parameters | recall | p50 µs | p99 µs | queries/s | core share "
+        "| server p50 µs | server p99 µs |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, peer in measured.items():
         for point in peer["points"]:
@@ -129,7 +132,8 @@ def _points(measured: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"| {name} | {words or 'default'} | {point['recall']:.4f} "
                 f"| {point['latency_us_p50']:.1f} | {point['latency_us_p99']:.1f} "
-                f"| {point['queries_per_s']:,.0f} | {own[0]} | {own[1]} |"
+                f"| {point['queries_per_s']:,.0f} | {point['core_share']:.2f} "
+                f"| {own[0]} | {own[1]} |"
             )
     return lines
 
@@ -137,12 +141,24 @@ def _points(measured: Mapping[str, Any]) -> list[str]:
 def _notes(all_peers: Mapping[str, Any]) -> list[str]:
     lines = ["", "\\* the lowest setting, which has more recall than the column asks for"]
     for name, peer in all_peers.items():
+        short = [point["core_share"] for point in peer.get("points", []) if _lacks_core(point)]
+        if short and peer["in_process"]:
+            lines += [
+                "",
+                f"**{name} is shown too slow**: other programs had part of its core at "
+                f"{len(short)} of {len(peer['points'])} points; it had {min(short):.2f} at worst. "
+                "Repeat the run on a quiet machine before comparing with it.",
+            ]
         if "error" in peer:
             lines += ["", f"**{name} did not run**: `{peer['error'].splitlines()[-1]}`"]
         if peer.get("unknown_parameters"):
             words = ", ".join(f"`{words}`" for words in peer["unknown_parameters"])
             lines += ["", f"{name} did not know {words}."]
     return lines
+
+
+def _lacks_core(point: Mapping[str, Any]) -> bool:
+    return bool(point["core_share"] < CORE_SHARE_MIN)
 
 
 def main() -> None:

@@ -18,7 +18,9 @@ use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_na
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{BUFFERS, LogIdentity, LogSettings, Recovered, RecoverySettings};
-use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{
+    ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
+};
 use engram_shards::store::{NewStore, Store, StoreError};
 use engramd::clock::{CLOCK, wall_us};
 use engramd::config::bounds::MEMORY_PREFAULT_DEFAULT;
@@ -150,6 +152,7 @@ impl RecoveryStore {
             recovery: RecoverySettings::default(),
             memory_bytes_max,
             memory_prefault_bytes: MEMORY_PREFAULT_DEFAULT / u64::from(shards),
+            consolidation: ConsolidationSettings::default(),
         }
     }
 

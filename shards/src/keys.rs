@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::episode::{Confidence, SpaceNumber};
+use crate::format::KeyEntry;
 
 /// Keys that a shard remembers.
 pub const KEYS_MAX: usize = 1 << 20;
@@ -75,6 +76,34 @@ impl Keys {
     /// Takes a key out; its place in the window stays until it is the oldest.
     pub fn remove(&mut self, key: KeyHash) {
         self.stripe(key).remove(&key);
+    }
+
+    /// Up to `count` places of the window whose sequences are behind `after` and not behind
+    /// `through`, the oldest first.
+    pub fn window(&self, after: u64, through: u64, count: usize) -> Vec<KeyEntry> {
+        let first = self.order.partition_point(|(_, sequence)| *sequence <= after);
+        let places = self.order.range(first..).take_while(|(_, sequence)| *sequence <= through);
+        let entry = |&(key, sequence): &(KeyHash, u64)| {
+            let answer = self.get(key).filter(|answer| answer.sequence == sequence);
+            KeyEntry {
+                hash: key.0,
+                sequence,
+                confidence: answer.map_or(Confidence::CERTAIN, |answer| answer.confidence),
+                is_known: answer.is_some(),
+            }
+        };
+        places.take(count).map(entry).collect()
+    }
+
+    /// Continues the window with places that [`window`](Self::window) answered.
+    pub fn extend(&mut self, places: Vec<KeyEntry>) {
+        for KeyEntry { hash, sequence, confidence, is_known } in places {
+            let key = KeyHash(hash);
+            match is_known {
+                true => self.insert(key, FirstAnswer { sequence, confidence }),
+                false => self.order.push_back((key, sequence)),
+            }
+        }
     }
 
     /// Keys in the window.

@@ -17,6 +17,7 @@
 //! not know what it logs; nothing here knows the daemon.
 
 pub mod arena;
+mod consolidation;
 pub mod episode;
 mod eraser;
 pub mod filter;

@@ -204,8 +204,9 @@ pub(crate) struct Rebuilding {
 }
 
 impl Rebuilding {
-    pub(crate) fn new(memory: Memory) -> Self {
-        Self { memory, gaps: HashSet::new(), erased: HashSet::new() }
+    /// `erased` are frames that an erase named before the log that is replayed begins.
+    pub(crate) fn new(memory: Memory, erased: Vec<u64>) -> Self {
+        Self { memory, gaps: HashSet::new(), erased: erased.into_iter().collect() }
     }
 
     /// The memory, and the frames whose erasure a crash cut short.

@@ -20,7 +20,9 @@ use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
     AnchorState, LogIdentity, LogSettings, Loss, Recovered, RecoveryError, RecoverySettings,
 };
-use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{
+    ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
+};
 use engram_shards::space::Page;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
@@ -39,6 +41,7 @@ fn open(disk: &MemoryDisk, accept_loss: bool) -> Result<(Shard<MemoryIo>, Recove
         recovery: RecoverySettings { accept_loss, ..RecoverySettings::default() },
         memory_bytes_max: 16 << 20,
         memory_prefault_bytes: 0,
+        consolidation: ConsolidationSettings::default(),
     };
     Shard::open(disk.io(), &settings, &|_| {})
 }

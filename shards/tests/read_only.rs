@@ -13,7 +13,9 @@ use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{
     LogIdentity, LogSettings, Recovered, RecoveryError, RecoveryProgress, RecoverySettings,
 };
-use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{
+    ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
+};
 
 const REASON: &str = "it fell over five times";
 
@@ -31,6 +33,7 @@ fn settings(read_only: Option<&str>) -> ShardSettings {
         recovery: RecoverySettings { read_only, ..RecoverySettings::default() },
         memory_bytes_max: 64 << 20,
         memory_prefault_bytes: 0,
+        consolidation: ConsolidationSettings::default(),
     }
 }
 

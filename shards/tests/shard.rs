@@ -10,7 +10,7 @@ use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::recall::cue;
-use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket};
 use engram_shards::space::{Page, id_hash};
 use proptest::prelude::*;
 
@@ -35,6 +35,7 @@ fn settings(memory_bytes_max: u64) -> ShardSettings {
         recovery: RecoverySettings::default(),
         memory_bytes_max,
         memory_prefault_bytes: 0,
+        consolidation: ConsolidationSettings::default(),
     }
 }
 

@@ -90,6 +90,10 @@ pub enum Command {
         space: String,
         id: Bytes,
     },
+    /// Of the shards of one space, or of all.
+    Consolidate {
+        space: Option<String>,
+    },
     Stats {
         space: Option<String>,
     },

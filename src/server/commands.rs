@@ -104,6 +104,11 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
         Command::Stats { space } => {
             answer_later(core, connection, |core| async move { info::stats(&core, space).await });
         }
+        Command::Consolidate { space } => {
+            answer_later(core, connection, |core| async move {
+                consolidate(&core, space.as_deref()).await
+            });
+        }
         Command::SpaceInfo { space } => {
             answer_later(core, connection, |core| async move { spaces::info(&core, space).await });
         }
@@ -275,6 +280,20 @@ async fn take_get_many(
         let request = Request::Get { space: route.space(), id, fields };
         core.submit(owner, request, at_ns, Origin::Item { batch: Rc::clone(&batch), index });
     }
+}
+
+async fn consolidate(core: &Rc<Core>, space: Option<&str>) -> Encoded {
+    let owners: Vec<usize> = match space {
+        Some(space) => core.route(space)?.all().collect(),
+        None => (0..core.shards()).collect(),
+    };
+    for answer in core.call_all(owners.into_iter(), || Request::Consolidate).await {
+        match answer {
+            Answer::Write(done) => done?,
+            other => unreachable!("a consolidation was answered with {other:?}"),
+        };
+    }
+    Ok(EncodedReply::new(|encoder| encoder.simple("OK")))
 }
 
 async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use engram_shards::episode::{RecallRequest, Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, Io};
 use engram_shards::recall::Recall;
-use engram_shards::shard::{Effect, Reply, Shard, Ticket};
+use engram_shards::shard::{Advanced, Effect, Reply, Shard, Ticket};
 use slab::Slab;
 
 use super::batch::Batch;
@@ -35,6 +35,11 @@ const RECALL_SLICE_BYTES: usize = 512 << 10;
 /// none do. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
 const COMPUTE_IDLE_NS: u64 = 400_000;
+/// How long the work that nobody waits for goes on between two breaths, and in how many units.
+const WORK_NS: u64 = 50_000;
+const WORK_UNITS_MAX: usize = 32;
+/// Requests between two ticks up to which a shard is taken for quiet.
+const QUIET_REQUESTS: u64 = 50;
 /// Recalls under way on a shard at once; each gets its slices in turn.
 const RECALLS_MAX: usize = 256;
 /// The hint that goes with a refusal for too many recalls.
@@ -96,6 +101,8 @@ pub(super) struct Core {
     /// Requests so far: recalls compute in longer stretches while it stands still.
     activity: Cell<u64>,
     compute: Notify,
+    /// There may be work that nobody waits for.
+    background: Notify,
     /// When a lingering batch is to be looked at again, and the task that does it.
     ripe_ns: Cell<u64>,
     linger: Notify,
@@ -112,6 +119,12 @@ pub(super) struct Inner {
     /// Who waits for a peer, by call.
     called: Slab<Origin>,
     recalls: VecDeque<ActiveRecall>,
+    /// Few requests came between the last two ticks.
+    is_quiet: bool,
+    /// Requests there had been at the last tick.
+    activity_ticked: u64,
+    /// The work that nobody waits for can go on when the disk has done something.
+    waits_for_disk: bool,
     effects: Vec<Effect>,
     metrics: Metrics,
     ids: IdMaker,
@@ -135,6 +148,9 @@ impl Core {
             waiting: Slab::new(),
             called: Slab::new(),
             recalls: VecDeque::new(),
+            is_quiet: false,
+            activity_ticked: 0,
+            waits_for_disk: false,
             effects: Vec::new(),
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
@@ -149,6 +165,7 @@ impl Core {
             breathed_ns: Cell::new(0),
             activity: Cell::new(0),
             compute: Notify::default(),
+            background: Notify::default(),
             ripe_ns: Cell::new(0),
             linger: Notify::default(),
         })
@@ -275,6 +292,9 @@ impl Core {
             self.linger.notify();
         }
         inner.lanes.wake_peers();
+        if std::mem::take(&mut inner.waits_for_disk) {
+            self.background.notify();
+        }
         if !inner.recalls.is_empty() {
             self.compute.notify();
         }
@@ -292,7 +312,14 @@ impl Core {
 
     /// Housekeeping, a few times a second.
     pub(super) fn tick(&self) {
-        self.inner.borrow_mut().shard.tick();
+        {
+            let mut inner = self.inner.borrow_mut();
+            inner.shard.tick();
+            let activity = self.activity.get();
+            inner.is_quiet = activity - inner.activity_ticked <= QUIET_REQUESTS;
+            inner.activity_ticked = activity;
+            inner.waits_for_disk = true;
+        }
         self.turn();
     }
 
@@ -330,6 +357,18 @@ impl Core {
                 false => COMPUTE_NS,
             };
             seen = activity;
+        }
+    }
+
+    /// The task that does what nobody waits for, in small pieces between everything else.
+    pub(super) async fn work(self: Rc<Self>) {
+        loop {
+            let advanced = self.inner.borrow_mut().work(|| self.now_ns());
+            self.turn();
+            match advanced {
+                Advanced::Worked => self.breathe().await,
+                Advanced::Waits | Advanced::Idle => self.background.wait().await,
+            }
         }
     }
 
@@ -404,6 +443,9 @@ impl Inner {
                 self.write(origin, |shard, ticket| {
                     shard.drop_space(ticket, space, writer_uid).map(|()| None)
                 });
+            }
+            Request::Consolidate => {
+                self.write(origin, |shard, ticket| shard.consolidate(ticket, true).map(|()| None));
             }
             Request::Get { space, id, fields } => {
                 self.metrics.reads += 1;
@@ -491,6 +533,12 @@ impl Inner {
     fn poll_log(&mut self) -> Option<u64> {
         let mut effects = std::mem::take(&mut self.effects);
         self.shard.poll(&mut effects);
+        self.take_effects(&mut effects);
+        self.effects = effects;
+        self.shard.pump()
+    }
+
+    fn take_effects(&mut self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Answer { ticket, result } => {
@@ -507,8 +555,24 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Does some of the work that nobody waits for, as long as no recall does.
+    fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
+        let began_ns = now_ns();
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut advanced = Advanced::Worked;
+        for _ in 0..WORK_UNITS_MAX {
+            advanced = self.shard.advance(self.is_quiet, &mut effects);
+            let is_over = !self.recalls.is_empty() || now_ns() - began_ns >= WORK_NS;
+            if advanced != Advanced::Worked || is_over {
+                break;
+            }
+        }
+        self.waits_for_disk |= advanced == Advanced::Waits;
+        self.take_effects(&mut effects);
         self.effects = effects;
-        self.shard.pump()
+        advanced
     }
 
     /// Works on the first recall and sends it to the back of the queue; whether there is more.
@@ -535,7 +599,8 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         | Request::Forget { .. }
         | Request::Erase { .. }
         | Request::CreateSpace { .. }
-        | Request::DropSpace { .. } => Answer::Write(Err(refusal)),
+        | Request::DropSpace { .. }
+        | Request::Consolidate => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),
         Request::Recall(_) => Answer::Hits(Err(refusal)),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),

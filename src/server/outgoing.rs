@@ -115,7 +115,11 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
             let (sequence, frames, bytes) = (*sequence, *frames, *bytes);
             reply::erased(encoder, existed.then_some(reply::Erased { sequence, frames, bytes }));
         }
-        Answer::Write(Ok(Reply::SpaceCreated { .. } | Reply::SpaceDropped)) => encoder.simple("OK"),
+        Answer::Write(Ok(
+            Reply::SpaceCreated { .. } | Reply::SpaceDropped | Reply::Consolidated,
+        )) => {
+            encoder.simple("OK");
+        }
         Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
         Answer::Write(Err(refusal))
         | Answer::Episode(Err(refusal))

@@ -50,6 +50,8 @@ pub enum Request {
         space: SpaceNumber,
         writer_uid: u32,
     },
+    /// Answered when what is durable by now is in columns files.
+    Consolidate,
     SpaceStats {
         space: SpaceNumber,
     },

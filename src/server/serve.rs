@@ -221,6 +221,7 @@ async fn serve(
     runtime::spawn(Rc::clone(&core).serve_lanes());
     runtime::spawn(Rc::clone(&core).serve_linger());
     runtime::spawn(Rc::clone(&core).compute());
+    runtime::spawn(Rc::clone(&core).work());
     drop(said.send(Said::Serving));
     let mut connections: Vec<Rc<Connection>> = Vec::new();
     while let Ok(control) = start.control.recv_async().await {

@@ -161,6 +161,7 @@ impl Machine {
             },
             memory_bytes_max: 64 << 20,
             memory_prefault_bytes: 0,
+            consolidation: ConsolidationSettings::default(),
         }
     }
 

@@ -17,7 +17,7 @@ use engram_shards::format::{
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, SlotFile};
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{Log, LogIdentity, LogSettings, RecoverySettings};
-use engram_shards::shard::{Shard, ShardSettings, Ticket};
+use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings, Ticket};
 
 use super::damage::Files;
 
@@ -65,6 +65,7 @@ pub(crate) fn settings(identity: LogIdentity) -> ShardSettings {
         recovery: RecoverySettings::default(),
         memory_bytes_max: MEMORY_BYTES,
         memory_prefault_bytes: 0,
+        consolidation: ConsolidationSettings::default(),
     }
 }
 

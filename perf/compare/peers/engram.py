@@ -103,6 +103,9 @@ class Engram(Peer):
     def rows(self, answer: Any) -> Sequence[int]:
         return [int(_map(episode)["id"]) for episode in answer]
 
+    def processor_seconds(self) -> float:
+        return self.daemon.processor_seconds()
+
     def resident_bytes(self) -> int:
         return self.daemon.resident_bytes()
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, ClassVar
 
 import machine
@@ -46,6 +46,9 @@ class Library(Peer):
 
     def parameter_sets(self) -> Sequence[Parameters]:
         return [{"beam": beam} for beam in BEAMS]
+
+    def processor_seconds(self) -> float:
+        return process_time()
 
     def resident_bytes(self) -> int:
         return machine.resident_bytes([machine.own_process()]) - self.resident_bytes_before

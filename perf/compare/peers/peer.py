@@ -89,6 +89,10 @@ class Peer(ABC):
     def resident_bytes(self) -> int:
         """What the serving process holds; for a library, more than before it opened."""
 
+    @abstractmethod
+    def processor_seconds(self) -> float:
+        """What the serving process has had of its core so far."""
+
     def server_figures(self) -> Mapping[str, float]:
         """What a server says about its own latency since `use`, in microseconds."""
         return {}

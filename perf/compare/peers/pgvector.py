@@ -151,6 +151,9 @@ class Pgvector(Peer):
     def rows(self, answer: Any) -> Sequence[int]:
         return [row[0] for row in answer]
 
+    def processor_seconds(self) -> float:
+        return self.daemon.processor_seconds()
+
     def resident_bytes(self) -> int:
         return self.daemon.resident_bytes()
 

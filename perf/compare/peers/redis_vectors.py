@@ -90,6 +90,9 @@ class RedisVectorSet(Peer):
     def rows(self, answer: Any) -> Sequence[int]:
         return list(map(int, answer))
 
+    def processor_seconds(self) -> float:
+        return self.daemon.processor_seconds()
+
     def resident_bytes(self) -> int:
         return self.daemon.resident_bytes()
 

@@ -329,6 +329,10 @@ impl<I: Io> Log<I> {
         self.batches.is_empty() && (is_anchored || !self.is_closing) || self.latch_told
     }
 
+    pub fn shard(&self) -> u32 {
+        self.identity.shard
+    }
+
     pub fn store_id(&self) -> &StoreId {
         &self.identity.store_id
     }

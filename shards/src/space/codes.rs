@@ -17,7 +17,7 @@ pub const CODED_ROWS_MIN: u32 = 512;
 /// Rows that are coded when one is added, until none is left.
 pub const CATCH_UP_ROWS: u32 = 4;
 /// Dimensions below which comparing is as cheap as scanning codes.
-const CODED_DIMENSIONS_MIN: usize = 64;
+pub const CODED_DIMENSIONS_MIN: usize = 64;
 
 // A chunk holds a block of the longest vectors.
 const _: () = assert!(DIMENSIONS_MAX * CODE_ROWS < CHUNK_BYTES);

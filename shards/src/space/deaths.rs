@@ -98,6 +98,11 @@ impl Deaths {
         }
     }
 
+    /// Rows that lived when the shard had applied `snapshot`.
+    pub fn count_visible(&self, snapshot: u64) -> u64 {
+        (0..self.blocks.len()).map(|nth| u64::from(self.visible(nth, snapshot).count_ones())).sum()
+    }
+
     /// The dead rows, with the sequences of their deaths.
     pub fn all(&self) -> impl Iterator<Item = (u32, u64)> {
         let blocks = self.blocks.iter().zip((0..).step_by(BLOCK_ROWS));

@@ -40,7 +40,7 @@ use crate::format::{Frame, StorePayload, StoreSizes};
 use crate::keys::KeyHash;
 use bodies::BodyAt;
 
-pub use codes::{CATCH_UP_ROWS, CODED_ROWS_MIN, TailCodes};
+pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
 pub use ids::{POSITION_SHIFT, id_hash, position};
 pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
@@ -122,13 +122,15 @@ impl Space {
     ///
     /// # Panics
     /// When it is of another space, or one too many.
-    pub fn adopt(&mut self, mut section: Section) {
+    pub fn adopt(&mut self, mut section: Section) -> PartNumber {
         let own = (self.number, self.settings.dimensions);
         assert_eq!((section.space(), section.dimensions()), own, "sections belong to one space");
         assert!(self.sections.len() < SECTIONS_MAX, "a space has {SECTIONS_MAX} sections at most");
         section.number = self.next_part();
         section.open_index(self.settings.metric);
+        let number = section.number;
         self.sections.insert(0, section);
+        number
     }
 
     /// The parts, in the order in which an id is looked for.
@@ -172,6 +174,23 @@ impl Space {
         std::iter::once(&self.tail).chain(&self.frozen).map(|t| u64::from(t.deaths.rows())).sum()
     }
 
+    /// Rows of the frozen tail, dead ones included.
+    pub fn rows_frozen(&self) -> u64 {
+        self.frozen.as_ref().map_or(0, |frozen| u64::from(frozen.deaths.rows()))
+    }
+
+    /// Rows of a part that lived when the shard had applied `snapshot`.
+    pub fn rows_visible(&self, part: PartNumber, snapshot: u64) -> u64 {
+        let own = |deaths: &Deaths| deaths.count_visible(snapshot);
+        let tails = std::iter::once(&self.tail).chain(&self.frozen);
+        let tails = tails.map(|tail| (tail.number, &tail.deaths));
+        let sections = self.sections.iter().map(|section| (section.number, &section.deaths));
+        tails
+            .chain(sections)
+            .find(|(number, _)| *number == part)
+            .map_or(0, |(_, deaths)| own(deaths))
+    }
+
     fn all_deaths(&self) -> impl Iterator<Item = &Deaths> {
         let tails = std::iter::once(&self.tail).chain(&self.frozen).map(|tail| &tail.deaths);
         tails.chain(self.sections.iter().map(|section| &section.deaths))
@@ -208,6 +227,11 @@ impl Space {
     /// Forgets an episode; whether there was one.
     pub fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
         self.tail.remove(arena, id, sequence) || self.remove_below(arena, id, sequence)
+    }
+
+    /// Whether a section has a row with this id, alive or dead.
+    pub fn sections_hold(&self, id: &[u8]) -> bool {
+        self.sections.iter().any(|section| section.holds(id))
     }
 
     /// Kills the episode with an id in the parts below the active tail.
@@ -265,7 +289,7 @@ impl Space {
         arena: &Arena,
         mut section: Option<Section>,
         mut moved: Moved,
-    ) -> Retired {
+    ) -> (Option<PartNumber>, Retired) {
         if let Some(section) = &mut section {
             moved.follow(self, arena, section, usize::MAX);
         }
@@ -274,11 +298,8 @@ impl Space {
         let replaced = |section: &mut Section| sources.contains(&section.number);
         let sections = self.sections.extract_if(.., replaced).collect();
         self.all_deaths_mut().for_each(Deaths::forget_noted);
-        if let Some(section) = section {
-            self.adopt(section);
-        }
         self.publications += 1;
-        Retired { tail, sections }
+        (section.map(|section| self.adopt(section)), Retired { tail, sections })
     }
 
     /// Gives all memory back to the arena.

@@ -282,14 +282,22 @@ impl Section {
         entries.filter(|(_, row)| *row < self.rows())
     }
 
-    pub(super) fn find(&self, id: &[u8]) -> Option<u32> {
+    /// The rows with this id, dead ones included.
+    fn rows_of(&self, id: &[u8]) -> impl Iterator<Item = u32> {
         let hash = id_hash(id);
-        let same = self.entries_from(hash).take_while(|(other, _)| *other == hash);
-        same.map(|(_, row)| row).find(|row| {
-            let body = || self.body_bytes(*row).ok();
+        let same = self.entries_from(hash).take_while(move |(other, _)| *other == hash);
+        same.map(|(_, row)| row).filter(move |row| {
             let id_bytes = usize::from(self.record_block(*row).id_bytes.get());
-            self.deaths.is_alive(*row) && body().is_some_and(|body| &body[..id_bytes] == id)
+            self.body_bytes(*row).is_ok_and(|body| &body[..id_bytes] == id)
         })
+    }
+
+    pub(super) fn holds(&self, id: &[u8]) -> bool {
+        self.rows_of(id).next().is_some()
+    }
+
+    pub(super) fn find(&self, id: &[u8]) -> Option<u32> {
+        self.rows_of(id).find(|row| self.deaths.is_alive(*row))
     }
 
     pub(super) fn find_sequence(&self, sequence: u64) -> Option<u32> {

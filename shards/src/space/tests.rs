@@ -219,7 +219,9 @@ impl Bench {
             // All but a few deaths follow before.
             moved.follow(&self.space, &self.arena, section, 3);
         }
-        let mut retired = self.space.publish(&self.arena, section, moved);
+        let is_some = section.is_some();
+        let (part, mut retired) = self.space.publish(&self.arena, section, moved);
+        assert_eq!(part.is_some(), is_some);
         assert_eq!(self.space.rows_in_memory(), in_memory - retired.rows());
         assert_eq!(self.space.frozen(), None);
         while !retired.release(&mut self.arena, 1) {}

@@ -79,6 +79,11 @@ pub(super) fn drop(arguments: &mut Arguments) -> Result<Command, Refusal> {
     Ok(Command::SpaceDrop { space: checks::space(&arguments.value("EG.SPACE DROP")?)? })
 }
 
+pub(super) fn consolidate(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let space = arguments.next().map(|space| checks::space(&space)).transpose()?;
+    Ok(Command::Consolidate { space })
+}
+
 pub(super) fn stats(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let space = arguments.next().map(|space| checks::space(&space)).transpose()?;
     Ok(Command::Stats { space })

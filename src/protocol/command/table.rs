@@ -225,6 +225,9 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.ERASE", "Removes every byte of an episode from the log.")
         .flags(&["write"])
         .takes(&[SPACE, ID], recall::erase),
+    CommandSpec::engram("EG.CONSOLIDATE", "Moves what is stored from the log into columns.")
+        .flags(&["write"])
+        .takes(&[SPACE.optional()], space::consolidate),
     CommandSpec::engram("EG.STATS", "Answers figures of the daemon or of a memory space.")
         .flags(&["readonly"])
         .takes(&[SPACE.optional()], space::stats),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 use engram_shards::log::{LogSettings, RecoverySettings};
-use engram_shards::shard::{Shard, ShardSettings};
+use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings};
 use engramd::config::ByteCount;
 use serde::Serialize;
 use serde_json::json;
@@ -101,6 +101,7 @@ fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
         },
         memory_bytes_max: survey.bytes * 2 + REBUILD_EXTRA_BYTES,
         memory_prefault_bytes: 0,
+        consolidation: ConsolidationSettings::default(),
     };
     let io = directory.io(survey.shard).ending_at(survey.end.segment, survey.end.offset);
     let (shard, recovered) = match Shard::open(io, &settings, &|_| {}) {

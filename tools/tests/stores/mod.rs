@@ -16,7 +16,7 @@ use engram_shards::format::{
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{Appending, Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
-use engram_shards::shard::{Effect, Reply, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store};
 use engramd::clock::CLOCK;
 use tempfile::TempDir;
@@ -84,6 +84,7 @@ impl TestStore {
                 recovery: RecoverySettings::default(),
                 memory_bytes_max: 256 << 20,
                 memory_prefault_bytes: 0,
+                consolidation: ConsolidationSettings::default(),
             };
             Shard::open(io(folder.path(), shard), &settings, &|_| {}).unwrap().0
         };

@@ -9,18 +9,22 @@
 //! frame changes the memory; this cannot fail, and replaying the log does exactly the same.
 //! *Answer*: when the frame is as durable as the request asked.
 
+mod consolidate;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use bytes::Bytes;
 use thiserror::Error;
 
+use self::consolidate::{Erasing, Waiting};
 use crate::arena::{Arena, Binder};
+use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
     Activation, Durability, Fields, Hit, RecallRequest, Refusal, Sequence, SpaceNumber,
     SpaceSettings, StoreRequest, StoredEpisode,
 };
-use crate::eraser::{Erased, Eraser, Wanted};
+use crate::eraser::{Eraser, Wanted};
 use crate::format::{
     Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
     forget_bytes, space_bytes, store_sizes,
@@ -41,6 +45,8 @@ const RETRY_LOG_MS: u32 = 5;
 /// The hint that goes with a refusal for want of memory.
 const RETRY_MEMORY_MS: u32 = 1000;
 
+pub use crate::consolidation::{Advanced, ConsolidationSettings, ConsolidationStats, RestoreError};
+
 /// What the caller calls a request; comes back with its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(pub u64);
@@ -55,6 +61,7 @@ pub struct ShardSettings {
     pub memory_bytes_max: u64,
     /// How much of it to take from the kernel before the shard opens.
     pub memory_prefault_bytes: u64,
+    pub consolidation: ConsolidationSettings,
 }
 
 /// The answer to a write.
@@ -78,6 +85,7 @@ pub enum Reply {
         space: SpaceNumber,
     },
     SpaceDropped,
+    Consolidated,
 }
 
 /// What a shard tells its caller.
@@ -100,6 +108,8 @@ pub enum Effect {
 pub enum OpenError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     #[error("the shard's memory of {bytes} bytes cannot be reserved: {error}")]
     Memory { bytes: u64, error: io::Error },
 }
@@ -184,6 +194,9 @@ pub struct Shard<I> {
     last_number: u32,
     eraser: Eraser,
     scratch: Scratch,
+    consolidator: Consolidator,
+    consolidating: Vec<Waiting>,
+    erasing: Vec<Erasing>,
 }
 
 /// How a frame is admitted.
@@ -218,9 +231,12 @@ impl<I: Io> Shard<I> {
         arena
             .prefault(settings.memory_prefault_bytes)
             .map_err(|error| OpenError::Memory { bytes: settings.memory_prefault_bytes, error })?;
-        let mut rebuilding = Rebuilding::new(Memory::new(arena));
+        let mut memory = Memory::new(arena);
         let ShardSettings { identity, log, recovery, .. } = settings;
         let basis = Basis::read(&mut io, identity)?;
+        let manifest = basis.manifest.newest();
+        let (restored, erasures) = restore(&mut io, manifest.as_ref(), &mut memory)?;
+        let mut rebuilding = Rebuilding::new(memory, erasures);
         let (log, recovered) =
             Log::open_on(&basis, io, *identity, *log, recovery, &mut rebuilding)?;
         let (memory, unfinished) = rebuilding.finish();
@@ -235,6 +251,9 @@ impl<I: Io> Shard<I> {
             last_number,
             eraser,
             scratch: Scratch::default(),
+            consolidator: Consolidator::new(settings.consolidation, restored),
+            consolidating: Vec::new(),
+            erasing: Vec::new(),
         };
         Ok((shard, recovered))
     }
@@ -439,16 +458,15 @@ impl<I: Io> Shard<I> {
                 LogEvent::Failed { reason } => self.refuse_from(0, &reason, effects),
                 LogEvent::Read { transfer, result } => {
                     let erased = self.eraser.take_read(&mut self.log, transfer, result);
-                    answer_erased(erased, effects);
+                    self.answer_erased(erased, effects);
                 }
-                LogEvent::ManifestWritten { .. }
-                | LogEvent::Released { .. }
-                | LogEvent::File(_) => {
-                    unreachable!("nothing is consolidated: {event:?}")
-                }
+                LogEvent::ManifestWritten { .. } => self.take_manifest(),
+                LogEvent::File(event) => self.take_file(event, effects),
+                // A segment that could not be removed is removed by the next start.
+                LogEvent::Released { .. } => {}
                 LogEvent::Overwritten { transfer } => {
                     let erased = self.eraser.take_overwritten(&mut self.log, transfer);
-                    answer_erased(erased, effects);
+                    self.answer_erased(erased, effects);
                 }
             }
         }
@@ -476,7 +494,7 @@ impl<I: Io> Shard<I> {
                 Err(AppendError::ReadOnly(reason)) => Err(Refusal::ReadOnly(reason)),
             }
         });
-        answer_erased(erased, effects);
+        self.answer_erased(erased, effects);
     }
 
     fn apply(&mut self, frame: &Frame<'_>, effects: &mut Vec<Effect>) {
@@ -512,6 +530,7 @@ impl<I: Io> Shard<I> {
                     Owner::Erase { ticket, space, id } => {
                         let existed = matches!(reply, Reply::Forgotten { existed: true, .. });
                         let through = sequence;
+                        self.erasing.push(Erasing { ticket, space, id: id.clone() });
                         self.eraser.add(Wanted { ticket, space, id, through, existed });
                     }
                     Owner::Eraser => {}
@@ -676,8 +695,4 @@ impl<I: Io> Shard<I> {
         let spaces = self.memory.spaces.values();
         spaces.flat_map(|space| space.verify(&self.memory.arena)).collect()
     }
-}
-
-fn answer_erased(erased: Vec<Erased>, effects: &mut Vec<Effect>) {
-    effects.extend(erased.into_iter().map(|(ticket, result)| Effect::Answer { ticket, result }));
 }

@@ -1,0 +1,311 @@
+//! Building the sections of a columns file, space by space, and streaming them.
+
+use super::files::FileWriter;
+use super::{Failure, Frozen, Ground, LiveFile};
+use crate::arena::Arena;
+use crate::episode::{Metric, SpaceNumber};
+use crate::format::columns::{ColumnKind, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
+use crate::index::section::{INDEX_ROWS_MIN, SectionIndexBuilder};
+use crate::io::Io;
+use crate::kernels::kernels;
+use crate::space::{
+    CODED_DIMENSIONS_MIN, Moved, PartNumber, RowAt, SectionWriter, Space, TimeOrder,
+};
+
+/// Rows that one unit of work looks at, rotates, or writes a page of.
+const LOOK_ROWS: usize = 256;
+const PUSH_ROWS: usize = 16;
+const PAGES: usize = 4;
+/// Bytes of columns that one unit writes.
+const COLUMN_BYTES: usize = 32 << 10;
+
+/// A space and the parts that its new section is made of.
+#[derive(Debug)]
+struct Job {
+    space: SpaceNumber,
+    sources: Vec<PartNumber>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Order(TimeOrder),
+    /// The largest norm of a row, where points are scaled by it.
+    Measure {
+        order: Vec<RowAt>,
+        next: usize,
+        norm_max: f32,
+    },
+    Push {
+        order: Vec<RowAt>,
+        next: usize,
+        index: Box<SectionIndexBuilder>,
+    },
+    Index {
+        order: Vec<RowAt>,
+        index: Box<SectionIndexBuilder>,
+    },
+    Columns {
+        writer: Box<SectionWriter>,
+        index: Option<Box<SectionIndexBuilder>>,
+    },
+    Graph {
+        index: Box<SectionIndexBuilder>,
+        next: usize,
+    },
+    Codes {
+        index: Box<SectionIndexBuilder>,
+        next: usize,
+    },
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct Building {
+    /// Jobs to do, the next one last.
+    jobs: Vec<Job>,
+    step: Option<Step>,
+    /// The file, once there is something to write.
+    columns: Option<ColumnsWriter>,
+    identity: ColumnsIdentity,
+    through: u64,
+    out: Vec<u8>,
+    page: Vec<u8>,
+    moved: Vec<(SpaceNumber, Moved)>,
+    rows: u64,
+}
+
+impl Building {
+    pub(super) fn new<I: Io>(
+        frozen: &Frozen,
+        merged: &[u64],
+        files: &[LiveFile],
+        number: u64,
+        ground: &Ground<'_, I>,
+    ) -> Self {
+        let through = frozen.place.through_sequence;
+        let merged = || files.iter().filter(|live| merged.contains(&live.named.number));
+        let (mut jobs, mut rows) = (Vec::new(), 0);
+        for space in ground.memory.spaces.values() {
+            let old = merged().flat_map(|live| &live.parts);
+            let old = old.filter(|(number, _)| *number == space.number).map(|(_, part)| *part);
+            let sources: Vec<_> =
+                space.frozen().map(|(part, _)| part).into_iter().chain(old).collect();
+            rows += sources.iter().map(|part| space.rows_visible(*part, through)).sum::<u64>();
+            if !sources.is_empty() {
+                jobs.push(Job { space: space.number, sources });
+            }
+        }
+        jobs.reverse();
+        let identity = ColumnsIdentity {
+            store_id: *ground.log.store_id(),
+            shard: ground.log.shard(),
+            number,
+            through,
+            created_at_us: ground.log.io().wall_us(),
+        };
+        let (step, columns) = (None, None);
+        let (out, page, moved) = (Vec::new(), Vec::new(), Vec::new());
+        Self { jobs, step, columns, identity, through, out, page, moved, rows }
+    }
+
+    /// Rows that the file will have.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn take_moved(&mut self) -> Vec<(SpaceNumber, Moved)> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Does one unit of work. When all is done: where the directory of the file is, if there was
+    /// anything to write.
+    pub(super) fn step<I: Io>(
+        &mut self,
+        ground: &Ground<'_, I>,
+        writer: &mut FileWriter,
+    ) -> Result<Option<Option<ColumnsPlace>>, Failure> {
+        let Some(job) = self.jobs.last() else {
+            let place = self.columns.take().map(|columns| columns.finish(&mut self.out));
+            self.flush(writer)?;
+            return Ok(Some(place));
+        };
+        let space = ground.memory.spaces.get(&job.space);
+        let arena = &ground.memory.arena;
+        let Some(space) = space else {
+            // Nothing of it is in the file yet, or the file is of no use.
+            if self.step.as_ref().is_some_and(|step| !matches!(step, Step::Order(_))) {
+                return Err(Failure::Dropped);
+            }
+            (self.step, _) = (None, self.jobs.pop());
+            return Ok(None);
+        };
+        let through = self.through;
+        let order = || Step::Order(TimeOrder::new(space, arena, job.sources.clone(), through));
+        let step = self.step.take().unwrap_or_else(order);
+        self.step = self.advance(step, space, arena)?;
+        if self.step.is_none() {
+            self.jobs.pop();
+        }
+        self.flush(writer)?;
+        Ok(None)
+    }
+
+    fn flush(&mut self, writer: &mut FileWriter) -> Result<(), Failure> {
+        writer.put(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// One unit of work for a space; what comes next, if anything.
+    fn advance(
+        &mut self,
+        step: Step,
+        space: &Space,
+        arena: &Arena,
+    ) -> Result<Option<Step>, Failure> {
+        Ok(match step {
+            Step::Order(mut order) => match order.step(space, arena, LOOK_ROWS) {
+                false => Some(Step::Order(order)),
+                true => self.begin_space(order.finish(), space, arena),
+            },
+            Step::Measure { order, next, norm_max } => {
+                Some(self.measure(order, next, norm_max, space, arena))
+            }
+            Step::Push { order, next, mut index } => {
+                let until = order.len().min(next + PUSH_ROWS);
+                for at in &order[next..until] {
+                    let part = space.part(arena, at.part).expect("sources stay");
+                    index.push(part.vector(at.row), part.columns(at.row).scale);
+                }
+                Some(match until == order.len() {
+                    true => Step::Index { order, index },
+                    false => Step::Push { order, next: until, index },
+                })
+            }
+            Step::Index { order, mut index } => match index.step() {
+                false => Some(Step::Index { order, index }),
+                true => {
+                    let nodes = by_group(index.groups());
+                    let order = nodes.iter().map(|node| order[*node as usize]).collect();
+                    index.arrange(nodes);
+                    Some(self.begin_columns(order, Some(index), space, arena))
+                }
+            },
+            Step::Columns { mut writer, index } => {
+                let columns = self.columns.as_mut().expect("a section is in a file");
+                if !writer.step(space, arena, columns, &mut self.out, COLUMN_BYTES)? {
+                    return Ok(Some(Step::Columns { writer, index }));
+                }
+                self.moved.push((space.number, writer.finish()));
+                index.map(|index| {
+                    columns.begin_column(ColumnKind::Graph, &mut self.out);
+                    Step::Graph { index, next: 0 }
+                })
+            }
+            Step::Graph { index, next } => Some(self.put_pages(index, next)),
+            Step::Codes { index, next } => self.put_codes(index, next),
+        })
+    }
+
+    fn begin_space(&mut self, order: Vec<RowAt>, space: &Space, arena: &Arena) -> Option<Step> {
+        if order.is_empty() {
+            let job = self.jobs.last().expect("a job is under way");
+            self.moved.push((space.number, Moved::new(space, arena, &job.sources)));
+            return None;
+        }
+        let is_indexed =
+            order.len() >= INDEX_ROWS_MIN && space.dimensions() >= CODED_DIMENSIONS_MIN;
+        Some(match is_indexed {
+            false => self.begin_columns(order, None, space, arena),
+            true if space.settings.metric == Metric::Cosine => begin_push(order, 1.0, space),
+            true => Step::Measure { order, next: 0, norm_max: 0.0 },
+        })
+    }
+
+    fn measure(
+        &self,
+        order: Vec<RowAt>,
+        next: usize,
+        norm_max: f32,
+        space: &Space,
+        arena: &Arena,
+    ) -> Step {
+        let until = order.len().min(next + LOOK_ROWS);
+        let mut norm_max = norm_max;
+        for at in &order[next..until] {
+            let vector = space.part(arena, at.part).expect("sources stay").vector(at.row);
+            norm_max = norm_max.max(kernels().dot(vector, vector).sqrt());
+        }
+        match until == order.len() {
+            true => begin_push(order, norm_max, space),
+            false => Step::Measure { order, next: until, norm_max },
+        }
+    }
+
+    fn begin_columns(
+        &mut self,
+        order: Vec<RowAt>,
+        index: Option<Box<SectionIndexBuilder>>,
+        space: &Space,
+        arena: &Arena,
+    ) -> Step {
+        let Self { columns, identity, out, .. } = self;
+        let columns = columns.get_or_insert_with(|| ColumnsWriter::new(*identity, out));
+        let sources = &self.jobs.last().expect("a job is under way").sources;
+        let writer = SectionWriter::new(space, arena, sources, order, columns, out);
+        Step::Columns { writer: Box::new(writer), index }
+    }
+
+    fn put_pages(&mut self, index: Box<SectionIndexBuilder>, next: usize) -> Step {
+        let columns = self.columns.as_mut().expect("a section is in a file");
+        let until = index.rows().min(next + PAGES);
+        for row in next..until {
+            self.page.clear();
+            index.put_page(row, &mut self.page);
+            columns.put(&self.page, &mut self.out);
+        }
+        if until < index.rows() {
+            return Step::Graph { index, next: until };
+        }
+        columns.begin_column(ColumnKind::Codes, &mut self.out);
+        Step::Codes { index, next: 0 }
+    }
+
+    fn put_codes(&mut self, mut index: Box<SectionIndexBuilder>, next: usize) -> Option<Step> {
+        let columns = self.columns.as_mut().expect("a section is in a file");
+        self.page.clear();
+        if next < index.code_blocks() {
+            index.put_codes(next, &mut self.page);
+            columns.put(&self.page, &mut self.out);
+            return Some(Step::Codes { index, next: next + 1 });
+        }
+        columns.begin_column(ColumnKind::Index, &mut self.out);
+        index.put_head(&mut self.page);
+        columns.put(&self.page, &mut self.out);
+        None
+    }
+}
+
+fn begin_push(order: Vec<RowAt>, norm_max: f32, space: &Space) -> Step {
+    let (metric, dimensions) = (space.settings.metric, space.dimensions());
+    let index = SectionIndexBuilder::new(metric, dimensions, order.len(), norm_max);
+    Step::Push { order, next: 0, index: Box::new(index) }
+}
+
+/// The nodes, those of one group side by side, within a group in their order.
+fn by_group(groups: &[u32]) -> Vec<u32> {
+    let mut starts = vec![0_u32; groups.iter().max().map_or(0, |max| *max as usize) + 2];
+    for group in groups {
+        starts[*group as usize + 1] += 1;
+    }
+    for nth in 1..starts.len() {
+        starts[nth] += starts[nth - 1];
+    }
+    let mut nodes = vec![0; groups.len()];
+    for (node, group) in (0..).zip(groups) {
+        let place = &mut starts[*group as usize];
+        nodes[*place as usize] = node;
+        *place += 1;
+    }
+    nodes
+}

@@ -1,0 +1,116 @@
+//! Streaming a state file: what the log up to a place says besides rows.
+
+use super::files::FileWriter;
+use super::{Frozen, Ground, LiveFile};
+use crate::episode::SpaceNumber;
+use crate::format::{
+    NamedState, STATE_ENTRIES_MAX, StateHeader, StateRecord, StateWriter, Tombstones,
+};
+use crate::io::Io;
+use crate::memory::Memory;
+use crate::space::PartNumber;
+
+/// Keys of one record.
+const KEYS_PER_RECORD: usize = 512;
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct Saving {
+    writer: StateWriter,
+    spaces: usize,
+    /// Files that stay, and their sections.
+    kept: Vec<(u64, SpaceNumber, PartNumber)>,
+    /// Dead rows of the section under way that were not written yet.
+    tombstones: Option<Vec<u32>>,
+    /// Keys with a sequence up to here are written.
+    keys_through: u64,
+    keys_done: bool,
+    buffer: Vec<u8>,
+}
+
+impl Saving {
+    pub(super) fn new<'a, I: Io>(
+        number: u64,
+        frozen: &Frozen,
+        kept: impl Iterator<Item = &'a LiveFile>,
+        ground: &Ground<'_, I>,
+    ) -> Self {
+        let header = StateHeader {
+            store_id: *ground.log.store_id(),
+            shard: ground.log.shard(),
+            number,
+            place: frozen.place,
+            last_space: frozen.last_space,
+            written_at_us: ground.log.io().wall_us(),
+        };
+        let kept = kept.flat_map(|live| {
+            live.parts.iter().map(|(space, part)| (live.named.number, *space, *part))
+        });
+        Self {
+            writer: StateWriter::new(&header),
+            spaces: 0,
+            kept: kept.collect(),
+            tombstones: None,
+            keys_through: 0,
+            keys_done: false,
+            buffer: vec![0; 64 << 10],
+        }
+    }
+
+    /// Does one unit of work; what the manifest is to say about the file when that was all.
+    pub(super) fn step(
+        &mut self,
+        frozen: &Frozen,
+        memory: &Memory,
+        writer: &mut FileWriter,
+    ) -> Option<NamedState> {
+        let named = if let Some((space, settings)) = frozen.spaces.get(self.spaces) {
+            self.spaces += 1;
+            let (space, settings) = (*space, settings.clone());
+            self.writer.push(&StateRecord::Space { space, settings });
+            None
+        } else if !self.kept.is_empty() {
+            self.put_tombstones(frozen.place.through_sequence, memory);
+            None
+        } else if !self.keys_done {
+            let through = frozen.place.through_sequence;
+            let keys = memory.keys.window(self.keys_through, through, KEYS_PER_RECORD);
+            match keys.last() {
+                Some(last) => {
+                    self.keys_through = last.sequence;
+                    self.writer.push(&StateRecord::Keys(keys));
+                }
+                None => self.keys_done = true,
+            }
+            None
+        } else {
+            Some(self.writer.finish())
+        };
+        while self.writer.waiting() > 0 && writer.has_room() {
+            let bytes = self.writer.take(&mut self.buffer);
+            // A region that cannot be had fails the next write too; the file is given up there.
+            if writer.put(&self.buffer[..bytes]).is_err() {
+                return None;
+            }
+        }
+        named
+    }
+
+    /// The rows of a section that stays which were dead at the place.
+    fn put_tombstones(&mut self, through: u64, memory: &Memory) {
+        let (file, number, part) = *self.kept.last().expect("a section is left");
+        let rows = self.tombstones.get_or_insert_with(|| {
+            let space = memory.spaces.get(&number);
+            let part = space.and_then(|space| space.part(&memory.arena, part));
+            let dead = part.map(|part| part.deaths().all().collect::<Vec<_>>()).unwrap_or_default();
+            dead.into_iter().filter(|(_, died)| *died <= through).map(|(row, _)| row).collect()
+        });
+        let rest = rows.split_off(rows.len().min(STATE_ENTRIES_MAX));
+        let rows = std::mem::replace(rows, rest);
+        if rows.is_empty() {
+            (self.tombstones, _) = (None, self.kept.pop());
+            return;
+        }
+        self.writer.push(&StateRecord::Tombstones(Tombstones { file, space: number, rows }));
+    }
+}

@@ -1,0 +1,130 @@
+//! The shard as the owner of its consolidation: when it works, and who waits for it.
+
+use bytes::Bytes;
+
+use super::{Effect, Reply, Shard, Ticket};
+use crate::consolidation::{Advanced, ConsolidationStats, Ground};
+use crate::episode::{Refusal, SpaceNumber};
+use crate::eraser::Erased;
+use crate::io::{FileEvent, Io};
+
+/// Rows of a tail that one unit of work codes.
+const CODE_ROWS: u32 = 16;
+/// The hint that goes with a consolidation that was given up.
+const RETRY_MS: u32 = 10_000;
+
+/// Who waits for a consolidation.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    ticket: Ticket,
+    /// The number of the request.
+    request: u64,
+    /// What the answer is when it is done.
+    reply: Reply,
+}
+
+/// An erase whose episode may be in columns files too.
+#[derive(Debug)]
+pub(super) struct Erasing {
+    pub(super) ticket: Ticket,
+    pub(super) space: SpaceNumber,
+    pub(super) id: Bytes,
+}
+
+impl<I: Io> Shard<I> {
+    /// Asks for a consolidation of everything that is durable by now. `merges_all` also makes one
+    /// columns file of all, so that nothing dead is left in any. The answer comes when it is
+    /// published and the older files are gone.
+    pub fn consolidate(&mut self, ticket: Ticket, merges_all: bool) -> Result<(), Refusal> {
+        if let Some(reason) = self.log.latch() {
+            return Err(Refusal::ReadOnly(reason.into()));
+        }
+        let request = self.consolidator.ask(merges_all);
+        self.consolidating.push(Waiting { ticket, request, reply: Reply::Consolidated });
+        Ok(())
+    }
+
+    /// Does one unit of the work that nobody waits for, some ten microseconds: consolidation, and
+    /// codes of rows that a replay left without. `is_quiet` says that there is little else to do.
+    pub fn advance(&mut self, is_quiet: bool, effects: &mut Vec<Effect>) -> Advanced {
+        let advanced =
+            self.with_ground(is_quiet, |consolidator, ground| consolidator.advance(ground));
+        self.answer_consolidated(effects);
+        match advanced {
+            Advanced::Worked => Advanced::Worked,
+            other if self.code_some() => other,
+            _ => Advanced::Worked,
+        }
+    }
+
+    fn with_ground<T>(
+        &mut self,
+        is_quiet: bool,
+        with: impl FnOnce(&mut crate::consolidation::Consolidator, &mut Ground<'_, I>) -> T,
+    ) -> T {
+        let is_erasing = !self.eraser.is_idle();
+        let Self { log, memory, consolidator, .. } = self;
+        with(consolidator, &mut Ground { log, memory, is_erasing, is_quiet })
+    }
+
+    /// Codes some rows of one space; whether none is left in any.
+    fn code_some(&mut self) -> bool {
+        let memory = &mut self.memory;
+        memory.spaces.values_mut().all(|space| space.code(&mut memory.arena, CODE_ROWS))
+    }
+
+    pub(super) fn take_file(&mut self, event: FileEvent, effects: &mut Vec<Effect>) {
+        self.with_ground(false, |consolidator, ground| consolidator.take_file(event, ground));
+        self.answer_consolidated(effects);
+    }
+
+    pub(super) fn take_manifest(&mut self) {
+        self.with_ground(false, |consolidator, ground| consolidator.take_manifest(ground));
+    }
+
+    fn answer_consolidated(&mut self, effects: &mut Vec<Effect>) {
+        if self.consolidating.is_empty() {
+            return;
+        }
+        let done = self.consolidator.done();
+        let given_up = self.consolidator.given_up();
+        self.consolidating.retain(|waiting| {
+            let result = if waiting.request <= done {
+                Ok(waiting.reply.clone())
+            } else if waiting.request <= given_up {
+                let what = "the queue of a consolidation that was given up, EG.STATS says why; it";
+                Err(Refusal::Busy { what, retry_after_ms: RETRY_MS })
+            } else {
+                return true;
+            };
+            effects.push(Effect::Answer { ticket: waiting.ticket, result });
+            false
+        });
+    }
+
+    /// Answers erases whose bytes are gone from the log. Where columns files may have the episode,
+    /// they are merged without it first.
+    pub(super) fn answer_erased(&mut self, erased: Vec<Erased>, effects: &mut Vec<Effect>) {
+        for (ticket, result) in erased {
+            let nth = self.erasing.iter().position(|erasing| erasing.ticket == ticket);
+            let erasing = nth.map(|nth| self.erasing.swap_remove(nth));
+            let is_in_columns = erasing.is_some_and(|Erasing { space, id, .. }| {
+                let space = self.memory.spaces.get(&space);
+                self.consolidator.has_frozen()
+                    || space.is_some_and(|space| space.sections_hold(&id))
+            });
+            match result {
+                Ok(reply) if is_in_columns => {
+                    let request = self.consolidator.ask(true);
+                    self.consolidating.push(Waiting { ticket, request, reply });
+                }
+                result => effects.push(Effect::Answer { ticket, result }),
+            }
+        }
+    }
+
+    /// Figures of consolidation, and why the last attempt was given up, if it was.
+    pub fn consolidation(&self) -> (ConsolidationStats, Option<&str>) {
+        (self.consolidator.stats(), self.consolidator.failure())
+    }
+}
