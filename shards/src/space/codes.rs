@@ -93,9 +93,9 @@ impl TailCodes {
         (codes, nth % self.blocks_per_chunk())
     }
 
-    pub(super) fn release(self, arena: &mut Arena) {
-        for chunk in self.chunks {
-            arena.release(chunk);
-        }
+    /// Gives up to `chunks` back to the arena; how many those were.
+    pub(super) fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> usize {
+        let from = self.chunks.len().saturating_sub(chunks);
+        self.chunks.drain(from..).map(|chunk| arena.release(chunk)).count()
     }
 }

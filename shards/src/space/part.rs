@@ -29,8 +29,8 @@ pub struct RowAt {
 /// What a columns file says of a row cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "row {row} is damaged in its columns file; stop the daemon and run `engram inspect` to see what \
-     else is, then restore a snapshot"
+    "row {row} is damaged in its columns file; stop the daemon and run `engram inspect` to see \
+     what else is, then restore a snapshot"
 )]
 pub struct Damaged {
     pub row: u32,
@@ -255,10 +255,10 @@ impl<'a> Part<'a> {
 
     /// The first `count` live episodes from a position on, and those at the position of the last
     /// one: hashes of ids and rows, ascending.
-    pub fn from_position(self, from: u64, count: usize) -> Vec<(u64, u32)> {
+    pub fn list_from(self, from: u64, count: usize) -> Vec<(u64, u32)> {
         match self {
-            Self::Tail(tail, _) => tail.ids.from_position(from, count),
-            Self::Section(section) => section.from_position(from, count),
+            Self::Tail(tail, _) => tail.ids.list_from(from, count),
+            Self::Section(section) => section.list_from(from, count),
         }
     }
 

@@ -105,11 +105,14 @@ impl Tail {
         true
     }
 
-    /// Gives all memory back to the arena.
-    pub(super) fn release(self, arena: &mut Arena) {
-        self.rows.release(arena);
-        self.bodies.release(arena);
-        self.codes.into_iter().for_each(|codes| codes.release(arena));
+    /// Gives up to `chunks` back to the arena; whether those were the last. The tail is not looked
+    /// at any more.
+    pub(super) fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> bool {
+        let mut left = chunks;
+        left -= self.rows.release_some(arena, left);
+        left -= self.bodies.release_some(arena, left);
+        left -= self.codes.as_mut().map_or(0, |codes| codes.release_some(arena, left));
+        left > 0
     }
 
     /// What does not agree within the part, in words.
