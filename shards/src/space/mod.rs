@@ -22,6 +22,7 @@
 //! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
 mod bodies;
+mod buckets;
 mod codes;
 mod deaths;
 mod ids;
@@ -40,6 +41,7 @@ use crate::format::{Frame, StorePayload, StoreSizes};
 use crate::keys::KeyHash;
 use bodies::BodyAt;
 
+pub use buckets::TailBuckets;
 pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
 pub use ids::{POSITION_SHIFT, id_hash, position};
@@ -218,10 +220,15 @@ impl Space {
             || self.remove_below(arena, store.id(), frame.sequence)
     }
 
-    /// Codes up to `rows_max` more rows of each tail; whether none is left.
-    pub fn code(&mut self, arena: &mut Arena, rows_max: u32) -> bool {
+    /// Codes up to `rows_max` more rows of the active tail.
+    pub fn code(&mut self, arena: &mut Arena, rows_max: u32) {
+        self.tail.code(arena, rows_max);
+    }
+
+    /// Does one unit of the work on codes that nobody waits for; whether nothing is left.
+    pub fn work(&mut self, arena: &mut Arena) -> bool {
         let mut tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
-        tails.all(|tail| tail.code(arena, rows_max))
+        tails.all(|tail| tail.work(arena))
     }
 
     /// Forgets an episode; whether there was one.
