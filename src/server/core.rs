@@ -123,8 +123,8 @@ pub(super) struct Inner {
     is_quiet: bool,
     /// Requests there had been at the last tick.
     activity_ticked: u64,
-    /// The work that nobody waits for can go on when the disk has done something.
-    waits_for_disk: bool,
+    /// The work that nobody waits for may have more to do at the end of the turn.
+    may_work: bool,
     effects: Vec<Effect>,
     metrics: Metrics,
     ids: IdMaker,
@@ -150,7 +150,7 @@ impl Core {
             recalls: VecDeque::new(),
             is_quiet: false,
             activity_ticked: 0,
-            waits_for_disk: false,
+            may_work: false,
             effects: Vec::new(),
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
@@ -292,7 +292,7 @@ impl Core {
             self.linger.notify();
         }
         inner.lanes.wake_peers();
-        if std::mem::take(&mut inner.waits_for_disk) {
+        if std::mem::take(&mut inner.may_work) {
             self.background.notify();
         }
         if !inner.recalls.is_empty() {
@@ -318,7 +318,7 @@ impl Core {
             let activity = self.activity.get();
             inner.is_quiet = activity - inner.activity_ticked <= QUIET_REQUESTS;
             inner.activity_ticked = activity;
-            inner.waits_for_disk = true;
+            inner.may_work = true;
         }
         self.turn();
     }
@@ -446,6 +446,7 @@ impl Inner {
             }
             Request::Consolidate => {
                 self.write(origin, |shard, ticket| shard.consolidate(ticket, true).map(|()| None));
+                self.may_work = true;
             }
             Request::Get { space, id, fields } => {
                 self.metrics.reads += 1;
@@ -569,7 +570,7 @@ impl Inner {
                 break;
             }
         }
-        self.waits_for_disk |= advanced == Advanced::Waits;
+        self.may_work |= advanced == Advanced::Waits;
         self.take_effects(&mut effects);
         self.effects = effects;
         advanced
