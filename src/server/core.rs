@@ -367,7 +367,12 @@ impl Core {
             self.turn();
             match advanced {
                 Advanced::Worked => self.breathe().await,
-                Advanced::Waits | Advanced::Idle => self.background.wait().await,
+                Advanced::Waits => {
+                    // Said behind the own turn: the next one, which a completion brings, notifies.
+                    self.inner.borrow_mut().may_work = true;
+                    self.background.wait().await;
+                }
+                Advanced::Idle => self.background.wait().await,
             }
         }
     }
@@ -570,7 +575,6 @@ impl Inner {
                 break;
             }
         }
-        self.may_work |= advanced == Advanced::Waits;
         self.take_effects(&mut effects);
         self.effects = effects;
         advanced

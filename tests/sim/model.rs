@@ -52,8 +52,9 @@ pub const TEXT_MARK: &[u8] = b"write ";
 
 /// The writes whose texts are somewhere in these bytes.
 pub fn writes_in(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    let marks = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(TEXT_MARK));
-    marks.filter_map(|at| {
+    let marks = bytes.iter().enumerate().filter(|(_, byte)| **byte == TEXT_MARK[0]);
+    let marks = marks.filter(|(at, _)| bytes[*at..].starts_with(TEXT_MARK));
+    marks.filter_map(|(at, _)| {
         let rest = &bytes[at + TEXT_MARK.len()..];
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let is_whole = rest.get(digits) == Some(&b';');
