@@ -369,6 +369,7 @@ impl Core {
                 Advanced::Worked => self.breathe().await,
                 Advanced::Waits => {
                     // Said behind the own turn: the next one, which a completion brings, notifies.
+                    // Said before it, this would go round and round.
                     self.inner.borrow_mut().may_work = true;
                     self.background.wait().await;
                 }
@@ -566,6 +567,7 @@ impl Inner {
     /// Does some of the work that nobody waits for, as long as no recall does.
     fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
         let began_ns = now_ns();
+        self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);
         let mut advanced = Advanced::Worked;
         for _ in 0..WORK_UNITS_MAX {

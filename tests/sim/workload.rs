@@ -419,8 +419,9 @@ impl Client {
         if let Some(known) = known {
             assert_eq!((outcome, sequence), ("existing", known), "key {keyed:?} of {id} repeats");
         }
+        // One that was recognised may have been so before an erase whose turn came later.
         if let Some(keyed) = keyed.map(|nth| &mut model.keyed[nth])
-            && write > keyed.erased
+            && (keyed.erased == 0 || write > keyed.erased && outcome != "existing")
         {
             keyed.sequence = Some(sequence);
         }
