@@ -13,7 +13,7 @@
 //! Reading is one transfer at a time and goes on in the shard's turns: the shard serves meanwhile.
 //! Segments may be let go meanwhile: what was in them is gone without being overwritten.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 
 use bytes::Bytes;
@@ -61,9 +61,20 @@ struct Target {
 /// See the top of the file.
 #[derive(Debug)]
 enum Stage {
-    Scan { segment: u64, offset: u64, sequence: u64 },
-    Log { groups: VecDeque<ErasePayload>, through: u64 },
-    Overwrite { nth: usize },
+    Scan {
+        segment: u64,
+        offset: u64,
+        sequence: u64,
+    },
+    /// The log was seen. What columns have of the episodes is still to be named.
+    Seen,
+    Log {
+        groups: VecDeque<ErasePayload>,
+        through: u64,
+    },
+    Overwrite {
+        nth: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -105,11 +116,13 @@ impl Eraser {
         self.pass.is_none() && self.waiting.is_empty() && self.unfinished.is_empty()
     }
 
-    /// Goes on as far as possible without waiting; `log_erase` appends an erase frame and answers
-    /// its sequence, or nothing when the log is busy.
+    /// Goes on as far as possible without waiting; `in_columns` tells the sequences that columns
+    /// files have of an episode; `log_erase` appends an erase frame and answers its sequence, or
+    /// nothing when the log is busy.
     pub(crate) fn advance<I: Io>(
         &mut self,
         log: &mut Log<I>,
+        in_columns: impl Fn(SpaceNumber, &[u8]) -> Vec<u64>,
         mut log_erase: impl FnMut(&mut Log<I>, &ErasePayload) -> Result<Option<u64>, Refusal>,
     ) -> Vec<Erased> {
         if self.is_transferring || log.latch().is_some() {
@@ -119,8 +132,11 @@ impl Eraser {
             self.begin(log);
             return Vec::new();
         };
+        if matches!(pass.stage, Stage::Seen) {
+            pass.name_frames(in_columns);
+        }
         match &mut pass.stage {
-            Stage::Scan { .. } | Stage::Overwrite { .. } => Vec::new(),
+            Stage::Scan { .. } | Stage::Seen | Stage::Overwrite { .. } => Vec::new(),
             Stage::Log { groups, through } => {
                 while let Some(group) = groups.front() {
                     match log_erase(log, group) {
@@ -210,7 +226,7 @@ impl Eraser {
                         Vec::new()
                     }
                     Ok(None) => {
-                        pass.finish_scan();
+                        pass.stage = Stage::Seen;
                         Vec::new()
                     }
                     Err(refusal) => self.give_up(&refusal),
@@ -231,7 +247,7 @@ impl Eraser {
                 let what = format!("sequence {} is not where it was", target.sequence);
                 self.give_up(&Refusal::Corrupt(what))
             }
-            Stage::Log { .. } => unreachable!("nothing is read meanwhile"),
+            Stage::Seen | Stage::Log { .. } => unreachable!("nothing is read meanwhile"),
         }
     }
 
@@ -262,7 +278,7 @@ impl Eraser {
                 *nth += 1;
                 self.overwrite_next(log)
             }
-            Some(Stage::Log { .. }) | None => Vec::new(),
+            Some(Stage::Seen | Stage::Log { .. }) | None => Vec::new(),
         }
     }
 
@@ -384,14 +400,20 @@ impl Pass {
         }
     }
 
-    /// Groups what is to be logged before it is overwritten.
-    fn finish_scan(&mut self) {
-        let mut by_space: HashMap<SpaceNumber, Vec<u64>> = HashMap::new();
+    /// Groups what is to be logged before it is overwritten: the frames that were seen, and those
+    /// that became rows of columns files.
+    fn name_frames(&mut self, in_columns: impl Fn(SpaceNumber, &[u8]) -> Vec<u64>) {
+        let mut by_space: BTreeMap<SpaceNumber, BTreeSet<u64>> = BTreeMap::new();
         for target in self.targets.iter().filter(|target| target.wanted.is_some()) {
-            by_space.entry(target.space).or_default().push(target.sequence);
+            by_space.entry(target.space).or_default().insert(target.sequence);
+        }
+        for Wanted { space, id, through, .. } in &self.wanted {
+            let rows = in_columns(*space, id).into_iter().filter(|sequence| sequence <= through);
+            by_space.entry(*space).or_default().extend(rows);
         }
         let groups = by_space.into_iter().flat_map(|(space, sequences)| {
             let group = move |part: &[u64]| ErasePayload { space, sequences: part.to_vec() };
+            let sequences: Vec<u64> = sequences.into_iter().collect();
             sequences.chunks(ERASED_MAX).map(group).collect::<Vec<_>>()
         });
         self.stage = Stage::Log { groups: groups.collect(), through: 0 };
@@ -498,11 +520,15 @@ mod tests {
     ) -> Vec<Erased> {
         let mut ended = Vec::new();
         loop {
-            ended.extend(eraser.advance(log, |log, erase| {
-                let fill = |out: &mut [u8]| erase.encode(out);
-                let how = Appending::default();
-                Ok(log.append(&head(Operation::Erase), erase.bytes(), how, fill).ok())
-            }));
+            ended.extend(eraser.advance(
+                log,
+                |_, _| Vec::new(),
+                |log, erase| {
+                    let fill = |out: &mut [u8]| erase.encode(out);
+                    let how = Appending::default();
+                    Ok(log.append(&head(Operation::Erase), erase.bytes(), how, fill).ok())
+                },
+            ));
             log.pump();
             let Some(event) = log.poll() else { return ended };
             match event {

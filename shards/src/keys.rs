@@ -73,9 +73,17 @@ impl Keys {
         self.order.push_back((key, answer.sequence));
     }
 
-    /// Takes a key out; its place in the window stays until it is the oldest.
-    pub fn remove(&mut self, key: KeyHash) {
-        self.stripe(key).remove(&key);
+    /// Takes the key out that came with a sequence, if one did; its place in the window stays until
+    /// it is the oldest. Nothing but the window decides: what a consolidation made of the episode
+    /// must not.
+    pub fn remove(&mut self, sequence: u64) {
+        let nth = self.order.partition_point(|(_, other)| *other < sequence);
+        let Some(&(key, _)) = self.order.get(nth).filter(|(_, other)| *other == sequence) else {
+            return;
+        };
+        if self.get(key).is_some_and(|answer| answer.sequence == sequence) {
+            self.stripe(key).remove(&key);
+        }
     }
 
     /// Up to `count` places of the window whose sequences are behind `after` and not behind
@@ -138,9 +146,10 @@ mod tests {
         let mut keys = Keys::new(2);
         let hash = |key: &str| KeyHash::new(SpaceNumber(1), b"id", key.as_bytes());
         keys.insert(hash("a"), answer(1));
-        keys.remove(hash("a"));
+        keys.remove(1);
         assert_eq!(keys.get(hash("a")), None);
         keys.insert(hash("a"), answer(2));
+        keys.remove(1);
         keys.insert(hash("b"), answer(3));
         assert_eq!(keys.get(hash("a")), Some(answer(2)), "the first place was the oldest");
     }

@@ -123,8 +123,8 @@ pub(super) struct Inner {
     is_quiet: bool,
     /// Requests there had been at the last tick.
     activity_ticked: u64,
-    /// The work that nobody waits for can go on when the disk has done something.
-    waits_for_disk: bool,
+    /// The work that nobody waits for may have more to do at the end of the turn.
+    may_work: bool,
     effects: Vec<Effect>,
     metrics: Metrics,
     ids: IdMaker,
@@ -150,7 +150,7 @@ impl Core {
             recalls: VecDeque::new(),
             is_quiet: false,
             activity_ticked: 0,
-            waits_for_disk: false,
+            may_work: false,
             effects: Vec::new(),
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
@@ -292,7 +292,7 @@ impl Core {
             self.linger.notify();
         }
         inner.lanes.wake_peers();
-        if std::mem::take(&mut inner.waits_for_disk) {
+        if std::mem::take(&mut inner.may_work) {
             self.background.notify();
         }
         if !inner.recalls.is_empty() {
@@ -318,7 +318,7 @@ impl Core {
             let activity = self.activity.get();
             inner.is_quiet = activity - inner.activity_ticked <= QUIET_REQUESTS;
             inner.activity_ticked = activity;
-            inner.waits_for_disk = true;
+            inner.may_work = true;
         }
         self.turn();
     }
@@ -367,7 +367,13 @@ impl Core {
             self.turn();
             match advanced {
                 Advanced::Worked => self.breathe().await,
-                Advanced::Waits | Advanced::Idle => self.background.wait().await,
+                Advanced::Waits => {
+                    // Said behind the own turn: the next one, which a completion brings, notifies.
+                    // Said before it, this would go round and round.
+                    self.inner.borrow_mut().may_work = true;
+                    self.background.wait().await;
+                }
+                Advanced::Idle => self.background.wait().await,
             }
         }
     }
@@ -446,6 +452,7 @@ impl Inner {
             }
             Request::Consolidate => {
                 self.write(origin, |shard, ticket| shard.consolidate(ticket, true).map(|()| None));
+                self.may_work = true;
             }
             Request::Get { space, id, fields } => {
                 self.metrics.reads += 1;
@@ -560,6 +567,7 @@ impl Inner {
     /// Does some of the work that nobody waits for, as long as no recall does.
     fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
         let began_ns = now_ns();
+        self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);
         let mut advanced = Advanced::Worked;
         for _ in 0..WORK_UNITS_MAX {
@@ -569,7 +577,6 @@ impl Inner {
                 break;
             }
         }
-        self.waits_for_disk |= advanced == Advanced::Waits;
         self.take_effects(&mut effects);
         self.effects = effects;
         advanced

@@ -8,6 +8,7 @@
 
 use engram_shards::io::Random;
 use engram_shards::log::LogSettings;
+use engram_shards::shard::ConsolidationSettings;
 
 use crate::model::End;
 use crate::plan::{Plan, Round, Trouble};
@@ -17,8 +18,17 @@ fn plan(seed: u64, shards: usize, bursts: u64, dies_at: &[u64]) -> Plan {
     let log = LogSettings { in_flight_max: 2, linger_us: 0, frames_max: 4 };
     let round =
         Round { end: End::PowerLost, dies_at_call: None, after_us: u64::from(u32::MAX), bursts };
+    let consolidation = ConsolidationSettings {
+        rows_idle: 8,
+        rows_forced: 12,
+        retry_after_ns: 1_000_000,
+        index_rows_min: 8,
+    };
     Plan {
         seed,
+        consolidation,
+        ids: 8,
+        has_graphs: seed.is_multiple_of(2),
         shards,
         segment_bytes: 40 << 10,
         log,

@@ -19,6 +19,7 @@ use engramd::server::{
 use engramd::{lanes, runtime};
 
 use crate::model::End;
+use crate::plan::Plan;
 use crate::wire::Connection;
 
 /// How often somebody looks whether something happened.
@@ -88,6 +89,7 @@ pub struct Machine {
     pub disks: Vec<SimulatedDisk>,
     pub log: LogSettings,
     pub segment_bytes: u64,
+    pub consolidation: ConsolidationSettings,
     /// Every log has been begun: what the store's header says.
     has_logs: Cell<bool>,
     /// What the operator says at the next start.
@@ -115,7 +117,8 @@ pub enum NotServing {
 }
 
 impl Machine {
-    pub fn new(seed: u64, shards: usize, segment_bytes: u64, log: LogSettings) -> Self {
+    pub fn new(seed: u64, plan: &Plan) -> Self {
+        let Plan { shards, segment_bytes, log, consolidation, .. } = *plan;
         let power = Rc::new(Power::default());
         let disks =
             (0..shards as u64).map(|nth| SimulatedDisk::new(seed ^ (nth + 1) << 32, &power));
@@ -124,6 +127,7 @@ impl Machine {
             power,
             log,
             segment_bytes,
+            consolidation,
             has_logs: Cell::new(false),
             accept_loss: Cell::new(false),
             seed: Cell::new(seed),
@@ -161,7 +165,7 @@ impl Machine {
             },
             memory_bytes_max: 64 << 20,
             memory_prefault_bytes: 0,
-            consolidation: ConsolidationSettings::default(),
+            consolidation: self.consolidation,
         }
     }
 

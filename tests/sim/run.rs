@@ -8,7 +8,7 @@ use std::time::Duration;
 use engram_shards::io::Random;
 use engram_shards::io::simulated::{Faults, SimulatedDisk};
 use engram_shards::log::RecoveryError;
-use engram_shards::shard::OpenError;
+use engram_shards::shard::{OpenError, RestoreError};
 use engramd::runtime::simulated;
 use engramd::server::{Route, ServeError};
 
@@ -63,8 +63,8 @@ enum Trust {
 impl<'a> World<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x3a11);
-        let machine = Machine::new(random.draw(), plan.shards, plan.segment_bytes, plan.log);
-        let model = Model::new(&mut random, plan.shards, plan.clients);
+        let machine = Machine::new(random.draw(), plan);
+        let model = Model::new(&mut random, plan);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
         Self { plan, machine, model, random, dies_at }
     }
@@ -244,10 +244,11 @@ impl<'a> World<'a> {
         for space in 0..self.model.borrow().spaces.len() {
             open.set(open.get() + 1);
             let (model, random) = (Rc::clone(&self.model), self.random.fork());
+            let disks = self.machine.disks.clone();
             let connection = daemon.connect();
             let open = Rc::clone(&open);
             simulated::spawn_in(group, async move {
-                work(space, model, random, connection, round.bursts).await;
+                work(space, model, random, disks, connection, round.bursts).await;
                 open.set(open.get() - 1);
             });
         }
@@ -289,6 +290,7 @@ impl<'a> World<'a> {
             return Some(());
         }
         self.settle(seen, &reached, daemon, trust);
+        self.model.borrow().check_erased(&self.machine.disks);
         for nth in 0..spaces {
             if self.model.borrow().spaces[nth].existence == Existence::Yes {
                 self.look_closer(nth, &mut connection).await?;
@@ -435,6 +437,7 @@ async fn work(
     space: usize,
     model: Shared<Model>,
     random: Random,
+    disks: Vec<SimulatedDisk>,
     mut connection: Connection,
     bursts: u64,
 ) {
@@ -444,7 +447,7 @@ async fn work(
     if space == SHELF {
         Keeper { model, random }.work(connection, bursts).await;
     } else if model.borrow().spaces[space].existence == Existence::Yes {
-        Client { space, model, random }.work(connection, bursts).await;
+        Client { space, model, random, disks }.work(connection, bursts).await;
     }
 }
 
@@ -482,8 +485,12 @@ fn recovery_error(error: &ServeError) -> Option<&RecoveryError> {
 }
 
 fn is_io(error: &ServeError) -> bool {
-    matches!(error, ServeError::Ring { .. } | ServeError::Reconcile { .. })
-        || matches!(recovery_error(error), Some(RecoveryError::Io(_)))
+    match error {
+        ServeError::Ring { .. } | ServeError::Reconcile { .. } => true,
+        ServeError::Open { error: OpenError::Recovery(RecoveryError::Io(_)), .. } => true,
+        ServeError::Open { error: OpenError::Restore(RestoreError::Io { .. }), .. } => true,
+        _ => false,
+    }
 }
 
 /// Whether it says which segment or sequences cannot be read.

@@ -5,7 +5,7 @@ use super::{Failure, Frozen, Ground, LiveFile};
 use crate::arena::Arena;
 use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
-use crate::index::section::{INDEX_ROWS_MIN, SectionIndexBuilder};
+use crate::index::section::SectionIndexBuilder;
 use crate::io::Io;
 use crate::kernels::kernels;
 use crate::space::{
@@ -68,6 +68,7 @@ pub(super) struct Building {
     columns: Option<ColumnsWriter>,
     identity: ColumnsIdentity,
     through: u64,
+    index_rows_min: usize,
     out: Vec<u8>,
     page: Vec<u8>,
     moved: Vec<(SpaceNumber, Moved)>,
@@ -77,16 +78,15 @@ pub(super) struct Building {
 impl Building {
     pub(super) fn new<I: Io>(
         frozen: &Frozen,
-        merged: &[u64],
-        files: &[LiveFile],
+        merged: &[&LiveFile],
+        index_rows_min: usize,
         number: u64,
         ground: &Ground<'_, I>,
     ) -> Self {
         let through = frozen.place.through_sequence;
-        let merged = || files.iter().filter(|live| merged.contains(&live.named.number));
         let (mut jobs, mut rows) = (Vec::new(), 0);
         for space in ground.memory.spaces.values() {
-            let old = merged().flat_map(|live| &live.parts);
+            let old = merged.iter().flat_map(|live| &live.parts);
             let old = old.filter(|(number, _)| *number == space.number).map(|(_, part)| *part);
             let sources: Vec<_> =
                 space.frozen().map(|(part, _)| part).into_iter().chain(old).collect();
@@ -105,7 +105,7 @@ impl Building {
         };
         let (step, columns) = (None, None);
         let (out, page, moved) = (Vec::new(), Vec::new(), Vec::new());
-        Self { jobs, step, columns, identity, through, out, page, moved, rows }
+        Self { jobs, step, columns, identity, through, index_rows_min, out, page, moved, rows }
     }
 
     /// Rows that the file will have.
@@ -214,7 +214,7 @@ impl Building {
             return None;
         }
         let is_indexed =
-            order.len() >= INDEX_ROWS_MIN && space.dimensions() >= CODED_DIMENSIONS_MIN;
+            order.len() >= self.index_rows_min && space.dimensions() >= CODED_DIMENSIONS_MIN;
         Some(match is_indexed {
             false => self.begin_columns(order, None, space, arena),
             true if space.settings.metric == Metric::Cosine => begin_push(order, 1.0, space),

@@ -138,8 +138,8 @@ pub enum LogEvent {
     Overwritten { transfer: Transfer },
     /// The manifest that [`Log::write_manifest`] was given is what the next start will find.
     ManifestWritten { number: u64 },
-    /// A segment that [`Log::release`] let go is gone; if it could not be removed, the next start
-    /// does it.
+    /// A segment that [`Log::release`] let go is gone; if it could not be removed, that is tried
+    /// again, and the next start does it at the latest.
     Released { segment: u64, result: io::Result<()> },
     /// What became of a columns or state file that was asked of the log's [`Io`].
     File(FileEvent),
@@ -545,6 +545,7 @@ impl<I: Io> Log<I> {
     /// few times a second.
     pub fn tick(&mut self) {
         self.note_durable();
+        self.remove_staying();
         let NextSegment::Failed { since_ns, .. } = &mut self.next_segment else { return };
         let now = self.io.monotonic_ns();
         if self.latch.is_some() || now < *since_ns + PREPARE_RETRY_NS {

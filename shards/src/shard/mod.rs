@@ -239,6 +239,10 @@ impl<I: Io> Shard<I> {
         let mut rebuilding = Rebuilding::new(memory, erasures);
         let (log, recovered) =
             Log::open_on(&basis, io, *identity, *log, recovery, &mut rebuilding)?;
+        let mut consolidator = Consolidator::new(settings.consolidation, restored);
+        if rebuilding.has_erased_columns() {
+            consolidator.ask(true);
+        }
         let (memory, unfinished) = rebuilding.finish();
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
@@ -251,7 +255,7 @@ impl<I: Io> Shard<I> {
             last_number,
             eraser,
             scratch: Scratch::default(),
-            consolidator: Consolidator::new(settings.consolidation, restored),
+            consolidator,
             consolidating: Vec::new(),
             erasing: Vec::new(),
         };
@@ -462,7 +466,6 @@ impl<I: Io> Shard<I> {
                 }
                 LogEvent::ManifestWritten { .. } => self.take_manifest(),
                 LogEvent::File(event) => self.take_file(event, effects),
-                // A segment that could not be removed is removed by the next start.
                 LogEvent::Released { .. } => {}
                 LogEvent::Overwritten { transfer } => {
                     let erased = self.eraser.take_overwritten(&mut self.log, transfer);
@@ -471,6 +474,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.advance_eraser(effects);
+        self.answer_consolidated(effects);
     }
 
     fn advance_eraser(&mut self, effects: &mut Vec<Effect>) {
@@ -478,7 +482,11 @@ impl<I: Io> Shard<I> {
             return;
         }
         let (now, pending) = (self.log.io().wall_us(), &mut self.pending);
-        let erased = self.eraser.advance(&mut self.log, |log, erase| {
+        let spaces = &self.memory.spaces;
+        let in_columns = |space: SpaceNumber, id: &[u8]| {
+            spaces.get(&space).map_or_else(Vec::new, |space| space.sequences_in_sections(id))
+        };
+        let erased = self.eraser.advance(&mut self.log, in_columns, |log, erase| {
             let operation = Operation::Erase as u16;
             let head =
                 FrameHead { operation, recorded_at_us: now, happened_at_us: now, writer_uid: 0 };

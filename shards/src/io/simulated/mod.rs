@@ -295,6 +295,13 @@ impl SimulatedDisk {
         self.0.borrow().quarantine.keys().cloned().collect()
     }
 
+    /// Looks at what everything but the small files of slots holds.
+    pub fn look(&self, mut look: impl FnMut(FileId, &[u8])) {
+        let disk = self.0.borrow();
+        disk.segments.iter().for_each(|(number, file)| look(FileId::log(*number), &file.seen));
+        disk.files.iter().for_each(|(file, made)| look(*file, &made.file.seen));
+    }
+
     /// The columns and state files there are.
     pub fn files(&self) -> Vec<FileId> {
         self.0.borrow().files.keys().copied().collect()
