@@ -103,6 +103,15 @@ pub(crate) struct LiveFile {
     pub(crate) parts: Vec<(SpaceNumber, PartNumber)>,
 }
 
+/// What the last manifest says, but for its place in the log.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) number: u64,
+    pub(crate) next_file: u64,
+    pub(crate) state: NamedState,
+    pub(crate) columns: Vec<NamedColumns>,
+}
+
 /// What the shard was when its tails were frozen.
 #[derive(Debug)]
 pub(crate) struct Frozen {
@@ -201,6 +210,8 @@ pub(crate) struct Ground<'a, I> {
     pub(crate) memory: &'a mut Memory,
     /// Whether an erase is under way: what it removes must not be copied meanwhile.
     pub(crate) is_erasing: bool,
+    /// Whether a snapshot holds on to what the last manifest names.
+    pub(crate) is_copied: bool,
     pub(crate) is_quiet: bool,
 }
 
@@ -250,6 +261,19 @@ impl Consolidator {
     /// Whether rows are on their way into columns.
     pub(crate) fn has_frozen(&self) -> bool {
         self.frozen.is_some()
+    }
+
+    /// Whether a manifest is being written: until it is, nobody knows which one holds.
+    pub(crate) fn is_switching(&self) -> bool {
+        let stage = self.attempt.as_ref().map(|attempt| &attempt.stage);
+        matches!(stage, Some(Stage::Manifest { is_submitted: true, .. }))
+    }
+
+    /// What the last manifest says, if there is one.
+    pub(crate) fn published(&self) -> Option<Published> {
+        let columns = self.files.iter().map(|file| file.named).collect();
+        let (number, next_file) = (self.manifest_number, self.next_file);
+        self.state.map(|state| Published { number, next_file, state, columns })
     }
 
     /// Why the last attempt was given up, if it was.
@@ -432,6 +456,7 @@ impl Consolidator {
                 self.begin_manifest(named, ground);
                 Ok(Advanced::Worked)
             }
+            Stage::Manifest { is_submitted: false, .. } if ground.is_copied => Ok(Advanced::Waits),
             Stage::Manifest { manifest, is_submitted } => {
                 if !std::mem::replace(is_submitted, true) {
                     ground.log.write_manifest(manifest);

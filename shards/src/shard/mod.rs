@@ -10,6 +10,7 @@
 //! *Answer*: when the frame is as durable as the request asked.
 
 mod consolidate;
+mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
+use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
@@ -29,7 +31,7 @@ use crate::format::{
     Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
     forget_bytes, space_bytes, store_sizes,
 };
-use crate::io::Io;
+use crate::io::{Copied, Io};
 use crate::keys::KeyHash;
 use crate::limits::SPACES_MAX;
 use crate::log::{
@@ -86,6 +88,11 @@ pub enum Reply {
     },
     SpaceDropped,
     Consolidated,
+    /// A snapshot will have everything up to here.
+    SnapshotCut {
+        through_sequence: u64,
+    },
+    SnapshotCopied(Copied),
 }
 
 /// What a shard tells its caller.
@@ -197,6 +204,7 @@ pub struct Shard<I> {
     consolidator: Consolidator,
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
+    snapshot: Option<Snapshot>,
 }
 
 /// How a frame is admitted.
@@ -254,6 +262,7 @@ impl<I: Io> Shard<I> {
             consolidator: Consolidator::new(settings.consolidation, restored),
             consolidating: Vec::new(),
             erasing: Vec::new(),
+            snapshot: None,
         };
         Ok((shard, recovered))
     }
@@ -462,6 +471,7 @@ impl<I: Io> Shard<I> {
                 }
                 LogEvent::ManifestWritten { .. } => self.take_manifest(),
                 LogEvent::File(event) => self.take_file(event, effects),
+                LogEvent::Copied { result } => self.take_copied(result, effects),
                 // A segment that could not be removed is removed by the next start.
                 LogEvent::Released { .. } => {}
                 LogEvent::Overwritten { transfer } => {
@@ -470,11 +480,14 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
+        self.advance_snapshot(effects);
         self.advance_eraser(effects);
     }
 
     fn advance_eraser(&mut self, effects: &mut Vec<Effect>) {
-        if self.eraser.is_idle() {
+        // What is being copied is not written over.
+        let must_wait = self.snapshot.is_some() && !self.eraser.is_passing();
+        if self.eraser.is_idle() || must_wait && self.log.latch().is_none() {
             return;
         }
         let (now, pending) = (self.log.io().wall_us(), &mut self.pending);
