@@ -74,8 +74,19 @@ pub struct Metrics {
 }
 
 /// The codes a refusal can have.
-pub const REFUSAL_CODES: [&str; 9] =
-    ["BUSY", "NOSPACE", "NOEPISODE", "DIM", "BADVEC", "TOOBIG", "READONLY", "SYNTAX", "CORRUPT"];
+pub const REFUSAL_CODES: [&str; 11] = [
+    "BUSY",
+    "NOSPACE",
+    "NOEPISODE",
+    "DIM",
+    "BADVEC",
+    "TOOBIG",
+    "READONLY",
+    "SYNTAX",
+    "CORRUPT",
+    "NOPERM",
+    "SNAPSHOT",
+];
 
 impl Metrics {
     pub fn count_refusal(&mut self, code: &str) {

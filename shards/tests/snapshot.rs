@@ -228,7 +228,8 @@ fn a_consolidation_is_published_when_the_copy_is_made_and_not_before() {
     assert!(files.iter().all(|file| bench.disk.files().contains(file)), "nothing is let go");
     bench.shard.io_mut().hold_copy(false);
     let answers = bench.answers();
-    let tickets: Vec<_> = answers.iter().map(|(ticket, result)| (*ticket, result.is_ok())).collect();
+    let tickets: Vec<_> =
+        answers.iter().map(|(ticket, result)| (*ticket, result.is_ok())).collect();
     assert_eq!(tickets, [(copy, true), (second, true)]);
     assert_eq!(bench.shard.consolidation().0.published, 2);
     assert!(files.iter().all(|file| !bench.disk.files().contains(file)), "all are replaced");

@@ -120,6 +120,9 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         )) => {
             encoder.simple("OK");
         }
+        Answer::Write(Ok(
+            Reply::SnapshotCut { .. } | Reply::SnapshotCopied(_) | Reply::SnapshotDropped,
+        )) => unreachable!("gathered by the task that asked"),
         Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
         Answer::Write(Err(refusal))
         | Answer::Episode(Err(refusal))

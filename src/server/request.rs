@@ -1,5 +1,7 @@
 //! What shards ask each other, and a shard itself.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use engram_shards::episode::{
     Durability, Fields, Hit, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
@@ -52,6 +54,14 @@ pub enum Request {
     },
     /// Answered when what is durable by now is in columns files.
     Consolidate,
+    /// Answered when the shard has noted where its part of a snapshot ends.
+    CutSnapshot,
+    /// Answered when the part is in a folder, which it makes.
+    CopySnapshot {
+        into: PathBuf,
+    },
+    /// The cut will not be copied.
+    DropSnapshot,
     SpaceStats {
         space: SpaceNumber,
     },

@@ -93,6 +93,7 @@ pub enum Reply {
         through_sequence: u64,
     },
     SnapshotCopied(Copied),
+    SnapshotDropped,
 }
 
 /// What a shard tells its caller.

@@ -26,10 +26,15 @@ const RETRY_MS: u32 = 1_000;
 #[derive(Debug)]
 pub(super) enum Snapshot {
     /// Everything up to a sequence is to be in it.
-    Wanted { ticket: Ticket, through: u64 },
+    Wanted {
+        ticket: Ticket,
+        through: u64,
+    },
     /// What is to be copied.
     Cut(Box<Cut>),
-    Copying { ticket: Ticket },
+    Copying {
+        ticket: Ticket,
+    },
 }
 
 #[derive(Debug)]
@@ -55,7 +60,10 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::ReadOnly(reason.into()));
         }
         if self.snapshot.is_some() {
-            return Err(Refusal::Busy { what: "the place for a snapshot", retry_after_ms: RETRY_MS });
+            return Err(Refusal::Busy {
+                what: "the place for a snapshot",
+                retry_after_ms: RETRY_MS,
+            });
         }
         // A write that asked for no flush is answered when it is applied.
         self.snapshot = Some(Snapshot::Wanted { ticket, through: self.memory.applied });

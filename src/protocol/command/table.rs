@@ -228,6 +228,9 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.CONSOLIDATE", "Moves what is stored from the log into columns.")
         .flags(&["write"])
         .takes(&[SPACE.optional()], space::consolidate),
+    CommandSpec::engram("EG.SNAPSHOT", "Copies the store into a folder, while it is written to.")
+        .flags(&["admin"])
+        .takes(&[string("path")], space::snapshot),
     CommandSpec::engram("EG.STATS", "Answers figures of the daemon or of a memory space.")
         .flags(&["readonly"])
         .takes(&[SPACE.optional()], space::stats),

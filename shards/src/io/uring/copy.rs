@@ -66,10 +66,16 @@ enum Step {
     Link,
     OpenSource,
     OpenTarget,
-    Read { at: u64 },
-    Write { at: u64 },
+    Read {
+        at: u64,
+    },
+    Write {
+        at: u64,
+    },
     /// To the disk, which says nothing about its own cache.
-    WriteOut { at: u64 },
+    WriteOut {
+        at: u64,
+    },
     /// The file becomes as long as it is to be; what was not written reads as zeros.
     Extend,
     FlushFile,
@@ -213,11 +219,9 @@ impl Copying {
             opcode::OpenAt::new(at, name).flags(flags.expect("open flags are small")).mode(0o600)
         };
         match self.step {
-            Step::MakeFolder => {
-                opcode::MkDirAt::new(types::Fd(libc::AT_FDCWD), self.into.as_ptr())
-                    .mode(0o700)
-                    .build()
-            }
+            Step::MakeFolder => opcode::MkDirAt::new(types::Fd(libc::AT_FDCWD), self.into.as_ptr())
+                .mode(0o700)
+                .build(),
             Step::OpenFolder => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
                 open(types::Fd(libc::AT_FDCWD), self.into.as_ptr(), flags).build()
