@@ -24,7 +24,7 @@ struct Mutation {
 const MUTATIONS: [Mutation; 15] = [
     Mutation {
         name: "acknowledge before the flush",
-        file: "shards/src/shard.rs",
+        file: "shards/src/shard/mod.rs",
         line: "pending.progress = match pending.durability {",
         broken: "pending.progress = match Durability::Os {",
     },
@@ -84,13 +84,13 @@ const MUTATIONS: [Mutation; 15] = [
     },
     Mutation {
         name: "answer a repeated key before the first store is durable",
-        file: "shards/src/shard.rs",
+        file: "shards/src/shard/mod.rs",
         line: "first.filter(|first| first.sequence <= self.log.durable())",
         broken: "first",
     },
     Mutation {
         name: "take stores into a space that is being dropped",
-        file: "shards/src/shard.rs",
+        file: "shards/src/shard/mod.rs",
         line: "if self.changing.contains_key(&space.settings.name) {",
         broken: "if false {",
     },

@@ -140,7 +140,7 @@ impl Building {
             return Ok(None);
         };
         let through = self.through;
-        let order = || Step::Order(TimeOrder::new(job.sources.clone(), through));
+        let order = || Step::Order(TimeOrder::new(space, arena, job.sources.clone(), through));
         let step = self.step.take().unwrap_or_else(order);
         self.step = self.advance(step, space, arena)?;
         if self.step.is_none() {

@@ -34,7 +34,7 @@ use crate::format::{FileId, LogPlace, Manifest, NamedColumns, NamedState};
 use crate::io::{FileEvent, Io, PIECE_BYTES};
 use crate::log::Log;
 use crate::memory::Memory;
-use crate::space::{Damaged, Moved, PartNumber, Section};
+use crate::space::{Damaged, Moved, PartNumber, Retired, Section};
 use building::Building;
 use files::FileWriter;
 use saving::Saving;
@@ -196,6 +196,8 @@ pub(crate) struct Consolidator {
     given_up: u64,
     /// Files of earlier manifests that are on their way out.
     leaving: Vec<FileId>,
+    /// What was published leaves memory behind that is given back piece by piece.
+    retired: Vec<Retired>,
     /// All files are to be merged.
     is_full: bool,
     failed_ns: Option<u64>,
@@ -232,6 +234,7 @@ impl Consolidator {
             done: 0,
             given_up: 0,
             leaving: Vec::new(),
+            retired: Vec::new(),
             is_full: false,
             failed_ns: None,
             failure: None,
@@ -295,6 +298,12 @@ impl Consolidator {
     pub(crate) fn advance<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
         if ground.log.latch().is_some() {
             return Advanced::Idle;
+        }
+        if let Some(retired) = self.retired.last_mut() {
+            if retired.release(&mut ground.memory.arena, 1) {
+                self.retired.pop();
+            }
+            return Advanced::Worked;
         }
         if self.attempt.is_none() && !self.begin(ground) {
             return Advanced::Idle;
@@ -563,9 +572,9 @@ impl Consolidator {
         for (number, moved) in attempt.moved {
             let section = sections.remove(&number);
             if let Some(space) = ground.memory.spaces.get_mut(&number) {
-                let before = space.rows_in_memory();
-                let part = space.publish(&mut ground.memory.arena, section, &moved);
-                ground.memory.rows -= before - space.rows_in_memory();
+                let (part, retired) = space.publish(&ground.memory.arena, section, moved);
+                ground.memory.rows -= retired.rows();
+                self.retired.push(retired);
                 parts.extend(part.map(|part| (number, part)));
             }
         }

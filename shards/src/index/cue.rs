@@ -23,17 +23,36 @@ pub struct Cue {
 impl Cue {
     /// Prepares a query of the index space, reusing the memory of the former one.
     pub fn prepare(&mut self, rotation: &Rotation, vector: &[f32], scale: f32) {
-        let padded = rotation.padded();
-        self.rotated.resize(padded, 0.0);
+        self.rotated.resize(rotation.padded(), 0.0);
         rotation.rotate(vector, scale, &mut self.rotated);
+        self.fill_bytes();
+        self.fill_tables();
+    }
+
+    /// Prepares a query that is rotated already.
+    pub fn of_rotated(&mut self, rotated: &[f32]) {
+        self.of_point(rotated);
+        self.fill_tables();
+    }
+
+    /// Prepares what byte distances from a rotated point take, and nothing else.
+    pub fn of_point(&mut self, rotated: &[f32]) {
+        self.rotated.clear();
+        self.rotated.extend_from_slice(rotated);
+        self.fill_bytes();
+    }
+
+    fn fill_bytes(&mut self) {
         let kernels = index_kernels();
         let largest = kernels.largest(&self.rotated).max(f32::MIN_POSITIVE);
-        self.bytes.resize(padded, 0);
+        self.bytes.resize(self.rotated.len(), 0);
         let sums =
             kernels.round_bytes(&self.rotated, f32::from(i8::MAX) / largest, &mut self.bytes);
         self.byte_step = largest / f32::from(i8::MAX);
         self.bias = i32::from(BIAS) * sums.sum;
-        self.fill_tables();
+        #[allow(clippy::cast_precision_loss)]
+        let squares = sums.squares as f32;
+        self.norm_squared = squares * self.byte_step * self.byte_step;
     }
 
     /// All tables share one step, so that sums over tables mean something; each has its own base.

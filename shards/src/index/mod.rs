@@ -1,5 +1,6 @@
 //! The shard index (draft essay).
 
+pub mod buckets;
 pub mod bytes;
 pub mod codes;
 pub mod cue;

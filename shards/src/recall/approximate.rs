@@ -3,14 +3,15 @@
 use super::Recall;
 use super::view::Method;
 use crate::episode::{Conditions, Effort, Metric, Tier};
+use crate::index::buckets::estimate_block;
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
-use crate::index::simd::{CODE_ROWS, prefetch};
+use crate::index::simd::CODE_ROWS;
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX};
-use crate::space::Part;
+use crate::space::{Part, TailBuckets};
 
 /// Width of a beam where nobody has measured what a section needs.
 const BEAM_USUAL: usize = 80;
@@ -23,6 +24,13 @@ const SPARE_SHARE: usize = 3;
 /// Rows that codes propose for each that is asked for, and at least: they are less exact.
 const PROPOSED_PER_RESULT: usize = 8;
 const PROPOSED_MIN: usize = 96;
+/// Buckets that are probed at most, and the rows that are to be seen in them: a share of all, and
+/// at least so many.
+const PROBES_MAX: usize = 256;
+const PROBED_SHARE: usize = 24;
+const PROBED_ROWS_MIN: usize = 6000;
+/// What finding the nearest buckets is taken for.
+const PROBE_BYTES: usize = 256 << 10;
 /// Bytes that looking at the conditions of a block is taken for.
 const LOOK_BYTES: usize = 1 << 10;
 
@@ -41,11 +49,36 @@ pub(super) struct Proposals {
     cue: Cue,
     prepared: Option<ProjectionKey>,
     is_open: bool,
+    /// Buckets to probe, the nearest last, and the rows of those that were.
+    buckets: Vec<u32>,
+    rows_probed: usize,
+    /// Rows that were in buckets when probing began, and how many of them are to be seen.
+    bucketed: u32,
+    rows_wanted: usize,
 }
 
 impl Proposals {
     pub(super) fn clear(&mut self) {
         self.is_open = false;
+    }
+
+    fn begin_probing(&mut self, buckets: &TailBuckets) {
+        let mut nearest = Sorted::default();
+        nearest.reset(PROBES_MAX);
+        buckets.router().probe(&self.cue, &mut nearest);
+        self.buckets.clear();
+        self.buckets.extend(nearest.iter().map(Key::number));
+        self.buckets.reverse();
+        self.bucketed = buckets.rows();
+        self.rows_probed = 0;
+        self.rows_wanted = (buckets.rows() as usize / PROBED_SHARE).max(PROBED_ROWS_MIN);
+    }
+
+    /// The next bucket, while not enough rows were seen; and how many were.
+    fn next_bucket(&mut self) -> Option<(usize, usize)> {
+        let is_enough = self.rows_probed >= self.rows_wanted;
+        let next = if is_enough { None } else { self.buckets.pop() };
+        next.map(|bucket| (bucket as usize, self.rows_probed))
     }
 
     fn prepare(&mut self, projection: &Projection, query: &[f32]) {
@@ -72,7 +105,7 @@ impl Conditions {
 
 impl Recall {
     /// Walks through the graph of a section; the bytes that took.
-    pub(super) fn walk(&mut self, metric: Metric, part: Part<'_>, scratch: &mut Scratch) -> usize {
+    pub(super) fn walk(&mut self, part: Part<'_>, scratch: &mut Scratch) -> usize {
         let Part::Section(section) = part else { unreachable!("tails have no graph") };
         let (index, columns) = section.index().expect("a walk is planned where there is one");
         let graph = index.graph(columns);
@@ -98,21 +131,79 @@ impl Recall {
         self.work.estimated += u64::from(walked.estimates);
         if found.len() < k.min(section.rows() as usize) {
             // The graph does not lead to enough of what may be found.
-            self.view.replan(Method::Codes);
+            self.view.replan(Method::Codes, 0);
             return walked.hops as usize * graph.layout.bytes();
         }
         self.view.leave_part();
-        self.compare_each(metric, part, found.iter().map(|found| found.node), Tier::Graph);
+        self.compare_each(part, found.iter().map(|found| found.node), Tier::Graph);
         walked.hops as usize * graph.layout.bytes()
     }
 
+    /// Scans the nearest buckets of a tail, some at a time; the bytes that took. The rows that are
+    /// in none yet are scanned afterwards.
+    pub(super) fn probe_buckets(&mut self, part: Part<'_>) -> usize {
+        let Part::Tail(tail, arena) = part else { unreachable!("sections have no buckets") };
+        let buckets = tail.buckets().expect("a probe is planned where there are buckets");
+        let projection = part.code_projection().expect("buckets have codes");
+        self.proposals.prepare(projection, &self.request.cue);
+        let mut spent = 0;
+        if !std::mem::replace(&mut self.proposals.is_open, true) {
+            self.proposals.sorted.reset(self.proposed());
+            self.proposals.begin_probing(buckets);
+            spent += PROBE_BYTES;
+        }
+        let Some((bucket, rows_seen)) = self.proposals.next_bucket() else {
+            // What was probed stays proposed: the codes behind it are added.
+            self.view.replan(Method::Codes, self.proposals.bucketed.min(self.view.rows() as u32));
+            if self.view.current().is_none_or(|next| next.part != part.number()) {
+                self.compare_proposals(part);
+            }
+            return spent;
+        };
+        let origin = buckets.router().origin(bucket, &self.proposals.cue, buckets.estimand());
+        let mut seen = 0;
+        for (rows, block) in buckets.blocks(arena, bucket) {
+            let mut distances = [0.0; CODE_ROWS];
+            let bound = self.proposals.sorted.bound();
+            let mut below =
+                estimate_block(&self.proposals.cue, block, origin, bound, &mut distances);
+            spent += block.len();
+            seen += rows.len();
+            while below != 0 {
+                let bit = below.trailing_zeros() as usize;
+                below &= below - 1;
+                let Some(&row) = rows.get(bit) else { break };
+                let is_seen = (row as usize) < self.view.rows()
+                    && row < self.proposals.bucketed
+                    && part.deaths().died(row) > self.view.snapshot;
+                if is_seen && distances[bit] < self.proposals.sorted.bound() {
+                    self.proposals.sorted.insert(Key::new(distances[bit], row));
+                }
+            }
+        }
+        self.work.estimated += seen as u64;
+        self.proposals.rows_probed = rows_seen + seen;
+        spent
+    }
+
+    fn proposed(&self) -> usize {
+        (PROPOSED_PER_RESULT * self.request.k).max(PROPOSED_MIN)
+    }
+
+    /// Compares what the codes of a part propose.
+    fn compare_proposals(&mut self, part: Part<'_>) {
+        self.proposals.is_open = false;
+        let sorted = std::mem::take(&mut self.proposals.sorted);
+        self.compare_each(part, sorted.iter().map(Key::number), Tier::Codes);
+        self.proposals.sorted = sorted;
+    }
+
     /// Estimates the next block of rows; the bytes that took.
-    pub(super) fn scan_codes(&mut self, metric: Metric, part: Part<'_>) -> usize {
+    pub(super) fn scan_codes(&mut self, part: Part<'_>) -> usize {
         let projection = part.code_projection().expect("a scan is planned where there are codes");
         self.proposals.prepare(projection, &self.request.cue);
         if !std::mem::replace(&mut self.proposals.is_open, true) {
-            let proposed = (PROPOSED_PER_RESULT * self.request.k).max(PROPOSED_MIN);
-            self.proposals.sorted.reset(proposed);
+            self.proposals.sorted.reset(self.proposed());
         }
         let (nth, is_last) = (self.view.block(), self.view.is_last_block());
         let rows = self.candidates(part, nth);
@@ -121,14 +212,11 @@ impl Recall {
         if rows != 0 && (nth + 1) * BLOCK_ROWS <= part.coded_rows() as usize {
             spent += self.estimate_rows(part, nth, rows);
         } else if rows != 0 {
-            self.compare_rows(metric, part, nth, rows);
+            self.compare_rows(part, nth, rows);
             spent += BLOCK_ROWS * self.query.len() * size_of::<f32>();
         }
         if is_last {
-            self.proposals.is_open = false;
-            let sorted = std::mem::take(&mut self.proposals.sorted);
-            self.compare_each(metric, part, sorted.iter().map(Key::number), Tier::Codes);
-            self.proposals.sorted = sorted;
+            self.compare_proposals(part);
         }
         spent
     }
@@ -162,7 +250,7 @@ impl Recall {
     }
 
     /// Compares the rows of a time range one by one; the bytes that took.
-    pub(super) fn gather(&mut self, metric: Metric, part: Part<'_>) -> usize {
+    pub(super) fn gather(&mut self, part: Part<'_>) -> usize {
         let Part::Section(section) = part else { unreachable!("tails have no time order") };
         let rows = section.rows_within(&self.request.conditions).expect("as it was planned");
         self.view.leave_part();
@@ -175,24 +263,21 @@ impl Recall {
         };
         let rows: Vec<u32> = rows.iter().copied().filter(may_be_found).collect();
         let spent = rows.len() * self.query.len() * size_of::<f32>();
-        self.compare_each(metric, part, rows.into_iter(), Tier::Exact);
+        self.compare_each(part, rows.into_iter(), Tier::Exact);
         spent
     }
 
     /// Compares rows wherever they lie. All are asked for before the first is needed.
     fn compare_each(
         &mut self,
-        metric: Metric,
         part: Part<'_>,
         rows: impl Iterator<Item = u32> + Clone,
         tier: Tier,
     ) {
-        for row in rows.clone() {
-            prefetch(zerocopy::IntoBytes::as_bytes(part.vector(row)));
-        }
+        rows.clone().for_each(|row| part.prefetch(row));
         for row in rows {
             let vector = part.vector(row);
-            let key = match metric {
+            let key = match self.metric {
                 Metric::Cosine => kernels().dot(&self.query, vector) * part.columns(row).scale,
                 Metric::Dot => kernels().dot(&self.query, vector),
                 Metric::L2 => -kernels().l2(&self.query, vector),

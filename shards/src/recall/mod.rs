@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | walk | a section, when most of it or all of it may be found | some fifty pages of its graph |
 //! | codes | a tail, or a section of which a filter leaves little | 3 ns a row, 64 rows at a time |
+//! | buckets | a tail of many rows without conditions | the codes of the nearest few of a thousand |
 //! | gather | a section of which a time range leaves very little | one vector for each match |
 //! | compare | few rows, and whenever `EXACT` is asked for | every vector |
 //!
@@ -67,6 +68,7 @@ impl PartialOrd for Candidate {
 #[derive(Debug)]
 pub struct Recall {
     request: RecallRequest,
+    metric: Metric,
     /// The cue as the kernels take it.
     query: Vec<f32>,
     work: Work,
@@ -90,6 +92,7 @@ impl Recall {
         let capacity = request.k.min(space.rows()) + 1;
         Self {
             query: padded(&request.cue),
+            metric: space.settings.metric,
             work: Work::default(),
             view: View::new(&request, space, arena, snapshot),
             proposals: Proposals::default(),
@@ -125,10 +128,11 @@ impl Recall {
             }
             let part = space.part(arena, planned.part).expect("no part goes without a publication");
             let spent = match planned.method {
-                Method::Compare => self.compare(space.settings.metric, part),
-                Method::Codes => self.scan_codes(space.settings.metric, part),
-                Method::Gather => self.gather(space.settings.metric, part),
-                Method::Walk => self.walk(space.settings.metric, part, scratch),
+                Method::Compare => self.compare(part),
+                Method::Codes => self.scan_codes(part),
+                Method::Buckets => self.probe_buckets(part),
+                Method::Gather => self.gather(part),
+                Method::Walk => self.walk(part, scratch),
             };
             left = left.saturating_sub(spent);
         }
@@ -136,30 +140,30 @@ impl Recall {
     }
 
     /// Compares the next block of rows; the bytes that took.
-    fn compare(&mut self, metric: Metric, part: Part<'_>) -> usize {
+    fn compare(&mut self, part: Part<'_>) -> usize {
         let nth = self.view.block();
         let rows = self.candidates(part, nth);
         self.view.leave_block();
         if rows == 0 {
             return BLOCK_ROWS;
         }
-        self.compare_rows(metric, part, nth, rows);
+        self.compare_rows(part, nth, rows);
         row_floats(self.request.cue.len()) * BLOCK_ROWS * size_of::<f32>()
     }
 
-    fn compare_rows(&mut self, metric: Metric, part: Part<'_>, nth: usize, rows: u64) {
+    fn compare_rows(&mut self, part: Part<'_>, nth: usize, rows: u64) {
         let mut keys = [0.0; BLOCK_ROWS];
         let mut unwritten = &mut keys[..];
         part.for_each_run(nth, |run| {
             let room = std::mem::take(&mut unwritten);
             let (out, rest) = room.split_at_mut(run.len() / self.query.len());
-            match metric {
+            match self.metric {
                 Metric::Cosine | Metric::Dot => kernels().dot_rows(&self.query, run, out),
                 Metric::L2 => kernels().l2_rows(&self.query, run, out),
             }
             unwritten = rest;
         });
-        match metric {
+        match self.metric {
             Metric::Cosine => {
                 let scales = part.block(nth).scale;
                 keys.iter_mut().zip(scales).for_each(|(key, scale)| *key *= scale);
@@ -179,9 +183,7 @@ impl Recall {
 
     /// The rows of a block that may enter the result, metadata aside.
     fn candidates(&self, part: Part<'_>, nth: usize) -> u64 {
-        let existing = self.view.rows() - nth * BLOCK_ROWS;
-        let existing = if existing >= BLOCK_ROWS { u64::MAX } else { (1 << existing) - 1 };
-        let visible = part.deaths().visible(nth, self.view.snapshot) & existing;
+        let visible = part.deaths().visible(nth, self.view.snapshot) & self.view.unseen(nth);
         let conditions = &self.request.conditions;
         let (since, until) = (conditions.since_us, conditions.until_us);
         if since.is_none() && until.is_none() && conditions.confidence_min.is_none() {
@@ -231,7 +233,11 @@ impl Recall {
         let has_why = fields.why;
         let Work { compared, estimated, hops } = self.work;
         let mut bytes_left = self.request.bytes_max;
-        let best = self.best.into_sorted_vec().into_iter();
+        let best = self.best.into_sorted_vec();
+        for Reverse(Candidate { at, .. }) in &best {
+            space.part(arena, at.part).into_iter().for_each(|part| part.prefetch_body(at.row));
+        }
+        let best = best.into_iter();
         let hit = |Reverse(candidate): Reverse<Candidate>| {
             let part = space.part(arena, candidate.at.part);
             let part = part.expect("a result is read in the turn of its last step");

@@ -23,6 +23,7 @@ const GATHER_ROWS_MAX: usize = 1024;
 pub(super) enum Method {
     Compare,
     Codes,
+    Buckets,
     Gather,
     Walk,
 }
@@ -48,6 +49,8 @@ pub(super) struct View {
     /// The part and the block in it that come next.
     nth: usize,
     block: usize,
+    /// The first so many rows of the part under way were looked at in another way.
+    behind: u32,
 }
 
 impl View {
@@ -59,7 +62,7 @@ impl View {
     ) -> Self {
         let parts = space.parts(arena).filter(|part| part.rows() > 0);
         let parts = parts.map(|part| plan(request, part)).collect();
-        Self { snapshot, publications: space.publications(), parts, nth: 0, block: 0 }
+        Self { snapshot, publications: space.publications(), parts, nth: 0, block: 0, behind: 0 }
     }
 
     /// The part under way, if any is left.
@@ -92,13 +95,24 @@ impl View {
     }
 
     pub(super) fn leave_part(&mut self) {
-        (self.nth, self.block) = (self.nth + 1, 0);
+        (self.nth, self.block, self.behind) = (self.nth + 1, 0, 0);
     }
 
-    /// Searches the part under way in another way, from its beginning.
-    pub(super) fn replan(&mut self, method: Method) {
+    /// Searches the part under way in another way, and only the rows behind the first so many.
+    pub(super) fn replan(&mut self, method: Method, behind: u32) {
         self.parts[self.nth].method = method;
-        self.block = 0;
+        self.block = behind as usize / BLOCK_ROWS;
+        self.behind = behind;
+        if behind as usize >= self.rows() {
+            self.leave_part();
+        }
+    }
+
+    /// The rows of a block that are still to be looked at, as bits.
+    pub(super) fn unseen(&self, block: usize) -> u64 {
+        let bits = |rows: usize| if rows >= BLOCK_ROWS { u64::MAX } else { (1 << rows) - 1 };
+        let first = block * BLOCK_ROWS;
+        bits(self.rows() - first) & !bits((self.behind as usize).saturating_sub(first))
     }
 }
 
@@ -115,7 +129,13 @@ fn choose(request: &RecallRequest, part: Part<'_>) -> (Method, f32) {
     match part {
         Part::Tail(tail, _) => {
             let is_coded = tail.coded_rows() >= CODED_ROWS_MIN && bytes > COMPARED_BYTES_MAX;
-            (if is_coded { Method::Codes } else { Method::Compare }, 1.0)
+            let is_free = request.conditions == Conditions::default();
+            let method = match is_coded {
+                true if is_free && tail.buckets().is_some() => Method::Buckets,
+                true => Method::Codes,
+                false => Method::Compare,
+            };
+            (method, 1.0)
         }
         Part::Section(section) => {
             if section.index().is_none() || bytes <= COMPARED_BYTES_MAX {

@@ -8,8 +8,6 @@ use crate::episode::{Refusal, SpaceNumber};
 use crate::eraser::Erased;
 use crate::io::{FileEvent, Io};
 
-/// Rows of a tail that one unit of work codes.
-const CODE_ROWS: u32 = 16;
 /// The hint that goes with a consolidation that was given up.
 const RETRY_MS: u32 = 10_000;
 
@@ -50,10 +48,10 @@ impl<I: Io> Shard<I> {
         let advanced =
             self.with_ground(is_quiet, |consolidator, ground| consolidator.advance(ground));
         self.answer_consolidated(effects);
-        match advanced {
-            Advanced::Worked => Advanced::Worked,
-            other if self.code_some() => other,
-            _ => Advanced::Worked,
+        // Codes are worked on in turn with a consolidation: recalls profit from them sooner.
+        match self.code_some() {
+            true => advanced,
+            false => Advanced::Worked,
         }
     }
 
@@ -67,10 +65,10 @@ impl<I: Io> Shard<I> {
         with(consolidator, &mut Ground { log, memory, is_erasing, is_copied, is_quiet })
     }
 
-    /// Codes some rows of one space; whether none is left in any.
+    /// Works on the codes of one space; whether nothing is left in any.
     fn code_some(&mut self) -> bool {
         let memory = &mut self.memory;
-        memory.spaces.values_mut().all(|space| space.code(&mut memory.arena, CODE_ROWS))
+        memory.spaces.values_mut().all(|space| space.work(&mut memory.arena))
     }
 
     pub(super) fn take_file(&mut self, event: FileEvent, effects: &mut Vec<Effect>) {

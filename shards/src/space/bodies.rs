@@ -39,9 +39,9 @@ impl Bodies {
         &arena.bytes(&self.chunks[at.chunk as usize])[at.offset as usize..][..bytes]
     }
 
-    pub fn release(self, arena: &mut Arena) {
-        for chunk in self.chunks {
-            arena.release(chunk);
-        }
+    /// Gives up to `chunks` back to the arena; how many those were.
+    pub fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> usize {
+        let from = self.chunks.len().saturating_sub(chunks);
+        self.chunks.drain(from..).map(|chunk| arena.release(chunk)).count()
     }
 }

@@ -116,9 +116,14 @@ impl Deaths {
         self.noted = Some(Vec::new());
     }
 
-    /// Ends the list; what it holds.
-    pub fn take_noted(&mut self) -> Vec<(u32, u64)> {
-        self.noted.take().unwrap_or_default()
+    /// The list so far.
+    pub fn noted(&self) -> &[(u32, u64)] {
+        self.noted.as_deref().unwrap_or_default()
+    }
+
+    /// Ends the list.
+    pub fn forget_noted(&mut self) {
+        self.noted = None;
     }
 }
 
@@ -150,8 +155,9 @@ mod tests {
         deaths.note();
         deaths.kill(1, 6);
         deaths.kill(2, 7);
-        assert_eq!(deaths.take_noted(), [(2, 7)]);
+        assert_eq!(deaths.noted(), [(2, 7)]);
+        deaths.forget_noted();
         deaths.kill(3, 8);
-        assert_eq!(deaths.take_noted(), []);
+        assert!(deaths.noted().is_empty());
     }
 }

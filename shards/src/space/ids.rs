@@ -102,7 +102,7 @@ impl Ids {
 
     /// The first `count` entries from a position on, and those at the position of the last one:
     /// hashes and rows, ascending.
-    pub fn from_position(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
+    pub fn list_from(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
         let from = first_hash(from);
         let mut found = Vec::new();
         for stripe in &self.stripes[stripe_of(from)..] {
@@ -151,7 +151,7 @@ mod tests {
             );
         }
         let listed = |from, count| -> Vec<u32> {
-            ids.from_position(from, count).into_iter().map(|(_, row)| row).collect()
+            ids.list_from(from, count).into_iter().map(|(_, row)| row).collect()
         };
         assert_eq!(listed(0, 1), [0, 1, 2]);
         assert_eq!(listed(16, 4), [0, 1, 2, 3]);
@@ -185,9 +185,9 @@ mod tests {
             let mut sorted: Vec<_> =
                 model.iter().map(|(name, row)| (id_hash(name.as_bytes()), *row)).collect();
             sorted.sort_unstable();
-            prop_assert_eq!(ids.from_position(0, usize::MAX), sorted.clone());
+            prop_assert_eq!(ids.list_from(0, usize::MAX), sorted.clone());
             for nth in 0..sorted.len() {
-                let listed = ids.from_position(position(sorted[nth].0), 3);
+                let listed = ids.list_from(position(sorted[nth].0), 3);
                 prop_assert_eq!(&listed[..], &sorted[nth..sorted.len().min(nth + 3)]);
             }
         }

@@ -17,11 +17,12 @@
 //! 2. [`TimeOrder`] or an index decides the order of the survivors; [`SectionWriter`] writes them.
 //!    Both work in slices, while rows of the sources go on dying.
 //! 3. [`publish`](Space::publish): the section takes the place of its sources. What was noted since
-//!    the freeze dies in it too, by [`Moved`].
+//!    the freeze dies in it too, by [`Moved`]. [`Retired`] is what they leave behind.
 //!
 //! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
 mod bodies;
+mod buckets;
 mod codes;
 mod deaths;
 mod ids;
@@ -40,6 +41,7 @@ use crate::format::{Frame, StorePayload, StoreSizes};
 use crate::keys::KeyHash;
 use bodies::BodyAt;
 
+pub use buckets::TailBuckets;
 pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
 pub use ids::{POSITION_SHIFT, id_hash, position};
@@ -66,6 +68,30 @@ pub struct Space {
     last_part: u64,
     /// How often parts were replaced by others.
     publications: u64,
+}
+
+/// Parts that a section has replaced. Giving back a large tail takes long, so it is done in slices.
+#[derive(Debug)]
+#[must_use = "the memory of a tail is the arena's"]
+pub struct Retired {
+    tail: Option<Tail>,
+    sections: Vec<Section>,
+}
+
+impl Retired {
+    /// Rows that are not in memory any more.
+    pub fn rows(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| u64::from(tail.deaths.rows()))
+    }
+
+    /// Gives up to `chunks` of memory back; whether that was all.
+    pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
+        self.sections.clear();
+        if self.tail.as_mut().is_none_or(|tail| tail.release_some(arena, chunks)) {
+            self.tail = None;
+        }
+        self.tail.is_none()
+    }
 }
 
 /// One page of a scan.
@@ -194,10 +220,15 @@ impl Space {
             || self.remove_below(arena, store.id(), frame.sequence)
     }
 
-    /// Codes up to `rows_max` more rows of each tail; whether none is left.
-    pub fn code(&mut self, arena: &mut Arena, rows_max: u32) -> bool {
+    /// Codes up to `rows_max` more rows of the active tail.
+    pub fn code(&mut self, arena: &mut Arena, rows_max: u32) {
+        self.tail.code(arena, rows_max);
+    }
+
+    /// Does one unit of the work on codes that nobody waits for; whether nothing is left.
+    pub fn work(&mut self, arena: &mut Arena) -> bool {
         let mut tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
-        tails.all(|tail| tail.code(arena, rows_max))
+        tails.all(|tail| tail.work(arena))
     }
 
     /// Forgets an episode; whether there was one.
@@ -254,45 +285,36 @@ impl Space {
         self.frozen.as_ref().map(|frozen| (frozen.number, self.frozen_through))
     }
 
-    /// Puts a section in the place of the parts it was made of. No section means that none of their
-    /// rows had survived.
+    /// Puts a section in the place of the parts it was made of, with the deaths that have not
+    /// [followed](Moved::follow) yet. No section means that none of their rows had survived. What
+    /// it replaced is to be released.
     ///
     /// # Panics
     /// When the section is of another space, or one too many.
     pub fn publish(
         &mut self,
-        arena: &mut Arena,
-        section: Option<Section>,
-        moved: &Moved,
-    ) -> Option<PartNumber> {
-        let mut section = section;
-        let sources: Vec<_> = moved.sources().collect();
-        let mut bury = |part: PartNumber, deaths: &mut Deaths| {
-            for (row, at) in deaths.take_noted() {
-                if let Some((row, section)) =
-                    moved.new_row(RowAt { part, row }).zip(section.as_mut())
-                {
-                    section.deaths.kill(row, at);
-                }
-            }
-        };
-        if let Some(mut frozen) = self.frozen.take_if(|frozen| sources.contains(&frozen.number)) {
-            bury(frozen.number, &mut frozen.deaths);
-            frozen.release(arena);
+        arena: &Arena,
+        mut section: Option<Section>,
+        mut moved: Moved,
+    ) -> (Option<PartNumber>, Retired) {
+        if let Some(section) = &mut section {
+            moved.follow(self, arena, section, usize::MAX);
         }
-        self.sections.retain_mut(|old| {
-            bury(old.number, &mut old.deaths);
-            !sources.contains(&old.number)
-        });
-        self.tail.deaths.take_noted();
+        let sources: Vec<_> = moved.sources().collect();
+        let tail = self.frozen.take_if(|frozen| sources.contains(&frozen.number));
+        let replaced = |section: &mut Section| sources.contains(&section.number);
+        let sections = self.sections.extract_if(.., replaced).collect();
+        self.all_deaths_mut().for_each(Deaths::forget_noted);
         self.publications += 1;
-        section.map(|section| self.adopt(section))
+        (section.map(|section| self.adopt(section)), Retired { tail, sections })
     }
 
     /// Gives all memory back to the arena.
-    pub fn release(self, arena: &mut Arena) {
-        self.tail.release(arena);
-        self.frozen.into_iter().for_each(|frozen| frozen.release(arena));
+    pub fn release(mut self, arena: &mut Arena) {
+        self.tail.release_some(arena, usize::MAX);
+        self.frozen.iter_mut().for_each(|frozen| {
+            frozen.release_some(arena, usize::MAX);
+        });
     }
 
     /// Reads an episode back with the fields that were asked for.
@@ -318,7 +340,7 @@ impl Space {
         let wanted = count.saturating_add(1);
         let mut listed: Vec<(u64, Part<'_>, u32)> = Vec::new();
         for part in self.parts(arena) {
-            let entries = part.from_position(from, wanted).into_iter();
+            let entries = part.list_from(from, wanted).into_iter();
             listed.extend(entries.map(|(hash, row)| (hash, part, row)));
         }
         let is_whole = listed.len() < wanted;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use thiserror::Error;
+use zerocopy::IntoBytes;
 
 use super::rows::{Columns, Record};
 use super::{Deaths, Section, Tail, TailCodes};
@@ -11,6 +12,7 @@ use crate::format::columns::ZoneBlock;
 use crate::format::{LinkRecords, StoreSizes};
 use crate::index::codes::FlatCodes;
 use crate::index::projection::Projection;
+use crate::index::simd::prefetch;
 use crate::limits::BLOCK_ROWS;
 
 /// Names a part within its space; never used again.
@@ -27,8 +29,8 @@ pub struct RowAt {
 /// What a columns file says of a row cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "row {row} is damaged in its columns file; stop the daemon and run `engram inspect` to see what \
-     else is, then restore a snapshot"
+    "row {row} is damaged in its columns file; stop the daemon and run `engram inspect` to see \
+     what else is, then restore a snapshot"
 )]
 pub struct Damaged {
     pub row: u32,
@@ -39,6 +41,9 @@ impl From<Damaged> for Refusal {
         Self::Corrupt(damaged.to_string())
     }
 }
+
+/// Bytes of a body that are asked for ahead; the kernel's own prefetch goes on from there.
+const PREFETCHED_BODY_BYTES: usize = 512;
 
 /// See the top of the file.
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +159,21 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Asks for what scoring a row reads: its vector, its columns and its record.
+    pub fn prefetch(self, row: u32) {
+        prefetch(self.vector(row).as_bytes());
+        if let Self::Section(section) = self {
+            section.prefetch_columns(row);
+        }
+    }
+
+    /// Asks for the variable parts of a row whose record is at hand, the texts of long ones aside.
+    pub fn prefetch_body(self, row: u32) {
+        if let Ok(body) = self.body_bytes(row) {
+            prefetch(&body[..body.len().min(PREFETCHED_BODY_BYTES)]);
+        }
+    }
+
     /// Rows that have codes: the first so many.
     pub fn coded_rows(self) -> u32 {
         match self {
@@ -235,10 +255,10 @@ impl<'a> Part<'a> {
 
     /// The first `count` live episodes from a position on, and those at the position of the last
     /// one: hashes of ids and rows, ascending.
-    pub fn from_position(self, from: u64, count: usize) -> Vec<(u64, u32)> {
+    pub fn list_from(self, from: u64, count: usize) -> Vec<(u64, u32)> {
         match self {
-            Self::Tail(tail, _) => tail.ids.from_position(from, count),
-            Self::Section(section) => section.from_position(from, count),
+            Self::Tail(tail, _) => tail.ids.list_from(from, count),
+            Self::Section(section) => section.list_from(from, count),
         }
     }
 

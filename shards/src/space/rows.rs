@@ -191,9 +191,12 @@ impl Rows {
         &arena.floats(&self.chunks[row / per_chunk])[row % per_chunk * stride..][..stride]
     }
 
-    pub fn release(self, arena: &mut Arena) {
-        for chunk in self.chunks {
-            arena.release(chunk);
-        }
+    /// Gives up to `chunks` back to the arena, and the columns that go with them; how many chunks
+    /// those were.
+    pub fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> usize {
+        let from = self.chunks.len().saturating_sub(chunks);
+        let released = self.chunks.drain(from..).map(|chunk| arena.release(chunk)).count();
+        self.columns.truncate((from * self.rows_per_chunk()).div_ceil(BLOCK_ROWS));
+        released
     }
 }

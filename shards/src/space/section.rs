@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
@@ -18,6 +18,7 @@ use super::rows::{Columns, Record};
 use crate::episode::{Conditions, Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
 use crate::index::section::{IndexColumns, SectionIndex};
+use crate::index::simd::prefetch;
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
 
@@ -163,6 +164,14 @@ impl Section {
         self.column(&self.places.scales)
     }
 
+    pub fn happened_at_us(&self) -> &[i64] {
+        self.column(&self.places.happened_at)
+    }
+
+    pub fn confidences(&self) -> &[f32] {
+        self.column(&self.places.confidences)
+    }
+
     /// The rows by `happened_at`. A row that is not there is possible in a damaged file.
     pub fn time_order(&self) -> &[u32] {
         self.column(&self.places.time_order)
@@ -194,8 +203,8 @@ impl Section {
         BlockView {
             zone: (&zones[nth]).into(),
             scale: &self.scales()[rows.clone()],
-            happened_at_us: &self.column(&self.places.happened_at)[rows.clone()],
-            confidence: &self.column(&self.places.confidences)[rows],
+            happened_at_us: &self.happened_at_us()[rows.clone()],
+            confidence: &self.confidences()[rows],
         }
     }
 
@@ -208,12 +217,20 @@ impl Section {
         &self.vectors()[row as usize * self.stride..][..self.stride]
     }
 
+    pub(super) fn prefetch_columns(&self, row: u32) {
+        let row = row as usize;
+        prefetch(self.column::<RecordBlock>(&self.places.records)[row].as_bytes());
+        prefetch(self.scales()[row].as_bytes());
+        prefetch(self.column::<i64>(&self.places.happened_at)[row].as_bytes());
+        prefetch(self.column::<f32>(&self.places.confidences)[row].as_bytes());
+    }
+
     pub(super) fn columns(&self, row: u32) -> Columns {
         let row = row as usize;
         Columns {
             scale: self.scales()[row],
-            happened_at_us: self.column(&self.places.happened_at)[row],
-            confidence: self.column(&self.places.confidences)[row],
+            happened_at_us: self.happened_at_us()[row],
+            confidence: self.confidences()[row],
         }
     }
 
@@ -300,7 +317,7 @@ impl Section {
         order.get(nth).copied().filter(|row| sequence_of(*row) == Some(sequence))
     }
 
-    pub(super) fn from_position(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
+    pub(super) fn list_from(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
         let entries = self.entries_from(first_hash(from));
         let mut found: Vec<(u64, u32)> = Vec::new();
         for (hash, row) in entries.filter(|(_, row)| self.deaths.is_alive(*row)) {
@@ -372,7 +389,7 @@ impl Section {
         if !hashes.is_sorted() {
             faults.push("the hashes of the ids are not sorted".into());
         }
-        let times: &[i64] = self.column(&self.places.happened_at);
+        let times = self.happened_at_us();
         let by_time = |row: u32| (times[row as usize], row);
         let by_sequence = |row: u32| (self.record(row).sequence, row);
         let orders = [

@@ -8,10 +8,10 @@
 
 use zerocopy::IntoBytes;
 
-use super::Space;
 use super::ids::id_hash;
 use super::part::{Damaged, Part, PartNumber, RowAt, Zone};
 use super::sorter::Sorter;
+use super::{Section, Space};
 use crate::arena::Arena;
 use crate::format::columns::{ColumnKind, ColumnsWriter, ZoneBlock};
 use crate::limits::BLOCK_ROWS;
@@ -19,36 +19,67 @@ use crate::limits::BLOCK_ROWS;
 /// What it costs to look at a row, in the bytes that a slice of work is measured by.
 const LOOK_BYTES: usize = 128;
 
-/// Marks a row of a source that did not live at the freeze.
-const GONE: u32 = u32::MAX;
-
 /// Where the rows of the sources went: what it takes to let deaths follow them.
 #[derive(Debug, Default)]
 pub struct Moved {
-    sources: Vec<(PartNumber, Vec<u32>)>,
+    sources: Vec<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    number: PartNumber,
+    /// By row, the new row plus one; 0 where the row did not live at the freeze.
+    rows: Vec<u32>,
+    /// How many of the deaths noted in the source have followed.
+    followed: usize,
 }
 
 impl Moved {
     /// Of sources of which no row has moved yet, or none will.
     pub fn new(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
-        let rows = |number| space.part(arena, number).map_or(0, Part::rows) as usize;
-        Self { sources: sources.iter().map(|&number| (number, vec![GONE; rows(number)])).collect() }
+        let source = |&number| {
+            let rows = space.part(arena, number).map_or(0, Part::rows) as usize;
+            Source { number, rows: vec![0; rows], followed: 0 }
+        };
+        Self { sources: sources.iter().map(source).collect() }
     }
 
     fn note(&mut self, from: RowAt, to: u32) {
-        let source = self.sources.iter_mut().find(|(number, _)| *number == from.part);
-        source.expect("the order names rows of the sources").1[from.row as usize] = to;
+        let source = self.sources.iter_mut().find(|source| source.number == from.part);
+        source.expect("the order names rows of the sources").rows[from.row as usize] = to + 1;
     }
 
     /// The parts whose rows have moved.
     pub fn sources(&self) -> impl Iterator<Item = PartNumber> {
-        self.sources.iter().map(|(number, _)| *number)
+        self.sources.iter().map(|source| source.number)
     }
 
-    /// The new row of a row of a source.
-    pub fn new_row(&self, from: RowAt) -> Option<u32> {
-        let (_, rows) = self.sources.iter().find(|(number, _)| *number == from.part)?;
-        rows.get(from.row as usize).copied().filter(|row| *row != GONE)
+    /// Lets up to `deaths` of what was noted in the sources since the freeze follow its rows into
+    /// the section; whether that was all. Before a section is published, this is done again and
+    /// again, so that little is left when it is.
+    pub fn follow(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        section: &mut Section,
+        deaths: usize,
+    ) -> bool {
+        let mut left = deaths;
+        for source in &mut self.sources {
+            let part = space.part(arena, source.number).expect("sources stay until published");
+            let noted = &part.deaths().noted()[source.followed..];
+            for (row, at) in noted.iter().take(left) {
+                if let Some(row) = source.rows[*row as usize].checked_sub(1) {
+                    section.bury(row, *at);
+                }
+            }
+            source.followed += noted.len().min(left);
+            left -= noted.len().min(left);
+            if left == 0 {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -64,9 +95,12 @@ pub struct TimeOrder {
 }
 
 impl TimeOrder {
-    pub fn new(sources: Vec<PartNumber>, snapshot: u64) -> Self {
-        let sorter = Sorter::with_capacity(0);
-        Self { sources, snapshot, nth: 0, block: 0, sorter, order: Vec::new() }
+    /// Of these parts, as they were when the shard had applied `snapshot`.
+    pub fn new(space: &Space, arena: &Arena, sources: Vec<PartNumber>, snapshot: u64) -> Self {
+        let parts = sources.iter().filter_map(|number| space.part(arena, *number));
+        let rows = parts.map(|part| (part.rows() - part.deaths().dead()) as usize).sum();
+        let (sorter, order) = (Sorter::with_capacity(rows), Vec::with_capacity(rows));
+        Self { sources, snapshot, nth: 0, block: 0, sorter, order }
     }
 
     /// Does some more; whether all is done.
@@ -190,14 +224,19 @@ impl SectionWriter {
             }
             spent += out.len() - before + LOOK_BYTES;
             if self.next == self.order.len() {
-                (self.column, self.next, self.sorted) = (self.column + 1, 0, 0);
-                self.sorter = Sorter::with_capacity(0);
-                if let Some(&kind) = COLUMNS.get(self.column) {
-                    writer.begin_column(kind, out);
-                }
+                self.begin_next(writer, out);
             }
         }
         Ok(self.column == COLUMNS.len())
+    }
+
+    fn begin_next(&mut self, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
+        (self.column, self.next, self.sorted) = (self.column + 1, 0, 0);
+        if let Some(&kind) = COLUMNS.get(self.column) {
+            writer.begin_column(kind, out);
+            let keys = if is_sorted(kind) { self.order.len() } else { 0 };
+            self.sorter = Sorter::with_capacity(keys);
+        }
     }
 
     /// Where the rows went, once the section is complete.

@@ -4,7 +4,7 @@ use super::bodies::Bodies;
 use super::ids::Ids;
 use super::part::{Body, PartNumber};
 use super::rows::{Columns, Record, Rows};
-use super::{Deaths, SpaceSettings, TailCodes};
+use super::{Deaths, SpaceSettings, TailBuckets, TailCodes};
 use crate::arena::Arena;
 use crate::episode::Metric;
 use crate::format::{Frame, StorePayload};
@@ -30,9 +30,19 @@ impl Tail {
         Self { number, rows: Rows::new(dimensions), deaths, bodies, ids, codes }
     }
 
+    /// Does one unit of the work on codes that nobody waits for; whether nothing is left.
+    pub(super) fn work(&mut self, arena: &mut Arena) -> bool {
+        self.codes.as_mut().is_none_or(|codes| codes.work(&self.rows, arena))
+    }
+
     /// Codes up to `rows_max` more rows; whether none is left.
     pub(super) fn code(&mut self, arena: &mut Arena, rows_max: u32) -> bool {
         self.codes.as_mut().is_none_or(|codes| codes.catch_up(&self.rows, arena, rows_max))
+    }
+
+    /// The buckets, if the tail has any yet.
+    pub fn buckets(&self) -> Option<&TailBuckets> {
+        self.codes.as_ref()?.buckets()
     }
 
     /// Rows that are coded: the first so many.
@@ -105,11 +115,14 @@ impl Tail {
         true
     }
 
-    /// Gives all memory back to the arena.
-    pub(super) fn release(self, arena: &mut Arena) {
-        self.rows.release(arena);
-        self.bodies.release(arena);
-        self.codes.into_iter().for_each(|codes| codes.release(arena));
+    /// Gives up to `chunks` back to the arena; whether those were the last. The tail is not looked
+    /// at any more.
+    pub(super) fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> bool {
+        let mut left = chunks;
+        left -= self.rows.release_some(arena, left);
+        left -= self.bodies.release_some(arena, left);
+        left -= self.codes.as_mut().map_or(0, |codes| codes.release_some(arena, left));
+        left > 0
     }
 
     /// What does not agree within the part, in words.

@@ -152,7 +152,8 @@ impl Bench {
         };
         let sections = self.space.sections().iter().take(count).map(Section::number);
         self.sources = std::iter::once(frozen).chain(sections).collect();
-        self.work = Work::Ordering(TimeOrder::new(self.sources.clone(), through));
+        self.work =
+            Work::Ordering(TimeOrder::new(&self.space, &self.arena, self.sources.clone(), through));
     }
 
     /// Goes on with the consolidation by a slice; whether it ended with a publication.
@@ -178,7 +179,7 @@ impl Bench {
                 let (bytes, place) = self.file.as_ref().unwrap();
                 let section_read = open(bytes, place);
                 assert_eq!(section_read.verify(), Vec::<String>::new());
-                self.space.publish(&mut self.arena, Some(section_read), &section.finish());
+                self.publish(Some(section_read), section.finish());
                 true
             }
         }
@@ -195,7 +196,7 @@ impl Bench {
         assert!(times.is_sorted());
         if order.is_empty() {
             let moved = Moved::new(&self.space, &self.arena, &self.sources);
-            self.space.publish(&mut self.arena, None, &moved);
+            self.publish(None, moved);
             return true;
         }
         let through = self.space.frozen().expect("it is being written").1;
@@ -210,6 +211,20 @@ impl Bench {
         );
         self.work = Work::Writing(Box::new(section), writer);
         false
+    }
+
+    fn publish(&mut self, mut section: Option<Section>, mut moved: Moved) {
+        let in_memory = self.space.rows_in_memory();
+        if let Some(section) = &mut section {
+            // All but a few deaths follow before.
+            moved.follow(&self.space, &self.arena, section, 3);
+        }
+        let is_some = section.is_some();
+        let (part, mut retired) = self.space.publish(&self.arena, section, moved);
+        assert_eq!(part.is_some(), is_some);
+        assert_eq!(self.space.rows_in_memory(), in_memory - retired.rows());
+        assert_eq!(self.space.frozen(), None);
+        while !retired.release(&mut self.arena, 1) {}
     }
 
     fn consolidate(&mut self, takes_all: bool) {
@@ -393,7 +408,8 @@ proptest! {
         bench.consolidate(true);
         bench.check();
         for nth in 0..8 {
-            let recall = Recall::new(request(metric, nth), &bench.space, &bench.arena, bench.applied);
+            let request = request(metric, nth);
+            let recall = Recall::new(request, &bench.space, &bench.arena, bench.applied);
             finish(&bench, metric, Asked { recall, model: bench.model.clone() });
         }
         let in_use = bench.arena.bytes_in_use();
