@@ -95,6 +95,12 @@ impl Metrics {
         }
     }
 
+    /// Begins anew; what is open stays so.
+    pub fn reset(&mut self) {
+        let connections_open = self.connections_open;
+        *self = Self { connections_open, ..Self::default() };
+    }
+
     /// Bytes of memory behind the cells.
     pub fn bytes(&self) -> usize {
         let latencies = [
@@ -159,6 +165,10 @@ mod tests {
         b.stores = 2;
         a.add(&b);
         assert_eq!((a.recall.count(), a.stores), (4, 2));
-        assert!((a.recall.quantile_us(0.99) - 3.0).abs() < 0.01);
+        a.connections_open = 3;
+        a.reset();
+        assert_eq!((a.recall.count(), a.stores, a.connections_open), (0, 0, 3));
+        a.add(&b);
+        assert!((a.recall.quantile_us(0.01) - 3.0).abs() < 0.01);
     }
 }

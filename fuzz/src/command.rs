@@ -111,7 +111,8 @@ fn check(command: &Command) {
         | Command::Ping { .. }
         | Command::Echo { .. }
         | Command::Quit
-        | Command::SpaceList => {}
+        | Command::SpaceList
+        | Command::ResetStats => {}
         Command::SpaceCreate(create) => {
             space(&create.name);
             name("a model", &create.model, 0, MODEL_BYTES_MAX);

@@ -224,7 +224,7 @@ fn a_consolidation_is_published_when_the_copy_is_made_and_not_before() {
     bench.shard.copy_snapshot(copy, "/s".into());
     assert_eq!(bench.answers(), []);
     let (stats, failure) = bench.shard.consolidation();
-    assert_eq!((stats.published, stats.is_under_way, failure), (1, true, None));
+    assert_eq!((stats.published, stats.stage, failure), (1, Some("manifest"), None));
     assert!(files.iter().all(|file| bench.disk.files().contains(file)), "nothing is let go");
     bench.shard.io_mut().hold_copy(false);
     let answers = bench.answers();

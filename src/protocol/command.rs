@@ -99,6 +99,7 @@ pub enum Command {
     Stats {
         space: Option<String>,
     },
+    ResetStats,
     /// Into a folder of the daemon's machine.
     Snapshot {
         path: PathBuf,

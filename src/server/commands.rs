@@ -104,6 +104,9 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
         Command::Stats { space } => {
             answer_later(core, connection, |core| async move { info::stats(&core, space).await });
         }
+        Command::ResetStats => {
+            answer_later(core, connection, |core| async move { info::reset(&core).await });
+        }
         Command::Consolidate { space } => {
             answer_later(core, connection, |core| async move {
                 consolidate(&core, space.as_deref()).await

@@ -484,15 +484,22 @@ impl Inner {
                 self.deliver(origin, Answer::SpaceStats(stats));
             }
             Request::Report => {
+                let (consolidation, failure) = self.shard.consolidation();
                 let report = Report {
                     shard: self.number,
                     stats: self.shard.stats(),
+                    consolidation,
+                    consolidation_failure: failure.map(str::to_owned),
                     metrics: self.metrics.clone(),
                     open_recalls: self.recalls.len() as u64,
                     io: self.shard.io().facts(),
                     read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
                 self.deliver(origin, Answer::Report(Box::new(report)));
+            }
+            Request::ResetMetrics => {
+                self.metrics.reset();
+                self.deliver(origin, Answer::MetricsReset(Ok(())));
             }
             Request::Recall(request) => {
                 self.metrics.recalls += 1;
@@ -630,6 +637,7 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         Request::Get { .. } => Answer::Episode(Err(refusal)),
         Request::Recall(_) => Answer::Hits(Err(refusal)),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
+        Request::ResetMetrics => Answer::MetricsReset(Err(refusal)),
         Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }
 }

@@ -130,7 +130,10 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
             encoder.refusal(refusal);
         }
         Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits),
-        Answer::Scanned(_) | Answer::SpaceStats(_) | Answer::Report(_) => {
+        Answer::Scanned(_)
+        | Answer::SpaceStats(_)
+        | Answer::Report(_)
+        | Answer::MetricsReset(_) => {
             unreachable!("gathered by the task that asked")
         }
     }

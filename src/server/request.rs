@@ -66,6 +66,8 @@ pub enum Request {
         space: SpaceNumber,
     },
     Report,
+    /// Counters and histograms begin anew.
+    ResetMetrics,
 }
 
 /// A request and when it was asked for, on the monotonic clock that all shards share.
@@ -85,4 +87,5 @@ pub enum Answer {
     Scanned(Result<Page, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
+    MetricsReset(Result<(), Refusal>),
 }

@@ -84,9 +84,11 @@ pub struct ConsolidationStats {
     /// Rows written into columns files since the start.
     pub rows_written: u64,
     pub bytes_written: u64,
-    /// Of the one under way: rows to write in all, and units of work done for them.
+    /// Of the one under way: rows to write in all, bytes handed to the disk for the file that is
+    /// being written, and at which stage it is; see the top of the file.
     pub rows_under_way: u64,
-    pub is_under_way: bool,
+    pub bytes_under_way: u64,
+    pub stage: Option<&'static str>,
     /// Rows and bytes of the live columns files, and how many there are.
     pub rows: u64,
     pub bytes: u64,
@@ -163,6 +165,28 @@ enum Stage {
         files: Vec<FileId>,
         under_way: usize,
     },
+}
+
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sections { .. } => "sections",
+            Self::Settle { .. } | Self::Populate { .. } => "settle",
+            Self::State { .. } => "state",
+            Self::Manifest { .. } => "manifest",
+            Self::GiveUp { .. } => "give_up",
+        }
+    }
+
+    fn bytes_written(&self) -> u64 {
+        match self {
+            Self::Sections { writer, .. }
+            | Self::Settle { writer, .. }
+            | Self::State { writer, .. } => writer.bytes(),
+            Self::Populate { mapped, .. } => mapped.len() as u64,
+            Self::Manifest { .. } | Self::GiveUp { .. } => 0,
+        }
+    }
 }
 
 /// Why an attempt was given up.
@@ -286,7 +310,8 @@ impl Consolidator {
 
     pub(crate) fn stats(&self) -> ConsolidationStats {
         ConsolidationStats {
-            is_under_way: self.attempt.is_some(),
+            bytes_under_way: self.attempt.as_ref().map_or(0, |a| a.stage.bytes_written()),
+            stage: self.attempt.as_ref().map(|attempt| attempt.stage.name()),
             rows: self.files.iter().map(|file| file.rows).sum(),
             bytes: self.files.iter().map(|file| file.named.bytes).sum(),
             files: self.files.len() as u64,

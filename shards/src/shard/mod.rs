@@ -169,6 +169,8 @@ pub struct ShardStats {
     pub episodes: u64,
     pub rows: u64,
     pub rows_dead: u64,
+    /// Of the rows those that are in no columns file.
+    pub rows_in_tails: u64,
     pub keys: u64,
     pub memory_bytes: u64,
     pub memory_bytes_max: u64,
@@ -187,6 +189,8 @@ pub struct SpaceStats {
     pub episodes: u64,
     pub rows: u64,
     pub rows_dead: u64,
+    /// Of the rows those that are in no columns file.
+    pub rows_in_tails: u64,
 }
 
 /// See the top of the file.
@@ -628,6 +632,7 @@ impl<I: Io> Shard<I> {
             episodes: space.episodes() as u64,
             rows: space.rows() as u64,
             rows_dead: space.rows_dead() as u64,
+            rows_in_tails: space.rows_in_memory(),
         })
     }
 
@@ -686,6 +691,7 @@ impl<I: Io> Shard<I> {
             episodes: spaces().map(|space| space.episodes() as u64).sum(),
             rows: spaces().map(|space| space.rows() as u64).sum(),
             rows_dead: spaces().map(|space| space.rows_dead() as u64).sum(),
+            rows_in_tails: spaces().map(|space| space.rows_in_memory()).sum(),
             keys: self.memory.keys.count() as u64,
             memory_bytes: self.memory.bytes_in_use(),
             memory_bytes_max: self.memory.arena.bytes_max(),
