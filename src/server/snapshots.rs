@@ -71,14 +71,14 @@ pub(super) async fn take(core: Rc<Core>, uid: u32, path: PathBuf) -> Encoded {
     let Snapshots { data, header, .. } = &*under_way.0;
     let (data, header) = (data.clone(), *header);
     let copy = runtime::blocking(move || StoreCopy::begin(&path, &data)).await;
-    let copy = copy.map_err(refusal)?;
+    let copy = copy.map_err(|error| refusal(&error))?;
     let path = copy.path().to_owned();
     let taken = fill(&core, &copy).await;
     if taken.is_err() {
         on_all(&core, |_| Request::DropSnapshot).await;
     }
     let (through_sequences, copied) = taken?;
-    runtime::blocking(move || copy.finish(&header)).await.map_err(refusal)?;
+    runtime::blocking(move || copy.finish(&header)).await.map_err(|error| refusal(&error))?;
     let elapsed_ms = (core.now_ns() - began_ns) / 1_000_000;
     tracing::info!(path = %path.display(), elapsed_ms, ?copied, "took a snapshot");
     let taken = reply::Snapshot { path, through_sequences, copied, elapsed_ms };
@@ -97,7 +97,7 @@ fn check_user(uid: u32, own: u32) -> Result<(), Refusal> {
 }
 
 /// Why there is no copy, in the words of the copy.
-fn refusal(error: CopyError) -> Refusal {
+fn refusal(error: &CopyError) -> Refusal {
     match error {
         CopyError::Store(_) | CopyError::Io { .. } => Refusal::Snapshot(error.to_string()),
         _ => Refusal::Syntax(error.to_string()),
