@@ -23,7 +23,7 @@ pub const CODED_ROWS_MIN: u32 = 512;
 /// Rows that are coded when one is added, until none is left.
 pub const CATCH_UP_ROWS: u32 = 4;
 /// Rows from which on a tail has buckets, and that their centroids are found among.
-pub const BUCKETED_ROWS_MIN: u32 = 8192;
+pub const BUCKETED_ROWS_MIN: u32 = 16_384;
 /// Rows that one unit of work codes.
 const WORK_ROWS: u32 = 8;
 /// Dimensions below which comparing is as cheap as scanning codes.
