@@ -116,6 +116,11 @@ impl Eraser {
         self.pass.is_none() && self.waiting.is_empty() && self.unfinished.is_empty()
     }
 
+    /// Whether a pass is under way.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.pass.is_some()
+    }
+
     /// Goes on as far as possible without waiting; `in_columns` tells the sequences that columns
     /// files have of an episode; `log_erase` appends an erase frame and answers its sequence, or
     /// nothing when the log is busy.

@@ -24,6 +24,7 @@ use super::info::Report;
 use super::notify::Notify;
 use super::request::{Answer, Asked, Request};
 use super::route::{IdMaker, Route};
+use super::snapshots::Snapshots;
 use crate::lanes::{Incoming, Lanes};
 use crate::metrics::Metrics;
 use crate::recovery::Recovery;
@@ -95,6 +96,7 @@ pub(super) struct Core {
     pub(super) number: usize,
     pub(super) clock: Clock,
     recovery: Arc<Recovery>,
+    snapshots: Arc<Snapshots>,
     inner: RefCell<Inner>,
     breath: Breath,
     breathed_ns: Cell<u64>,
@@ -139,6 +141,7 @@ impl Core {
         lanes: Lanes<Asked, Answer>,
         seed: u64,
         recovery: Arc<Recovery>,
+        snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
         let inner = Inner {
             number,
@@ -160,6 +163,7 @@ impl Core {
             number,
             clock,
             recovery,
+            snapshots,
             inner: RefCell::new(inner),
             breath: Breath::new()?,
             breathed_ns: Cell::new(0),
@@ -178,6 +182,10 @@ impl Core {
     /// How the start went.
     pub(super) fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    pub(super) fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -454,6 +462,21 @@ impl Inner {
                 self.write(origin, |shard, ticket| shard.consolidate(ticket, true).map(|()| None));
                 self.may_work = true;
             }
+            Request::CutSnapshot => {
+                self.write(origin, |shard, ticket| shard.cut_snapshot(ticket).map(|()| None));
+            }
+            Request::CopySnapshot { into } => {
+                self.write(origin, |shard, ticket| {
+                    shard.copy_snapshot(ticket, into);
+                    Ok(None)
+                });
+            }
+            Request::DropSnapshot => {
+                self.write(origin, |shard, _| {
+                    shard.drop_snapshot();
+                    Ok(Some(Reply::SnapshotDropped))
+                });
+            }
             Request::Get { space, id, fields } => {
                 self.metrics.reads += 1;
                 let found = self.shard.get(space, &id, fields).map(|found| found.map(Box::new));
@@ -468,15 +491,22 @@ impl Inner {
                 self.deliver(origin, Answer::SpaceStats(stats));
             }
             Request::Report => {
+                let (consolidation, failure) = self.shard.consolidation();
                 let report = Report {
                     shard: self.number,
                     stats: self.shard.stats(),
+                    consolidation,
+                    consolidation_failure: failure.map(str::to_owned),
                     metrics: self.metrics.clone(),
                     open_recalls: self.recalls.len() as u64,
                     io: self.shard.io().facts(),
                     read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
                 self.deliver(origin, Answer::Report(Box::new(report)));
+            }
+            Request::ResetMetrics => {
+                self.metrics.reset();
+                self.deliver(origin, Answer::MetricsReset(Ok(())));
             }
             Request::Recall(request) => {
                 self.metrics.recalls += 1;
@@ -607,10 +637,14 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         | Request::Erase { .. }
         | Request::CreateSpace { .. }
         | Request::DropSpace { .. }
-        | Request::Consolidate => Answer::Write(Err(refusal)),
+        | Request::Consolidate
+        | Request::CutSnapshot
+        | Request::CopySnapshot { .. }
+        | Request::DropSnapshot => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),
         Request::Recall(_) => Answer::Hits(Err(refusal)),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
+        Request::ResetMetrics => Answer::MetricsReset(Err(refusal)),
         Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }
 }

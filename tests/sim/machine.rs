@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engram_shards::format::StoreHeader;
 use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -14,7 +15,7 @@ use engram_shards::shard::{ConsolidationSettings, ShardSettings};
 use engramd::recovery::Recovery;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart, Snapshots,
 };
 use engramd::{lanes, runtime};
 
@@ -175,6 +176,14 @@ impl Machine {
         let (say, said) = flume::unbounded();
         let mut controls = Vec::new();
         let recovery = Arc::new(Recovery::new(self.shards(), None, simulated::CLOCK));
+        let header = StoreHeader {
+            store_id: [0x5e; 16],
+            shards: u32::try_from(self.shards()).expect("few shards"),
+            created_at_us: 0,
+            segment_bytes: self.segment_bytes,
+            has_logs: self.has_logs.get(),
+        };
+        let snapshots = Arc::new(Snapshots::new("/simulated".into(), header));
         for (shard, lanes) in lanes::connect(self.shards()).into_iter().enumerate() {
             let (control, controlled) = flume::unbounded();
             self.seed.set(self.seed.get().wrapping_add(1));
@@ -188,6 +197,7 @@ impl Machine {
                 beats: Arc::default(),
                 drain_timeout: PATIENCE / 2,
                 recovery: Arc::clone(&recovery),
+                snapshots: Arc::clone(&snapshots),
             };
             let (disk, say) = (self.disks[shard].clone(), say.clone());
             let disk = move || {

@@ -56,6 +56,11 @@ impl FileWriter {
         self.file
     }
 
+    /// Bytes handed to the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.offset
+    }
+
     /// Whether the disk knows of the file.
     pub(super) fn has_begun(&self) -> bool {
         self.life != Life::New

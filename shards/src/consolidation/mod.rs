@@ -95,9 +95,11 @@ pub struct ConsolidationStats {
     /// Rows written into columns files since the start.
     pub rows_written: u64,
     pub bytes_written: u64,
-    /// Of the one under way: rows to write in all, and units of work done for them.
+    /// Of the one under way: rows to write in all, bytes handed to the disk for the file that is
+    /// being written, and at which stage it is; see the top of the file.
     pub rows_under_way: u64,
-    pub is_under_way: bool,
+    pub bytes_under_way: u64,
+    pub stage: Option<&'static str>,
     /// Rows and bytes of the live columns files, and how many there are.
     pub rows: u64,
     pub bytes: u64,
@@ -112,6 +114,15 @@ pub(crate) struct LiveFile {
     pub(crate) named: NamedColumns,
     pub(crate) rows: u64,
     pub(crate) parts: Vec<(SpaceNumber, PartNumber)>,
+}
+
+/// What the last manifest says, but for its place in the log.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) number: u64,
+    pub(crate) next_file: u64,
+    pub(crate) state: NamedState,
+    pub(crate) columns: Vec<NamedColumns>,
 }
 
 /// What the shard was when its tails were frozen.
@@ -170,6 +181,28 @@ enum Stage {
     },
 }
 
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sections { .. } => "sections",
+            Self::Settle { .. } | Self::Populate { .. } => "settle",
+            Self::State { .. } => "state",
+            Self::Manifest { .. } => "manifest",
+            Self::GiveUp { .. } => "give_up",
+        }
+    }
+
+    fn bytes_written(&self) -> u64 {
+        match self {
+            Self::Sections { writer, .. }
+            | Self::Settle { writer, .. }
+            | Self::State { writer, .. } => writer.bytes(),
+            Self::Populate { mapped, .. } => mapped.len() as u64,
+            Self::Manifest { .. } | Self::GiveUp { .. } => 0,
+        }
+    }
+}
+
 /// Why an attempt was given up.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -221,6 +254,8 @@ pub(crate) struct Ground<'a, I> {
     pub(crate) memory: &'a mut Memory,
     /// Whether an erase is under way: what it removes must not be copied meanwhile.
     pub(crate) is_erasing: bool,
+    /// Whether a snapshot holds on to what the last manifest names.
+    pub(crate) is_copied: bool,
     pub(crate) is_quiet: bool,
 }
 
@@ -279,6 +314,19 @@ impl Consolidator {
         self.frozen.is_some()
     }
 
+    /// Whether a manifest is being written: until it is, nobody knows which one holds.
+    pub(crate) fn is_switching(&self) -> bool {
+        let stage = self.attempt.as_ref().map(|attempt| &attempt.stage);
+        matches!(stage, Some(Stage::Manifest { is_submitted: true, .. }))
+    }
+
+    /// What the last manifest says, if there is one.
+    pub(crate) fn published(&self) -> Option<Published> {
+        let columns = self.files.iter().map(|file| file.named).collect();
+        let (number, next_file) = (self.manifest_number, self.next_file);
+        self.state.map(|state| Published { number, next_file, state, columns })
+    }
+
     /// Why the last attempt was given up, if it was.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
@@ -286,7 +334,8 @@ impl Consolidator {
 
     pub(crate) fn stats(&self) -> ConsolidationStats {
         ConsolidationStats {
-            is_under_way: self.attempt.is_some(),
+            bytes_under_way: self.attempt.as_ref().map_or(0, |a| a.stage.bytes_written()),
+            stage: self.attempt.as_ref().map(|attempt| attempt.stage.name()),
             rows: self.files.iter().map(|file| file.rows).sum(),
             bytes: self.files.iter().map(|file| file.named.bytes).sum(),
             files: self.files.len() as u64,
@@ -492,6 +541,7 @@ impl Consolidator {
                 self.begin_manifest(named, ground);
                 Ok(Advanced::Worked)
             }
+            Stage::Manifest { is_submitted: false, .. } if ground.is_copied => Ok(Advanced::Waits),
             Stage::Manifest { manifest, is_submitted } => {
                 if !std::mem::replace(is_submitted, true) {
                     ground.log.write_manifest(manifest);

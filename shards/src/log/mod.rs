@@ -42,7 +42,7 @@ use crate::format::{
     Anchor, BatchBuilder, BatchPlace, BatchView, FrameHead, LogPlace, SEGMENT_HEADER_BYTES,
     SegmentHeader, StoreId,
 };
-use crate::io::{BatchWrite, Buffer, Completion, FileEvent, Io, SlotFile, Transfer};
+use crate::io::{BatchWrite, Buffer, Completion, Copied, FileEvent, Io, SlotFile, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
 pub use basis::Basis;
@@ -143,6 +143,8 @@ pub enum LogEvent {
     Released { segment: u64, result: io::Result<()> },
     /// What became of a columns or state file that was asked of the log's [`Io`].
     File(FileEvent),
+    /// What became of a copy of the folder that was asked of the log's [`Io`].
+    Copied { result: io::Result<Copied> },
     /// The log has latched: nothing that was not durable will be acknowledged.
     Failed { reason: String },
 }
@@ -636,6 +638,9 @@ impl<I: Io> Log<I> {
                 self.latch_on(result, "anchor");
             }
             Completion::File(event) => self.take_file(event),
+            Completion::Copied { result } => {
+                self.transferred.push_back(LogEvent::Copied { result });
+            }
             Completion::Read { transfer, result } => {
                 self.end_transfer(&transfer);
                 self.transferred.push_back(LogEvent::Read { transfer, result });

@@ -60,9 +60,9 @@ impl<I: Io> Shard<I> {
         is_quiet: bool,
         with: impl FnOnce(&mut crate::consolidation::Consolidator, &mut Ground<'_, I>) -> T,
     ) -> T {
-        let is_erasing = !self.eraser.is_idle();
+        let (is_erasing, is_copied) = (!self.eraser.is_idle(), self.snapshot.is_some());
         let Self { log, memory, consolidator, .. } = self;
-        with(consolidator, &mut Ground { log, memory, is_erasing, is_quiet })
+        with(consolidator, &mut Ground { log, memory, is_erasing, is_copied, is_quiet })
     }
 
     /// Works on the codes of one space; whether nothing is left in any.
