@@ -18,6 +18,9 @@ use engram_shards::shard::{
 
 const DIMENSIONS: u32 = 96;
 
+/// What was answered.
+type Answers = Vec<(Ticket, Result<Reply, Refusal>)>;
+
 struct Bench {
     disk: MemoryDisk,
     shard: Shard<MemoryIo>,
@@ -80,7 +83,7 @@ impl Bench {
         Ticket(self.tickets)
     }
 
-    fn answers(&mut self) -> Vec<(Ticket, Result<Reply, Refusal>)> {
+    fn answers(&mut self) -> Answers {
         let mut effects = Vec::new();
         self.shard.pump();
         self.shard.poll(&mut effects);
@@ -135,7 +138,7 @@ impl Bench {
     }
 
     /// Does one unit of work; the answers it brought, and whether there may be more.
-    fn work(&mut self) -> (Vec<(Ticket, Result<Reply, Refusal>)>, bool) {
+    fn work(&mut self) -> (Answers, bool) {
         let mut effects = Vec::new();
         let advanced = self.shard.advance(false, &mut effects);
         self.shard.pump();
@@ -222,7 +225,7 @@ impl Bench {
     }
 }
 
-fn answers(effects: Vec<Effect>) -> Vec<(Ticket, Result<Reply, Refusal>)> {
+fn answers(effects: Vec<Effect>) -> Answers {
     let answers = effects.into_iter().filter_map(|effect| match effect {
         Effect::Answer { ticket, result } => Some((ticket, result)),
         Effect::Committed { .. } => None,

@@ -485,12 +485,13 @@ fn recovery_error(error: &ServeError) -> Option<&RecoveryError> {
 }
 
 fn is_io(error: &ServeError) -> bool {
-    match error {
-        ServeError::Ring { .. } | ServeError::Reconcile { .. } => true,
-        ServeError::Open { error: OpenError::Recovery(RecoveryError::Io(_)), .. } => true,
-        ServeError::Open { error: OpenError::Restore(RestoreError::Io { .. }), .. } => true,
-        _ => false,
-    }
+    matches!(
+        error,
+        ServeError::Ring { .. }
+            | ServeError::Reconcile { .. }
+            | ServeError::Open { error: OpenError::Recovery(RecoveryError::Io(_)), .. }
+            | ServeError::Open { error: OpenError::Restore(RestoreError::Io { .. }), .. }
+    )
 }
 
 /// Whether it says which segment or sequences cannot be read.

@@ -1,24 +1,25 @@
 //! Consolidation: what the log holds becomes columns, and the log is let go.
 //!
-//! | Stage | What happens | Should the process end here |
-//! |---|---|---|
-//! | freeze | the tails stop growing, new ones begin; the log's place is noted | nothing has happened |
-//! | sections | rows are ordered, indexed, and streamed into a columns file | the file is removed at the start |
-//! | settle | the file is flushed, mapped and brought into memory | the same |
-//! | state | everything else that the log up to the place says is streamed into a state file | both are removed |
-//! | manifest | the manifest names the files and the place | one manifest or the other holds |
-//! | publish | sections take the place of their sources, log and older files are let go | the start finds leftovers and removes them |
+//! 1. *Freeze*: the tails stop growing, new ones begin; the place in the log is noted.
+//! 2. *Sections*: rows are ordered, indexed, and streamed into a columns file.
+//! 3. *Settle, populate*: the file is flushed, mapped and brought into memory.
+//! 4. *State*: everything else that the log up to the place says is streamed into a state file.
+//! 5. *Manifest*: it names the files and the place. Until here nothing has happened for a start
+//!    that comes now but that it removes files nobody names; from here on the new files are what
+//!    counts.
+//! 6. *Publish*: sections take the place of their sources; log and older files are let go. A start
+//!    that comes now removes what is left of those.
 //!
 //! Everything before the manifest can be given up and begun again; the frozen tails keep what they
-//! hold and the place stays the same. Work is done in units of some ten microseconds, each by a call
-//! of [`Consolidator::advance`], between requests.
+//! hold and the place stays the same. Work is done in units of some ten microseconds, each by a
+//! call of [`Consolidator::advance`], between requests.
 //!
 //! # Which files are merged
 //!
-//! A shard has two columns files at most: a large one and a medium one. New rows go into a new medium
-//! file together with those of the old one. When that would hold more than a share of the large
-//! one's rows, everything becomes one new large file. So a row is written again a number of times
-//! that grows with the logarithm of their count.
+//! A shard has two columns files at most: a large one and a medium one. New rows go into a new
+//! medium file together with those of the old one. When that would hold more than a share of the
+//! large one's rows, everything becomes one new large file. So a row is written again a number of
+//! times that grows with the logarithm of their count.
 
 mod building;
 mod files;

@@ -11,8 +11,8 @@ use crate::space::{CODED_ROWS_MIN, Part, PartNumber, Space};
 const COMPARED_BYTES_MAX: usize = 1 << 20;
 /// Rows whose conditions are evaluated to estimate how many fulfil them.
 const SAMPLE_ROWS: usize = 256;
-/// The share of a section that must fulfil the conditions for a walk to pay: below, it meets too few
-/// of those that may be found.
+/// The share of a section that must fulfil the conditions for a walk to pay: below, it meets too
+/// few of those that may be found.
 const WALK_SHARE_MIN: f32 = 0.1;
 /// Matches of a time range that are gathered one by one: a vector is read in the time in which some
 /// seventy codes are scanned.

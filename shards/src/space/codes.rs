@@ -4,9 +4,9 @@
 //! no codes, and a replay makes none: a start should not wait for them. What is not coded is
 //! compared exactly, and every row that is added catches up with a few of those before it.
 //!
-//! A tail that grows on gets [buckets](TailBuckets): when it is large enough their centroids are found
-//! among its first rows, and from then on every row goes into one as well. Finding centroids, and
-//! putting those into buckets that came meanwhile, is work that nobody waits for.
+//! A tail that grows on gets [buckets](TailBuckets): when it is large enough their centroids are
+//! found among its first rows, and from then on every row goes into one as well. Finding centroids,
+//! and putting those into buckets that came meanwhile, is work that nobody waits for.
 
 use super::TailBuckets;
 use super::rows::Rows;

@@ -378,7 +378,8 @@ proptest! {
                     if let Some(asked) = asked.as_mut().filter(|_| published) {
                         // It begins again with its next step, which is now.
                         asked.model = bench.model.clone();
-                        asked.recall.step(&bench.space, &bench.arena, &mut Scratch::default(), bench.applied, 0);
+                        let scratch = &mut Scratch::default();
+                        asked.recall.step(&bench.space, &bench.arena, scratch, bench.applied, 0);
                     }
                     if published {
                         bench.check();

@@ -1,5 +1,5 @@
-//! `engram load --npy FILE`: every row of a matrix once, in pipelined batches, as fast as the daemon
-//! takes them. The id of an episode is `load-` and the number of its row.
+//! `engram load --npy FILE`: every row of a matrix once, in pipelined batches, as fast as the
+//! daemon takes them. The id of an episode is `load-` and the number of its row.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -109,7 +109,8 @@ impl Fill {
             }));
         }
         render::print(&format!(
-            "stored {} rows of {} dimensions into '{}' in {seconds:.2} s: {}/s, {} were busy at first",
+            "stored {} rows of {} dimensions into '{}' in {seconds:.2} s: {}/s, {} were \
+             busy at first",
             grouped(stored),
             shared.file.dimensions(),
             load.space,
