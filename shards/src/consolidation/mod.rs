@@ -635,6 +635,7 @@ impl Consolidator {
             self.remove(file, ground);
         }
         ground.log.release(&frozen.place);
+        ground.memory.keys.release_repeats(frozen.place.through_sequence);
         self.done = self.taken;
         self.stats.published += 1;
         self.stats.rows_written += attempt.rows;
