@@ -62,11 +62,20 @@ struct Target {
 /// See the top of the file.
 #[derive(Debug)]
 enum Stage {
-    Scan { segment: u64, offset: u64, sequence: u64 },
+    Scan {
+        segment: u64,
+        offset: u64,
+        sequence: u64,
+    },
     /// The log was seen. What columns have of the episodes is still to be named.
     Seen,
-    Log { groups: VecDeque<ErasePayload>, through: u64 },
-    Overwrite { nth: usize },
+    Log {
+        groups: VecDeque<ErasePayload>,
+        through: u64,
+    },
+    Overwrite {
+        nth: usize,
+    },
 }
 
 #[derive(Debug)]

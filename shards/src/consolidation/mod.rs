@@ -29,7 +29,7 @@ use std::io;
 
 use crate::arena::Mapped;
 use crate::episode::{SpaceNumber, SpaceSettings};
-use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
+use crate::format::columns::{ColumnKind, ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{FileId, LogPlace, Manifest, NamedColumns, NamedState};
 use crate::index::section::INDEX_ROWS_MIN;
 use crate::io::{FileEvent, Io, PIECE_BYTES};
@@ -181,6 +181,12 @@ enum Failure {
     Columns(#[from] ColumnsError),
     #[error("a memory space was dropped meanwhile")]
     Dropped,
+    #[error(
+        "column {kind:?} of memory space #{} is damaged in block {block}, and is not copied; \
+         restore the columns files from a snapshot",
+        space.0
+    )]
+    Block { space: SpaceNumber, kind: ColumnKind, block: usize },
     #[error("the disk has {free} bytes free, and {needed} may be needed; free disk space")]
     NoRoom { needed: u64, free: u64 },
 }
@@ -346,11 +352,7 @@ impl Consolidator {
 
     /// Whether the disk has room for the new files beside the old ones. The log's next segments
     /// come first, unless it has no room for any: then all that may help is tried.
-    fn check_room<I: Io>(
-        &self,
-        merged: &[u64],
-        ground: &mut Ground<'_, I>,
-    ) -> Result<(), Failure> {
+    fn check_room<I: Io>(&self, merged: &[u64], ground: &mut Ground<'_, I>) -> Result<(), Failure> {
         let old = self.files.iter().filter(|live| merged.contains(&live.named.number));
         let old: u64 = old.map(|live| live.named.bytes).sum();
         let log = match ground.log.out_of_space() {

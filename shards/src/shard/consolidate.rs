@@ -112,8 +112,7 @@ impl<I: Io> Shard<I> {
             let erasing = nth.map(|nth| self.erasing.swap_remove(nth));
             let is_in_columns = erasing.is_some_and(|Erasing { space, id, .. }| {
                 let space = self.memory.spaces.get(&space);
-                self.consolidator.has_frozen()
-                    || space.is_none_or(|space| space.sections_hold(&id))
+                self.consolidator.has_frozen() || space.is_none_or(|space| space.sections_hold(&id))
             });
             match result {
                 Ok(reply) => {
