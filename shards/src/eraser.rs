@@ -27,6 +27,7 @@ use crate::format::{
 use crate::io::{Io, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, SECTOR_BYTES};
 use crate::log::Log;
+use crate::memory::Memory;
 use crate::shard::{Reply, Ticket};
 
 /// What is read at once: every batch fits, and so do the sectors of every frame.
@@ -121,13 +122,12 @@ impl Eraser {
         self.pass.is_some()
     }
 
-    /// Goes on as far as possible without waiting; `in_columns` tells the sequences that columns
-    /// files have of an episode; `log_erase` appends an erase frame and answers its sequence, or
-    /// nothing when the log is busy.
+    /// Goes on as far as possible without waiting; `log_erase` appends an erase frame and answers
+    /// its sequence, or nothing when the log is busy.
     pub(crate) fn advance<I: Io>(
         &mut self,
         log: &mut Log<I>,
-        in_columns: impl Fn(SpaceNumber, &[u8]) -> Vec<u64>,
+        memory: &Memory,
         mut log_erase: impl FnMut(&mut Log<I>, &ErasePayload) -> Result<Option<u64>, Refusal>,
     ) -> Vec<Erased> {
         if self.is_transferring || log.latch().is_some() {
@@ -138,7 +138,7 @@ impl Eraser {
             return Vec::new();
         };
         if matches!(pass.stage, Stage::Seen) {
-            pass.name_frames(in_columns);
+            pass.name_frames(memory);
         }
         match &mut pass.stage {
             Stage::Scan { .. } | Stage::Seen | Stage::Overwrite { .. } => Vec::new(),
@@ -405,16 +405,21 @@ impl Pass {
         }
     }
 
-    /// Groups what is to be logged before it is overwritten: the frames that were seen, and those
-    /// that became rows of columns files.
-    fn name_frames(&mut self, in_columns: impl Fn(SpaceNumber, &[u8]) -> Vec<u64>) {
+    /// Groups what is to be logged before it is overwritten: the frames that were seen, those that
+    /// became rows of columns files, and those that only repeated one of them.
+    fn name_frames(&mut self, memory: &Memory) {
         let mut by_space: BTreeMap<SpaceNumber, BTreeSet<u64>> = BTreeMap::new();
         for target in self.targets.iter().filter(|target| target.wanted.is_some()) {
             by_space.entry(target.space).or_default().insert(target.sequence);
         }
         for Wanted { space, id, through, .. } in &self.wanted {
-            let rows = in_columns(*space, id).into_iter().filter(|sequence| sequence <= through);
-            by_space.entry(*space).or_default().extend(rows);
+            let rows = memory.spaces.get(space).map(|space| space.sequences_in_sections(id));
+            let rows = rows.into_iter().flatten().filter(|sequence| sequence <= through);
+            let sequences = by_space.entry(*space).or_default();
+            sequences.extend(rows);
+            let repeats = sequences.iter().flat_map(|first| memory.keys.repeats_of(*first));
+            let repeats: Vec<u64> = repeats.collect();
+            sequences.extend(repeats);
         }
         let groups = by_space.into_iter().flat_map(|(space, sequences)| {
             let group = move |part: &[u64]| ErasePayload { space, sequences: part.to_vec() };
@@ -463,6 +468,7 @@ fn target(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Arena;
     use crate::episode::{Confidence, Durability, Episode, Priority, StoreRequest};
     use crate::format::{FrameHead, LogPlace, encode_store, store_sizes};
     use crate::io::{MemoryDisk, MemoryIo};
@@ -524,16 +530,13 @@ mod tests {
         mut meanwhile: impl FnMut(&mut Log<MemoryIo>, &Transfer),
     ) -> Vec<Erased> {
         let mut ended = Vec::new();
+        let memory = Memory::new(Arena::reserve(1 << 20, &|_| {}).unwrap());
         loop {
-            ended.extend(eraser.advance(
-                log,
-                |_, _| Vec::new(),
-                |log, erase| {
-                    let fill = |out: &mut [u8]| erase.encode(out);
-                    let how = Appending::default();
-                    Ok(log.append(&head(Operation::Erase), erase.bytes(), how, fill).ok())
-                },
-            ));
+            ended.extend(eraser.advance(log, &memory, |log, erase| {
+                let fill = |out: &mut [u8]| erase.encode(out);
+                let how = Appending::default();
+                Ok(log.append(&head(Operation::Erase), erase.bytes(), how, fill).ok())
+            }));
             log.pump();
             let Some(event) = log.poll() else { return ended };
             match event {

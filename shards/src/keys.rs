@@ -43,13 +43,16 @@ pub struct Keys {
     stripes: Box<[HashMap<KeyHash, FirstAnswer>]>,
     /// Keys with the sequences they came with, the oldest first.
     order: VecDeque<(KeyHash, u64)>,
+    /// Frames that repeated a key and so changed nothing: the sequence that the key came with, and
+    /// the frame's own.
+    repeats: Vec<(u64, u64)>,
     keys_max: usize,
 }
 
 impl Keys {
     pub fn new(keys_max: usize) -> Self {
         let stripes = (0..STRIPES).map(|_| HashMap::new()).collect();
-        Self { stripes, order: VecDeque::new(), keys_max }
+        Self { stripes, order: VecDeque::new(), repeats: Vec::new(), keys_max }
     }
 
     fn stripe(&mut self, key: KeyHash) -> &mut HashMap<KeyHash, FirstAnswer> {
@@ -71,6 +74,23 @@ impl Keys {
         }
         self.stripe(key).insert(key, answer);
         self.order.push_back((key, answer.sequence));
+    }
+
+    /// Notes a frame that changed nothing because its key had come with `first`.
+    pub fn note_repeat(&mut self, first: u64, sequence: u64) {
+        self.repeats.push((first, sequence));
+    }
+
+    /// The frames that repeated the key which came with a sequence. Without that one they would be
+    /// stores: who erases it has to erase them too.
+    pub fn repeats_of(&self, first: u64) -> impl Iterator<Item = u64> {
+        let own = self.repeats.iter().filter(move |(other, _)| *other == first);
+        own.map(|(_, sequence)| *sequence)
+    }
+
+    /// Forgets frames that are never replayed again.
+    pub fn release_repeats(&mut self, through: u64) {
+        self.repeats.retain(|(_, sequence)| *sequence > through);
     }
 
     /// Takes the key out that came with a sequence, if one did; its place in the window stays until

@@ -154,6 +154,7 @@ impl Memory {
         let key =
             (!store.key().is_empty()).then(|| KeyHash::new(store.space, store.id(), store.key()));
         if let Some(first) = key.and_then(|key| self.keys.get(key)) {
+            self.keys.note_repeat(first.sequence, frame.sequence);
             return Ok(Reply::Stored(first.again(pressure)));
         }
         let replaced = space.insert(&mut self.arena, frame, &store);

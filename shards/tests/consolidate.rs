@@ -8,7 +8,7 @@ use engram_shards::episode::{
     RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Tier,
 };
 use engram_shards::format::FileKind;
-use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
+use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::recall::cue;
@@ -371,6 +371,50 @@ fn what_is_erased_leaves_the_columns_too() {
     bench.check();
     let mut bench = bench.restart();
     bench.check();
+}
+
+#[test]
+fn damage_is_not_copied_into_new_columns() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..100).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.consolidate(|_, _| {});
+    let columns = |bench: &Bench| {
+        let files = bench.disk.io().files().unwrap().into_iter();
+        files.map(|(file, _)| file).find(|file| file.kind == FileKind::Columns).unwrap()
+    };
+    let file = columns(&bench);
+    // In the first column, behind the header page.
+    bench.disk.tamper_file(file, |bytes| bytes.as_mut().unwrap()[5000] ^= 1);
+    let (shard, _) = Shard::open(bench.disk.io(), &settings(), &|_| {}).unwrap();
+    let mut bench = Bench { shard, ..bench };
+    bench.store("new");
+    let ticket = bench.ticket();
+    bench.shard.consolidate(ticket, true).unwrap();
+    let answered = (0..1_000_000).map(|_| bench.work().0).find(|answers| !answers.is_empty());
+    assert!(matches!(&answered.unwrap()[..], [(_, Err(Refusal::Busy { .. }))]));
+    let (stats, failure) = bench.shard.consolidation();
+    assert_eq!((stats.published, columns(&bench)), (0, file));
+    assert!(failure.unwrap().contains("Vectors of memory space #1 is damaged"), "{failure:?}");
+    assert!(bench.shard.get(bench.space, b"new", Fields::default()).unwrap().is_some());
+}
+
+#[test]
+fn a_latched_log_ends_the_wait_for_a_consolidation() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..10).for_each(|nth| bench.store(&format!("e{nth}")));
+    let ticket = bench.ticket();
+    bench.shard.consolidate(ticket, true).unwrap();
+    bench.disk.fail_next(WriteFault::Manifest);
+    let answered = (0..1_000_000).map(|_| bench.work().0).find(|answers| !answers.is_empty());
+    match &answered.unwrap()[..] {
+        [(got, Err(Refusal::ReadOnly(reason)))] => {
+            assert_eq!(*got, ticket);
+            assert!(reason.contains("manifest"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(bench.shard.consolidate(ticket, true).is_err());
+    bench.restart().check();
 }
 
 #[test]

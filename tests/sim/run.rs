@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use engram_shards::format::FileKind;
 use engram_shards::io::Random;
 use engram_shards::io::simulated::{Faults, SimulatedDisk};
 use engram_shards::log::RecoveryError;
@@ -30,13 +31,14 @@ pub fn run(plan: &Plan) -> u64 {
     crate::machine::told()
 }
 
-/// How many calls to disks a run makes.
-pub fn calls(plan: &Plan) -> u64 {
+/// How many calls to disks a run makes, and how many columns files it leaves.
+pub fn calls(plan: &Plan) -> (u64, usize) {
     simulated::run(plan.seed, async {
         let world = World::new(plan);
-        let power = Rc::clone(&world.machine.power);
+        let (power, disks) = (Rc::clone(&world.machine.power), world.machine.disks.clone());
         world.live().await;
-        power.calls()
+        let files = disks.iter().flat_map(SimulatedDisk::files);
+        (power.calls(), files.filter(|file| file.kind == FileKind::Columns).count())
     })
 }
 

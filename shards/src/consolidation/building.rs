@@ -9,7 +9,7 @@ use crate::index::section::SectionIndexBuilder;
 use crate::io::Io;
 use crate::kernels::kernels;
 use crate::space::{
-    CODED_DIMENSIONS_MIN, Moved, PartNumber, RowAt, SectionWriter, Space, TimeOrder,
+    CODED_DIMENSIONS_MIN, Moved, Part, PartNumber, RowAt, SectionWriter, Space, TimeOrder,
 };
 
 /// Rows that one unit of work looks at, rotates, or writes a page of.
@@ -28,6 +28,13 @@ struct Job {
 
 #[derive(Debug)]
 enum Step {
+    /// Whether the sections that are merged are as they were written: damage must not be copied
+    /// under a checksum that makes it look sound.
+    Check {
+        source: usize,
+        column: usize,
+        block: usize,
+    },
     Order(TimeOrder),
     /// The largest norm of a row, where points are scaled by it.
     Measure {
@@ -133,15 +140,15 @@ impl Building {
         let arena = &ground.memory.arena;
         let Some(space) = space else {
             // Nothing of it is in the file yet, or the file is of no use.
-            if self.step.as_ref().is_some_and(|step| !matches!(step, Step::Order(_))) {
+            let is_early = |step: &Step| matches!(step, Step::Check { .. } | Step::Order(_));
+            if self.step.as_ref().is_some_and(|step| !is_early(step)) {
                 return Err(Failure::Dropped);
             }
             (self.step, _) = (None, self.jobs.pop());
             return Ok(None);
         };
-        let through = self.through;
-        let order = || Step::Order(TimeOrder::new(space, arena, job.sources.clone(), through));
-        let step = self.step.take().unwrap_or_else(order);
+        let first = Step::Check { source: 0, column: 0, block: 0 };
+        let step = self.step.take().unwrap_or(first);
         self.step = self.advance(step, space, arena)?;
         if self.step.is_none() {
             self.jobs.pop();
@@ -164,6 +171,9 @@ impl Building {
         arena: &Arena,
     ) -> Result<Option<Step>, Failure> {
         Ok(match step {
+            Step::Check { source, column, block } => {
+                Some(self.check(source, column, block, space, arena)?)
+            }
             Step::Order(mut order) => match order.step(space, arena, LOOK_ROWS) {
                 false => Some(Step::Order(order)),
                 true => self.begin_space(order.finish(), space, arena),
@@ -205,6 +215,29 @@ impl Building {
             Step::Graph { index, next } => Some(self.put_pages(index, next)),
             Step::Codes { index, next } => self.put_codes(index, next),
         })
+    }
+
+    /// Checks a block of a source, or finds the next one to check.
+    fn check(
+        &self,
+        source: usize,
+        column: usize,
+        block: usize,
+        space: &Space,
+        arena: &Arena,
+    ) -> Result<Step, Failure> {
+        let sources = &self.jobs.last().expect("a job is under way").sources;
+        let Some(&part) = sources.get(source) else {
+            return Ok(Step::Order(TimeOrder::new(space, arena, sources.clone(), self.through)));
+        };
+        let next_source = Step::Check { source: source + 1, column: 0, block: 0 };
+        let Some(Part::Section(section)) = space.part(arena, part) else { return Ok(next_source) };
+        let Some(entry) = section.entry().columns.get(column) else { return Ok(next_source) };
+        match entry.checks(section.file(), block) {
+            Some(true) => Ok(Step::Check { source, column, block: block + 1 }),
+            None => Ok(Step::Check { source, column: column + 1, block: 0 }),
+            Some(false) => Err(Failure::Block { space: space.number, kind: entry.kind, block }),
+        }
     }
 
     fn begin_space(&mut self, order: Vec<RowAt>, space: &Space, arena: &Arena) -> Option<Step> {

@@ -30,7 +30,7 @@ use std::io;
 
 use crate::arena::Mapped;
 use crate::episode::{SpaceNumber, SpaceSettings};
-use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
+use crate::format::columns::{ColumnKind, ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{FileId, LogPlace, Manifest, NamedColumns, NamedState};
 use crate::index::section::INDEX_ROWS_MIN;
 use crate::io::{FileEvent, Io, PIECE_BYTES};
@@ -215,6 +215,12 @@ enum Failure {
     Columns(#[from] ColumnsError),
     #[error("a memory space was dropped meanwhile")]
     Dropped,
+    #[error(
+        "column {kind:?} of memory space #{} is damaged in block {block}, and is not copied; \
+         restore the columns files from a snapshot",
+        space.0
+    )]
+    Block { space: SpaceNumber, kind: ColumnKind, block: usize },
     #[error("the disk has {free} bytes free, and {needed} may be needed; free disk space")]
     NoRoom { needed: u64, free: u64 },
 }
@@ -691,6 +697,7 @@ impl Consolidator {
             self.remove(file, ground);
         }
         ground.log.release(&frozen.place);
+        ground.memory.keys.release_repeats(frozen.place.through_sequence);
         self.done = self.taken;
         self.stats.published += 1;
         self.stats.rows_written += attempt.rows;

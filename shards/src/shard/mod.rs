@@ -500,11 +500,7 @@ impl<I: Io> Shard<I> {
             return;
         }
         let (now, pending) = (self.log.io().wall_us(), &mut self.pending);
-        let spaces = &self.memory.spaces;
-        let in_columns = |space: SpaceNumber, id: &[u8]| {
-            spaces.get(&space).map_or_else(Vec::new, |space| space.sequences_in_sections(id))
-        };
-        let erased = self.eraser.advance(&mut self.log, in_columns, |log, erase| {
+        let erased = self.eraser.advance(&mut self.log, &self.memory, |log, erase| {
             let operation = Operation::Erase as u16;
             let head =
                 FrameHead { operation, recorded_at_us: now, happened_at_us: now, writer_uid: 0 };
