@@ -69,7 +69,7 @@ enum Command {
     /// Show the daemon's counters and latencies
     Stats(stats::Stats),
     /// Generate load and measure latency
-    Load(load::Load),
+    Load(Box<load::Load>),
     /// Copy the store into a folder, while the daemon works on it
     Snapshot(restore::Snapshot),
     /// Make a data directory of a snapshot, without the daemon
