@@ -382,7 +382,8 @@ fn recall_is_judged_by_the_truth() {
             .iter()
             .map(|effort| {
                 let share = |name: &str| (effort[name].as_f64().unwrap() * 1e6).round() / 1e6;
-                assert!(share("recalls_per_second") > 0.0 && effort["client_us"]["p50"] != 0);
+                let client_us = effort["client_us"]["p50"].as_f64().unwrap();
+                assert!(share("recalls_per_second") > 0.0 && client_us > 1.0, "{effort}");
                 assert_eq!(effort["server_us"]["p99"], 99.0);
                 let name = effort["effort"].as_str().unwrap();
                 (name, share("recall_at_k"), share("recall_at_1"))

@@ -31,6 +31,8 @@ use crate::render::{self, Align, grouped};
 use crate::reply::{self, EpisodeReply};
 use crate::vectors::normalize;
 
+/// Longer latencies count as this.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
 /// Stored vectors that are asked for with one command.
 const SCAN_COUNT: usize = 256;
 
@@ -255,7 +257,7 @@ struct Asked {
 }
 
 fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constants")
 }
 
 /// Asks for every cue once; each connection has one recall under way.
@@ -291,7 +293,7 @@ fn ask_all(
         Asked { results: vec![Results::default(); cues.len()], latencies_ns: histogram(), seconds };
     for part in parts {
         let (results, latencies_ns) = part?;
-        asked.latencies_ns.add(latencies_ns).expect("the bounds of all grow by themselves");
+        asked.latencies_ns.add(latencies_ns).expect("all have the same bounds");
         results.into_iter().for_each(|(at, found)| asked.results[at] = found);
     }
     Ok(asked)
