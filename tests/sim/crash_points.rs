@@ -1,10 +1,10 @@
 //! The power fails at every call to a disk in turn, and at every call of the start that follows.
 //!
 //! A short history (stores, a replacement, a forget, a repeated key, an erase, a space that is
-//! dropped, more than one segment, consolidations that begin by themselves) is played once to count its calls. Then it is played again and again, and each
-//! time the power fails at another call: a write, a flush, a step of recovery. The restart may be
-//! cut short in the same way, twice in a row, before everything is compared. Of a long history some
-//! calls are drawn.
+//! dropped, more than one segment, consolidations that begin by themselves) is played once to count
+//! its calls. Then it is played again and again, and each time the power fails at another call: a
+//! write, a flush, a step of recovery. The restart may be cut short in the same way, twice in a
+//! row, before everything is compared. Of a long history some calls are drawn.
 
 use engram_shards::io::Random;
 use engram_shards::log::LogSettings;

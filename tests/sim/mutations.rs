@@ -116,15 +116,16 @@ const MUTATIONS: [Mutation; 28] = [
         name: "publish before the manifest is durable",
         file: "shards/src/log/release.rs",
         line: "        self.write_manifest_slot();\n    }\n\n    fn write",
-        broken: "        let number = manifest.number;\n        self.released.manifest = None;\n        \
+        broken: "        let number = manifest.number;\n        \
+                 self.released.manifest = None;\n        \
                  self.transferred.push_back(LogEvent::ManifestWritten { number });\n    }\n\n    \
                  #[allow(dead_code)]\n    fn write",
     },
     Mutation {
         name: "forget who died while columns were written",
-        file: "shards/src/space/mod.rs",
-        line: "section.deaths.kill(row, at);",
-        broken: "let _ = (row, at, section);",
+        file: "shards/src/space/section_writer.rs",
+        line: "section.bury(row, *at);",
+        broken: "let _ = (row, at, &section);",
     },
     Mutation {
         name: "save no tombstones",
@@ -186,7 +187,8 @@ const MUTATIONS: [Mutation; 28] = [
         file: "shards/src/consolidation/files.rs",
         line: "        io.seal_file(self.file);\n        self.life = Life::Sealing;\n        \
                Ok(Advanced::Waits)",
-        broken: "        self.life = Life::Sealed;\n        let _ = io;\n        Ok(Advanced::Waits)",
+        broken: "        self.life = Life::Sealed;\n        let _ = io;\n        \
+                 Ok(Advanced::Waits)",
     },
     Mutation {
         name: "go round and round while the disk works",
