@@ -257,16 +257,6 @@ impl Builder {
         false
     }
 
-    pub fn phase_name(&self) -> &'static str {
-        match &self.phase {
-            Phase::Partition(_) => "partition",
-            Phase::Compare { .. } => "compare",
-            Phase::Thin(_) => "thin",
-            Phase::Mend(_) => "mend",
-            Phase::Done => "done",
-        }
-    }
-
     /// For each node the group of similar ones that it belongs to.
     pub fn groups(&self) -> &[u32] {
         &self.groups
