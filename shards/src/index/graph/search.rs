@@ -174,7 +174,7 @@ impl Search {
                 }
             }
         }
-        self.beam.keys.truncate(ENTRIES_TAKEN);
+        self.beam.keys.truncate(ENTRIES_MIN.max(effort.beam / BEAM_PER_ENTRY));
     }
 
     fn make_room(&mut self, nodes: usize) {
@@ -266,5 +266,7 @@ impl Search {
     }
 }
 
-/// Entries that a walk starts from.
-const ENTRIES_TAKEN: usize = 3;
+/// Entries that a walk starts from: few, because each costs a hop; more with a wide beam, because
+/// what is near to an unusual query may lie in groups that no edge connects.
+const ENTRIES_MIN: usize = 3;
+const BEAM_PER_ENTRY: usize = 24;
