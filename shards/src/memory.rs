@@ -63,9 +63,22 @@ impl Memory {
     }
 
     pub(crate) fn bytes_in_use(&self) -> u64 {
-        self.arena.bytes_in_use()
-            + self.rows * ROW_TABLE_BYTES
-            + self.keys.count() as u64 * KEY_TABLE_BYTES
+        self.bytes_in_tails() + self.bytes_of_keys()
+    }
+
+    fn bytes_in_tails(&self) -> u64 {
+        self.arena.bytes_in_use() + self.rows * ROW_TABLE_BYTES
+    }
+
+    fn bytes_of_keys(&self) -> u64 {
+        self.keys.count() as u64 * KEY_TABLE_BYTES
+    }
+
+    /// Whether tails hold more than half of the memory that idempotency keys leave to them: what a
+    /// consolidation gives back, while there is room to go on beside it.
+    pub(crate) fn is_pressed_by_tails(&self) -> bool {
+        let left = self.arena.bytes_max().saturating_sub(self.bytes_of_keys());
+        self.bytes_in_tails() > left / 2
     }
 
     #[allow(clippy::cast_precision_loss)]

@@ -22,6 +22,7 @@ const DIMENSIONS: u32 = 96;
 type Answers = Vec<(Ticket, Result<Reply, Refusal>)>;
 
 struct Bench {
+    settings: ShardSettings,
     disk: MemoryDisk,
     shard: Shard<MemoryIo>,
     space: SpaceNumber,
@@ -54,10 +55,14 @@ fn settings() -> ShardSettings {
 
 impl Bench {
     fn new(metric: Metric) -> Self {
+        Self::with(settings(), metric)
+    }
+
+    fn with(settings: ShardSettings, metric: Metric) -> Self {
         let disk = MemoryDisk::default();
-        let (shard, _) = Shard::open(disk.io(), &settings(), &|_| {}).unwrap();
+        let (shard, _) = Shard::open(disk.io(), &settings, &|_| {}).unwrap();
         let (space, random, model) = (SpaceNumber(1), Random::new(7), BTreeMap::new());
-        let mut bench = Self { disk, shard, space, random, tickets: 0, model };
+        let mut bench = Self { settings, disk, shard, space, random, tickets: 0, model };
         bench.create("s", metric);
         bench
     }
@@ -105,13 +110,18 @@ impl Bench {
     }
 
     fn store_vector(&mut self, id: &str, vector: &[f32]) {
+        let stored = self.try_store(id, vector, format!("text of {id}"));
+        assert!(matches!(&stored[..], [(_, Ok(Reply::Stored(_)))]));
+    }
+
+    fn try_store(&mut self, id: &str, vector: &[f32], text: String) -> Answers {
         let ticket = self.ticket();
         let request = StoreRequest {
             space: self.space,
             episode: Episode {
                 id: id.to_owned().into(),
                 vector: blob(vector),
-                text: format!("text of {id}").into(),
+                text: text.into(),
                 happened_at_us: Some(self.tickets as i64),
                 confidence: Confidence::CERTAIN,
                 metadata: format!("{{\"n\": {}}}", self.tickets % 10).into(),
@@ -123,8 +133,11 @@ impl Bench {
             durability: Durability::Disk,
             writer_uid: 0,
         };
-        assert_eq!(self.shard.store(ticket, &request), Ok(None));
-        assert!(matches!(&self.answers()[..], [(_, Ok(Reply::Stored(_)))]));
+        match self.shard.store(ticket, &request) {
+            Ok(None) => self.answers(),
+            Ok(Some(reply)) => vec![(ticket, Ok(reply))],
+            Err(refusal) => vec![(ticket, Err(refusal))],
+        }
     }
 
     fn forget(&mut self, id: &str) {
@@ -144,6 +157,20 @@ impl Bench {
         self.shard.pump();
         self.shard.poll(&mut effects);
         (answers(effects), advanced != Advanced::Idle)
+    }
+
+    /// Works until nothing is left to do.
+    fn settle(&mut self, is_quiet: bool) {
+        for unit in 0.. {
+            let mut effects = Vec::new();
+            let advanced = self.shard.advance(is_quiet, &mut effects);
+            self.shard.pump();
+            self.shard.poll(&mut effects);
+            if advanced == Advanced::Idle && self.shard.is_idle() {
+                return;
+            }
+            assert!(unit < 1_000_000, "it never ends: {:?}", self.shard.consolidation());
+        }
     }
 
     /// Consolidates everything, doing `meanwhile` between the units of work.
@@ -177,7 +204,7 @@ impl Bench {
     fn restart(self) -> Self {
         drop(self.shard);
         self.disk.crash();
-        let (shard, _) = Shard::open(self.disk.io(), &settings(), &|_| {}).unwrap();
+        let (shard, _) = Shard::open(self.disk.io(), &self.settings, &|_| {}).unwrap();
         assert_eq!(shard.verify(), Vec::<String>::new());
         Self { shard, ..self }
     }
@@ -346,6 +373,97 @@ fn the_log_is_let_go_and_old_files_are_gone() {
     }
     let mut bench = bench.restart();
     bench.check();
+}
+
+#[test]
+fn large_episodes_are_consolidated_by_what_they_hold_in_memory() {
+    let settings = ShardSettings { memory_bytes_max: 24 << 20, ..settings() };
+    let mut bench = Bench::with(settings, Metric::Cosine);
+    let text = "x".repeat(1 << 20);
+    let mut refusals = 0;
+    for nth in 0..100 {
+        let (id, vector) = (format!("e{nth}"), bench.vector());
+        while let [(_, Err(refusal))] = &bench.try_store(&id, &vector, text.clone())[..] {
+            assert!(matches!(refusal, Refusal::Busy { .. }), "{refusal}");
+            refusals += 1;
+            assert!(refusals < 1_000_000, "{nth} are stored: {:?}", bench.shard.consolidation());
+            bench.work();
+        }
+        bench.model.insert(id, vector);
+    }
+    bench.settle(false);
+    let (stats, in_tails) = (bench.shard.consolidation().0, bench.shard.stats().memory_bytes);
+    assert!(stats.published >= 5 && in_tails <= 12 << 20, "{stats:?} {in_tails}");
+    bench.check();
+    // What is left in the tail is less than half: nothing begins again for its sake.
+    bench.settle(false);
+    assert_eq!(bench.shard.consolidation().0, stats);
+    bench.restart().check();
+}
+
+#[test]
+fn memory_that_no_tail_holds_does_not_consolidate_for_ever() {
+    // A space with anything in its tail takes two chunks, which is all there are.
+    let settings = ShardSettings { memory_bytes_max: 4 << 20, ..settings() };
+    let mut bench = Bench::with(settings, Metric::Cosine);
+    bench.settle(true);
+    assert_eq!(bench.shard.consolidation().0.published, 0);
+    bench.store("e");
+    bench.settle(true);
+    bench.settle(true);
+    assert_eq!(bench.shard.consolidation().0.published, 1);
+    assert_eq!(bench.shard.stats().memory_bytes, 0);
+    bench.check();
+}
+
+#[test]
+fn a_long_log_is_let_go_though_no_row_is_new() {
+    let mut settings = settings();
+    settings.consolidation.log_bytes_forced = 2 * SEGMENT_BYTES_MIN;
+    let mut bench = Bench::with(settings, Metric::Cosine);
+    bench.store("e");
+    bench.settle(true);
+    let mut frames = 0;
+    while bench.shard.stats().log_segment < 5 {
+        bench.forget("nobody");
+        bench.work();
+        frames += 1;
+    }
+    bench.settle(false);
+    let (stats, _) = bench.shard.consolidation();
+    assert!(stats.through_sequence > frames / 2, "{stats:?} of {frames}");
+    let segments = bench.disk.io().segments().unwrap();
+    assert!(segments.len() <= 3 && segments[0].0 >= 3, "{segments:?}");
+    bench.settle(true);
+    assert_eq!(bench.shard.consolidation().0, stats);
+    bench.restart().check();
+}
+
+#[test]
+fn asking_lets_the_log_go_though_no_row_is_new() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..50).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.consolidate(|_, _| {});
+    let before = bench.shard.consolidation().0;
+    // More than a segment.
+    while bench.shard.stats().log_segment < 3 {
+        (0..100).for_each(|_| bench.forget("nobody"));
+    }
+    let other = bench.create("other", Metric::L2);
+    let ticket = bench.ticket();
+    bench.shard.drop_space(ticket, other, 0).unwrap();
+    bench.answers();
+    bench.consolidate(|_, _| {});
+    let after = bench.shard.consolidation().0;
+    assert_eq!(after.through_sequence, bench.shard.stats().applied);
+    assert_eq!(bench.disk.io().segments().unwrap()[0].0, bench.shard.stats().log_segment);
+    assert_eq!((after.rows_written, after.files), (before.rows_written, 1), "no row is copied");
+    // With nothing new there is nothing to do.
+    bench.consolidate(|_, _| {});
+    assert_eq!(bench.shard.consolidation().0, after);
+    let mut bench = bench.restart();
+    bench.check();
+    assert!(bench.create("third", Metric::Dot) > other);
 }
 
 #[test]

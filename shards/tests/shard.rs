@@ -7,7 +7,7 @@ use engram_shards::episode::{
     Priority, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
-use engram_shards::limits::SEGMENT_BYTES_MIN;
+use engram_shards::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::recall::cue;
 use engram_shards::shard::{ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket};
@@ -382,6 +382,22 @@ fn full_memory_is_busy_and_what_was_acknowledged_stays() {
     bench.answers();
     let space = bench.space(1, Metric::Dot);
     bench.store(&request(space, "b", &[1.0]));
+}
+
+#[test]
+fn an_answer_says_when_memory_grows_short() {
+    let mut bench = Bench::with_memory(5 * CHUNK_BYTES as u64);
+    let space = bench.space(1, Metric::Dot);
+    let mut degraded = Vec::new();
+    loop {
+        let mut store = request(space, &format!("e{}", degraded.len()), &[1.0]);
+        store.episode.text = vec![b'x'; TEXT_BYTES_MAX].into();
+        match bench.try_store(&store) {
+            Ok(Reply::Stored(stored)) => degraded.push(stored.degraded),
+            refused => break assert_eq!(refused.unwrap_err().code(), "BUSY"),
+        }
+    }
+    assert!(!degraded[0] && degraded.is_sorted() && degraded.ends_with(&[true]), "{degraded:?}");
 }
 
 #[test]

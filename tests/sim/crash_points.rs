@@ -23,6 +23,7 @@ fn plan(seed: u64, shards: usize, bursts: u64, dies_at: &[u64]) -> Plan {
         rows_forced: 12,
         retry_after_ns: 1_000_000,
         index_rows_min: 8,
+        ..ConsolidationSettings::default()
     };
     Plan {
         seed,

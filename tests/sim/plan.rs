@@ -109,6 +109,7 @@ fn consolidation(random: &mut Random) -> ConsolidationSettings {
         rows_forced: rows_idle + random.between(5, 60),
         retry_after_ns: random.between(1, 20) * 1_000_000,
         index_rows_min: random.between(4, 40) as usize,
+        log_bytes_forced: random.between(16, 512) << 10,
     }
 }
 

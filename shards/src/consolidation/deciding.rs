@@ -1,5 +1,9 @@
 //! When a consolidation begins, and what it merges.
 //!
+//! It begins when somebody asks; and by itself, when the tails have many rows or much of the
+//! memory, when the log is long, or when much of what is in columns is dead. Some of that waits
+//! until the shard is quiet.
+//!
 //! A shard has two columns files at most: a large one and a medium one. New rows go into a new
 //! medium file together with those of the old one. When that would hold more than a share of the
 //! large one's rows, everything becomes one new large file. So a row is written again a number of
@@ -8,10 +12,11 @@
 use super::attempt::{Attempt, Failure, Stage};
 use super::building::Building;
 use super::files::FileWriter;
-use super::{Consolidator, Frozen, Ground};
+use super::{ConsolidationSettings, Consolidator, Frozen, Ground};
 use crate::format::FileId;
 use crate::io::Io;
 use crate::memory::Memory;
+use crate::space::Space;
 
 /// A medium file is merged into the large one when it has more than one in so many of its rows.
 const MERGE_RATIO: u64 = 4;
@@ -85,24 +90,22 @@ impl Consolidator {
 
     /// Freezes the tails if there is reason to and the moment is right.
     fn freeze<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> bool {
-        let memory = &mut *ground.memory;
-        let rows: u64 = memory.spaces.values().map(|space| space.rows_in_memory()).sum();
-        let gone = self.rows_gone(memory);
+        let gone = self.rows_gone(ground.memory);
         let is_wasteful = gone * GONE_SHARE > self.stats().rows;
-        let is_due = rows >= self.settings.rows_forced
-            || (ground.is_quiet && (rows >= self.settings.rows_idle || is_wasteful));
-        if self.asked == self.taken && !is_due {
+        if self.asked == self.taken && !self.is_due(is_wasteful, ground) {
             return false;
         }
-        let place = *ground.log.durable_place();
+        let (memory, place) = (&mut *ground.memory, *ground.log.durable_place());
         // What a frame made of the memory must not reach a file before the frame is durable.
         if memory.applied != place.through_sequence || ground.is_erasing {
             return false;
         }
-        let is_full = std::mem::take(&mut self.is_full) || is_wasteful;
-        let is_compact = self.files.len() < 2 && gone == 0;
+        let rows = rows_in_tails(memory);
+        let is_compact = rows == 0 && self.files.len() < 2 && gone == 0;
+        let is_full = (std::mem::take(&mut self.is_full) || is_wasteful) && !is_compact;
         self.taken = self.asked;
-        if rows == 0 && (is_compact || !is_full) {
+        // Frames that leave no row, as a forget does, leave a log that can be let go.
+        if !is_full && place.through_sequence == self.stats.through_sequence {
             self.done = self.taken;
             return false;
         }
@@ -114,6 +117,19 @@ impl Consolidator {
         let spaces = frozen.collect();
         self.frozen = Some(Frozen { place, spaces, last_space: memory.last_space, is_full });
         true
+    }
+
+    /// Whether a consolidation is to begin that nobody asked for. Each reason is one that a
+    /// consolidation takes away: memory is that of tails with rows in them, and the log that of
+    /// frames behind the last manifest.
+    fn is_due<I: Io>(&self, is_wasteful: bool, ground: &Ground<'_, I>) -> bool {
+        let ConsolidationSettings { rows_idle, rows_forced, log_bytes_forced, .. } = self.settings;
+        let rows = rows_in_tails(ground.memory);
+        let is_pressed = rows > 0 && ground.memory.is_pressed_by_tails();
+        let has_frames = ground.log.durable_place().through_sequence > self.stats.through_sequence;
+        let is_long = has_frames && ground.log.needed_bytes() >= log_bytes_forced;
+        let is_worthwhile = rows >= rows_idle || is_wasteful;
+        rows >= rows_forced || is_pressed || is_long || (ground.is_quiet && is_worthwhile)
     }
 
     /// Rows of columns files that are dead, or of spaces that were dropped.
@@ -129,6 +145,9 @@ impl Consolidator {
         if self.frozen.as_ref().is_some_and(|frozen| frozen.is_full) {
             return all();
         }
+        if rows_new == 0 {
+            return Vec::new();
+        }
         match &self.files[..] {
             [] => Vec::new(),
             [large] if rows_new * MERGE_RATIO < large.rows => Vec::new(),
@@ -138,4 +157,8 @@ impl Consolidator {
             _ => all(),
         }
     }
+}
+
+fn rows_in_tails(memory: &Memory) -> u64 {
+    memory.spaces.values().map(Space::rows_in_memory).sum()
 }

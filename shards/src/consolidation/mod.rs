@@ -37,13 +37,16 @@ use calibrating::Recalibrating;
 pub use restore::RestoreError;
 pub(crate) use restore::{Restored, restore};
 
-/// When a consolidation begins by itself, and how long it waits after one that failed.
+/// When a consolidation begins by itself, besides when tails have more than half of the memory that
+/// is there for them or columns many dead rows; and how long it waits after one that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct ConsolidationSettings {
     /// Rows in tails from which on one begins when the shard has nothing better to do.
     pub rows_idle: u64,
     /// Rows in tails from which on one begins whatever else there is to do.
     pub rows_forced: u64,
+    /// Bytes of the log that the next start would read, from which on one begins likewise.
+    pub log_bytes_forced: u64,
     pub retry_after_ns: u64,
     /// Rows from which on a section gets an index.
     pub index_rows_min: usize,
@@ -54,6 +57,7 @@ impl Default for ConsolidationSettings {
         Self {
             rows_idle: 8 << 10,
             rows_forced: 64 << 10,
+            log_bytes_forced: 1 << 30,
             retry_after_ns: 10_000_000_000,
             index_rows_min: INDEX_ROWS_MIN,
         }

@@ -74,6 +74,13 @@ impl<I: Io> Log<I> {
         &self.durable
     }
 
+    /// Bytes of the log that are needed: what a start would read if there were one now.
+    pub fn needed_bytes(&self) -> u64 {
+        let (from, to) = (&self.released.start, &self.durable);
+        let segments = to.segment.saturating_sub(from.segment.max(1));
+        (segments * self.segment_bytes() + to.offset).saturating_sub(from.offset)
+    }
+
     /// Starts to write a manifest; the event comes when it is safe. If it fails, or the log has
     /// latched before, the log is latched and the event never comes.
     ///
