@@ -24,7 +24,9 @@
 //! enter the result or the list of candidates.
 
 mod approximate;
+mod costs;
 mod cue;
+mod narrowing;
 mod view;
 
 use std::cmp::Reverse;
@@ -34,12 +36,16 @@ use crate::arena::Arena;
 use crate::episode::{Fields, Hit, Metric, RecallRequest, Tier, Why};
 use crate::kernels::{kernels, padded, row_floats};
 use crate::limits::BLOCK_ROWS;
-use crate::space::{Damaged, Part, RowAt, Space};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
 use approximate::Proposals;
+use narrowing::Narrowing;
 use view::{Method, View};
 
 pub use approximate::Scratch;
 pub use cue::{check_vector, cue};
+
+/// What showing the metadata of a row to a filter is taken for: half a microsecond.
+const FILTER_BYTES: usize = 12 << 10;
 
 /// A row in the result; ordered by key, among equals the older episode is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,6 +79,8 @@ pub struct Recall {
     query: Vec<f32>,
     work: Work,
     view: View,
+    /// What the conditions leave of the section under way.
+    narrowing: Option<(PartNumber, Narrowing)>,
     /// What the codes of the part under way propose.
     proposals: Proposals,
     /// The worst of the best on top.
@@ -85,6 +93,8 @@ struct Work {
     compared: u64,
     estimated: u64,
     hops: u64,
+    /// Rows whose metadata was shown to the filter.
+    filtered: u64,
 }
 
 impl Recall {
@@ -95,6 +105,7 @@ impl Recall {
             metric: space.settings.metric,
             work: Work::default(),
             view: View::new(&request, space, arena, snapshot),
+            narrowing: None,
             proposals: Proposals::default(),
             best: BinaryHeap::with_capacity(capacity),
             request,
@@ -118,6 +129,7 @@ impl Recall {
     ) -> bool {
         if space.publications() != self.view.publications {
             self.view = View::new(&self.request, space, arena, applied);
+            self.narrowing = None;
             self.proposals.clear();
             self.best.clear();
         }
@@ -127,15 +139,23 @@ impl Recall {
                 return false;
             }
             let part = space.part(arena, planned.part).expect("no part goes without a publication");
+            if self.narrowing.as_ref().is_some_and(|(number, _)| *number != planned.part) {
+                self.end_narrowing(scratch);
+            }
+            let filtered = self.work.filtered;
             let spent = match planned.method {
+                Method::Narrow => self.narrow(part, scratch),
+                Method::Mark => self.mark(part),
                 Method::Compare => self.compare(part),
                 Method::Codes => self.scan_codes(part),
                 Method::Buckets => self.probe_buckets(part),
                 Method::Gather => self.gather(part),
                 Method::Walk => self.walk(part, scratch),
             };
-            left = left.saturating_sub(spent);
+            let filtered = self.work.filtered - filtered;
+            left = left.saturating_sub(spent + filtered as usize * FILTER_BYTES);
         }
+        self.end_narrowing(scratch);
         true
     }
 
@@ -218,9 +238,10 @@ impl Recall {
         self.best.push(Reverse(candidate));
     }
 
-    fn passes_filter(&self, part: Part<'_>, row: u32) -> bool {
-        let filter = self.request.conditions.filter.as_ref();
-        filter.is_none_or(|filter| part.body(row).is_ok_and(|body| filter.matches(body.metadata)))
+    fn passes_filter(&mut self, part: Part<'_>, row: u32) -> bool {
+        let Some(filter) = &self.request.conditions.filter else { return true };
+        self.work.filtered += 1;
+        part.body(row).is_ok_and(|body| filter.matches(body.metadata))
     }
 
     /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
@@ -231,7 +252,7 @@ impl Recall {
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Vec<Hit>, Damaged> {
         let mut fields = self.request.fields;
         let has_why = fields.why;
-        let Work { compared, estimated, hops } = self.work;
+        let Work { compared, estimated, hops, .. } = self.work;
         let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec();
         for Reverse(Candidate { at, .. }) in &best {

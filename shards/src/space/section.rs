@@ -15,12 +15,13 @@ use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
-use crate::episode::{Conditions, Metric, SpaceNumber};
+use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
 use crate::index::section::{IndexColumns, SectionIndex};
 use crate::index::simd::prefetch;
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
+use crate::terms::{Terms, TermsBuilder};
 
 /// Bytes of a columns file that stay where they are and what they are.
 pub trait MappedBytes: Deref<Target = [u8]> + fmt::Debug + Send + Sync {}
@@ -177,19 +178,33 @@ impl Section {
         self.column(&self.places.time_order)
     }
 
-    /// The rows whose time is within the conditions, by time, when those are on time and nothing
-    /// but time and confidence. One that is not there is possible in a damaged file.
-    pub fn rows_within(&self, conditions: &Conditions) -> Option<&[u32]> {
-        let Conditions { since_us, until_us, filter, .. } = conditions;
-        if filter.is_some() || (since_us.is_none() && until_us.is_none()) {
-            return None;
-        }
+    /// Where in the time order the rows of some time are, both ends included.
+    pub fn places_between(&self, since_us: i64, until_us: i64) -> Range<usize> {
         let order = self.time_order();
-        let times: &[i64] = self.column(&self.places.happened_at);
+        let times = self.happened_at_us();
         let time = |row: &u32| times.get(*row as usize).copied().unwrap_or(i64::MAX);
-        let first = order.partition_point(|row| since_us.is_some_and(|since| time(row) < since));
-        let end = order.partition_point(|row| until_us.is_none_or(|until| time(row) <= until));
-        Some(order.get(first..end).unwrap_or_default())
+        let first = order.partition_point(|row| time(row) < since_us);
+        first..order.partition_point(|row| time(row) <= until_us).max(first)
+    }
+
+    /// The rows by confidence. A row that is not there is possible in a damaged file.
+    pub fn confidence_order(&self) -> Option<&[u32]> {
+        let order = self.opaque(ColumnKind::ConfidenceOrder)?;
+        Some(<[u32]>::ref_from_bytes(order).expect("checked when it was opened"))
+    }
+
+    /// Where in the order of confidence the rows are that have at least so much.
+    pub fn places_confident(&self, least: f32) -> Option<Range<usize>> {
+        let order = self.confidence_order()?;
+        let confidences = self.confidences();
+        let confidence = |row: &u32| confidences.get(*row as usize).copied().unwrap_or(1.0);
+        Some(order.partition_point(|row| confidence(row) < least)..order.len())
+    }
+
+    /// What the rows have in their metadata; `None` in files without it, or of a version that is
+    /// not known.
+    pub fn terms(&self) -> Option<Terms<'_>> {
+        Terms::open(self.opaque(ColumnKind::Terms)?, self.rows())
     }
 
     fn block_rows(&self, nth: usize) -> Range<usize> {
@@ -345,7 +360,31 @@ impl Section {
         }
         self.verify_rows(&mut faults);
         self.verify_orders(&mut faults);
+        self.verify_terms(&mut faults);
         faults
+    }
+
+    /// What the rows say comes to the same terms again.
+    fn verify_terms(&self, faults: &mut Vec<String>) {
+        if self.terms().is_none() {
+            return;
+        }
+        let mut builder = TermsBuilder::new(self.rows() as usize);
+        for row in 0..self.rows() {
+            let body = self.body_bytes(row).map(|bytes| Body::new(bytes, &self.record(row).sizes));
+            builder.push(body.map_or(&[], |body| body.metadata));
+        }
+        let mut rest = self.opaque(ColumnKind::Terms).expect("just opened");
+        let mut fits = true;
+        let mut is_next = |bytes: &[u8]| {
+            let (own, behind) = rest.split_at(bytes.len().min(rest.len()));
+            fits &= own == bytes;
+            rest = behind;
+        };
+        while !builder.step(&mut is_next) {}
+        if !fits || !rest.is_empty() {
+            faults.push("the terms are not those of the metadata".into());
+        }
     }
 
     fn verify_rows(&self, faults: &mut Vec<String>) {
@@ -396,6 +435,11 @@ impl Section {
             ("time order", is_order(self.time_order(), by_time)),
             ("sequence order", is_order(self.column(&self.places.sequence_order), by_sequence)),
         ];
+        let confidences = self.confidences();
+        let by_confidence = |row: u32| (confidence_key(confidences[row as usize]), row);
+        if self.confidence_order().is_some_and(|order| !is_order(order, by_confidence)) {
+            faults.push("the confidence order does not name each row once, in order".into());
+        }
         let rows: &[u32] = self.column(&self.places.id_rows);
         let mut sorted = rows.to_vec();
         sorted.sort_unstable();
@@ -406,6 +450,11 @@ impl Section {
             }
         }
     }
+}
+
+/// What confidences are ordered by: none is negative, and both zeros are equal.
+pub(super) fn confidence_key(confidence: f32) -> u64 {
+    u64::from((confidence + 0.0).to_bits())
 }
 
 /// Whether an order names as many different rows as it has places, ascending by their keys.

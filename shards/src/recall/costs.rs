@@ -1,0 +1,99 @@
+//! What the methods cost, as measured, and which is the cheapest for some conditions.
+//!
+//! All figures are of one core; only their ratios matter. `perf/src/bin/engram-filters.rs` shows what
+//! comes of them.
+
+use super::view::Method;
+use crate::index::simd::CODE_ROWS;
+
+/// Bytes of vectors that are compared rather than looked for: about what a walk costs.
+pub(super) const COMPARED_BYTES_MAX: usize = 1 << 20;
+
+/// Width of a beam where nobody has measured what a section needs.
+const BEAM_USUAL: usize = 80;
+/// The most that conditions widen a beam by.
+const WIDENING_MAX: f32 = 8.0;
+
+/// Nanoseconds.
+const MARK_NS: f32 = 8.0;
+const JUDGE_BLOCK_NS: f32 = 60.0;
+const WALK_NS: f32 = 10_000.0;
+const HOP_NS: f32 = 500.0;
+const PROPOSALS_NS: f32 = 15_000.0;
+/// For each row, and for each of its bytes.
+const GATHER_NS: f32 = 50.0;
+const GATHER_BYTE_NS: f32 = 0.035;
+/// For each block of codes, and for each of its bytes.
+const BLOCK_NS: f32 = 20.0;
+const BLOCK_BYTE_NS: f32 = 0.03;
+
+/// What a section is to a recall.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) row_bytes: usize,
+    pub(super) code_block_bytes: usize,
+    /// A beam that was asked for.
+    pub(super) beam: Option<usize>,
+}
+
+impl Shape {
+    /// The width of a beam that meets enough of what matches, which is a share of all rows.
+    pub(super) fn beam(&self, share: f32) -> usize {
+        let usual = self.beam.unwrap_or(BEAM_USUAL);
+        let env = |n: &str| std::env::var(n).ok().and_then(|v| v.parse::<usize>().ok());
+        if let Some(b) = env("TUNE_BEAM") { return b }
+        let widening = (1.0 / share.max(f32::MIN_POSITIVE)).sqrt().min(WIDENING_MAX);
+        (usual as f32 * widening) as usize
+    }
+
+    /// What looks at matches only, once they are marked.
+    fn gather_ns(&self, matches: f32) -> f32 {
+        matches * (GATHER_NS + GATHER_BYTE_NS * self.row_bytes as f32)
+    }
+
+    /// What looks at the codes of all blocks that have a match, if those are spread evenly.
+    fn codes_ns(&self, matches: f32) -> f32 {
+        let share = (matches / self.rows as f32).min(1.0);
+        let met = 1.0 - (1.0 - share).powi(CODE_ROWS as i32);
+        let blocks = self.rows as f32 / CODE_ROWS as f32;
+        PROPOSALS_NS
+            + blocks * met * (BLOCK_NS + BLOCK_BYTE_NS * self.code_block_bytes as f32)
+    }
+
+    fn walk_ns(&self, matches: f32) -> f32 {
+        WALK_NS + self.beam(matches / self.rows as f32) as f32 * HOP_NS
+    }
+
+    /// The method for conditions that leave so many rows, out of so many that are named, if any
+    /// are.
+    pub(super) fn choose(&self, matches: f32, named: Option<usize>) -> Method {
+        if let Ok(m) = std::env::var("TUNE_METHOD") {
+            match &m[..] { "walk" => return Method::Walk, "codes" => return Method::Codes, "mark" | "gather" | "markcodes" | "markwalk" => return Method::Mark, _ => {} }
+        }
+        let judged = self.rows as f32 / crate::limits::BLOCK_ROWS as f32 * JUDGE_BLOCK_NS;
+        let (walk, codes) = (self.walk_ns(matches), self.codes_ns(matches) + judged);
+        let mark = named.map_or(f32::INFINITY, |named| {
+            named as f32 * MARK_NS + self.gather_ns(matches).min(self.codes_ns(matches)).min(walk * 0.8)
+        });
+        match (mark < walk && mark < codes, walk < codes) {
+            (true, _) => Method::Mark,
+            (false, true) => Method::Walk,
+            (false, false) => Method::Codes,
+        }
+    }
+
+    /// The method for so many rows that are marked.
+    pub(super) fn choose_marked(&self, marked: usize) -> Method {
+        if let Ok(m) = std::env::var("TUNE_METHOD") {
+            match &m[..] { "markwalk" => return Method::Walk, "markcodes" => return Method::Codes, "gather" => return Method::Gather, _ => {} }
+        }
+        let matches = marked as f32;
+        let (gather, codes) = (self.gather_ns(matches), self.codes_ns(matches));
+        match (gather < codes, gather.min(codes) < self.walk_ns(matches)) {
+            (true, true) => Method::Gather,
+            (false, true) => Method::Codes,
+            (_, false) => Method::Walk,
+        }
+    }
+}
