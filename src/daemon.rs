@@ -24,7 +24,7 @@ use crate::lanes;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Pinned, RuntimeError};
 use crate::server::{
-    self, Answer, Asked, Control, Opened, Said, ServeError, ShardDisk, ShardStart,
+    self, Answer, Asked, Control, Opened, Said, ServeError, ShardDisk, ShardStart, Snapshots,
 };
 use crate::starts::Starts;
 use crate::topology::{self, Placement, Topology, TopologyError};
@@ -284,6 +284,7 @@ impl Crew {
         let (say, said) = flume::unbounded();
         let mut crew = Self { executors: vec![], controls: vec![], said, beats: vec![] };
         let lanes: Vec<lanes::Lanes<Asked, Answer>> = lanes::connect(shards);
+        let snapshots = Arc::new(Snapshots::new(store.path.clone(), store.header));
         for (seat, lanes) in placement.seats.iter().zip(lanes) {
             let (control, controlled) = flume::unbounded();
             let beats = Arc::new(AtomicU64::new(0));
@@ -297,6 +298,7 @@ impl Crew {
                 beats: Arc::clone(&beats),
                 drain_timeout: config.drain_timeout,
                 recovery: Arc::clone(recovery),
+                snapshots: Arc::clone(&snapshots),
             };
             let ring = UringSettings {
                 folder: store.shard_folder(shard_number(seat.shard)),

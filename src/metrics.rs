@@ -74,14 +74,31 @@ pub struct Metrics {
 }
 
 /// The codes a refusal can have.
-pub const REFUSAL_CODES: [&str; 9] =
-    ["BUSY", "NOSPACE", "NOEPISODE", "DIM", "BADVEC", "TOOBIG", "READONLY", "SYNTAX", "CORRUPT"];
+pub const REFUSAL_CODES: [&str; 11] = [
+    "BUSY",
+    "NOSPACE",
+    "NOEPISODE",
+    "DIM",
+    "BADVEC",
+    "TOOBIG",
+    "READONLY",
+    "SYNTAX",
+    "CORRUPT",
+    "NOPERM",
+    "SNAPSHOT",
+];
 
 impl Metrics {
     pub fn count_refusal(&mut self, code: &str) {
         if let Some(nth) = REFUSAL_CODES.iter().position(|known| *known == code) {
             self.refusals[nth] += 1;
         }
+    }
+
+    /// Begins anew; what is open stays so.
+    pub fn reset(&mut self) {
+        let connections_open = self.connections_open;
+        *self = Self { connections_open, ..Self::default() };
     }
 
     /// Bytes of memory behind the cells.
@@ -148,6 +165,10 @@ mod tests {
         b.stores = 2;
         a.add(&b);
         assert_eq!((a.recall.count(), a.stores), (4, 2));
-        assert!((a.recall.quantile_us(0.99) - 3.0).abs() < 0.01);
+        a.connections_open = 3;
+        a.reset();
+        assert_eq!((a.recall.count(), a.stores, a.connections_open), (0, 0, 3));
+        a.add(&b);
+        assert!((a.recall.quantile_us(0.01) - 3.0).abs() < 0.01);
     }
 }

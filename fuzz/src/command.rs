@@ -1,6 +1,7 @@
 //! From arguments to a command. The arguments are the lines of the input, so that the corpus can be
 //! read; a line that begins with byte 1 stands for as many bytes as it says, to reach the bounds.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::str;
 
 use bytes::Bytes;
@@ -110,7 +111,8 @@ fn check(command: &Command) {
         | Command::Ping { .. }
         | Command::Echo { .. }
         | Command::Quit
-        | Command::SpaceList => {}
+        | Command::SpaceList
+        | Command::ResetStats => {}
         Command::SpaceCreate(create) => {
             space(&create.name);
             name("a model", &create.model, 0, MODEL_BYTES_MAX);
@@ -120,6 +122,11 @@ fn check(command: &Command) {
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),
         Command::Stats { space: name } | Command::Consolidate { space: name } => {
             name.iter().for_each(|name| space(name));
+        }
+        Command::Snapshot { path } => {
+            let path = path.as_os_str().as_bytes();
+            within("a path", path, 1, 4095);
+            assert!(!path.contains(&0));
         }
         Command::Store { space: name, store } => {
             space(name);

@@ -146,8 +146,9 @@ impl EngineLog {
                     | LogEvent::Overwritten { .. }
                     | LogEvent::ManifestWritten { .. }
                     | LogEvent::Released { .. }
+                    | LogEvent::Copied { .. }
                     | LogEvent::File(_) => {
-                        unreachable!("nothing is erased and nothing consolidated")
+                        unreachable!("nothing is erased, consolidated or copied")
                     }
                     LogEvent::Refused { reason, .. } | LogEvent::Failed { reason } => {
                         return Err(EngineLogError::Failed(reason));

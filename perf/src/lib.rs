@@ -18,3 +18,4 @@ pub mod recovery_store;
 pub mod resp;
 pub mod spread;
 pub mod usage;
+pub mod vectors;

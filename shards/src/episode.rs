@@ -320,6 +320,10 @@ pub enum Refusal {
     Syntax(String),
     #[error("{0}")]
     Corrupt(String),
+    #[error("{0}")]
+    NoPermission(String),
+    #[error("{0}")]
+    Snapshot(String),
 }
 
 impl Refusal {
@@ -335,6 +339,8 @@ impl Refusal {
             Self::ReadOnly(_) => "READONLY",
             Self::Syntax(_) => "SYNTAX",
             Self::Corrupt(_) => "CORRUPT",
+            Self::NoPermission(_) => "NOPERM",
+            Self::Snapshot(_) => "SNAPSHOT",
         }
     }
 }

@@ -13,7 +13,7 @@
 //! Reading is one transfer at a time and goes on in the shard's turns: the shard serves meanwhile.
 //! Segments may be let go meanwhile: what was in them is gone without being overwritten.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::format::{
 use crate::io::{Io, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, SECTOR_BYTES};
 use crate::log::Log;
+use crate::memory::Memory;
 use crate::shard::{Reply, Ticket};
 
 /// What is read at once: every batch fits, and so do the sectors of every frame.
@@ -61,9 +62,20 @@ struct Target {
 /// See the top of the file.
 #[derive(Debug)]
 enum Stage {
-    Scan { segment: u64, offset: u64, sequence: u64 },
-    Log { groups: VecDeque<ErasePayload>, through: u64 },
-    Overwrite { nth: usize },
+    Scan {
+        segment: u64,
+        offset: u64,
+        sequence: u64,
+    },
+    /// The log was seen. What columns have of the episodes is still to be named.
+    Seen,
+    Log {
+        groups: VecDeque<ErasePayload>,
+        through: u64,
+    },
+    Overwrite {
+        nth: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -105,11 +117,17 @@ impl Eraser {
         self.pass.is_none() && self.waiting.is_empty() && self.unfinished.is_empty()
     }
 
+    /// Whether a pass is under way.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.pass.is_some()
+    }
+
     /// Goes on as far as possible without waiting; `log_erase` appends an erase frame and answers
     /// its sequence, or nothing when the log is busy.
     pub(crate) fn advance<I: Io>(
         &mut self,
         log: &mut Log<I>,
+        memory: &Memory,
         mut log_erase: impl FnMut(&mut Log<I>, &ErasePayload) -> Result<Option<u64>, Refusal>,
     ) -> Vec<Erased> {
         if self.is_transferring || log.latch().is_some() {
@@ -119,8 +137,11 @@ impl Eraser {
             self.begin(log);
             return Vec::new();
         };
+        if matches!(pass.stage, Stage::Seen) {
+            pass.name_frames(memory);
+        }
         match &mut pass.stage {
-            Stage::Scan { .. } | Stage::Overwrite { .. } => Vec::new(),
+            Stage::Scan { .. } | Stage::Seen | Stage::Overwrite { .. } => Vec::new(),
             Stage::Log { groups, through } => {
                 while let Some(group) = groups.front() {
                     match log_erase(log, group) {
@@ -210,7 +231,7 @@ impl Eraser {
                         Vec::new()
                     }
                     Ok(None) => {
-                        pass.finish_scan();
+                        pass.stage = Stage::Seen;
                         Vec::new()
                     }
                     Err(refusal) => self.give_up(&refusal),
@@ -231,7 +252,7 @@ impl Eraser {
                 let what = format!("sequence {} is not where it was", target.sequence);
                 self.give_up(&Refusal::Corrupt(what))
             }
-            Stage::Log { .. } => unreachable!("nothing is read meanwhile"),
+            Stage::Seen | Stage::Log { .. } => unreachable!("nothing is read meanwhile"),
         }
     }
 
@@ -262,7 +283,7 @@ impl Eraser {
                 *nth += 1;
                 self.overwrite_next(log)
             }
-            Some(Stage::Log { .. }) | None => Vec::new(),
+            Some(Stage::Seen | Stage::Log { .. }) | None => Vec::new(),
         }
     }
 
@@ -384,14 +405,25 @@ impl Pass {
         }
     }
 
-    /// Groups what is to be logged before it is overwritten.
-    fn finish_scan(&mut self) {
-        let mut by_space: HashMap<SpaceNumber, Vec<u64>> = HashMap::new();
+    /// Groups what is to be logged before it is overwritten: the frames that were seen, those that
+    /// became rows of columns files, and those that only repeated one of them.
+    fn name_frames(&mut self, memory: &Memory) {
+        let mut by_space: BTreeMap<SpaceNumber, BTreeSet<u64>> = BTreeMap::new();
         for target in self.targets.iter().filter(|target| target.wanted.is_some()) {
-            by_space.entry(target.space).or_default().push(target.sequence);
+            by_space.entry(target.space).or_default().insert(target.sequence);
+        }
+        for Wanted { space, id, through, .. } in &self.wanted {
+            let rows = memory.spaces.get(space).map(|space| space.sequences_in_sections(id));
+            let rows = rows.into_iter().flatten().filter(|sequence| sequence <= through);
+            let sequences = by_space.entry(*space).or_default();
+            sequences.extend(rows);
+            let repeats = sequences.iter().flat_map(|first| memory.keys.repeats_of(*first));
+            let repeats: Vec<u64> = repeats.collect();
+            sequences.extend(repeats);
         }
         let groups = by_space.into_iter().flat_map(|(space, sequences)| {
             let group = move |part: &[u64]| ErasePayload { space, sequences: part.to_vec() };
+            let sequences: Vec<u64> = sequences.into_iter().collect();
             sequences.chunks(ERASED_MAX).map(group).collect::<Vec<_>>()
         });
         self.stage = Stage::Log { groups: groups.collect(), through: 0 };
@@ -436,6 +468,7 @@ fn target(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Arena;
     use crate::episode::{Confidence, Durability, Episode, Priority, StoreRequest};
     use crate::format::{FrameHead, LogPlace, encode_store, store_sizes};
     use crate::io::{MemoryDisk, MemoryIo};
@@ -497,8 +530,9 @@ mod tests {
         mut meanwhile: impl FnMut(&mut Log<MemoryIo>, &Transfer),
     ) -> Vec<Erased> {
         let mut ended = Vec::new();
+        let memory = Memory::new(Arena::reserve(1 << 20, &|_| {}).unwrap());
         loop {
-            ended.extend(eraser.advance(log, |log, erase| {
+            ended.extend(eraser.advance(log, &memory, |log, erase| {
                 let fill = |out: &mut [u8]| erase.encode(out);
                 let how = Appending::default();
                 Ok(log.append(&head(Operation::Erase), erase.bytes(), how, fill).ok())

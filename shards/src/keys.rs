@@ -43,13 +43,16 @@ pub struct Keys {
     stripes: Box<[HashMap<KeyHash, FirstAnswer>]>,
     /// Keys with the sequences they came with, the oldest first.
     order: VecDeque<(KeyHash, u64)>,
+    /// Frames that repeated a key and so changed nothing: the sequence that the key came with, and
+    /// the frame's own.
+    repeats: Vec<(u64, u64)>,
     keys_max: usize,
 }
 
 impl Keys {
     pub fn new(keys_max: usize) -> Self {
         let stripes = (0..STRIPES).map(|_| HashMap::new()).collect();
-        Self { stripes, order: VecDeque::new(), keys_max }
+        Self { stripes, order: VecDeque::new(), repeats: Vec::new(), keys_max }
     }
 
     fn stripe(&mut self, key: KeyHash) -> &mut HashMap<KeyHash, FirstAnswer> {
@@ -73,9 +76,34 @@ impl Keys {
         self.order.push_back((key, answer.sequence));
     }
 
-    /// Takes a key out; its place in the window stays until it is the oldest.
-    pub fn remove(&mut self, key: KeyHash) {
-        self.stripe(key).remove(&key);
+    /// Notes a frame that changed nothing because its key had come with `first`.
+    pub fn note_repeat(&mut self, first: u64, sequence: u64) {
+        self.repeats.push((first, sequence));
+    }
+
+    /// The frames that repeated the key which came with a sequence. Without that one they would be
+    /// stores: who erases it has to erase them too.
+    pub fn repeats_of(&self, first: u64) -> impl Iterator<Item = u64> {
+        let own = self.repeats.iter().filter(move |(other, _)| *other == first);
+        own.map(|(_, sequence)| *sequence)
+    }
+
+    /// Forgets frames that are never replayed again.
+    pub fn release_repeats(&mut self, through: u64) {
+        self.repeats.retain(|(_, sequence)| *sequence > through);
+    }
+
+    /// Takes the key out that came with a sequence, if one did; its place in the window stays until
+    /// it is the oldest. Nothing but the window decides: what a consolidation made of the episode
+    /// must not.
+    pub fn remove(&mut self, sequence: u64) {
+        let nth = self.order.partition_point(|(_, other)| *other < sequence);
+        let Some(&(key, _)) = self.order.get(nth).filter(|(_, other)| *other == sequence) else {
+            return;
+        };
+        if self.get(key).is_some_and(|answer| answer.sequence == sequence) {
+            self.stripe(key).remove(&key);
+        }
     }
 
     /// Up to `count` places of the window whose sequences are behind `after` and not behind
@@ -138,9 +166,10 @@ mod tests {
         let mut keys = Keys::new(2);
         let hash = |key: &str| KeyHash::new(SpaceNumber(1), b"id", key.as_bytes());
         keys.insert(hash("a"), answer(1));
-        keys.remove(hash("a"));
+        keys.remove(1);
         assert_eq!(keys.get(hash("a")), None);
         keys.insert(hash("a"), answer(2));
+        keys.remove(1);
         keys.insert(hash("b"), answer(3));
         assert_eq!(keys.get(hash("a")), Some(answer(2)), "the first place was the oldest");
     }

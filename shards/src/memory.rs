@@ -114,10 +114,10 @@ impl Memory {
     /// Erased frames are dead already, unless a crash came between the erase and its gaps. With an
     /// episode goes its idempotency key.
     fn apply_erase(&mut self, erase: &ErasePayload, at: u64) {
-        let Some(space) = self.spaces.get_mut(&erase.space) else { return };
         for &sequence in &erase.sequences {
-            if let Some(key) = space.erase(&self.arena, sequence, at) {
-                self.keys.remove(key);
+            self.keys.remove(sequence);
+            if let Some(space) = self.spaces.get_mut(&erase.space) {
+                space.erase(&self.arena, sequence, at);
             }
         }
     }
@@ -154,6 +154,7 @@ impl Memory {
         let key =
             (!store.key().is_empty()).then(|| KeyHash::new(store.space, store.id(), store.key()));
         if let Some(first) = key.and_then(|key| self.keys.get(key)) {
+            self.keys.note_repeat(first.sequence, frame.sequence);
             return Ok(Reply::Stored(first.again(pressure)));
         }
         let replaced = space.insert(&mut self.arena, frame, &store);
@@ -207,6 +208,14 @@ impl Rebuilding {
     /// `erased` are frames that an erase named before the log that is replayed begins.
     pub(crate) fn new(memory: Memory, erased: Vec<u64>) -> Self {
         Self { memory, gaps: HashSet::new(), erased: erased.into_iter().collect() }
+    }
+
+    /// Whether columns files have frames that an erase named: a crash came before they were merged
+    /// without them.
+    pub(crate) fn has_erased_columns(&self) -> bool {
+        let spaces = self.memory.spaces.values();
+        let mut sections = spaces.flat_map(|space| space.sections());
+        sections.any(|section| self.erased.iter().any(|frame| section.holds_sequence(*frame)))
     }
 
     /// The memory, and the frames whose erasure a crash cut short.

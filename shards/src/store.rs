@@ -10,6 +10,8 @@
 //! not. It is written once more when every shard has begun its log; from then on a folder without
 //! segments is a log that was lost, not a new one.
 
+mod copy;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::format::{HeaderError, STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
+
+pub use copy::{CopyError, StoreCopy};
 
 const HEADER_FILE: &str = "engram.store";
 const LOCK_FILE: &str = "engram.lock";
@@ -38,7 +42,8 @@ pub enum StoreError {
     HeaderSize { path: PathBuf, got: u64 },
     #[error(
         "the data directory {path} has shard folders but no engram.store; restore that file from a \
-         copy, an empty directory would be made into a new store"
+         copy, an empty directory would be made into a new store. A snapshot that was cut short \
+         looks like this too: use another one"
     )]
     HeaderMissing { path: PathBuf },
     #[error("{path} has no engram.store: it is not a data directory of Engram, name another one")]
@@ -163,10 +168,11 @@ impl Context<'_> {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return if self.path.join(shard_folder_name(0)).join("log-0000000001.seg").exists() {
-                    Err(StoreError::HeaderMissing { path: self.path.into() })
-                } else {
-                    Ok(None)
+                // A store that is being made has folders with nothing in them.
+                let first = fs::read_dir(self.path.join(shard_folder_name(0)));
+                return match first.is_ok_and(|mut entries| entries.next().is_some()) {
+                    true => Err(StoreError::HeaderMissing { path: self.path.into() }),
+                    false => Ok(None),
                 };
             }
             Err(error) => return Err(self.io("read", error)),

@@ -23,6 +23,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use engram_shards::episode::{Durability, Fields, Refusal};
 
@@ -96,6 +98,11 @@ pub enum Command {
     },
     Stats {
         space: Option<String>,
+    },
+    ResetStats,
+    /// Into a folder of the daemon's machine.
+    Snapshot {
+        path: PathBuf,
     },
 }
 

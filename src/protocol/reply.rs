@@ -3,10 +3,14 @@
 //! Keys of what was not asked for are left out. The engine's own types come in, so that a reply's
 //! shape is written down once, here, and described once, in `PROTOCOL.md`.
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
 use engram_shards::episode::{
     Activation, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
     StoredEpisode,
 };
+use engram_shards::io::Copied;
 
 use crate::protocol::command::ScanCursor;
 use crate::protocol::{Encoder, ProtocolVersion};
@@ -169,6 +173,36 @@ pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64)
     encoder.count(u64::from(settings.shards));
     key(encoder, "episodes");
     encoder.count(episodes);
+}
+
+/// What a snapshot came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub path: PathBuf,
+    /// The last sequence of each shard that is in it.
+    pub through_sequences: Vec<u64>,
+    pub copied: Copied,
+    pub elapsed_ms: u64,
+}
+
+/// The answer to `EG.SNAPSHOT`.
+pub fn snapshot(encoder: &mut Encoder<'_>, snapshot: &Snapshot) {
+    let Snapshot { path, through_sequences, copied, elapsed_ms } = snapshot;
+    encoder.map(7);
+    text(encoder, "path", path.as_os_str().as_bytes());
+    key(encoder, "through_seqs");
+    encoder.array(through_sequences.len());
+    through_sequences.iter().for_each(|through| encoder.count(*through));
+    for (name, value) in [
+        ("files_linked", copied.files_linked),
+        ("bytes_linked", copied.bytes_linked),
+        ("files_copied", copied.files_copied),
+        ("bytes_copied", copied.bytes_copied),
+        ("elapsed_ms", *elapsed_ms),
+    ] {
+        key(encoder, name);
+        encoder.count(value);
+    }
 }
 
 /// As it is written behind `METRIC`.

@@ -73,3 +73,20 @@ pub async fn sleep(duration: Duration) {
     }
     glommio::timer::sleep(duration).await;
 }
+
+/// Does on a thread of its own what blocks for nobody knows how long, and is asked for rarely.
+///
+/// # Panics
+/// When no thread can be started.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    #[cfg(feature = "simulation")]
+    if simulated::is_installed() {
+        return work();
+    }
+    let (sender, receiver) = flume::bounded(1);
+    let thread = std::thread::Builder::new().name("blocking".into());
+    // Whoever waited may be gone when it is done.
+    let started = thread.spawn(move || drop(sender.send(work())));
+    started.expect("a thread can be started");
+    receiver.recv_async().await.expect("the thread sends what it did, or the process has ended")
+}

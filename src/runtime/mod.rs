@@ -25,5 +25,5 @@ pub mod simulated;
 mod socket;
 
 pub use event::{Breath, Event};
-pub use executor::{Pinned, RuntimeError, sleep, spawn, spawn_pinned};
+pub use executor::{Pinned, RuntimeError, blocking, sleep, spawn, spawn_pinned};
 pub use socket::{Socket, SocketReader, SocketShutdown, SocketWriter};

@@ -18,7 +18,7 @@ use super::core::{Core, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request};
 use super::route::Route;
-use super::{info, spaces};
+use super::{info, snapshots, spaces};
 use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
 use crate::protocol::{Command, reply};
 use crate::runtime;
@@ -104,10 +104,17 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
         Command::Stats { space } => {
             answer_later(core, connection, |core| async move { info::stats(&core, space).await });
         }
+        Command::ResetStats => {
+            answer_later(core, connection, |core| async move { info::reset(&core).await });
+        }
         Command::Consolidate { space } => {
             answer_later(core, connection, |core| async move {
                 consolidate(&core, space.as_deref()).await
             });
+        }
+        Command::Snapshot { path } => {
+            let uid = connection.client.peer.uid;
+            answer_later(core, connection, |core| snapshots::take(core, uid, path));
         }
         Command::SpaceInfo { space } => {
             answer_later(core, connection, |core| async move { spaces::info(&core, space).await });

@@ -24,6 +24,7 @@ use super::info::Report;
 use super::notify::Notify;
 use super::request::{Answer, Asked, Request};
 use super::route::{IdMaker, Route};
+use super::snapshots::Snapshots;
 use crate::lanes::{Incoming, Lanes};
 use crate::metrics::Metrics;
 use crate::recovery::Recovery;
@@ -95,6 +96,7 @@ pub(super) struct Core {
     pub(super) number: usize,
     pub(super) clock: Clock,
     recovery: Arc<Recovery>,
+    snapshots: Arc<Snapshots>,
     inner: RefCell<Inner>,
     breath: Breath,
     breathed_ns: Cell<u64>,
@@ -123,8 +125,8 @@ pub(super) struct Inner {
     is_quiet: bool,
     /// Requests there had been at the last tick.
     activity_ticked: u64,
-    /// The work that nobody waits for can go on when the disk has done something.
-    waits_for_disk: bool,
+    /// The work that nobody waits for may have more to do at the end of the turn.
+    may_work: bool,
     effects: Vec<Effect>,
     metrics: Metrics,
     ids: IdMaker,
@@ -139,6 +141,7 @@ impl Core {
         lanes: Lanes<Asked, Answer>,
         seed: u64,
         recovery: Arc<Recovery>,
+        snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
         let inner = Inner {
             number,
@@ -150,7 +153,7 @@ impl Core {
             recalls: VecDeque::new(),
             is_quiet: false,
             activity_ticked: 0,
-            waits_for_disk: false,
+            may_work: false,
             effects: Vec::new(),
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
@@ -160,6 +163,7 @@ impl Core {
             number,
             clock,
             recovery,
+            snapshots,
             inner: RefCell::new(inner),
             breath: Breath::new()?,
             breathed_ns: Cell::new(0),
@@ -178,6 +182,10 @@ impl Core {
     /// How the start went.
     pub(super) fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    pub(super) fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -292,7 +300,7 @@ impl Core {
             self.linger.notify();
         }
         inner.lanes.wake_peers();
-        if std::mem::take(&mut inner.waits_for_disk) {
+        if std::mem::take(&mut inner.may_work) {
             self.background.notify();
         }
         if !inner.recalls.is_empty() {
@@ -318,7 +326,7 @@ impl Core {
             let activity = self.activity.get();
             inner.is_quiet = activity - inner.activity_ticked <= QUIET_REQUESTS;
             inner.activity_ticked = activity;
-            inner.waits_for_disk = true;
+            inner.may_work = true;
         }
         self.turn();
     }
@@ -367,7 +375,13 @@ impl Core {
             self.turn();
             match advanced {
                 Advanced::Worked => self.breathe().await,
-                Advanced::Waits | Advanced::Idle => self.background.wait().await,
+                Advanced::Waits => {
+                    // Said behind the own turn: the next one, which a completion brings, notifies.
+                    // Said before it, this would go round and round.
+                    self.inner.borrow_mut().may_work = true;
+                    self.background.wait().await;
+                }
+                Advanced::Idle => self.background.wait().await,
             }
         }
     }
@@ -446,6 +460,22 @@ impl Inner {
             }
             Request::Consolidate => {
                 self.write(origin, |shard, ticket| shard.consolidate(ticket, true).map(|()| None));
+                self.may_work = true;
+            }
+            Request::CutSnapshot => {
+                self.write(origin, |shard, ticket| shard.cut_snapshot(ticket).map(|()| None));
+            }
+            Request::CopySnapshot { into } => {
+                self.write(origin, |shard, ticket| {
+                    shard.copy_snapshot(ticket, into);
+                    Ok(None)
+                });
+            }
+            Request::DropSnapshot => {
+                self.write(origin, |shard, _| {
+                    shard.drop_snapshot();
+                    Ok(Some(Reply::SnapshotDropped))
+                });
             }
             Request::Get { space, id, fields } => {
                 self.metrics.reads += 1;
@@ -461,15 +491,22 @@ impl Inner {
                 self.deliver(origin, Answer::SpaceStats(stats));
             }
             Request::Report => {
+                let (consolidation, failure) = self.shard.consolidation();
                 let report = Report {
                     shard: self.number,
                     stats: self.shard.stats(),
+                    consolidation,
+                    consolidation_failure: failure.map(str::to_owned),
                     metrics: self.metrics.clone(),
                     open_recalls: self.recalls.len() as u64,
                     io: self.shard.io().facts(),
                     read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
                 self.deliver(origin, Answer::Report(Box::new(report)));
+            }
+            Request::ResetMetrics => {
+                self.metrics.reset();
+                self.deliver(origin, Answer::MetricsReset(Ok(())));
             }
             Request::Recall(request) => {
                 self.metrics.recalls += 1;
@@ -560,6 +597,7 @@ impl Inner {
     /// Does some of the work that nobody waits for, as long as no recall does.
     fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
         let began_ns = now_ns();
+        self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);
         let mut advanced = Advanced::Worked;
         for _ in 0..WORK_UNITS_MAX {
@@ -569,7 +607,6 @@ impl Inner {
                 break;
             }
         }
-        self.waits_for_disk |= advanced == Advanced::Waits;
         self.take_effects(&mut effects);
         self.effects = effects;
         advanced
@@ -600,10 +637,14 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         | Request::Erase { .. }
         | Request::CreateSpace { .. }
         | Request::DropSpace { .. }
-        | Request::Consolidate => Answer::Write(Err(refusal)),
+        | Request::Consolidate
+        | Request::CutSnapshot
+        | Request::CopySnapshot { .. }
+        | Request::DropSnapshot => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),
         Request::Recall(_) => Answer::Hits(Err(refusal)),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
+        Request::ResetMetrics => Answer::MetricsReset(Err(refusal)),
         Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }
 }

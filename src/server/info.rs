@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use engram_shards::io::IoFacts;
-use engram_shards::shard::ShardStats;
+use engram_shards::shard::{ConsolidationStats, ShardStats};
 
 use super::commands::Encoded;
 use super::core::Core;
@@ -20,6 +20,9 @@ use crate::recovery::Recovery;
 pub struct Report {
     pub shard: usize,
     pub stats: ShardStats,
+    pub consolidation: ConsolidationStats,
+    /// Why the last consolidation was given up, if it was.
+    pub consolidation_failure: Option<String>,
     pub metrics: Metrics,
     pub open_recalls: u64,
     pub io: IoFacts,
@@ -56,6 +59,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("episodes", sum(|stats| stats.episodes)),
         ("rows", sum(|stats| stats.rows)),
         ("rows_dead", sum(|stats| stats.rows_dead)),
+        ("rows_in_tails", sum(|stats| stats.rows_in_tails)),
         ("idempotency_keys", sum(|stats| stats.keys)),
         ("memory_bytes", sum(|stats| stats.memory_bytes)),
         ("memory_bytes_max", sum(|stats| stats.memory_bytes_max)),
@@ -63,6 +67,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("log_batches", sum(|stats| stats.log.batches)),
         ("log_flushes", sum(|stats| stats.log.flushes)),
         ("log_bytes", sum(|stats| stats.log.bytes)),
+        ("log_segments_released", sum(|stats| stats.log.segments_released)),
         ("read_only_shards", sum(|stats| u64::from(stats.is_read_only))),
         ("commands", metrics.commands),
         ("stores", metrics.stores),
@@ -72,6 +77,42 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("connections_open", metrics.connections_open),
         ("protocol_errors", metrics.protocol_errors),
     ]
+}
+
+/// What consolidation came to and what it does, by the names it has everywhere.
+fn consolidation(stats: &ConsolidationStats) -> [(&'static str, u64); 9] {
+    [
+        ("published", stats.published),
+        ("failed", stats.failed),
+        ("rows_written", stats.rows_written),
+        ("bytes_written", stats.bytes_written),
+        ("rows_under_way", stats.rows_under_way),
+        ("bytes_under_way", stats.bytes_under_way),
+        ("columns_rows", stats.rows),
+        ("columns_bytes", stats.bytes),
+        ("columns_files", stats.files),
+    ]
+}
+
+/// The same over all shards, and how many of them are at it.
+fn consolidations(reports: &[Report]) -> Vec<(&'static str, u64)> {
+    let under_way = reports.iter().filter(|report| report.consolidation.stage.is_some()).count();
+    let mut sums = vec![("under_way", under_way as u64)];
+    sums.extend(consolidation(&ConsolidationStats::default()));
+    for report in reports {
+        let own = consolidation(&report.consolidation);
+        sums[1..].iter_mut().zip(own).for_each(|((_, sum), (_, value))| *sum += value);
+    }
+    sums
+}
+
+/// Why the last consolidation of some shard was given up, if one was.
+fn consolidation_failure(reports: &[Report]) -> Option<String> {
+    let failure = |report: &Report| {
+        let failure = report.consolidation_failure.as_ref()?;
+        Some(format!("shard {}: {failure}", report.shard))
+    };
+    reports.iter().find_map(failure)
 }
 
 fn total(reports: &[Report]) -> Metrics {
@@ -86,13 +127,15 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
         let (number, settings, route) = core.space(&name)?;
         let stats = spaces::stats(core, number).await?;
         return Ok(EncodedReply::new(move |encoder| {
-            encoder.map(6);
+            encoder.map(8);
             pair(encoder, "space", settings.name.as_bytes());
             count(encoder, "dim", u64::from(settings.dimensions));
             count(encoder, "shards", route.span() as u64);
             count(encoder, "episodes", stats.episodes);
             count(encoder, "rows", stats.rows);
             count(encoder, "rows_dead", stats.rows_dead);
+            count(encoder, "rows_in_tails", stats.rows_in_tails);
+            count(encoder, "rows_in_columns", stats.rows - stats.rows_in_tails);
         }));
     }
     let reports = reports(core).await;
@@ -100,10 +143,21 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
     Ok(EncodedReply::new(move |encoder| encode_stats(encoder, &reports)).weighing(bytes))
 }
 
+/// `CONFIG RESETSTAT`: what is measured begins anew on all shards.
+pub(super) async fn reset(core: &Rc<Core>) -> Encoded {
+    for answer in core.call_all(0..core.shards(), || Request::ResetMetrics).await {
+        match answer {
+            Answer::MetricsReset(done) => done?,
+            other => unreachable!("a reset was answered with {other:?}"),
+        }
+    }
+    Ok(EncodedReply::new(|encoder| encoder.simple("OK")))
+}
+
 fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
     let metrics = total(reports);
     let counters = counters(reports, &metrics);
-    encoder.map(counters.len() + 4);
+    encoder.map(counters.len() + 5);
     for (name, value) in counters {
         count(encoder, name, value);
     }
@@ -116,10 +170,16 @@ fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
     }
     encoder.bulk(b"latency_us");
     encode_latencies(encoder, &metrics);
+    encoder.bulk(b"consolidation");
+    let failure = consolidation_failure(reports);
+    let figures = consolidations(reports);
+    encoder.map(figures.len() + usize::from(failure.is_some()));
+    figures.iter().for_each(|(name, value)| count(encoder, name, *value));
+    failure.iter().for_each(|failure| pair(encoder, "last_failure", failure.as_bytes()));
     encoder.bulk(b"per_shard");
     encoder.array(reports.len());
     for report in reports {
-        encoder.map(8);
+        encoder.map(9);
         count(encoder, "shard", report.shard as u64);
         count(encoder, "episodes", report.stats.episodes);
         count(encoder, "durable_sequence", report.stats.durable);
@@ -129,7 +189,22 @@ fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
         count(encoder, "open_recalls", report.open_recalls);
         encoder.bulk(b"latency_us");
         encode_latencies(encoder, &report.metrics);
+        encode_consolidation(encoder, report);
     }
+}
+
+fn encode_consolidation(encoder: &mut Encoder<'_>, report: &Report) {
+    let stats = &report.consolidation;
+    let failure = report.consolidation_failure.as_deref();
+    encoder.bulk(b"consolidation");
+    encoder.map(12 + usize::from(failure.is_some()));
+    pair(encoder, "stage", stats.stage.unwrap_or("none").as_bytes());
+    count(encoder, "through_seq", stats.through_sequence);
+    count(encoder, "rows_in_tails", report.stats.rows_in_tails);
+    for (name, value) in consolidation(stats) {
+        count(encoder, name, value);
+    }
+    failure.iter().for_each(|failure| pair(encoder, "last_failure", failure.as_bytes()));
 }
 
 fn encode_latencies(encoder: &mut Encoder<'_>, metrics: &Metrics) {
@@ -202,6 +277,10 @@ fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> Strin
         .map(|(code, times)| line(&format!("refused_{}", code.to_lowercase()), &times))
         .collect();
     section("Refusals", &lines);
+    let figures = consolidations(reports);
+    let mut lines: Vec<_> = figures.iter().map(|(name, value)| line(name, value)).collect();
+    lines.extend(consolidation_failure(reports).map(|failure| line("last_failure", &failure)));
+    section("Consolidation", &lines);
     let lines: Vec<_> = latencies(&metrics)
         .into_iter()
         .map(|(name, latency)| line(&format!("{name}_us"), &latency_text(latency)))
@@ -212,10 +291,14 @@ fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> Strin
         .map(|report| {
             let stats = &report.stats;
             let text = format!(
-                "episodes={},durable_sequence={},log_segment={},log_offset={},memory_bytes={},\
+                "episodes={},rows_in_tails={},columns_rows={},durable_sequence={},\
+                 consolidated_sequence={},log_segment={},log_offset={},memory_bytes={},\
                  pressure={:.4},read_only={}",
                 stats.episodes,
+                stats.rows_in_tails,
+                report.consolidation.rows,
                 stats.durable,
+                report.consolidation.through_sequence,
                 stats.log_segment,
                 stats.log_offset,
                 stats.memory_bytes,

@@ -11,6 +11,7 @@
 //! * `connection` keeps the order of one connection's commands and replies.
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
+//! * `snapshots` copies the store while it is written to.
 //! * `serve` is the life of a shard: open, reconcile, serve, drain.
 //!
 //! Everything here runs on the shard's own thread; nothing is shared with other shards but lanes.
@@ -29,6 +30,7 @@ mod outgoing;
 mod request;
 mod route;
 mod serve;
+mod snapshots;
 mod spaces;
 
 pub use arrival::Arrival;
@@ -40,3 +42,4 @@ pub use route::Route;
 pub use serve::{
     Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
 };
+pub use snapshots::Snapshots;

@@ -120,6 +120,9 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         )) => {
             encoder.simple("OK");
         }
+        Answer::Write(Ok(
+            Reply::SnapshotCut { .. } | Reply::SnapshotCopied(_) | Reply::SnapshotDropped,
+        )) => unreachable!("gathered by the task that asked"),
         Answer::Episode(Ok(episode)) => reply::episode(encoder, episode.as_deref()),
         Answer::Write(Err(refusal))
         | Answer::Episode(Err(refusal))
@@ -127,7 +130,10 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
             encoder.refusal(refusal);
         }
         Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits),
-        Answer::Scanned(_) | Answer::SpaceStats(_) | Answer::Report(_) => {
+        Answer::Scanned(_)
+        | Answer::SpaceStats(_)
+        | Answer::Report(_)
+        | Answer::MetricsReset(_) => {
             unreachable!("gathered by the task that asked")
         }
     }

@@ -1,5 +1,7 @@
 //! What shards ask each other, and a shard itself.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use engram_shards::episode::{
     Durability, Fields, Hit, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
@@ -52,10 +54,20 @@ pub enum Request {
     },
     /// Answered when what is durable by now is in columns files.
     Consolidate,
+    /// Answered when the shard has noted where its part of a snapshot ends.
+    CutSnapshot,
+    /// Answered when the part is in a folder, which it makes.
+    CopySnapshot {
+        into: PathBuf,
+    },
+    /// The cut will not be copied.
+    DropSnapshot,
     SpaceStats {
         space: SpaceNumber,
     },
     Report,
+    /// Counters and histograms begin anew.
+    ResetMetrics,
 }
 
 /// A request and when it was asked for, on the monotonic clock that all shards share.
@@ -75,4 +87,5 @@ pub enum Answer {
     Scanned(Result<Page, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
+    MetricsReset(Result<(), Refusal>),
 }

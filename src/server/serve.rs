@@ -15,6 +15,7 @@ use super::arrival::Arrival;
 use super::connection::{self, Connection};
 use super::core::Core;
 use super::request::{Answer, Asked};
+use super::snapshots::Snapshots;
 use crate::lanes::Lanes;
 use crate::recovery::Recovery;
 use crate::runtime;
@@ -38,6 +39,7 @@ pub struct ShardStart {
     pub drain_timeout: Duration,
     /// How the start goes, for `INFO`.
     pub recovery: Arc<Recovery>,
+    pub snapshots: Arc<Snapshots>,
 }
 
 /// A shard's disk, made on the shard's thread.
@@ -214,8 +216,8 @@ async fn serve(
     completions: runtime::Event,
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
-    let ShardStart { number, clock, lanes, seed, recovery, .. } = start;
-    let core = Core::new(number, clock, shard, lanes, seed, recovery)?;
+    let ShardStart { number, clock, lanes, seed, recovery, snapshots, .. } = start;
+    let core = Core::new(number, clock, shard, lanes, seed, recovery, snapshots)?;
     let core = Rc::new(core);
     runtime::spawn(Rc::clone(&core).serve_log(completions));
     runtime::spawn(Rc::clone(&core).serve_lanes());

@@ -61,7 +61,7 @@ pub(super) async fn drop(core: &Rc<Core>, name: &str, writer_uid: u32) -> Encode
 
 /// Asks a shard again while it is busy, for a while: half a creation or drop helps nobody. One that
 /// stays half done is finished by asking for it again, or by the next start.
-async fn insist(
+pub(super) async fn insist(
     core: &Rc<Core>,
     shard: usize,
     request: impl Fn() -> Request,
@@ -100,6 +100,7 @@ pub(super) async fn stats(core: &Rc<Core>, space: SpaceNumber) -> Result<SpaceSt
         sum.episodes += stats.episodes;
         sum.rows += stats.rows;
         sum.rows_dead += stats.rows_dead;
+        sum.rows_in_tails += stats.rows_in_tails;
     }
     Ok(sum)
 }

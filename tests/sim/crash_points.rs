@@ -1,13 +1,14 @@
 //! The power fails at every call to a disk in turn, and at every call of the start that follows.
 //!
-//! A short history (stores, a replacement, a forget, a repeated key, a space that is dropped, more
-//! than one segment) is played once to count its calls. Then it is played again and again, and each
-//! time the power fails at another call: a write, a flush, a step of recovery. The restart may be
-//! cut short in the same way, twice in a row, before everything is compared. Of a long history some
-//! calls are drawn.
+//! A short history (stores, a replacement, a forget, a repeated key, an erase, a space that is
+//! dropped, more than one segment, consolidations that begin by themselves) is played once to count
+//! its calls. Then it is played again and again, and each time the power fails at another call: a
+//! write, a flush, a step of recovery. The restart may be cut short in the same way, twice in a
+//! row, before everything is compared. Of a long history some calls are drawn.
 
 use engram_shards::io::Random;
 use engram_shards::log::LogSettings;
+use engram_shards::shard::ConsolidationSettings;
 
 use crate::model::End;
 use crate::plan::{Plan, Round, Trouble};
@@ -17,8 +18,17 @@ fn plan(seed: u64, shards: usize, bursts: u64, dies_at: &[u64]) -> Plan {
     let log = LogSettings { in_flight_max: 2, linger_us: 0, frames_max: 4 };
     let round =
         Round { end: End::PowerLost, dies_at_call: None, after_us: u64::from(u32::MAX), bursts };
+    let consolidation = ConsolidationSettings {
+        rows_idle: 8,
+        rows_forced: 12,
+        retry_after_ns: 1_000_000,
+        index_rows_min: 8,
+    };
     Plan {
         seed,
+        consolidation,
+        ids: 8,
+        has_graphs: seed.is_multiple_of(2),
         shards,
         segment_bytes: 40 << 10,
         log,
@@ -30,9 +40,11 @@ fn plan(seed: u64, shards: usize, bursts: u64, dies_at: &[u64]) -> Plan {
     }
 }
 
-/// How many calls a history makes when nothing fails.
+/// How many calls a history makes when nothing fails. It consolidates.
 fn calls(seed: u64, shards: usize, bursts: u64) -> u64 {
-    run::calls(&plan(seed, shards, bursts, &[]))
+    let (calls, files) = run::calls(&plan(seed, shards, bursts, &[]));
+    assert!(files > 0, "nothing was consolidated");
+    calls
 }
 
 #[test]

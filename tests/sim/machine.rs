@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engram_shards::format::StoreHeader;
 use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -14,11 +15,12 @@ use engram_shards::shard::{ConsolidationSettings, ShardSettings};
 use engramd::recovery::Recovery;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart, Snapshots,
 };
 use engramd::{lanes, runtime};
 
 use crate::model::End;
+use crate::plan::Plan;
 use crate::wire::Connection;
 
 /// How often somebody looks whether something happened.
@@ -88,6 +90,7 @@ pub struct Machine {
     pub disks: Vec<SimulatedDisk>,
     pub log: LogSettings,
     pub segment_bytes: u64,
+    pub consolidation: ConsolidationSettings,
     /// Every log has been begun: what the store's header says.
     has_logs: Cell<bool>,
     /// What the operator says at the next start.
@@ -115,7 +118,8 @@ pub enum NotServing {
 }
 
 impl Machine {
-    pub fn new(seed: u64, shards: usize, segment_bytes: u64, log: LogSettings) -> Self {
+    pub fn new(seed: u64, plan: &Plan) -> Self {
+        let Plan { shards, segment_bytes, log, consolidation, .. } = *plan;
         let power = Rc::new(Power::default());
         let disks =
             (0..shards as u64).map(|nth| SimulatedDisk::new(seed ^ (nth + 1) << 32, &power));
@@ -124,6 +128,7 @@ impl Machine {
             power,
             log,
             segment_bytes,
+            consolidation,
             has_logs: Cell::new(false),
             accept_loss: Cell::new(false),
             seed: Cell::new(seed),
@@ -161,7 +166,7 @@ impl Machine {
             },
             memory_bytes_max: 64 << 20,
             memory_prefault_bytes: 0,
-            consolidation: ConsolidationSettings::default(),
+            consolidation: self.consolidation,
         }
     }
 
@@ -171,6 +176,14 @@ impl Machine {
         let (say, said) = flume::unbounded();
         let mut controls = Vec::new();
         let recovery = Arc::new(Recovery::new(self.shards(), None, simulated::CLOCK));
+        let header = StoreHeader {
+            store_id: [0x5e; 16],
+            shards: u32::try_from(self.shards()).expect("few shards"),
+            created_at_us: 0,
+            segment_bytes: self.segment_bytes,
+            has_logs: self.has_logs.get(),
+        };
+        let snapshots = Arc::new(Snapshots::new("/simulated".into(), header));
         for (shard, lanes) in lanes::connect(self.shards()).into_iter().enumerate() {
             let (control, controlled) = flume::unbounded();
             self.seed.set(self.seed.get().wrapping_add(1));
@@ -184,6 +197,7 @@ impl Machine {
                 beats: Arc::default(),
                 drain_timeout: PATIENCE / 2,
                 recovery: Arc::clone(&recovery),
+                snapshots: Arc::clone(&snapshots),
             };
             let (disk, say) = (self.disks[shard].clone(), say.clone());
             let disk = move || {

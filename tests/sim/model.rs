@@ -32,6 +32,11 @@ impl Episode {
         self.vector.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 
+    /// The write that first had this content: its text begins with it.
+    pub fn first_write(&self) -> u64 {
+        writes_in(self.text.as_bytes()).next().expect("a text names its write")
+    }
+
     /// Whether a reply with text, vector and metadata is this episode.
     pub fn is(&self, reply: &Value) -> bool {
         let part = |name| reply.get(name).and_then(Value::bytes);
@@ -40,6 +45,21 @@ impl Episode {
             && part("meta").unwrap_or_default() == self.metadata.as_bytes()
             && reply.get("happened_at").and_then(Value::number) == Some(self.happened_at as f64)
     }
+}
+
+/// What every text begins with, in front of the number of its write and a semicolon.
+pub const TEXT_MARK: &[u8] = b"write ";
+
+/// The writes whose texts are somewhere in these bytes.
+pub fn writes_in(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let marks = bytes.iter().enumerate().filter(|(_, byte)| **byte == TEXT_MARK[0]);
+    let marks = marks.filter(|(at, _)| bytes[*at..].starts_with(TEXT_MARK));
+    marks.filter_map(|(at, _)| {
+        let rest = &bytes[at + TEXT_MARK.len()..];
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let is_whole = rest.get(digits) == Some(&b';');
+        std::str::from_utf8(&rest[..digits]).ok()?.parse().ok().filter(|_| is_whole)
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,23 +95,35 @@ pub struct History {
     floating: Vec<Version>,
     /// Versions that were replaced; when what replaced them is lost they come back.
     past: Vec<Version>,
+    /// All writes of an episode that were ever sent, with the one that first had this content.
+    sent: Vec<(u64, u64)>,
 }
 
 impl Default for History {
     fn default() -> Self {
         let nothing = Version { write: 0, episode: None, sequence: None, promise: Promise::Disk };
-        Self { versions: vec![nothing], floating: Vec::new(), past: Vec::new() }
+        Self { versions: vec![nothing], floating: Vec::new(), past: Vec::new(), sent: Vec::new() }
     }
 }
 
 impl History {
     pub fn send(&mut self, write: u64, episode: Option<Rc<Episode>>) {
+        self.sent.extend(episode.iter().map(|episode| (write, episode.first_write())));
         self.versions.push(Version { write, episode, sequence: None, promise: Promise::None });
     }
 
     pub fn send_floating(&mut self, write: u64, episode: Rc<Episode>) {
         let episode = Some(episode);
         self.floating.push(Version { write, episode, sequence: None, promise: Promise::None });
+    }
+
+    /// First writes of contents that were sent before a write and not again since.
+    pub fn contents_before(&self, write: u64) -> impl Iterator<Item = u64> {
+        let is_again = move |first: u64| {
+            self.sent.iter().any(|(sent, other)| *sent > write && *other == first)
+        };
+        let before = self.sent.iter().filter(move |(sent, _)| *sent < write);
+        before.map(|(_, first)| *first).filter(move |first| !is_again(*first))
     }
 
     /// The write happened before this, and nobody knows before what else.

@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 15] = [
+const MUTATIONS: [Mutation; 28] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -111,6 +111,90 @@ const MUTATIONS: [Mutation; 15] = [
         file: "shards/src/log/mod.rs",
         line: "        self.segment += 1;\n        self.offset = 0;\n",
         broken: "        self.offset = 0;\n",
+    },
+    Mutation {
+        name: "publish before the manifest is durable",
+        file: "shards/src/log/release.rs",
+        line: "        self.write_manifest_slot();\n    }\n\n    fn write",
+        broken: "        let number = manifest.number;\n        \
+                 self.released.manifest = None;\n        \
+                 self.transferred.push_back(LogEvent::ManifestWritten { number });\n    }\n\n    \
+                 #[allow(dead_code)]\n    fn write",
+    },
+    Mutation {
+        name: "forget who died while columns were written",
+        file: "shards/src/space/section_writer.rs",
+        line: "section.bury(row, *at);",
+        broken: "let _ = (row, at, &section);",
+    },
+    Mutation {
+        name: "save no tombstones",
+        file: "shards/src/consolidation/saving.rs",
+        line: "dead.into_iter().filter(|(_, died)| *died <= through)",
+        broken: "dead.into_iter().filter(|(_, died)| *died > through)",
+    },
+    Mutation {
+        name: "save deaths that are not durable",
+        file: "shards/src/consolidation/saving.rs",
+        line: "dead.into_iter().filter(|(_, died)| *died <= through)",
+        broken: "dead.into_iter().filter(|_| true)",
+    },
+    Mutation {
+        name: "save no idempotency keys",
+        file: "shards/src/consolidation/saving.rs",
+        line: "self.writer.push(&StateRecord::Keys(keys));",
+        broken: "",
+    },
+    Mutation {
+        name: "freeze what is applied and not durable",
+        file: "shards/src/consolidation/mod.rs",
+        line: "if memory.applied != place.through_sequence || ground.is_erasing {",
+        broken: "if ground.is_erasing {",
+    },
+    Mutation {
+        name: "copy what is being erased",
+        file: "shards/src/consolidation/mod.rs",
+        line: "if memory.applied != place.through_sequence || ground.is_erasing {",
+        broken: "if memory.applied != place.through_sequence {",
+    },
+    Mutation {
+        name: "answer an erase before the columns are merged",
+        file: "shards/src/shard/consolidate.rs",
+        line: "let request = if is_in_columns { self.consolidator.ask(true) } else { 0 };",
+        broken: "let request = if is_in_columns { 0 } else { 0 };",
+    },
+    Mutation {
+        name: "answer before the older files are gone",
+        file: "shards/src/shard/consolidate.rs",
+        line: "*request <= consolidator.done() && is_settled {",
+        broken: "*request <= consolidator.done() && (is_settled || true) {",
+    },
+    Mutation {
+        name: "take a merge that was asked for later for done",
+        file: "shards/src/consolidation/mod.rs",
+        line: "        self.failure = None;\n    }\n\n    /// Gives the attempt up",
+        broken: "        self.failure = None;\n        self.is_full = false;\n    }\n\n    \
+                 /// Gives the attempt up",
+    },
+    Mutation {
+        name: "forget the highest space number",
+        file: "shards/src/consolidation/restore.rs",
+        line: "memory.last_space = reader.header().last_space;",
+        broken: "",
+    },
+    Mutation {
+        name: "name files that are not flushed",
+        file: "shards/src/consolidation/files.rs",
+        line: "        io.seal_file(self.file);\n        self.life = Life::Sealing;\n        \
+               Ok(Advanced::Waits)",
+        broken: "        self.life = Life::Sealed;\n        let _ = io;\n        \
+                 Ok(Advanced::Waits)",
+    },
+    Mutation {
+        name: "go round and round while the disk works",
+        file: "src/server/core.rs",
+        line: "        self.may_work = false;\n",
+        broken: "",
     },
 ];
 

@@ -3,6 +3,7 @@
 use engram_shards::io::Random;
 use engram_shards::io::simulated::Faults;
 use engram_shards::log::LogSettings;
+use engram_shards::shard::ConsolidationSettings;
 
 use crate::model::End;
 
@@ -28,6 +29,11 @@ pub struct Plan {
     pub trouble: Trouble,
     pub faults: Faults,
     pub clients: usize,
+    pub consolidation: ConsolidationSettings,
+    /// How many ids a client uses: few are replaced and forgotten often.
+    pub ids: u64,
+    /// Vectors are long enough for an index.
+    pub has_graphs: bool,
     pub rounds: Vec<Round>,
     /// The power fails at the first of these calls, counted from the very first one, and then,
     /// counted from each start that follows, at the next ones.
@@ -60,8 +66,12 @@ impl Plan {
             linger_us: if random.chance(200_000) { random.between(1, 500) } else { 0 },
             frames_max: random.between(1, 8) as u32,
         };
+        let has_graphs = random.chance(150_000);
         Self {
             seed,
+            consolidation: consolidation(random),
+            ids: if has_graphs { 60 } else { random.between(4, 16) },
+            has_graphs,
             shards: random.between(1, 3) as usize,
             segment_bytes: 4096 * random.between(10, 40),
             log,
@@ -88,6 +98,17 @@ impl Round {
             after_us: random.between(100, 40_000),
             bursts: random.between(1, 12),
         }
+    }
+}
+
+/// Consolidations that begin after few rows, and are tried again soon.
+fn consolidation(random: &mut Random) -> ConsolidationSettings {
+    let rows_idle = random.between(5, 40);
+    ConsolidationSettings {
+        rows_idle,
+        rows_forced: rows_idle + random.between(5, 60),
+        retry_after_ns: random.between(1, 20) * 1_000_000,
+        index_rows_min: random.between(4, 40) as usize,
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use engram_shards::format::FileKind;
 use engram_shards::io::Random;
 use engram_shards::io::simulated::{Faults, SimulatedDisk};
 use engram_shards::log::RecoveryError;
-use engram_shards::shard::OpenError;
+use engram_shards::shard::{OpenError, RestoreError};
 use engramd::runtime::simulated;
 use engramd::server::{Route, ServeError};
 
@@ -30,13 +31,14 @@ pub fn run(plan: &Plan) -> u64 {
     crate::machine::told()
 }
 
-/// How many calls to disks a run makes.
-pub fn calls(plan: &Plan) -> u64 {
+/// How many calls to disks a run makes, and how many columns files it leaves.
+pub fn calls(plan: &Plan) -> (u64, usize) {
     simulated::run(plan.seed, async {
         let world = World::new(plan);
-        let power = Rc::clone(&world.machine.power);
+        let (power, disks) = (Rc::clone(&world.machine.power), world.machine.disks.clone());
         world.live().await;
-        power.calls()
+        let files = disks.iter().flat_map(SimulatedDisk::files);
+        (power.calls(), files.filter(|file| file.kind == FileKind::Columns).count())
     })
 }
 
@@ -63,8 +65,8 @@ enum Trust {
 impl<'a> World<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut random = Random::new(plan.seed ^ 0x3a11);
-        let machine = Machine::new(random.draw(), plan.shards, plan.segment_bytes, plan.log);
-        let model = Model::new(&mut random, plan.shards, plan.clients);
+        let machine = Machine::new(random.draw(), plan);
+        let model = Model::new(&mut random, plan);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
         Self { plan, machine, model, random, dies_at }
     }
@@ -244,10 +246,11 @@ impl<'a> World<'a> {
         for space in 0..self.model.borrow().spaces.len() {
             open.set(open.get() + 1);
             let (model, random) = (Rc::clone(&self.model), self.random.fork());
+            let disks = self.machine.disks.clone();
             let connection = daemon.connect();
             let open = Rc::clone(&open);
             simulated::spawn_in(group, async move {
-                work(space, model, random, connection, round.bursts).await;
+                work(space, model, random, disks, connection, round.bursts).await;
                 open.set(open.get() - 1);
             });
         }
@@ -289,6 +292,7 @@ impl<'a> World<'a> {
             return Some(());
         }
         self.settle(seen, &reached, daemon, trust);
+        self.model.borrow().check_erased(&self.machine.disks);
         for nth in 0..spaces {
             if self.model.borrow().spaces[nth].existence == Existence::Yes {
                 self.look_closer(nth, &mut connection).await?;
@@ -435,6 +439,7 @@ async fn work(
     space: usize,
     model: Shared<Model>,
     random: Random,
+    disks: Vec<SimulatedDisk>,
     mut connection: Connection,
     bursts: u64,
 ) {
@@ -444,7 +449,7 @@ async fn work(
     if space == SHELF {
         Keeper { model, random }.work(connection, bursts).await;
     } else if model.borrow().spaces[space].existence == Existence::Yes {
-        Client { space, model, random }.work(connection, bursts).await;
+        Client { space, model, random, disks }.work(connection, bursts).await;
     }
 }
 
@@ -482,8 +487,13 @@ fn recovery_error(error: &ServeError) -> Option<&RecoveryError> {
 }
 
 fn is_io(error: &ServeError) -> bool {
-    matches!(error, ServeError::Ring { .. } | ServeError::Reconcile { .. })
-        || matches!(recovery_error(error), Some(RecoveryError::Io(_)))
+    matches!(
+        error,
+        ServeError::Ring { .. }
+            | ServeError::Reconcile { .. }
+            | ServeError::Open { error: OpenError::Recovery(RecoveryError::Io(_)), .. }
+            | ServeError::Open { error: OpenError::Restore(RestoreError::Io { .. }), .. }
+    )
 }
 
 /// Whether it says which segment or sequences cannot be read.

@@ -1,17 +1,18 @@
 //! What clients do: bursts of commands down a pipe, and a look at every reply.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use engram_shards::io::Random;
+use engram_shards::io::simulated::SimulatedDisk;
 use engramd::runtime;
 use std::time::Duration;
 
 use crate::machine::{Shared, trace};
-use crate::model::{Episode, Existence, History, Measure, Promise, Space};
+use crate::model::{Episode, Existence, History, Measure, Promise, Space, writes_in};
+use crate::plan::{Plan, Trouble};
 use crate::wire::{Command, Connection, Value, short};
 
-/// Ids of a client: few, so that they are replaced and forgotten often.
-const IDS: u64 = 8;
 const BURST_MAX: u64 = 10;
 
 /// Everything that was asked for, and what came of it.
@@ -20,6 +21,11 @@ pub struct Model {
     pub keyed: Vec<Keyed>,
     /// The number of the last write.
     pub write: u64,
+    pub ids: u64,
+    /// Whether a disk holds the bytes of a text only where the daemon put them.
+    pub may_search_disks: bool,
+    /// Writes whose texts were erased for good.
+    pub erased: BTreeSet<u64>,
 }
 
 /// The space that is created and dropped again and again; the others belong to a client each.
@@ -34,19 +40,45 @@ pub struct Keyed {
     pub episode: Rc<Episode>,
     /// Sequence of the first answer, if the daemon must know it.
     pub sequence: Option<u64>,
+    /// The last erase of the id that was sent: a key goes with its episode.
+    pub erased: u64,
 }
 
 impl Model {
-    pub fn new(random: &mut Random, shards: usize, clients: usize) -> Self {
+    pub fn new(random: &mut Random, plan: &Plan) -> Self {
+        let Plan { shards, clients, ids, has_graphs, .. } = *plan;
         let space = |nth: usize| Space {
             name: if nth == SHELF { "shelf".into() } else { format!("client-{nth}") },
-            dimensions: random.between(1, 12) as usize,
+            dimensions: match has_graphs {
+                true => random.between(64, 80),
+                false => random.between(1, 12),
+            } as usize,
             measure: [Measure::Cosine, Measure::Dot, Measure::L2][random.index(3)],
             span: random.between(1, shards as u64) as usize,
             existence: Existence::No,
             ids: Default::default(),
         };
-        Self { spaces: (0..=clients).map(space).collect(), keyed: Vec::new(), write: 0 }
+        Self {
+            spaces: (0..=clients).map(space).collect(),
+            keyed: Vec::new(),
+            write: 0,
+            ids,
+            may_search_disks: matches!(plan.trouble, Trouble::Crashes | Trouble::Errors),
+            erased: BTreeSet::new(),
+        }
+    }
+
+    /// What was erased is in no file, unless it was sent again.
+    pub fn check_erased(&self, disks: &[SimulatedDisk]) {
+        if self.erased.is_empty() {
+            return;
+        }
+        for (shard, disk) in disks.iter().enumerate() {
+            disk.look(|file, bytes| {
+                let left = writes_in(bytes).find(|write| self.erased.contains(write));
+                assert_eq!(left, None, "erased, and in {file} of shard {shard}");
+            });
+        }
     }
 
     fn history(&mut self, space: usize, id: &str) -> &mut History {
@@ -73,6 +105,11 @@ enum Sent {
         k: usize,
     },
     Ping,
+    Erase {
+        write: u64,
+        id: String,
+    },
+    Consolidate,
     /// A store into the space that others create and drop.
     Intrude {
         write: u64,
@@ -91,6 +128,7 @@ pub struct Client {
     pub space: usize,
     pub model: Shared<Model>,
     pub random: Random,
+    pub disks: Vec<SimulatedDisk>,
 }
 
 impl Client {
@@ -119,17 +157,19 @@ impl Client {
 
     fn draw(&mut self) -> (Command, Sent) {
         match self.random.below(100) {
-            0..40 => {
+            0..38 => {
                 let (words, store) = self.store(None);
                 (Command::new(&words), Sent::Store(store))
             }
-            40..50 => {
+            38..48 => {
                 let (words, store) = self.keyed_store();
                 (Command::new(&words), Sent::Store(store))
             }
-            50..58 => self.many(),
-            58..70 => self.forget(),
-            70..85 => self.get(),
+            48..56 => self.many(),
+            56..66 => self.forget(),
+            66..69 => self.erase(),
+            69..72 => (Command::of("EG.CONSOLIDATE"), Sent::Consolidate),
+            72..85 => self.get(),
             85..92 => self.recall(),
             92..97 => self.intrude(),
             _ => (Command::of("PING"), Sent::Ping),
@@ -143,14 +183,15 @@ impl Client {
     }
 
     fn id(&mut self) -> String {
-        format!("id-{}", self.random.below(IDS))
+        let ids = self.model.borrow().ids;
+        format!("id-{}", self.random.below(ids))
     }
 
     fn episode(&mut self, write: u64, dimensions: usize) -> Rc<Episode> {
         let padding = if self.random.chance(100_000) { self.random.below(1500) } else { 0 };
         let vector = (0..dimensions).map(|_| self.random.between(1, 9) as f32 - 4.5);
         Rc::new(Episode {
-            text: format!("write {write}{}", ".".repeat(padding as usize)),
+            text: format!("write {write};{}", ".".repeat(padding as usize)),
             vector: vector.collect(),
             happened_at: write.cast_signed() * 1000 - 5000,
             metadata: if self.random.chance(500_000) {
@@ -181,6 +222,7 @@ impl Client {
         if let Some(keyed) = again {
             words.extend([b"KEY".to_vec(), keyed.key.into_bytes()]);
         }
+        model.erased.remove(&episode.first_write());
         model.history(self.space, &id).send(write, Some(episode));
         (words, Store { write, id, promise, keyed })
     }
@@ -201,7 +243,7 @@ impl Client {
         let dimensions = self.model.borrow().spaces[self.space].dimensions;
         let episode = self.episode(number, dimensions);
         let key = format!("key-{number}");
-        let keyed = Keyed { space: self.space, id, key, episode, sequence: None };
+        let keyed = Keyed { space: self.space, id, key, episode, sequence: None, erased: 0 };
         let nth = {
             let mut model = self.model.borrow_mut();
             model.keyed.push(keyed);
@@ -237,6 +279,17 @@ impl Client {
         (command, Sent::Forget { write, id, promise })
     }
 
+    fn erase(&mut self) -> (Command, Sent) {
+        let (write, id) = (self.next_write(), self.id());
+        let command = Command::of(&format!("EG.ERASE {} {id}", self.space_name()));
+        let mut model = self.model.borrow_mut();
+        model.history(self.space, &id).send(write, None);
+        for keyed in model.keyed.iter_mut().filter(|it| it.space == self.space && it.id == id) {
+            (keyed.sequence, keyed.erased) = (None, write);
+        }
+        (command, Sent::Erase { write, id })
+    }
+
     fn get(&mut self) -> (Command, Sent) {
         let id = self.id();
         let line = format!("EG.GET {} {id} WITH text WITH vec WITH meta", self.space_name());
@@ -248,7 +301,7 @@ impl Client {
         let space = &model.spaces[self.space];
         let (write, name, dimensions) = (model.write, space.name.clone(), space.dimensions);
         drop(model);
-        let k = self.random.between(1, IDS + 2) as usize;
+        let k = self.random.between(1, self.model.borrow().ids + 2) as usize;
         let cue = self.episode(0, dimensions).vector.clone();
         (recall_command(&name, k, &cue), Sent::Recall { write, cue, k })
     }
@@ -290,6 +343,38 @@ impl Client {
                 }
                 let sequence = reply.get("seq").map(|_| reply.count("seq"));
                 history.acknowledge(write, sequence, promise);
+            }
+            Sent::Erase { write, id } => {
+                trace(format_args!("{} erase {id} ({write}): {}", self.space, short(reply)));
+                let history = model.history(self.space, &id);
+                if let Value::Error(text) = reply {
+                    // What was given up later was forgotten first.
+                    return match text.as_str() {
+                        text if text.contains("given up") || text.starts_with("CORRUPT") => {
+                            history.acknowledge(write, None, Promise::Disk);
+                        }
+                        text if text.starts_with("BUSY") => history.take_back(write),
+                        text => assert!(text.starts_with("READONLY"), "{text}"),
+                    };
+                }
+                let was = history.before(write).is_some_and(|before| before.episode.is_some());
+                assert!(!was || reply.get("seq").is_some(), "erase {id} in {}", self.space);
+                let sequence = reply.get("seq").map(|_| reply.count("seq"));
+                history.acknowledge(write, sequence, Promise::Disk);
+                let contents: Vec<u64> = history.contents_before(write).collect();
+                if model.may_search_disks {
+                    model.erased.extend(contents);
+                    model.check_erased(&self.disks);
+                }
+            }
+            Sent::Consolidate => {
+                trace(format_args!("consolidate: {}", short(reply)));
+                match reply {
+                    Value::Error(text) => {
+                        assert!(text.starts_with("READONLY") || text.starts_with("BUSY"), "{text}");
+                    }
+                    done => assert_eq!(done.text(), Some("OK")),
+                }
             }
             Sent::Get { write, id } => {
                 trace(format_args!("{} get {id}: {}", self.space, short(reply)));
@@ -334,8 +419,11 @@ impl Client {
         if let Some(known) = known {
             assert_eq!((outcome, sequence), ("existing", known), "key {keyed:?} of {id} repeats");
         }
-        if let Some(nth) = keyed {
-            model.keyed[nth].sequence = Some(sequence);
+        // One that was recognised may have been so before an erase whose turn came later.
+        if let Some(keyed) = keyed.map(|nth| &mut model.keyed[nth])
+            && (keyed.erased == 0 || write > keyed.erased && outcome != "existing")
+        {
+            keyed.sequence = Some(sequence);
         }
         let history = model.history(self.space, id);
         if outcome == "existing" {
@@ -426,7 +514,7 @@ impl Keeper {
             let write = model.write;
             let Space { name, dimensions, .. } = &model.spaces[SHELF];
             let episode = Rc::new(Episode {
-                text: format!("shelved {write}"),
+                text: format!("write {write};"),
                 vector: (0..*dimensions).map(|nth| 1.0 + nth as f32).collect(),
                 happened_at: 0,
                 metadata: String::new(),

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::client::Client;
 use crate::commands::{forget, get, ping, recall, space, stats, store, topology};
 use crate::error::ToolError;
-use crate::{export, import, inspect, load};
+use crate::{export, import, inspect, load, restore};
 
 /// Client of the Engram memory daemon: store, recall, move and measure episodes
 #[derive(Debug, Parser)]
@@ -69,7 +69,11 @@ enum Command {
     /// Show the daemon's counters and latencies
     Stats(stats::Stats),
     /// Generate load and measure latency
-    Load(load::Load),
+    Load(Box<load::Load>),
+    /// Copy the store into a folder, while the daemon works on it
+    Snapshot(restore::Snapshot),
+    /// Make a data directory of a snapshot, without the daemon
+    Restore(restore::Restore),
     /// Read a data directory without the daemon
     Inspect(inspect::Inspect),
     /// Show the machine's memory nodes, cores and caches, and where shards run
@@ -90,6 +94,8 @@ impl Arguments {
             Command::Export(export) => export.run(context),
             Command::Stats(stats) => stats.run(context),
             Command::Load(load) => load.run(context),
+            Command::Snapshot(snapshot) => snapshot.run(context),
+            Command::Restore(restore) => restore.run(context),
             Command::Inspect(inspect) => inspect.run(context),
             Command::Topology(show) => show.run(context),
         }

@@ -19,6 +19,7 @@ mod npy;
 mod pack;
 mod render;
 mod reply;
+mod restore;
 mod time;
 mod vectors;
 

@@ -319,3 +319,87 @@ fn an_open_loop_sends_at_its_rate() {
     assert_eq!(report["loop_mode"], "open");
     assert_eq!(daemon.ids("load").len(), 1000, "every request of the schedule was sent: {report}");
 }
+
+/// A matrix of `rows` vectors of four dimensions, as f16 or f32.
+fn write_npy(path: &Path, rows: u32, is_half: bool) {
+    let kind = if is_half { "<f2" } else { "<f4" };
+    let header = format!(
+        "{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, 4), }}{}\n",
+        " ".repeat(20)
+    );
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    for row in 0..rows {
+        let angle = row as f32 * 0.1;
+        for component in [angle.cos(), angle.sin(), 0.5, 0.0] {
+            match is_half {
+                true => bytes.extend_from_slice(&half::f16::from_f32(component).to_le_bytes()),
+                false => bytes.extend_from_slice(&component.to_le_bytes()),
+            }
+        }
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn every_row_of_a_matrix_is_stored_once() {
+    let daemon = FakeDaemon::start();
+    daemon.faults.busy_every.store(5, SeqCst);
+    let (matrix, acked) = (daemon.path("m.npy"), daemon.path("acked"));
+    write_npy(&matrix, 50, true);
+    let [file, log] = [&matrix, &acked].map(|path| path.to_str().unwrap().to_owned());
+    let load = ["load", "--npy", &file, "--rows", "3..45", "--batch", "4", "--connections", "2"];
+    let more = ["--create", "--space", "m", "--acked-log", &log, "--json"];
+    let report = json(&succeed(&daemon, &[&load[..], &more].concat()));
+    assert_eq!((&report["rows"], &report["dimensions"]), (&42.into(), &4.into()));
+    assert!(report["busy_retries"].as_u64().unwrap() > 0, "{report}");
+    let expected: Vec<String> = (3..45).map(|row| format!("load-{row:012}")).collect();
+    assert_eq!(daemon.ids("m"), expected);
+    let verified = succeed(&daemon, &["load", "--space", "m", "--verify", &log]);
+    assert!(verified.contains("verified 42 acknowledgements"), "{verified}");
+    assert!(fail(&daemon, 2, &["load", "--npy", &file, "--rows", "40..51"]).contains("50 rows"));
+}
+
+#[test]
+fn recall_is_judged_by_the_truth() {
+    let daemon = FakeDaemon::start();
+    let matrix = daemon.path("m.npy");
+    write_npy(&matrix, 30, false);
+    let file = matrix.to_str().unwrap();
+    let fill = ["load", "--npy", file, "--rows", "..25", "--create", "--text-bytes", "0"];
+    succeed(&daemon, &fill);
+    let recall = ["load", "--recall", "--k", "5", "--beam", "16,64", "--json"];
+    for (cues, count) in [
+        (vec!["--queries", file, "--query-rows", "25..", "--connections", "2"], 5),
+        (vec!["--samples", "7", "--noise", "0.01"], 7),
+    ] {
+        let report = json(&succeed(&daemon, &[&recall[..], &cues].concat()));
+        assert_eq!(report["cues"], count);
+        let shares: Vec<(&str, f64, f64)> = report["efforts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|effort| {
+                let share = |name: &str| (effort[name].as_f64().unwrap() * 1e6).round() / 1e6;
+                let client_us = effort["client_us"]["p50"].as_f64().unwrap();
+                assert!(share("recalls_per_second") > 0.0 && client_us > 1.0, "{effort}");
+                assert_eq!(effort["server_us"]["p99"], 99.0);
+                let name = effort["effort"].as_str().unwrap();
+                (name, share("recall_at_k"), share("recall_at_1"))
+            })
+            .collect();
+        let expected = [
+            ("exact", 1.0, 1.0),
+            ("usual", 0.8, 1.0),
+            ("beam 16", 0.8, 1.0),
+            ("beam 64", 1.0, 1.0),
+        ];
+        assert_eq!(shares, expected);
+    }
+    let text = succeed(&daemon, &["load", "--recall", "--k", "5", "--samples", "3"]);
+    assert!(text.contains("recall@k") && text.contains("0.8000"), "{text}");
+    succeed(&daemon, &["space", "create", "empty", "--dim", "4"]);
+    let none = fail(&daemon, 2, &["load", "--recall", "--space", "empty"]);
+    assert!(none.contains("has no episodes"), "{none}");
+}

@@ -1,264 +1,322 @@
-//! Builds the graph over real vectors and walks it: recall against latency.
+//! Recall against latency of one shard, in process: as a tail in memory, and consolidated.
+//!
+//! The engine is the daemon's own, over a folder on a real disk; only sockets and the executor are
+//! left out. What is timed is a recall from its request to its hits.
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::Parser;
-use engram_shards::index::codes::{CodeBits, CodeLayout, Estimand, FlatCodes};
-use engram_shards::index::cue::Cue;
-use engram_shards::index::graph::build::{BuildSettings, Builder};
-use engram_shards::index::graph::page::PageLayout;
-use engram_shards::index::graph::search::{Effort, GraphView, Search};
-use engram_shards::index::rotation::Rotation;
+use engram_perf::vectors::Vectors;
+use engram_shards::episode::{
+    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
+};
+use engram_shards::io::{UringIo, UringSettings};
+use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
+use engram_shards::recall::cue;
+use engram_shards::shard::{
+    Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
+};
+use engramd::clock::CLOCK;
+use serde::Serialize;
 
+/// Measures what the index finds, and how fast.
 #[derive(Debug, Parser)]
 struct Arguments {
-    vectors: PathBuf,
-    #[arg(long, default_value_t = 1000)]
-    queries: usize,
+    /// An .npy file of float16 rows; made up unless given.
     #[arg(long)]
-    rows: Option<usize>,
-    #[arg(long, default_value_t = 8)]
-    fan: usize,
-    #[arg(long, default_value_t = 2)]
-    fan2: usize,
-    #[arg(long, default_value_t = 1024)]
-    leaf: usize,
-    #[arg(long, default_value_t = 64)]
-    pool: usize,
-    #[arg(long, default_value_t = 1.05)]
-    alpha: f32,
-    #[arg(long, default_value_t = 256)]
-    entries: usize,
-    #[arg(long, default_value_t = 14)]
-    rerank: usize,
+    vectors: Option<PathBuf>,
+    /// Rows to make up.
+    #[arg(long, default_value_t = 20_000)]
+    count: usize,
+    /// Rows that are asked for and not stored.
+    #[arg(long, default_value_t = 500)]
+    queries: usize,
+    /// Store no more than so many.
+    #[arg(long)]
+    rows_max: Option<usize>,
+    /// Directory for the shard's folder; it should be on the disk of the data directory.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+    /// Beams to walk with.
+    #[arg(long, value_delimiter = ',', default_value = "24,32,48,64,80,96,128,192,256")]
+    beams: Vec<usize>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
-fn read(path: &PathBuf) -> Result<(usize, Vec<f32>), Box<dyn Error>> {
-    let bytes = std::fs::read(path)?;
-    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    let text = std::str::from_utf8(&bytes[10..10 + header])?;
-    let shape = text.split('(').nth(1).and_then(|s| s.split(')').next()).ok_or("no shape")?;
-    let dims: usize = shape.split(',').nth(1).ok_or("no dims")?.trim().parse()?;
-    let values = bytes[10 + header..]
-        .chunks_exact(2)
-        .map(|le| half::f16::from_le_bytes([le[0], le[1]]).to_f32())
-        .collect();
-    Ok((dims, values))
+#[derive(Debug, Serialize)]
+struct Report {
+    rows: usize,
+    dimensions: usize,
+    queries: usize,
+    stored_per_s: f64,
+    indexed_per_s: f64,
+    points: Vec<Point>,
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 64];
-    for (a, b) in a.chunks_exact(64).zip(b.chunks_exact(64)) {
-        for i in 0..64 {
-            sums[i] += a[i] * b[i];
+/// One way to ask.
+#[derive(Debug, Serialize)]
+struct Point {
+    what: String,
+    recall_at_10: f64,
+    p50_us: f64,
+    p99_us: f64,
+    rows_compared: f64,
+    rows_estimated: f64,
+    hops: f64,
+}
+
+/// Results of a recall.
+const K: usize = 10;
+/// Bytes of work between two requests, as in the daemon.
+const STEP_BYTES: usize = 512 << 10;
+/// Times that every query is asked; the fastest counts, the others wait for other guests.
+const ROUNDS: usize = 3;
+
+/// How long the disk is given before it is asked again.
+const WAIT: Duration = Duration::from_micros(50);
+
+struct Bench {
+    shard: Shard<UringIo>,
+    space: SpaceNumber,
+    settings: SpaceSettings,
+    effects: Vec<Effect>,
+}
+
+impl Bench {
+    fn open(dir: &std::path::Path, dimensions: usize, rows: usize) -> Result<Self, Box<dyn Error>> {
+        let folder = dir.join("shard-000");
+        std::fs::create_dir_all(&folder)?;
+        let io = UringIo::new(&UringSettings { folder, worker_cpus: vec![], clock: CLOCK })?;
+        let identity = LogIdentity {
+            store_id: [7; 16],
+            shard: 0,
+            segment_bytes: 256 << 20,
+            may_be_empty: true,
+        };
+        let never = ConsolidationSettings {
+            rows_idle: u64::MAX,
+            rows_forced: u64::MAX,
+            ..ConsolidationSettings::default()
+        };
+        let shard_settings = ShardSettings {
+            identity,
+            log: LogSettings::default(),
+            recovery: RecoverySettings::default(),
+            memory_bytes_max: (rows * (dimensions * 4 + 2048)) as u64 + (64 << 20),
+            memory_prefault_bytes: 0,
+            consolidation: never,
+        };
+        let (mut shard, _) = Shard::open(io, &shard_settings, &|_| {})?;
+        let settings = SpaceSettings {
+            name: "vectors".into(),
+            dimensions: u32::try_from(dimensions)?,
+            metric: Metric::Cosine,
+            model: String::new(),
+            shards: 1,
+        };
+        shard.create_space(Ticket(0), None, &settings, 0)?;
+        let mut bench = Self { shard, space: SpaceNumber(1), settings, effects: Vec::new() };
+        bench.settle(1)?;
+        Ok(bench)
+    }
+
+    /// Waits for so many answers.
+    fn settle(&mut self, mut answers: usize) -> Result<(), Box<dyn Error>> {
+        while answers > 0 {
+            answers -= self.turn()?.min(answers);
+            if answers > 0 {
+                self.shard.wait()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<usize, Box<dyn Error>> {
+        self.shard.pump();
+        self.shard.poll(&mut self.effects);
+        self.shard.pump();
+        let mut answers = 0;
+        for effect in self.effects.drain(..) {
+            if let Effect::Answer { result, .. } = effect {
+                if let Reply::Erased { .. } = result? {
+                    unreachable!("nothing is erased");
+                }
+                answers += 1;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn store(&mut self, vectors: &Vectors) -> Result<f64, Box<dyn Error>> {
+        let began = Instant::now();
+        let (mut nth, mut open) = (0, 0);
+        while nth < vectors.count() {
+            let request = StoreRequest {
+                space: self.space,
+                episode: Episode {
+                    id: nth.to_string().into(),
+                    vector: blob(vectors.row(nth)),
+                    text: Bytes::new(),
+                    happened_at_us: Some(i64::try_from(nth)?),
+                    confidence: Confidence::CERTAIN,
+                    metadata: Bytes::new(),
+                    thread: Bytes::new(),
+                    links: vec![],
+                },
+                key: Bytes::new(),
+                priority: Priority::Normal,
+                durability: Durability::Disk,
+                writer_uid: 0,
+            };
+            match self.shard.store(Ticket(nth as u64), &request) {
+                Ok(_) => (nth, open) = (nth + 1, open + 1),
+                Err(_) => match self.turn()? {
+                    0 => self.shard.wait()?,
+                    answers => open -= answers,
+                },
+            }
+            if nth.is_multiple_of(32) {
+                open -= self.turn()?;
+            }
+        }
+        self.settle(open)?;
+        Ok(vectors.count() as f64 / began.elapsed().as_secs_f64())
+    }
+
+    /// Works until nothing is left to do and so many answers have come.
+    fn work(&mut self, mut answers: usize) -> Result<(), Box<dyn Error>> {
+        loop {
+            let advanced = self.shard.advance(true, &mut self.effects);
+            answers -= self.turn()?.min(answers);
+            match advanced {
+                Advanced::Idle if answers == 0 => return Ok(()),
+                Advanced::Worked | Advanced::Idle => {}
+                // What it waits for may have come in this turn.
+                Advanced::Waits => std::thread::sleep(WAIT),
+            }
         }
     }
-    sums.iter().sum()
+
+    fn recall(&mut self, query: &[f32], effort: Effort) -> Result<Vec<Hit>, Box<dyn Error>> {
+        let request = RecallRequest {
+            space: self.space,
+            k: K,
+            cue: cue(&self.settings, &[blob(query)])?,
+            conditions: Conditions::default(),
+            effort,
+            fields: Fields { why: true, ..Fields::default() },
+            bytes_max: 1 << 20,
+        };
+        let mut recall = self.shard.recall(request)?;
+        while !self.shard.recall_step(&mut recall, STEP_BYTES)? {}
+        Ok(self.shard.recall_finish(recall)?)
+    }
+
+    fn measure(
+        &mut self,
+        what: String,
+        queries: &Vectors,
+        truth: &[Vec<Bytes>],
+        effort: Effort,
+    ) -> Result<Point, Box<dyn Error>> {
+        let mut best_us = vec![f64::INFINITY; queries.count()];
+        let (mut found, mut compared, mut estimated, mut hops) = (0, 0, 0, 0);
+        for round in 0..ROUNDS {
+            for (nth, best_us) in best_us.iter_mut().enumerate() {
+                let began = Instant::now();
+                let hits = self.recall(queries.row(nth), effort)?;
+                *best_us = best_us.min(began.elapsed().as_secs_f64() * 1e6);
+                if round == 0 {
+                    found += hits.iter().filter(|hit| truth[nth].contains(&hit.episode.id)).count();
+                    let why = hits.first().and_then(|hit| hit.why).ok_or("nothing was found")?;
+                    compared += why.rows_compared;
+                    estimated += why.rows_estimated;
+                    hops += why.hops;
+                }
+            }
+        }
+        best_us.sort_by(f64::total_cmp);
+        let count = queries.count() as f64;
+        Ok(Point {
+            what,
+            recall_at_10: found as f64 / (count * K as f64),
+            p50_us: best_us[best_us.len() / 2],
+            p99_us: best_us[best_us.len() * 99 / 100],
+            rows_compared: compared as f64 / count,
+            rows_estimated: estimated as f64 / count,
+            hops: hops as f64 / count,
+        })
+    }
+}
+
+fn blob(vector: &[f32]) -> Bytes {
+    vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let a = Arguments::parse();
-    let (dims, mut values) = read(&a.vectors)?;
-    for row in values.chunks_exact_mut(dims) {
-        let norm = dot(row, row).sqrt();
-        row.iter_mut().for_each(|x| *x /= norm);
-    }
-    let total = values.len() / dims;
-    let stride = total / a.queries;
-    let mut base = vec![];
-    let mut queries = vec![];
-    for (nth, row) in values.chunks_exact(dims).enumerate() {
-        if nth % stride == stride / 2 && queries.len() < a.queries * dims {
-            queries.extend_from_slice(row);
-        } else if a.rows.is_none_or(|rows| base.len() < rows * dims) {
-            base.extend_from_slice(row);
-        }
-    }
-    drop(values);
-    let n = base.len() / dims;
-    println!("{n} rows, {} queries of {dims}", queries.len() / dims);
-    let cache = std::env::temp_dir().join(format!("truth-{n}-{}-{dims}", a.queries));
-    let truth: Vec<u32> = match std::fs::read(&cache) {
-        Ok(bytes) => {
-            bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        }
-        Err(_) => {
-            let mut truth = vec![];
-            for q in queries.chunks_exact(dims) {
-                let mut all: Vec<(f32, u32)> =
-                    base.chunks_exact(dims).zip(0..).map(|(r, i)| (-dot(q, r), i)).collect();
-                all.select_nth_unstable_by(10, |x, y| x.0.total_cmp(&y.0));
-                truth.extend(all[..10].iter().map(|x| x.1));
-            }
-            std::fs::write(
-                &cache,
-                truth.iter().flat_map(|t| t.to_le_bytes()).collect::<Vec<u8>>(),
-            )?;
-            truth
-        }
+    let arguments = Arguments::parse();
+    let all = match &arguments.vectors {
+        Some(path) => Vectors::read_npy(path)?,
+        None => Vectors::clustered(arguments.count + arguments.queries, 768),
     };
-    let rotation = Rotation::new(dims);
-    let settings = BuildSettings {
-        leaf_nodes_max: a.leaf,
-        fan_first: a.fan,
-        fan_further: a.fan2,
-        candidates_max: a.pool,
-        alpha: a.alpha,
-        ..BuildSettings::default()
+    let (mut base, queries) = all.hold_out(arguments.queries);
+    if let Some(rows) = arguments.rows_max {
+        base.floats.truncate(rows * base.dimensions);
+    }
+    let dir = tempfile::tempdir_in(&arguments.dir)?;
+    let mut bench = Bench::open(dir.path(), base.dimensions, base.count())?;
+    let stored_per_s = bench.store(&base)?;
+    bench.work(0)?;
+    let mut truth = Vec::new();
+    for nth in 0..queries.count() {
+        let hits = bench.recall(queries.row(nth), Effort::Exact)?;
+        truth.push(hits.into_iter().map(|hit| hit.episode.id).collect::<Vec<_>>());
+    }
+    let mut points = vec![
+        bench.measure("tail, exact".into(), &queries, &truth, Effort::Exact)?,
+        bench.measure("tail, codes".into(), &queries, &truth, Effort::Usual)?,
+    ];
+    let began = Instant::now();
+    bench.shard.consolidate(Ticket(u64::MAX), true)?;
+    bench.work(1)?;
+    let indexed_per_s = base.count() as f64 / began.elapsed().as_secs_f64();
+    for &beam in &arguments.beams {
+        let what = format!("graph, beam {beam}");
+        points.push(bench.measure(what, &queries, &truth, Effort::Beam(beam))?);
+    }
+    points.push(bench.measure("graph, usual".into(), &queries, &truth, Effort::Usual)?);
+    let report = Report {
+        rows: base.count(),
+        dimensions: base.dimensions,
+        queries: queries.count(),
+        stored_per_s,
+        indexed_per_s,
+        points,
     };
-    let started = Instant::now();
-    let padded = rotation.padded();
-    let mut builder = Builder::new(n, padded, settings);
-    let mut rotated = vec![0.0; padded];
-    for row in base.chunks_exact(dims) {
-        rotation.rotate(row, 1.0, &mut rotated);
-        builder.push(&rotated);
-    }
-    println!("rotate+quantize {:.2} us/row", started.elapsed().as_secs_f64() * 1e6 / n as f64);
-    let mut phase = String::new();
-    let mut since = Instant::now();
-    let mut slowest = 0.0_f64;
-    loop {
-        let t = Instant::now();
-        let done = builder.step();
-        slowest = slowest.max(t.elapsed().as_secs_f64() * 1e6);
-        let now = builder.phase_name().to_string();
-        if now != phase {
-            println!(
-                "  {phase}: {:.1} us/row, slowest step {slowest:.0} us",
-                since.elapsed().as_secs_f64() * 1e6 / n as f64
-            );
-            (phase, since, slowest) = (now, Instant::now(), 0.0);
-        }
-        if done {
-            break;
-        }
-    }
-    let mut order: Vec<u32> = (0..n as u32).collect();
-    order.sort_by_key(|&node| builder.groups()[node as usize]);
-    let mut place = vec![0_u32; n];
-    for (at, &node) in order.iter().enumerate() {
-        place[node as usize] = at as u32;
-    }
-    let layout = PageLayout::new(padded);
-    let mut region = engram_shards::arena::Region::new(n * layout.bytes())?;
-    for (&node, page) in order.iter().zip(region.chunks_exact_mut(layout.bytes())) {
-        builder.encode(node, &place, page);
-    }
-    println!("  encode: {:.1} us/row", since.elapsed().as_secs_f64() * 1e6 / n as f64);
-    let seconds = started.elapsed().as_secs_f64();
-    println!("build {seconds:.1} s, {:.0} rows/s", n as f64 / seconds);
-    drop(builder);
-    let code_layout =
-        CodeLayout { padded, bits: CodeBits::One, estimand: Estimand::SquaredDistance };
-    let count = a.entries.next_multiple_of(32);
-    let mut entries = vec![];
-    let mut blocks = engram_shards::arena::Region::new(count / 32 * code_layout.block_bytes())?;
-    let bb = code_layout.block_bytes();
-    for e in 0..count {
-        let at = (e * n / count) as u32;
-        entries.push(at);
-        let node = order[at as usize] as usize;
-        rotation.rotate(&base[node * dims..][..dims], 1.0, &mut rotated);
-        code_layout.put(&rotated, e % 32, &mut blocks[e / 32 * bb..][..bb]);
-    }
-    let mut sorted = engram_shards::arena::Region::new(n * dims * 4)?;
-    let sorted: &mut [f32] = zerocopy::FromBytes::mut_from_bytes(&mut *sorted).unwrap();
-    for (&node, row) in order.iter().zip(sorted.chunks_exact_mut(dims)) {
-        row.copy_from_slice(&base[node as usize * dims..][..dims]);
-    }
-    let base = sorted;
-    let truth: Vec<u32> = truth.iter().map(|&t| place[t as usize]).collect();
-    let graph = GraphView {
-        layout,
-        pages: &region,
-        entries: &entries,
-        entry_codes: FlatCodes { layout: code_layout, blocks: &blocks },
-    };
-    let mut search = Search::default();
-    let mut cue = Cue::default();
-    let mut found = vec![];
-    {
-        let q = &queries[..dims];
-        let time = |what: &str, f: &mut dyn FnMut()| {
-            let mut best = f64::MAX;
-            for _ in 0..200 {
-                let t = Instant::now();
-                f();
-                best = best.min(t.elapsed().as_nanos() as f64);
-            }
-            println!("{what}: {best} ns");
-        };
-        let mut r = vec![0.0; rotation.padded()];
-        time("rotate", &mut || rotation.rotate(q, 1.0, &mut r));
-        let mut c = Cue::default();
-        time("prepare", &mut || c.prepare(&rotation, q, 1.0));
-        let mut f = vec![];
-        for beam in [16, 64, 192] {
-            let mut hops = 0;
-            time("warm search", &mut || {
-                hops = search
-                    .run(
-                        &graph,
-                        &c,
-                        Effort { beam, hops_max: 10000, answers: 24 },
-                        |_| true,
-                        &mut f,
-                    )
-                    .hops;
-            });
-            println!("hops {hops}");
-        }
-    }
-    for beam in [16, 24, 32, 40, 48, 64, 80, 96, 128, 192] {
-        let mut best_p50 = (f64::MAX, 0.0, 0.0, 0.0, 0.0);
-        for _ in 0..3 {
-            let mut times = vec![];
-            let (mut hits, mut hops, mut recall_bytes) = (0, 0, 0);
-            for (q, truth) in queries.chunks_exact(dims).zip(truth.chunks_exact(10)) {
-                let t = Instant::now();
-                cue.prepare(&rotation, q, 1.0);
-                let effort = Effort { beam, hops_max: 10_000, answers: a.rerank.max(10) };
-                let walked = search.run(&graph, &cue, effort, |_| true, &mut found);
-                recall_bytes += found.iter().take(10).filter(|f| truth.contains(&f.node)).count();
-                if a.rerank > 0 {
-                    for f in &found {
-                        engram_shards::index::simd::prefetch(bytemuck(
-                            &base[f.node as usize * dims..][..dims],
-                        ));
-                    }
-                    for f in &mut found {
-                        f.distance = -dot(q, &base[f.node as usize * dims..][..dims]);
-                    }
-                    found.sort_unstable_by(|x, y| x.distance.total_cmp(&y.distance));
-                }
-                times.push(t.elapsed().as_nanos() as f64 / 1e3);
-                hops += walked.hops;
-                hits += found.iter().take(10).filter(|f| truth.contains(&f.node)).count();
-            }
-            times.sort_by(f64::total_cmp);
-            let m = times.len();
-            let p50 = times[m / 2];
-            if p50 < best_p50.0 {
-                best_p50 = (
-                    p50,
-                    times[m * 99 / 100],
-                    hits as f64 / m as f64 / 10.0,
-                    f64::from(hops) / m as f64,
-                    recall_bytes as f64 / m as f64 / 10.0,
-                );
-            }
-        }
-        println!(
-            "beam {beam:4}: recall {:.4} (bytes {:.4}) p50 {:.1} us p99 {:.1} us, {:.1} hops",
-            best_p50.2, best_p50.4, best_p50.0, best_p50.1, best_p50.3
-        );
+    match arguments.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print_text(&report),
     }
     Ok(())
 }
 
-fn bytemuck(floats: &[f32]) -> &[u8] {
-    zerocopy::IntoBytes::as_bytes(floats)
+fn print_text(report: &Report) {
+    let Report { rows, dimensions, queries, stored_per_s, indexed_per_s, points } = report;
+    println!("{rows} rows of {dimensions}, {queries} queries, the ten nearest");
+    println!("stored {stored_per_s:.0}/s, indexed {indexed_per_s:.0}/s");
+    println!("{:16} recall   p50 us   p99 us  compared estimated   hops", "");
+    for point in points {
+        let Point { what, recall_at_10, p50_us, p99_us, rows_compared, rows_estimated, hops } =
+            point;
+        println!(
+            "{what:16} {recall_at_10:.4} {p50_us:8.1} {p99_us:8.1} {rows_compared:9.0} \
+             {rows_estimated:9.0} {hops:6.1}"
+        );
+    }
 }

@@ -5,11 +5,11 @@ use super::{Failure, Frozen, Ground, LiveFile};
 use crate::arena::Arena;
 use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
-use crate::index::section::{INDEX_ROWS_MIN, SectionIndexBuilder};
+use crate::index::section::SectionIndexBuilder;
 use crate::io::Io;
 use crate::kernels::kernels;
 use crate::space::{
-    CODED_DIMENSIONS_MIN, Moved, PartNumber, RowAt, SectionWriter, Space, TimeOrder,
+    CODED_DIMENSIONS_MIN, Moved, Part, PartNumber, RowAt, SectionWriter, Space, TimeOrder,
 };
 
 /// Rows that one unit of work looks at, rotates, or writes a page of.
@@ -28,6 +28,13 @@ struct Job {
 
 #[derive(Debug)]
 enum Step {
+    /// Whether the sections that are merged are as they were written: damage must not be copied
+    /// under a checksum that makes it look sound.
+    Check {
+        source: usize,
+        column: usize,
+        block: usize,
+    },
     Order(TimeOrder),
     /// The largest norm of a row, where points are scaled by it.
     Measure {
@@ -68,6 +75,7 @@ pub(super) struct Building {
     columns: Option<ColumnsWriter>,
     identity: ColumnsIdentity,
     through: u64,
+    index_rows_min: usize,
     out: Vec<u8>,
     page: Vec<u8>,
     moved: Vec<(SpaceNumber, Moved)>,
@@ -77,16 +85,15 @@ pub(super) struct Building {
 impl Building {
     pub(super) fn new<I: Io>(
         frozen: &Frozen,
-        merged: &[u64],
-        files: &[LiveFile],
+        merged: &[&LiveFile],
+        index_rows_min: usize,
         number: u64,
         ground: &Ground<'_, I>,
     ) -> Self {
         let through = frozen.place.through_sequence;
-        let merged = || files.iter().filter(|live| merged.contains(&live.named.number));
         let (mut jobs, mut rows) = (Vec::new(), 0);
         for space in ground.memory.spaces.values() {
-            let old = merged().flat_map(|live| &live.parts);
+            let old = merged.iter().flat_map(|live| &live.parts);
             let old = old.filter(|(number, _)| *number == space.number).map(|(_, part)| *part);
             let sources: Vec<_> =
                 space.frozen().map(|(part, _)| part).into_iter().chain(old).collect();
@@ -105,7 +112,7 @@ impl Building {
         };
         let (step, columns) = (None, None);
         let (out, page, moved) = (Vec::new(), Vec::new(), Vec::new());
-        Self { jobs, step, columns, identity, through, out, page, moved, rows }
+        Self { jobs, step, columns, identity, through, index_rows_min, out, page, moved, rows }
     }
 
     /// Rows that the file will have.
@@ -133,15 +140,15 @@ impl Building {
         let arena = &ground.memory.arena;
         let Some(space) = space else {
             // Nothing of it is in the file yet, or the file is of no use.
-            if self.step.as_ref().is_some_and(|step| !matches!(step, Step::Order(_))) {
+            let is_early = |step: &Step| matches!(step, Step::Check { .. } | Step::Order(_));
+            if self.step.as_ref().is_some_and(|step| !is_early(step)) {
                 return Err(Failure::Dropped);
             }
             (self.step, _) = (None, self.jobs.pop());
             return Ok(None);
         };
-        let through = self.through;
-        let order = || Step::Order(TimeOrder::new(space, arena, job.sources.clone(), through));
-        let step = self.step.take().unwrap_or_else(order);
+        let first = Step::Check { source: 0, column: 0, block: 0 };
+        let step = self.step.take().unwrap_or(first);
         self.step = self.advance(step, space, arena)?;
         if self.step.is_none() {
             self.jobs.pop();
@@ -164,6 +171,9 @@ impl Building {
         arena: &Arena,
     ) -> Result<Option<Step>, Failure> {
         Ok(match step {
+            Step::Check { source, column, block } => {
+                Some(self.check(source, column, block, space, arena)?)
+            }
             Step::Order(mut order) => match order.step(space, arena, LOOK_ROWS) {
                 false => Some(Step::Order(order)),
                 true => self.begin_space(order.finish(), space, arena),
@@ -207,6 +217,29 @@ impl Building {
         })
     }
 
+    /// Checks a block of a source, or finds the next one to check.
+    fn check(
+        &self,
+        source: usize,
+        column: usize,
+        block: usize,
+        space: &Space,
+        arena: &Arena,
+    ) -> Result<Step, Failure> {
+        let sources = &self.jobs.last().expect("a job is under way").sources;
+        let Some(&part) = sources.get(source) else {
+            return Ok(Step::Order(TimeOrder::new(space, arena, sources.clone(), self.through)));
+        };
+        let next_source = Step::Check { source: source + 1, column: 0, block: 0 };
+        let Some(Part::Section(section)) = space.part(arena, part) else { return Ok(next_source) };
+        let Some(entry) = section.entry().columns.get(column) else { return Ok(next_source) };
+        match entry.checks(section.file(), block) {
+            Some(true) => Ok(Step::Check { source, column, block: block + 1 }),
+            None => Ok(Step::Check { source, column: column + 1, block: 0 }),
+            Some(false) => Err(Failure::Block { space: space.number, kind: entry.kind, block }),
+        }
+    }
+
     fn begin_space(&mut self, order: Vec<RowAt>, space: &Space, arena: &Arena) -> Option<Step> {
         if order.is_empty() {
             let job = self.jobs.last().expect("a job is under way");
@@ -214,7 +247,7 @@ impl Building {
             return None;
         }
         let is_indexed =
-            order.len() >= INDEX_ROWS_MIN && space.dimensions() >= CODED_DIMENSIONS_MIN;
+            order.len() >= self.index_rows_min && space.dimensions() >= CODED_DIMENSIONS_MIN;
         Some(match is_indexed {
             false => self.begin_columns(order, None, space, arena),
             true if space.settings.metric == Metric::Cosine => begin_push(order, 1.0, space),

@@ -1,5 +1,6 @@
 //! Streaming a file that is written once: in whole pieces, a few of them under way.
 
+use std::collections::VecDeque;
 use std::io;
 
 use super::Advanced;
@@ -30,7 +31,9 @@ pub(super) struct FileWriter {
     /// The piece that is being filled, and how far.
     filling: Option<Region>,
     filled: usize,
-    full: Option<Region>,
+    /// Pieces that wait for the disk. What is put at once may fill two: a column that begins on a
+    /// huge page has up to a piece of zeros in front.
+    full: VecDeque<Region>,
     free: Vec<Region>,
     under_way: usize,
 }
@@ -43,7 +46,7 @@ impl FileWriter {
             offset: 0,
             filling: None,
             filled: 0,
-            full: None,
+            full: VecDeque::new(),
             free: Vec::new(),
             under_way: 0,
         }
@@ -51,6 +54,11 @@ impl FileWriter {
 
     pub(super) fn file(&self) -> FileId {
         self.file
+    }
+
+    /// Bytes handed to the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.offset
     }
 
     /// Whether the disk knows of the file.
@@ -69,11 +77,12 @@ impl FileWriter {
 
     /// Whether more bytes may be put: no piece waits for the disk.
     pub(super) fn has_room(&self) -> bool {
-        self.full.is_none()
+        self.full.is_empty()
     }
 
-    /// Adds bytes: less than a piece at a time, and only while there is room.
+    /// Adds bytes: no more than two pieces at a time, and only while there is room.
     pub(super) fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        assert!(self.has_room() || bytes.is_empty(), "bytes are put while there is room");
         while !bytes.is_empty() {
             if self.filling.is_none() {
                 let region = self.free.pop().map_or_else(|| Region::new(PIECE_BYTES), Ok)?;
@@ -85,16 +94,20 @@ impl FileWriter {
             self.filled += now.len();
             bytes = later;
             if self.filled == PIECE_BYTES {
-                assert!(self.full.is_none(), "bytes are put while there is room");
-                (self.full, self.filled) = (self.filling.take(), 0);
+                self.full.extend(self.filling.take());
+                self.filled = 0;
             }
         }
         Ok(())
     }
 
-    /// Hands to the disk what it may have; with the end, also the last piece and the flush.
+    /// Hands to the disk what it may have; with the end, also the last piece and the flush. A file
+    /// of which there is nothing yet is not made.
     pub(super) fn pump<I: Io>(&mut self, io: &mut I, is_end: bool) -> io::Result<Advanced> {
         match self.life {
+            Life::New if self.full.is_empty() && self.filling.is_none() => {
+                return Ok(Advanced::Worked);
+            }
             Life::New => {
                 io.create_file(self.file);
                 self.life = Life::Creating;
@@ -107,7 +120,7 @@ impl FileWriter {
         if self.under_way == UNDER_WAY_MAX {
             return Ok(Advanced::Waits);
         }
-        if let Some(region) = self.full.take() {
+        if let Some(region) = self.full.pop_front() {
             self.submit(io, region, PIECE_BYTES);
             return Ok(Advanced::Worked);
         }

@@ -1,24 +1,25 @@
 //! Consolidation: what the log holds becomes columns, and the log is let go.
 //!
-//! | Stage | What happens | Should the process end here |
-//! |---|---|---|
-//! | freeze | the tails stop growing, new ones begin; the log's place is noted | nothing has happened |
-//! | sections | rows are ordered, indexed, and streamed into a columns file | the file is removed at the start |
-//! | settle | the file is flushed, mapped and brought into memory | the same |
-//! | state | everything else that the log up to the place says is streamed into a state file | both are removed |
-//! | manifest | the manifest names the files and the place | one manifest or the other holds |
-//! | publish | sections take the place of their sources, log and older files are let go | the start finds leftovers and removes them |
+//! 1. *Freeze*: the tails stop growing, new ones begin; the place in the log is noted.
+//! 2. *Sections*: rows are ordered, indexed, and streamed into a columns file.
+//! 3. *Settle, populate*: the file is flushed, mapped and brought into memory.
+//! 4. *State*: everything else that the log up to the place says is streamed into a state file.
+//! 5. *Manifest*: it names the files and the place. Until here nothing has happened for a start
+//!    that comes now but that it removes files nobody names; from here on the new files are what
+//!    counts.
+//! 6. *Publish*: sections take the place of their sources; log and older files are let go. A start
+//!    that comes now removes what is left of those.
 //!
 //! Everything before the manifest can be given up and begun again; the frozen tails keep what they
-//! hold and the place stays the same. Work is done in units of some ten microseconds, each by a call
-//! of [`Consolidator::advance`], between requests.
+//! hold and the place stays the same. Work is done in units of some ten microseconds, each by a
+//! call of [`Consolidator::advance`], between requests.
 //!
 //! # Which files are merged
 //!
-//! A shard has two columns files at most: a large one and a medium one. New rows go into a new medium
-//! file together with those of the old one. When that would hold more than a share of the large
-//! one's rows, everything becomes one new large file. So a row is written again a number of times
-//! that grows with the logarithm of their count.
+//! A shard has two columns files at most: a large one and a medium one. New rows go into a new
+//! medium file together with those of the old one. When that would hold more than a share of the
+//! large one's rows, everything becomes one new large file. So a row is written again a number of
+//! times that grows with the logarithm of their count.
 
 mod building;
 mod files;
@@ -29,8 +30,9 @@ use std::io;
 
 use crate::arena::Mapped;
 use crate::episode::{SpaceNumber, SpaceSettings};
-use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
+use crate::format::columns::{ColumnKind, ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{FileId, LogPlace, Manifest, NamedColumns, NamedState};
+use crate::index::section::INDEX_ROWS_MIN;
 use crate::io::{FileEvent, Io, PIECE_BYTES};
 use crate::log::Log;
 use crate::memory::Memory;
@@ -48,6 +50,9 @@ const MERGE_RATIO: u64 = 4;
 /// All files are merged when more than one in so many of their rows is gone.
 const GONE_SHARE: u64 = 4;
 
+/// Segments for which a consolidation leaves room on the disk: the log's next ones.
+const LOG_SEGMENTS_SPARED: u64 = 2;
+
 /// When a consolidation begins by itself, and how long it waits after one that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct ConsolidationSettings {
@@ -56,11 +61,18 @@ pub struct ConsolidationSettings {
     /// Rows in tails from which on one begins whatever else there is to do.
     pub rows_forced: u64,
     pub retry_after_ns: u64,
+    /// Rows from which on a section gets an index.
+    pub index_rows_min: usize,
 }
 
 impl Default for ConsolidationSettings {
     fn default() -> Self {
-        Self { rows_idle: 8 << 10, rows_forced: 64 << 10, retry_after_ns: 10_000_000_000 }
+        Self {
+            rows_idle: 8 << 10,
+            rows_forced: 64 << 10,
+            retry_after_ns: 10_000_000_000,
+            index_rows_min: INDEX_ROWS_MIN,
+        }
     }
 }
 
@@ -84,9 +96,11 @@ pub struct ConsolidationStats {
     /// Rows written into columns files since the start.
     pub rows_written: u64,
     pub bytes_written: u64,
-    /// Of the one under way: rows to write in all, and units of work done for them.
+    /// Of the one under way: rows to write in all, bytes handed to the disk for the file that is
+    /// being written, and at which stage it is; see the top of the file.
     pub rows_under_way: u64,
-    pub is_under_way: bool,
+    pub bytes_under_way: u64,
+    pub stage: Option<&'static str>,
     /// Rows and bytes of the live columns files, and how many there are.
     pub rows: u64,
     pub bytes: u64,
@@ -103,12 +117,24 @@ pub(crate) struct LiveFile {
     pub(crate) parts: Vec<(SpaceNumber, PartNumber)>,
 }
 
+/// What the last manifest says, but for its place in the log.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) number: u64,
+    pub(crate) next_file: u64,
+    pub(crate) state: NamedState,
+    pub(crate) columns: Vec<NamedColumns>,
+}
+
 /// What the shard was when its tails were frozen.
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(crate) place: LogPlace,
     pub(crate) spaces: Vec<(SpaceNumber, SpaceSettings)>,
     pub(crate) last_space: u32,
+    /// All files are merged. What was asked for later has to wait for a later freeze: a row that
+    /// was erased after this one is still among those it writes.
+    is_full: bool,
 }
 
 /// One try to publish what is frozen.
@@ -156,6 +182,28 @@ enum Stage {
     },
 }
 
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sections { .. } => "sections",
+            Self::Settle { .. } | Self::Populate { .. } => "settle",
+            Self::State { .. } => "state",
+            Self::Manifest { .. } => "manifest",
+            Self::GiveUp { .. } => "give_up",
+        }
+    }
+
+    fn bytes_written(&self) -> u64 {
+        match self {
+            Self::Sections { writer, .. }
+            | Self::Settle { writer, .. }
+            | Self::State { writer, .. } => writer.bytes(),
+            Self::Populate { mapped, .. } => mapped.len() as u64,
+            Self::Manifest { .. } | Self::GiveUp { .. } => 0,
+        }
+    }
+}
+
 /// Why an attempt was given up.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -167,6 +215,14 @@ enum Failure {
     Columns(#[from] ColumnsError),
     #[error("a memory space was dropped meanwhile")]
     Dropped,
+    #[error(
+        "column {kind:?} of memory space #{} is damaged in block {block}, and is not copied; \
+         restore the columns files from a snapshot",
+        space.0
+    )]
+    Block { space: SpaceNumber, kind: ColumnKind, block: usize },
+    #[error("the disk has {free} bytes free, and {needed} may be needed; free disk space")]
+    NoRoom { needed: u64, free: u64 },
 }
 
 /// See the top of the file.
@@ -184,12 +240,14 @@ pub(crate) struct Consolidator {
     asked: u64,
     taken: u64,
     done: u64,
-    given_up: u64,
-    /// Files of earlier manifests that are on their way out.
+    given_up: Option<u64>,
+    /// Files that no manifest names any more and that are on their way out.
     leaving: Vec<FileId>,
+    /// Of those, the ones that could not be removed and are to be tried again.
+    staying: Vec<FileId>,
     /// What was published leaves memory behind that is given back piece by piece.
     retired: Vec<Retired>,
-    /// All files are to be merged.
+    /// The next freeze is one of which all files are merged.
     is_full: bool,
     failed_ns: Option<u64>,
     failure: Option<String>,
@@ -203,6 +261,8 @@ pub(crate) struct Ground<'a, I> {
     pub(crate) memory: &'a mut Memory,
     /// Whether an erase is under way: what it removes must not be copied meanwhile.
     pub(crate) is_erasing: bool,
+    /// Whether a snapshot holds on to what the last manifest names.
+    pub(crate) is_copied: bool,
     pub(crate) is_quiet: bool,
 }
 
@@ -221,9 +281,10 @@ impl Consolidator {
             asked: 0,
             taken: 0,
             done: 0,
-            given_up: 0,
+            given_up: None,
             leaving: Vec::new(),
             retired: Vec::new(),
+            staying: Vec::new(),
             is_full: false,
             failed_ns: None,
             failure: None,
@@ -240,19 +301,37 @@ impl Consolidator {
         self.asked
     }
 
-    /// The last request that is done; those before it are too.
+    /// The last request that is published; those before it are too.
     pub(crate) fn done(&self) -> u64 {
         self.done
     }
 
-    /// The last request whose attempt was given up, if it was not done since.
-    pub(crate) fn given_up(&self) -> u64 {
-        self.given_up
+    /// Whether every file that is not needed any more is gone.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.leaving.is_empty()
+    }
+
+    /// The last request that had been made when something was given up since the last call.
+    pub(crate) fn take_given_up(&mut self) -> Option<u64> {
+        self.given_up.take()
     }
 
     /// Whether rows are on their way into columns.
     pub(crate) fn has_frozen(&self) -> bool {
         self.frozen.is_some()
+    }
+
+    /// Whether a manifest is being written: until it is, nobody knows which one holds.
+    pub(crate) fn is_switching(&self) -> bool {
+        let stage = self.attempt.as_ref().map(|attempt| &attempt.stage);
+        matches!(stage, Some(Stage::Manifest { is_submitted: true, .. }))
+    }
+
+    /// What the last manifest says, if there is one.
+    pub(crate) fn published(&self) -> Option<Published> {
+        let columns = self.files.iter().map(|file| file.named).collect();
+        let (number, next_file) = (self.manifest_number, self.next_file);
+        self.state.map(|state| Published { number, next_file, state, columns })
     }
 
     /// Why the last attempt was given up, if it was.
@@ -262,7 +341,8 @@ impl Consolidator {
 
     pub(crate) fn stats(&self) -> ConsolidationStats {
         ConsolidationStats {
-            is_under_way: self.attempt.is_some(),
+            bytes_under_way: self.attempt.as_ref().map_or(0, |a| a.stage.bytes_written()),
+            stage: self.attempt.as_ref().map(|attempt| attempt.stage.name()),
             rows: self.files.iter().map(|file| file.rows).sum(),
             bytes: self.files.iter().map(|file| file.named.bytes).sum(),
             files: self.files.len() as u64,
@@ -275,6 +355,7 @@ impl Consolidator {
         if ground.log.latch().is_some() {
             return Advanced::Idle;
         }
+        self.remove_staying(ground);
         if let Some(retired) = self.retired.last_mut() {
             if retired.release(&mut ground.memory.arena, 1) {
                 self.retired.pop();
@@ -292,18 +373,21 @@ impl Consolidator {
 
     /// Whether an attempt is to begin, and if so begins it.
     fn begin<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> bool {
-        let now = ground.log.io().monotonic_ns();
-        if self.failed_ns.is_some_and(|failed| now < failed + self.settings.retry_after_ns) {
-            return false;
-        }
-        if self.frozen.is_none() && !self.freeze(ground) {
+        if !self.may_retry(ground) || (self.frozen.is_none() && !self.freeze(ground)) {
             return false;
         }
         let rows_new: u64 = ground.memory.spaces.values().map(|space| space.rows_frozen()).sum();
         let merged = self.merged(rows_new);
+        if let Err(failure) = self.check_room(&merged, ground) {
+            self.note_failure(&failure, ground);
+            return false;
+        }
         let file = FileId::columns(self.take_number());
         let frozen = self.frozen.as_ref().expect("just frozen");
-        let building = Building::new(frozen, &merged, &self.files, file.number, ground);
+        let merging: Vec<_> =
+            self.files.iter().filter(|live| merged.contains(&live.named.number)).collect();
+        let index_rows_min = self.settings.index_rows_min;
+        let building = Building::new(frozen, &merging, index_rows_min, file.number, ground);
         self.stats.rows_under_way = building.rows();
         self.attempt = Some(Attempt {
             rows: building.rows(),
@@ -317,6 +401,29 @@ impl Consolidator {
             new: None,
         });
         true
+    }
+
+    /// Whether what failed last is long enough ago.
+    fn may_retry<I: Io>(&self, ground: &Ground<'_, I>) -> bool {
+        let now = ground.log.io().monotonic_ns();
+        self.failed_ns.is_none_or(|failed| now >= failed + self.settings.retry_after_ns)
+    }
+
+    /// Whether the disk has room for the new files beside the old ones. The log's next segments
+    /// come first, unless it has no room for any: then all that may help is tried.
+    fn check_room<I: Io>(&self, merged: &[u64], ground: &mut Ground<'_, I>) -> Result<(), Failure> {
+        let old = self.files.iter().filter(|live| merged.contains(&live.named.number));
+        let old: u64 = old.map(|live| live.named.bytes).sum();
+        let log = match ground.log.out_of_space() {
+            Some(_) => 0,
+            None => LOG_SEGMENTS_SPARED * ground.log.segment_bytes(),
+        };
+        let needed = old + ground.memory.arena.bytes_in_use() + log;
+        match ground.log.io_mut().free_bytes() {
+            Ok(free) if free < needed => Err(Failure::NoRoom { needed, free }),
+            // Where nobody knows how much room there is, trying tells.
+            _ => Ok(()),
+        }
     }
 
     fn take_number(&mut self) -> u64 {
@@ -340,10 +447,11 @@ impl Consolidator {
         if memory.applied != place.through_sequence || ground.is_erasing {
             return false;
         }
-        self.is_full |= is_wasteful;
+        let is_full = std::mem::take(&mut self.is_full) || is_wasteful;
         let is_compact = self.files.len() < 2 && gone == 0;
-        if rows == 0 && (is_compact || !self.is_full) {
-            (self.taken, self.done, self.is_full) = (self.asked, self.asked, false);
+        self.taken = self.asked;
+        if rows == 0 && (is_compact || !is_full) {
+            self.done = self.taken;
             return false;
         }
         let spaces = memory.spaces.values_mut();
@@ -352,8 +460,7 @@ impl Consolidator {
             (space.number, space.settings.clone())
         });
         let spaces = frozen.collect();
-        self.frozen = Some(Frozen { place, spaces, last_space: memory.last_space });
-        self.taken = self.asked;
+        self.frozen = Some(Frozen { place, spaces, last_space: memory.last_space, is_full });
         true
     }
 
@@ -367,7 +474,7 @@ impl Consolidator {
     /// The files to merge with so many new rows; see the top of the file.
     fn merged(&self, rows_new: u64) -> Vec<u64> {
         let all = || self.files.iter().map(|file| file.named.number).collect();
-        if self.is_full {
+        if self.frozen.as_ref().is_some_and(|frozen| frozen.is_full) {
             return all();
         }
         match &self.files[..] {
@@ -430,7 +537,7 @@ impl Consolidator {
                         return Ok(writer.pump(ground.log.io_mut(), false)?);
                     }
                     let frozen = self.frozen.as_ref().expect("what is saved is frozen");
-                    *named = saving.step(frozen, ground.memory, writer);
+                    *named = saving.step(frozen, ground.memory, writer)?;
                     writer.pump(ground.log.io_mut(), false)?;
                     return Ok(Advanced::Worked);
                 }
@@ -441,6 +548,7 @@ impl Consolidator {
                 self.begin_manifest(named, ground);
                 Ok(Advanced::Worked)
             }
+            Stage::Manifest { is_submitted: false, .. } if ground.is_copied => Ok(Advanced::Waits),
             Stage::Manifest { manifest, is_submitted } => {
                 if !std::mem::replace(is_submitted, true) {
                     ground.log.write_manifest(manifest);
@@ -505,13 +613,8 @@ impl Consolidator {
 
     /// Takes what became of a file of this consolidation.
     pub(crate) fn take_file<I: Io>(&mut self, event: FileEvent, ground: &mut Ground<'_, I>) {
-        if let FileEvent::Removed { file, .. } = &event {
-            // One that could not be removed is removed by the next start.
-            self.leaving.retain(|leaving| leaving != file);
-            if self.leaving.is_empty() && self.frozen.is_none() {
-                self.done = self.taken;
-            }
-            return;
+        if let FileEvent::Removed { file, result } = event {
+            return self.take_removed(file, result, ground);
         }
         let Some(attempt) = &mut self.attempt else { return };
         let taken = match &mut attempt.stage {
@@ -530,6 +633,35 @@ impl Consolidator {
                 self.give_up(&error.into(), ground);
             }
         }
+    }
+
+    /// A file that could not be removed is tried again, and removed by the next start at the
+    /// latest. Who waits for it is told.
+    fn take_removed<I: Io>(
+        &mut self,
+        file: FileId,
+        result: io::Result<()>,
+        ground: &mut Ground<'_, I>,
+    ) {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.staying.push(file);
+                self.note_failure(&error.into(), ground);
+            }
+            _ => self.leaving.retain(|leaving| *leaving != file),
+        }
+    }
+
+    fn remove_staying<I: Io>(&mut self, ground: &mut Ground<'_, I>) {
+        if !self.staying.is_empty() && self.may_retry(ground) {
+            let staying = std::mem::take(&mut self.staying).into_iter();
+            staying.for_each(|file| ground.log.io_mut().remove_file(file));
+        }
+    }
+
+    fn remove<I: Io>(&mut self, file: FileId, ground: &mut Ground<'_, I>) {
+        ground.log.io_mut().remove_file(file);
+        self.leaving.push(file);
     }
 
     /// The manifest is what the next start will find: publishes.
@@ -562,19 +694,16 @@ impl Consolidator {
         self.manifest_number = manifest.number;
         let columns = merged.iter().map(|live| FileId::columns(live.named.number));
         for file in columns.chain(old_state.map(|state| FileId::state(state.number))) {
-            ground.log.io_mut().remove_file(file);
-            self.leaving.push(file);
-        }
-        if self.leaving.is_empty() {
-            self.done = self.taken;
+            self.remove(file, ground);
         }
         ground.log.release(&frozen.place);
+        ground.memory.keys.release_repeats(frozen.place.through_sequence);
+        self.done = self.taken;
         self.stats.published += 1;
         self.stats.rows_written += attempt.rows;
         self.stats.bytes_written += named.map_or(0, |named| named.bytes);
         self.stats.rows_under_way = 0;
         self.stats.through_sequence = frozen.place.through_sequence;
-        self.is_full = false;
         self.failure = None;
     }
 
@@ -597,17 +726,20 @@ impl Consolidator {
         }
         attempt.stage = Stage::GiveUp { files, under_way };
         attempt.new = None;
-        self.failure = Some(failure.to_string());
-        self.failed_ns = match failure {
-            Failure::Dropped => None,
-            _ => Some(ground.log.io().monotonic_ns()),
-        };
-        if self.failed_ns.is_some() {
-            self.given_up = self.taken;
+        match failure {
+            Failure::Dropped => self.failure = Some(failure.to_string()),
+            _ => self.note_failure(failure, ground),
         }
         self.stats.failed += 1;
         self.finish_give_up(ground);
         Advanced::Waits
+    }
+
+    /// Everybody who waits is to be told, and nothing is tried again for a while.
+    fn note_failure<I: Io>(&mut self, failure: &Failure, ground: &Ground<'_, I>) {
+        self.failure = Some(failure.to_string());
+        self.failed_ns = Some(ground.log.io().monotonic_ns());
+        self.given_up = Some(self.asked);
     }
 
     /// Removes the files of an attempt that was given up, once nothing is under way to them.
@@ -616,9 +748,8 @@ impl Consolidator {
         else {
             return;
         };
-        for file in std::mem::take(files) {
-            ground.log.io_mut().remove_file(file);
-        }
+        let files = std::mem::take(files);
+        files.into_iter().for_each(|file| self.remove(file, ground));
         self.attempt = None;
         self.stats.rows_under_way = 0;
     }

@@ -1,5 +1,7 @@
 //! Streaming a state file: what the log up to a place says besides rows.
 
+use std::io;
+
 use super::files::FileWriter;
 use super::{Frozen, Ground, LiveFile};
 use crate::episode::SpaceNumber;
@@ -25,6 +27,8 @@ pub(super) struct Saving {
     /// Keys with a sequence up to here are written.
     keys_through: u64,
     keys_done: bool,
+    /// What the manifest is to say, once every record is made.
+    named: Option<NamedState>,
     buffer: Vec<u8>,
 }
 
@@ -53,27 +57,38 @@ impl Saving {
             tombstones: None,
             keys_through: 0,
             keys_done: false,
+            named: None,
             buffer: vec![0; 64 << 10],
         }
     }
 
-    /// Does one unit of work; what the manifest is to say about the file when that was all.
+    /// Does one unit of work; what the manifest is to say about the file when all of it was put.
     pub(super) fn step(
         &mut self,
         frozen: &Frozen,
         memory: &Memory,
         writer: &mut FileWriter,
-    ) -> Option<NamedState> {
-        let named = if let Some((space, settings)) = frozen.spaces.get(self.spaces) {
+    ) -> io::Result<Option<NamedState>> {
+        if self.named.is_none() {
+            self.make_record(frozen, memory);
+        }
+        while self.writer.waiting() > 0 && writer.has_room() {
+            let bytes = self.writer.take(&mut self.buffer);
+            writer.put(&self.buffer[..bytes])?;
+        }
+        Ok(self.named.filter(|_| self.writer.waiting() == 0))
+    }
+
+    /// Makes the next record, or ends the file.
+    fn make_record(&mut self, frozen: &Frozen, memory: &Memory) {
+        let through = frozen.place.through_sequence;
+        if let Some((space, settings)) = frozen.spaces.get(self.spaces) {
             self.spaces += 1;
             let (space, settings) = (*space, settings.clone());
             self.writer.push(&StateRecord::Space { space, settings });
-            None
         } else if !self.kept.is_empty() {
-            self.put_tombstones(frozen.place.through_sequence, memory);
-            None
+            self.put_tombstones(through, memory);
         } else if !self.keys_done {
-            let through = frozen.place.through_sequence;
             let keys = memory.keys.window(self.keys_through, through, KEYS_PER_RECORD);
             match keys.last() {
                 Some(last) => {
@@ -82,18 +97,9 @@ impl Saving {
                 }
                 None => self.keys_done = true,
             }
-            None
         } else {
-            Some(self.writer.finish())
-        };
-        while self.writer.waiting() > 0 && writer.has_room() {
-            let bytes = self.writer.take(&mut self.buffer);
-            // A region that cannot be had fails the next write too; the file is given up there.
-            if writer.put(&self.buffer[..bytes]).is_err() {
-                return None;
-            }
+            self.named = Some(self.writer.finish());
         }
-        named
     }
 
     /// The rows of a section that stays which were dead at the place.

@@ -6,11 +6,11 @@
 //! which is shorter than the vector and so estimated more exactly. A query looks into the buckets
 //! whose centroids are nearest.
 //!
-//! Routing has two levels: the nearest of [`TOPS`] centroids, then the nearest of the [`SUBS`] below
-//! it. That makes 64 byte products a row, half a microsecond at 768 dimensions. The centroids come
-//! from a few rounds of Lloyd's algorithm over the first rows of the tail ([`RouterBuilder`], in
-//! slices); rows that arrive later are not what they were chosen for, which costs some evenness and
-//! no correctness.
+//! Routing has two levels: the nearest of [`TOPS`] centroids, then the nearest of the [`SUBS`]
+//! below it. That makes 64 byte products a row, half a microsecond at 768 dimensions. The centroids
+//! come from a few rounds of Lloyd's algorithm over the first rows of the tail ([`RouterBuilder`],
+//! in slices); rows that arrive later are not what they were chosen for, which costs some evenness
+//! and no correctness.
 
 use super::bytes::{ByteRow, distance, quantize};
 use super::codes::{Estimand, SignWord, plane_bytes, put_signs};

@@ -2,13 +2,14 @@
 //!
 //! A rotated vector `x` is rounded to the nearest of 2ᴮ levels per coordinate, evenly spaced and
 //! symmetric about zero; with one bit that leaves its signs. With `c` the levels as odd integers,
-//! `<q, x>` is estimated as `<q, c> |x|² / <x, c>`. For one bit this is RaBitQ (Gao and Long, SIGMOD
-//! 2024), unbiased under a random rotation, for more its extension (Gao et al., SIGMOD 2025).
+//! `<q, x>` is estimated as `<q, c> |x|² / <x, c>`. For one bit this is RaBitQ (Gao and Long,
+//! SIGMOD 2024), unbiased under a random rotation, for more its extension (Gao et al., SIGMOD
+//! 2025).
 //!
 //! Bits of equal weight form a *plane*. A plane holds 16 bytes for every four dimensions. Byte *b*
-//! has the four bits of row *b* in its low half and those of row *b* + 16 in its high half: the order
-//! in which a shuffle looks 16 rows up in a table of 16 entries. So one kernel and one set of tables
-//! serve codes of any width: the sums over the planes are added with their weights.
+//! has the four bits of row *b* in its low half and those of row *b* + 16 in its high half: the
+//! order in which a shuffle looks 16 rows up in a table of 16 entries. So one kernel and one set of
+//! tables serve codes of any width: the sums over the planes are added with their weights.
 //!
 //! A block has the planes, lightest first, then 32 addends and 32 factors, f32: what makes a
 //! distance of a row's sum.

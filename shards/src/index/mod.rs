@@ -1,4 +1,17 @@
-//! The shard index (draft essay).
+//! The shard index: how the nearest of many vectors are found without comparing all of them.
+//!
+//! | Module | Answers |
+//! |---|---|
+//! | [`projection`], [`rotation`] | What points does the index compare? |
+//! | [`cue`] | How is a query prepared? |
+//! | [`codes`], [`bytes`] | How is a point described in few bytes? |
+//! | [`graph`] | How is a large immutable set searched, and built? |
+//! | [`buckets`] | How is a large set searched that still grows? |
+//! | [`section`] | What of this stands in a columns file? |
+//! | [`simd`], [`sorted`] | What does all of it compute with? |
+//!
+//! Nothing here decides what is found: the index proposes rows, and [`crate::recall`] compares
+//! their vectors exactly.
 
 pub mod buckets;
 pub mod bytes;

@@ -3,9 +3,9 @@
 //! One-bit codes are unbiased only if the coordinates of a vector carry its energy evenly, whatever
 //! the embedding model did; a random orthogonal matrix sees to that. Instead of a matrix this is a
 //! few rounds of random signs and Walsh–Hadamard transforms (Ailon and Chazelle, "Fast
-//! Johnson–Lindenstrauss", 2006). A transform wants a power of two, so when the dimensions are none,
-//! the rounds go in turn over the largest power of two from the front and from the back; the two
-//! overlap in the middle.
+//! Johnson–Lindenstrauss", 2006). A transform wants a power of two, so when the dimensions are
+//! none, the rounds go in turn over the largest power of two from the front and from the back; the
+//! two overlap in the middle.
 //!
 //! The signs follow from the number of dimensions alone, so nothing about a rotation is stored:
 //! codes written by one version of a shard are read by any other.

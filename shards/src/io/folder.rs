@@ -32,7 +32,7 @@ const QUARANTINED_MAX: u32 = 1000;
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
 
-fn slot_file_name(file: SlotFile) -> &'static str {
+pub(super) fn slot_file_name(file: SlotFile) -> &'static str {
     match file {
         SlotFile::Anchors => "anchor",
         SlotFile::Manifest => "manifest",

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{
-    BatchWrite, Buffer, Completion, FileEvent, Io, IoFacts, Piece, SLOT_FILE_BYTES, SlotFile,
-    Transfer,
+    BatchWrite, Buffer, Completion, Copied, FileEvent, FolderCopy, Io, IoFacts, Piece,
+    SLOT_FILE_BYTES, SegmentCopy, SlotFile, Transfer,
 };
 use crate::arena::Mapped;
 use crate::format::{FileId, FileKind, segment_file_name};
@@ -31,6 +32,8 @@ pub enum WriteFault {
     Manifest,
     /// A file cannot be removed.
     Remove,
+    /// A copy of the folder cannot be made.
+    Copy,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,8 @@ struct Files {
     sealed: BTreeSet<FileId>,
     /// Segments that were replaced, by the name they are kept under.
     quarantine: BTreeMap<String, Vec<u8>>,
+    /// Copies of the folder.
+    copies: BTreeMap<PathBuf, MemoryDisk>,
     free_bytes: Option<u64>,
     faults: VecDeque<WriteFault>,
 }
@@ -65,7 +70,19 @@ pub struct MemoryDisk(Rc<RefCell<Files>>);
 
 impl MemoryDisk {
     pub fn io(&self) -> MemoryIo {
-        MemoryIo { disk: self.clone(), held: VecDeque::new(), clock_us: 1_000_000, hold: false }
+        MemoryIo {
+            disk: self.clone(),
+            held: VecDeque::new(),
+            copying: None,
+            clock_us: 1_000_000,
+            hold: false,
+            hold_copy: false,
+        }
+    }
+
+    /// A copy of the folder that was made.
+    pub fn copy(&self, into: &Path) -> Option<Self> {
+        self.0.borrow().copies.get(into).cloned()
     }
 
     /// Another disk with the same contents.
@@ -159,8 +176,11 @@ impl MemoryDisk {
 pub struct MemoryIo {
     disk: MemoryDisk,
     held: VecDeque<Completion>,
+    /// The copy that is under way: it is made when it ends.
+    copying: Option<FolderCopy>,
     clock_us: i64,
     hold: bool,
+    hold_copy: bool,
 }
 
 impl MemoryIo {
@@ -172,11 +192,56 @@ impl MemoryIo {
     pub fn hold(&mut self, hold: bool) {
         self.hold = hold;
     }
+
+    /// While held, a copy of the folder stays under way.
+    pub fn hold_copy(&mut self, hold: bool) {
+        self.hold_copy = hold;
+    }
 }
 
 impl MemoryIo {
     fn say(&mut self, event: FileEvent) {
         self.held.push_back(Completion::File(event));
+    }
+
+    /// Makes a copy of what is there now, all of it flushed.
+    fn make_copy(&self, copy: FolderCopy) -> io::Result<Copied> {
+        if self.disk.take_fault(&[WriteFault::Copy]).is_some() {
+            return Err(fault());
+        }
+        let FolderCopy { into, sealed, segments, segment_bytes, slots } = copy;
+        let mut files = self.disk.0.borrow_mut();
+        let (mut made, mut copied) = (Files::default(), Copied::default());
+        for (file, bytes) in sealed {
+            assert!(files.sealed.contains(&file), "{file} may still change");
+            let content = files.files.get(&file).ok_or(io::ErrorKind::NotFound)?;
+            assert_eq!(content.len() as u64, bytes, "{file}");
+            made.files.insert(file, content.clone());
+            made.sealed.insert(file);
+            copied.files_linked += 1;
+            copied.bytes_linked += bytes;
+        }
+        for SegmentCopy { segment, bytes } in segments {
+            let own = files.current.get(&segment).ok_or(io::ErrorKind::NotFound)?;
+            let mut content = own[..usize::try_from(bytes).expect("a test segment")].to_vec();
+            content.resize(usize::try_from(segment_bytes).expect("a test segment"), 0);
+            made.flushed.insert(segment, content);
+            copied.files_copied += 1;
+            copied.bytes_copied += bytes;
+        }
+        made.current.clone_from(&made.flushed);
+        for (file, content) in slots {
+            *made.slots(file) = Some(content.to_vec());
+            copied.files_copied += 1;
+            copied.bytes_copied += content.len() as u64;
+        }
+        match files.copies.entry(into) {
+            Entry::Occupied(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Entry::Vacant(place) => {
+                place.insert(MemoryDisk(Rc::new(RefCell::new(made))));
+                Ok(copied)
+            }
+        }
     }
 }
 
@@ -238,7 +303,14 @@ impl Io for MemoryIo {
     }
 
     fn complete(&mut self) -> Option<Completion> {
-        if self.hold { None } else { self.held.pop_front() }
+        if self.hold {
+            return None;
+        }
+        if self.held.is_empty() && !self.hold_copy {
+            let result = self.copying.take().map(|copy| self.make_copy(copy));
+            self.held.extend(result.map(|result| Completion::Copied { result }));
+        }
+        self.held.pop_front()
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -349,6 +421,11 @@ impl Io for MemoryIo {
             None => self.remove(file),
         };
         self.say(FileEvent::Removed { file, result });
+    }
+
+    fn copy_folder(&mut self, copy: FolderCopy) {
+        assert!(self.copying.is_none(), "one copy at a time");
+        self.copying = Some(copy);
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {

@@ -24,6 +24,7 @@ mod uring;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::arena::{Mapped, Region};
 use crate::format::{FileId, SLOTS};
@@ -109,6 +110,43 @@ pub enum FileEvent {
     Removed { file: FileId, result: io::Result<()> },
 }
 
+/// A folder to be made, anywhere, and what goes into it of this one. Whoever asks sees to it that
+/// what is named here stays as it is until the copy is made.
+#[derive(Debug)]
+pub struct FolderCopy {
+    /// Its parent exists, and it does not.
+    pub into: PathBuf,
+    /// Files that are sealed, with their sizes: the same file under a second name where that can
+    /// be, and otherwise a copy.
+    pub sealed: Vec<(FileId, u64)>,
+    /// Segments of the log, always copied, because a log is written to in place; behind what is
+    /// copied there are zeros.
+    pub segments: Vec<SegmentCopy>,
+    /// Bytes of each segment.
+    pub segment_bytes: u64,
+    /// Files of slots, made anew.
+    pub slots: Vec<(SlotFile, Box<[u8; SLOT_FILE_BYTES]>)>,
+}
+
+/// The part of a segment that is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentCopy {
+    pub segment: u64,
+    /// From its beginning; whole sectors.
+    pub bytes: u64,
+}
+
+/// What a copy of a folder is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Files with a second name, and their bytes.
+    pub files_linked: u64,
+    pub bytes_linked: u64,
+    /// Files that were copied, and the bytes that were written for them.
+    pub files_copied: u64,
+    pub bytes_copied: u64,
+}
+
 /// What became of something that was submitted.
 #[derive(Debug)]
 pub enum Completion {
@@ -144,6 +182,11 @@ pub enum Completion {
         result: io::Result<()>,
     },
     File(FileEvent),
+    /// The copy is complete and flushed, with its folder. Whether the folder's own name is, is for
+    /// its parent to say. After an error anything may be in it.
+    Copied {
+        result: io::Result<Copied>,
+    },
 }
 
 /// What is said about an [`Io`] where the daemon tells about itself.
@@ -217,6 +260,9 @@ pub trait Io: fmt::Debug {
     /// nothing is under way to. What is mapped stays readable.
     fn remove_file(&mut self, file: FileId);
 
+    /// Starts to make a copy of what is in the folder; one at a time.
+    fn copy_folder(&mut self, copy: FolderCopy);
+
     /// Shows a sealed file in memory.
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped>;
 
@@ -238,7 +284,7 @@ pub trait Io: fmt::Debug {
 }
 
 /// Bytes of a file of slots.
-const SLOT_FILE_BYTES: usize = SLOTS * SECTOR_BYTES;
+pub const SLOT_FILE_BYTES: usize = SLOTS * SECTOR_BYTES;
 
 /// A transfer of less than was asked is a failure: it is not tried again.
 fn whole(transferred: usize, bytes: usize) -> io::Result<()> {

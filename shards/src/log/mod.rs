@@ -42,7 +42,7 @@ use crate::format::{
     Anchor, BatchBuilder, BatchPlace, BatchView, FrameHead, LogPlace, SEGMENT_HEADER_BYTES,
     SegmentHeader, StoreId,
 };
-use crate::io::{BatchWrite, Buffer, Completion, FileEvent, Io, SlotFile, Transfer};
+use crate::io::{BatchWrite, Buffer, Completion, Copied, FileEvent, Io, SlotFile, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
 pub use basis::Basis;
@@ -138,11 +138,13 @@ pub enum LogEvent {
     Overwritten { transfer: Transfer },
     /// The manifest that [`Log::write_manifest`] was given is what the next start will find.
     ManifestWritten { number: u64 },
-    /// A segment that [`Log::release`] let go is gone; if it could not be removed, the next start
-    /// does it.
+    /// A segment that [`Log::release`] let go is gone; if it could not be removed, that is tried
+    /// again, and the next start does it at the latest.
     Released { segment: u64, result: io::Result<()> },
     /// What became of a columns or state file that was asked of the log's [`Io`].
     File(FileEvent),
+    /// What became of a copy of the folder that was asked of the log's [`Io`].
+    Copied { result: io::Result<Copied> },
     /// The log has latched: nothing that was not durable will be acknowledged.
     Failed { reason: String },
 }
@@ -545,6 +547,7 @@ impl<I: Io> Log<I> {
     /// few times a second.
     pub fn tick(&mut self) {
         self.note_durable();
+        self.remove_staying();
         let NextSegment::Failed { since_ns, .. } = &mut self.next_segment else { return };
         let now = self.io.monotonic_ns();
         if self.latch.is_some() || now < *since_ns + PREPARE_RETRY_NS {
@@ -635,6 +638,9 @@ impl<I: Io> Log<I> {
                 self.latch_on(result, "anchor");
             }
             Completion::File(event) => self.take_file(event),
+            Completion::Copied { result } => {
+                self.transferred.push_back(LogEvent::Copied { result });
+            }
             Completion::Read { transfer, result } => {
                 self.end_transfer(&transfer);
                 self.transferred.push_back(LogEvent::Read { transfer, result });

@@ -35,6 +35,8 @@ pub(super) struct Releasing {
     /// Segments to remove; the first of them may be on its way out.
     waiting: VecDeque<u64>,
     is_removing: bool,
+    /// Those that could not be removed and are to be tried again.
+    staying: Vec<u64>,
     /// Segments that a transfer is under way to, each as often.
     in_use: Vec<u64>,
     manifest: Option<Writing>,
@@ -47,6 +49,7 @@ impl Releasing {
             first_segment: start.segment.max(1),
             waiting: VecDeque::new(),
             is_removing: false,
+            staying: Vec::new(),
             in_use: Vec::new(),
             manifest: None,
         }
@@ -127,6 +130,20 @@ impl<I: Io> Log<I> {
         count
     }
 
+    /// Whether every segment that was let go is gone.
+    pub fn is_settled(&self) -> bool {
+        self.released.waiting.is_empty() && self.released.staying.is_empty()
+    }
+
+    /// Tries again to remove what could not be.
+    pub(super) fn remove_staying(&mut self) {
+        if self.latch.is_none() {
+            let staying = self.released.staying.drain(..);
+            self.released.waiting.extend(staying);
+            self.remove_next();
+        }
+    }
+
     /// Removes the next segment that was let go and is not in use.
     pub(super) fn remove_next(&mut self) {
         let Releasing { waiting, is_removing, in_use, .. } = &mut self.released;
@@ -140,8 +157,11 @@ impl<I: Io> Log<I> {
     pub(super) fn take_file(&mut self, event: FileEvent) {
         let event = match event {
             FileEvent::Removed { file, result } if file.kind == FileKind::Log => {
-                self.released.waiting.pop_front();
+                let removed = self.released.waiting.pop_front();
                 self.released.is_removing = false;
+                if result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+                    self.released.staying.extend(removed);
+                }
                 self.counters.segments_released += u64::from(result.is_ok());
                 self.remove_next();
                 LogEvent::Released { segment: file.number, result }

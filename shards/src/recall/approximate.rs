@@ -9,7 +9,7 @@ use crate::index::buckets::estimate_block;
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
-use crate::index::simd::CODE_ROWS;
+use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX};
@@ -39,9 +39,9 @@ const PROPOSED_PER_RESULT: usize = 8;
 const PROPOSED_MIN: usize = 96;
 /// Buckets that are probed at most, and the rows that are to be seen in them: a share of all, and
 /// at least so many.
-const PROBES_MAX: usize = 256;
-const PROBED_SHARE: usize = 24;
-const PROBED_ROWS_MIN: usize = 6000;
+const PROBES_MAX: usize = 384;
+const PROBED_SHARE: usize = 16;
+const PROBED_ROWS_MIN: usize = 16_000;
 /// What finding the nearest buckets is taken for.
 const PROBE_BYTES: usize = 256 << 10;
 /// Bytes that looking at the conditions of a block is taken for.
@@ -257,6 +257,10 @@ impl Recall {
             }
             return spent;
         };
+        if let Some(&next) = self.proposals.buckets.last() {
+            let blocks = buckets.blocks(arena, next as usize);
+            blocks.for_each(|(_, block)| prefetch(block));
+        }
         let origin = buckets.router().origin(bucket, &self.proposals.cue, buckets.estimand());
         let mut seen = 0;
         for (rows, block) in buckets.blocks(arena, bucket) {

@@ -6,8 +6,8 @@
 //! | Method | For | Work |
 //! |---|---|---|
 //! | walk | a section, when most of it or all of it may be found | some fifty pages of its graph |
-//! | codes | a tail, or a section of which a filter leaves little | 3 ns a row, 64 rows at a time |
-//! | buckets | a tail of many rows without conditions | the codes of the nearest few of a thousand |
+//! | codes | a tail, or a section of which conditions leave little | 3 ns a row, 64 at a time |
+//! | buckets | a tail of many rows without conditions | the codes of the nearest of a thousand |
 //! | gather | a section of which a time range leaves very little | one vector for each match |
 //! | compare | few rows, and whenever `EXACT` is asked for | every vector |
 //!

@@ -60,9 +60,9 @@ impl<I: Io> Shard<I> {
         is_quiet: bool,
         with: impl FnOnce(&mut crate::consolidation::Consolidator, &mut Ground<'_, I>) -> T,
     ) -> T {
-        let is_erasing = !self.eraser.is_idle();
+        let (is_erasing, is_copied) = (!self.eraser.is_idle(), self.snapshot.is_some());
         let Self { log, memory, consolidator, .. } = self;
-        with(consolidator, &mut Ground { log, memory, is_erasing, is_quiet })
+        with(consolidator, &mut Ground { log, memory, is_erasing, is_copied, is_quiet })
     }
 
     /// Works on the codes of one space; whether nothing is left in any.
@@ -80,40 +80,41 @@ impl<I: Io> Shard<I> {
         self.with_ground(false, |consolidator, ground| consolidator.take_manifest(ground));
     }
 
-    fn answer_consolidated(&mut self, effects: &mut Vec<Effect>) {
-        if self.consolidating.is_empty() {
-            return;
-        }
-        let done = self.consolidator.done();
-        let given_up = self.consolidator.given_up();
-        self.consolidating.retain(|waiting| {
-            let result = if waiting.request <= done {
-                Ok(waiting.reply.clone())
-            } else if waiting.request <= given_up {
+    /// Answers who waits: when what was asked for is published and all that it took the place of is
+    /// gone, when that was given up, or when the log takes no more.
+    pub(super) fn answer_consolidated(&mut self, effects: &mut Vec<Effect>) {
+        let given_up = self.consolidator.take_given_up();
+        let Self { log, consolidator, .. } = self;
+        let is_settled = consolidator.is_settled() && log.is_settled();
+        self.consolidating.retain(|Waiting { ticket, request, reply }| {
+            let result = if *request <= consolidator.done() && is_settled {
+                Ok(reply.clone())
+            } else if let Some(reason) = log.latch() {
+                Err(Refusal::ReadOnly(reason.into()))
+            } else if given_up.is_some_and(|given_up| *request <= given_up) {
                 let what = "the queue of a consolidation that was given up, EG.STATS says why; it";
                 Err(Refusal::Busy { what, retry_after_ms: RETRY_MS })
             } else {
                 return true;
             };
-            effects.push(Effect::Answer { ticket: waiting.ticket, result });
+            effects.push(Effect::Answer { ticket: *ticket, result });
             false
         });
     }
 
     /// Answers erases whose bytes are gone from the log. Where columns files may have the episode,
-    /// they are merged without it first.
+    /// they are merged without it first; and segments and files that were let go must be gone.
     pub(super) fn answer_erased(&mut self, erased: Vec<Erased>, effects: &mut Vec<Effect>) {
         for (ticket, result) in erased {
             let nth = self.erasing.iter().position(|erasing| erasing.ticket == ticket);
             let erasing = nth.map(|nth| self.erasing.swap_remove(nth));
             let is_in_columns = erasing.is_some_and(|Erasing { space, id, .. }| {
                 let space = self.memory.spaces.get(&space);
-                self.consolidator.has_frozen()
-                    || space.is_some_and(|space| space.sections_hold(&id))
+                self.consolidator.has_frozen() || space.is_none_or(|space| space.sections_hold(&id))
             });
             match result {
-                Ok(reply) if is_in_columns => {
-                    let request = self.consolidator.ask(true);
+                Ok(reply) => {
+                    let request = if is_in_columns { self.consolidator.ask(true) } else { 0 };
                     self.consolidating.push(Waiting { ticket, request, reply });
                 }
                 result => effects.push(Effect::Answer { ticket, result }),

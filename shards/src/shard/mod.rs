@@ -10,6 +10,7 @@
 //! *Answer*: when the frame is as durable as the request asked.
 
 mod consolidate;
+mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
+use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
@@ -29,7 +31,7 @@ use crate::format::{
     Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
     forget_bytes, space_bytes, store_sizes,
 };
-use crate::io::Io;
+use crate::io::{Copied, Io};
 use crate::keys::KeyHash;
 use crate::limits::SPACES_MAX;
 use crate::log::{
@@ -86,6 +88,12 @@ pub enum Reply {
     },
     SpaceDropped,
     Consolidated,
+    /// A snapshot will have everything up to here.
+    SnapshotCut {
+        through_sequence: u64,
+    },
+    SnapshotCopied(Copied),
+    SnapshotDropped,
 }
 
 /// What a shard tells its caller.
@@ -161,6 +169,8 @@ pub struct ShardStats {
     pub episodes: u64,
     pub rows: u64,
     pub rows_dead: u64,
+    /// Of the rows those that are in no columns file.
+    pub rows_in_tails: u64,
     pub keys: u64,
     pub memory_bytes: u64,
     pub memory_bytes_max: u64,
@@ -179,6 +189,8 @@ pub struct SpaceStats {
     pub episodes: u64,
     pub rows: u64,
     pub rows_dead: u64,
+    /// Of the rows those that are in no columns file.
+    pub rows_in_tails: u64,
 }
 
 /// See the top of the file.
@@ -197,6 +209,7 @@ pub struct Shard<I> {
     consolidator: Consolidator,
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
+    snapshot: Option<Snapshot>,
 }
 
 /// How a frame is admitted.
@@ -239,6 +252,10 @@ impl<I: Io> Shard<I> {
         let mut rebuilding = Rebuilding::new(memory, erasures);
         let (log, recovered) =
             Log::open_on(&basis, io, *identity, *log, recovery, &mut rebuilding)?;
+        let mut consolidator = Consolidator::new(settings.consolidation, restored);
+        if rebuilding.has_erased_columns() {
+            consolidator.ask(true);
+        }
         let (memory, unfinished) = rebuilding.finish();
         let last_number = memory.last_space;
         let (pending, changing) = (VecDeque::new(), HashMap::new());
@@ -251,9 +268,10 @@ impl<I: Io> Shard<I> {
             last_number,
             eraser,
             scratch: Scratch::default(),
-            consolidator: Consolidator::new(settings.consolidation, restored),
+            consolidator,
             consolidating: Vec::new(),
             erasing: Vec::new(),
+            snapshot: None,
         };
         Ok((shard, recovered))
     }
@@ -462,7 +480,7 @@ impl<I: Io> Shard<I> {
                 }
                 LogEvent::ManifestWritten { .. } => self.take_manifest(),
                 LogEvent::File(event) => self.take_file(event, effects),
-                // A segment that could not be removed is removed by the next start.
+                LogEvent::Copied { result } => self.take_copied(result, effects),
                 LogEvent::Released { .. } => {}
                 LogEvent::Overwritten { transfer } => {
                     let erased = self.eraser.take_overwritten(&mut self.log, transfer);
@@ -470,15 +488,19 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
+        self.advance_snapshot(effects);
         self.advance_eraser(effects);
+        self.answer_consolidated(effects);
     }
 
     fn advance_eraser(&mut self, effects: &mut Vec<Effect>) {
-        if self.eraser.is_idle() {
+        // What is being copied is not written over.
+        let must_wait = self.snapshot.is_some() && !self.eraser.is_passing();
+        if self.eraser.is_idle() || must_wait && self.log.latch().is_none() {
             return;
         }
         let (now, pending) = (self.log.io().wall_us(), &mut self.pending);
-        let erased = self.eraser.advance(&mut self.log, |log, erase| {
+        let erased = self.eraser.advance(&mut self.log, &self.memory, |log, erase| {
             let operation = Operation::Erase as u16;
             let head =
                 FrameHead { operation, recorded_at_us: now, happened_at_us: now, writer_uid: 0 };
@@ -614,6 +636,7 @@ impl<I: Io> Shard<I> {
             episodes: space.episodes() as u64,
             rows: space.rows() as u64,
             rows_dead: space.rows_dead() as u64,
+            rows_in_tails: space.rows_in_memory(),
         })
     }
 
@@ -672,6 +695,7 @@ impl<I: Io> Shard<I> {
             episodes: spaces().map(|space| space.episodes() as u64).sum(),
             rows: spaces().map(|space| space.rows() as u64).sum(),
             rows_dead: spaces().map(|space| space.rows_dead() as u64).sum(),
+            rows_in_tails: spaces().map(|space| space.rows_in_memory()).sum(),
             keys: self.memory.keys.count() as u64,
             memory_bytes: self.memory.bytes_in_use(),
             memory_bytes_max: self.memory.arena.bytes_max(),

@@ -4,9 +4,9 @@
 //! no codes, and a replay makes none: a start should not wait for them. What is not coded is
 //! compared exactly, and every row that is added catches up with a few of those before it.
 //!
-//! A tail that grows on gets [buckets](TailBuckets): when it is large enough their centroids are found
-//! among its first rows, and from then on every row goes into one as well. Finding centroids, and
-//! putting those into buckets that came meanwhile, is work that nobody waits for.
+//! A tail that grows on gets [buckets](TailBuckets): when it is large enough their centroids are
+//! found among its first rows, and from then on every row goes into one as well. Finding centroids,
+//! and putting those into buckets that came meanwhile, is work that nobody waits for.
 
 use super::TailBuckets;
 use super::rows::Rows;
@@ -23,7 +23,7 @@ pub const CODED_ROWS_MIN: u32 = 512;
 /// Rows that are coded when one is added, until none is left.
 pub const CATCH_UP_ROWS: u32 = 4;
 /// Rows from which on a tail has buckets, and that their centroids are found among.
-pub const BUCKETED_ROWS_MIN: u32 = 8192;
+pub const BUCKETED_ROWS_MIN: u32 = 16_384;
 /// Rows that one unit of work codes.
 const WORK_ROWS: u32 = 8;
 /// Dimensions below which comparing is as cheap as scanning codes.

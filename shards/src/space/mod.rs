@@ -38,7 +38,6 @@ mod tests;
 use crate::arena::Arena;
 use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
 use crate::format::{Frame, StorePayload, StoreSizes};
-use crate::keys::KeyHash;
 use bodies::BodyAt;
 
 pub use buckets::TailBuckets;
@@ -241,6 +240,11 @@ impl Space {
         self.sections.iter().any(|section| section.holds(id))
     }
 
+    /// The sequences of the rows with this id that sections have, alive or dead.
+    pub fn sequences_in_sections(&self, id: &[u8]) -> Vec<u64> {
+        self.sections.iter().flat_map(|section| section.sequences_of(id)).collect()
+    }
+
     /// Kills the episode with an id in the parts below the active tail.
     fn remove_below(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
         if self.frozen.as_mut().is_some_and(|frozen| frozen.remove(arena, id, sequence)) {
@@ -252,19 +256,15 @@ impl Space {
         })
     }
 
-    /// Sees to it that the episode which was stored with a sequence is dead; its idempotency key.
-    pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) -> Option<KeyHash> {
-        let (part, row) =
-            self.parts(arena).find_map(|part| Some((part, part.find_sequence(stored)?)))?;
-        let is_alive = part.deaths().is_alive(row);
-        // A damaged body has no key that could be found.
-        let body = part.body(row).ok()?;
-        let key = (!body.key.is_empty()).then(|| KeyHash::new(self.number, body.id, body.key));
-        if is_alive {
-            let id = body.id.to_vec();
+    /// Sees to it that the episode which was stored with a sequence is dead.
+    pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) {
+        let found = self.parts(arena).find_map(|part| Some((part, part.find_sequence(stored)?)));
+        let alive = found.filter(|(part, row)| part.deaths().is_alive(*row));
+        // One with a damaged body cannot be found by its id either.
+        let id = alive.and_then(|(part, row)| Some(part.body(row).ok()?.id.to_vec()));
+        if let Some(id) = id {
             self.remove(arena, &id, at);
         }
-        key
     }
 
     /// Ends the active tail, when the shard has applied everything through a sequence, and begins

@@ -316,6 +316,10 @@ impl Section {
         })
     }
 
+    pub(super) fn sequences_of(&self, id: &[u8]) -> impl Iterator<Item = u64> {
+        self.rows_of(id).map(|row| self.record(row).sequence)
+    }
+
     pub(super) fn holds(&self, id: &[u8]) -> bool {
         self.rows_of(id).next().is_some()
     }
@@ -330,6 +334,11 @@ impl Section {
         let sequence_of = |row: u32| (row < rows).then(|| self.record(row).sequence);
         let nth = order.partition_point(|row| sequence_of(*row).is_some_and(|own| own < sequence));
         order.get(nth).copied().filter(|row| sequence_of(*row) == Some(sequence))
+    }
+
+    /// Whether a row is the frame with this sequence.
+    pub fn holds_sequence(&self, sequence: u64) -> bool {
+        self.find_sequence(sequence).is_some()
     }
 
     pub(super) fn list_from(&self, from: u64, count: usize) -> Vec<(u64, u32)> {

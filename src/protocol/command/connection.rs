@@ -1,4 +1,5 @@
-//! What any Redis client sends: `HELLO`, `PING`, `ECHO`, `INFO`, `COMMAND`, `CLIENT`, `QUIT`.
+//! What any Redis client sends: `HELLO`, `PING`, `ECHO`, `INFO`, `CONFIG`, `COMMAND`, `CLIENT`,
+//! `QUIT`.
 
 use engram_shards::episode::Refusal;
 
@@ -105,6 +106,10 @@ pub(super) fn quit(_: &mut Arguments) -> Result<Command, Refusal> {
 
 pub(super) fn info(arguments: &mut Arguments) -> Result<Command, Refusal> {
     Ok(Command::Info { sections: words("section", arguments)? })
+}
+
+pub(super) fn config_reset_stat(_: &mut Arguments) -> Result<Command, Refusal> {
+    Ok(Command::ResetStats)
 }
 
 pub(super) fn command(_: &mut Arguments) -> Result<Command, Refusal> {

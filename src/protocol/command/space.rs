@@ -1,11 +1,17 @@
-//! Memory spaces: `EG.SPACE …` and `EG.STATS`.
+//! Memory spaces and the store: `EG.SPACE …`, `EG.STATS`, `EG.CONSOLIDATE`, `EG.SNAPSHOT`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use engram_shards::episode::{Metric, Refusal};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 
 use super::Command;
-use super::arguments::{Arguments, choice, is_keyword, set_once};
+use super::arguments::{Arguments, choice, is_keyword, set_once, shown};
 use super::checks;
+
+/// Bytes of a path: what the kernel takes, but for the zero at its end.
+const PATH_BYTES_MAX: usize = 4095;
 
 /// `EG.SPACE CREATE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +88,16 @@ pub(super) fn drop(arguments: &mut Arguments) -> Result<Command, Refusal> {
 pub(super) fn consolidate(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let space = arguments.next().map(|space| checks::space(&space)).transpose()?;
     Ok(Command::Consolidate { space })
+}
+
+pub(super) fn snapshot(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    let path = arguments.value("EG.SNAPSHOT")?;
+    checks::within("path", path.len(), PATH_BYTES_MAX)?;
+    if path.is_empty() || path.contains(&0) {
+        let got = shown(&path);
+        return Err(arguments.misuse(format_args!("a folder has a name without zeros, not {got}")));
+    }
+    Ok(Command::Snapshot { path: OsString::from_vec(path.to_vec()).into() })
 }
 
 pub(super) fn stats(arguments: &mut Arguments) -> Result<Command, Refusal> {

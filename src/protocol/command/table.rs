@@ -160,6 +160,11 @@ const CLIENT_COMMANDS: &[CommandSpec] = &[
         .takes(SWITCH, connection::client_no_touch),
 ];
 
+const CONFIG_COMMANDS: &[CommandSpec] =
+    &[CommandSpec::server("CONFIG RESETSTAT", "Begins counters and latencies anew.")
+        .flags(&["admin"])
+        .takes(&[], connection::config_reset_stat)];
+
 const NAMES: &[Argument] = &[string("command-name").optional().multiple()];
 
 const COMMAND_COMMANDS: &[CommandSpec] = &[
@@ -228,6 +233,9 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.CONSOLIDATE", "Moves what is stored from the log into columns.")
         .flags(&["write"])
         .takes(&[SPACE.optional()], space::consolidate),
+    CommandSpec::engram("EG.SNAPSHOT", "Copies the store into a folder, while it is written to.")
+        .flags(&["admin"])
+        .takes(&[string("path")], space::snapshot),
     CommandSpec::engram("EG.STATS", "Answers figures of the daemon or of a memory space.")
         .flags(&["readonly"])
         .takes(&[SPACE.optional()], space::stats),
@@ -260,6 +268,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         .takes(&[], connection::quit),
     CommandSpec::server("INFO", "Describes the daemon's state, all sections or those named.")
         .takes(&[string("section").optional().multiple()], connection::info),
+    CommandSpec::server("CONFIG", "About the daemon's figures.").subcommands(CONFIG_COMMANDS),
     CommandSpec::server("COMMAND", "Describes all commands.")
         .takes(&[], connection::command)
         .subcommands(COMMAND_COMMANDS),

@@ -36,6 +36,7 @@ use checkpoint::Checkpoint;
 use ledger::Ledger;
 use progress::{Counters, Progress};
 use source::Source;
+pub(crate) use worker::retry_hint;
 use worker::{Shared, Worker};
 
 /// How often the progress is drawn.

@@ -269,7 +269,7 @@ impl<'a> Worker<'a> {
 }
 
 /// The pause that a busy reply asks for: the number in front of `ms`.
-fn retry_hint(message: &str) -> Duration {
+pub(crate) fn retry_hint(message: &str) -> Duration {
     let words: Vec<&str> = message.split_whitespace().collect();
     let unit = words.iter().position(|word| word.trim_end_matches(['.', ';', ',']) == "ms");
     let hint = unit.and_then(|at| words[..at].last()?.parse().ok());

@@ -91,7 +91,9 @@ impl Census {
             let key = KeyHash::new(store.space, store.id(), store.key());
             match self.keys.get(key) {
                 // With an episode that was erased went its key.
-                Some(first) if self.erased.contains(&first.sequence) => self.keys.remove(key),
+                Some(first) if self.erased.contains(&first.sequence) => {
+                    self.keys.remove(first.sequence);
+                }
                 Some(_) => {
                     self.repetitions.insert(sequence);
                     return;

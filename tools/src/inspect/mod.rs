@@ -40,7 +40,8 @@ use clap::{Args, Subcommand};
 
 use crate::cli::Context;
 use crate::error::ToolError;
-use directory::Directory;
+pub(crate) use directory::Directory;
+pub(crate) use verify::problems;
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {

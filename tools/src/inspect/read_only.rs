@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use engram_shards::arena::Mapped;
 use engram_shards::format::{FileId, segment_file_name};
 use engram_shards::io::{
-    BatchWrite, Buffer, Completion, Io, IoFacts, LogFolder, Piece, SlotFile, Transfer,
+    BatchWrite, Buffer, Completion, FolderCopy, Io, IoFacts, LogFolder, Piece, SlotFile, Transfer,
 };
 use engram_shards::limits::SECTOR_BYTES;
 
@@ -179,6 +179,10 @@ impl Io for ReadOnlyIo {
 
     fn remove_file(&mut self, file: FileId) {
         unreachable!("nobody takes {file} from what is inspected")
+    }
+
+    fn copy_folder(&mut self, copy: FolderCopy) {
+        unreachable!("nobody takes a snapshot of what is inspected: {copy:?}")
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {

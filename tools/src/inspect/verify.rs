@@ -90,6 +90,22 @@ impl Verify {
     }
 }
 
+/// What is wrong with a store when everything is checked and every shard rebuilt, in words; nothing
+/// when it is sound.
+pub(crate) fn problems(directory: &Directory) -> Vec<String> {
+    let verify = Verify { deep: true };
+    let shards = (0..directory.shards()).map(|shard| verify.verify(directory, shard));
+    let unsound = shards.filter(|shard| !shard.is_sound());
+    unsound
+        .flat_map(|Verified { survey, rebuilt }| {
+            let own = summary::notes(std::slice::from_ref(&survey));
+            let number = survey.shard;
+            let rebuilt = rebuilt.into_iter().flat_map(|rebuilt| rebuilt.problems);
+            own.into_iter().chain(rebuilt.map(move |problem| format!("shard {number}: {problem}")))
+        })
+        .collect()
+}
+
 /// Opens the shard as a daemon would, up to where the survey ended.
 fn rebuild(directory: &Directory, survey: &Survey) -> Rebuilt {
     let settings = ShardSettings {

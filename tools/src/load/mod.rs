@@ -22,12 +22,15 @@
 
 mod books;
 mod connection;
+mod fill;
 mod inbox;
 mod pace;
 mod payload;
 mod pool;
+mod recall;
 mod report;
 mod ring;
+mod rows;
 mod scan;
 mod verify;
 mod workload;
@@ -50,9 +53,11 @@ use crate::render::{self, grouped};
 
 use books::{Books, Measured, Run};
 use connection::{Connection, Driver};
+use fill::Fill;
 use pace::Pace;
 use payload::{ID_NUMBER_MAX, SIGNATURE_BYTES};
 use pool::Pool;
+use recall::RecallQuality;
 use report::Report;
 use ring::Ring;
 use workload::{Ids, Workload};
@@ -62,6 +67,9 @@ const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the main thread looks at the clock.
 const TICK: Duration = Duration::from_millis(20);
 
+/// Connections unless told otherwise.
+const CONNECTIONS: u64 = 8;
+
 /// The rarest an operation may be in the mixed workload: it must be among the requests that are
 /// encoded ahead.
 const RECALL_SHARE_MIN: f64 = 0.001;
@@ -70,7 +78,9 @@ const RECALL_SHARE_MIN: f64 = 0.001;
 #[command(after_help = "Examples:\n  engram load --create --workload store --seconds 20\n  \
     engram load --workload mixed --recall-share 0.2 --rate 20000\n  \
     engram load --workload store --acked-log acked && engram load --verify acked\n  \
-    engram load --journal journal --seconds 5 && engram load --verify journal")]
+    engram load --journal journal --seconds 5 && engram load --verify journal\n  \
+    engram load --npy all.npy --rows ..990000 --create --space all\n  \
+    engram load --recall --space all --queries all.npy --query-rows 990000.. --beam 32,64,128")]
 pub(crate) struct Load {
     /// What to send
     #[arg(long, value_enum, default_value_t = Kind::Store)]
@@ -84,9 +94,9 @@ pub(crate) struct Load {
     /// Time under load before measuring
     #[arg(long, default_value_t = 1.0)]
     warmup_seconds: f64,
-    /// Connections, each a thread
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    connections: u64,
+    /// Connections, each a thread; 8 unless given, and with --recall 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    connections: Option<u64>,
     /// Closed loop: requests in flight per connection
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=16_384))]
     window: u64,
@@ -99,10 +109,9 @@ pub(crate) struct Load {
     /// Closed loop: correct the histograms for requests held back, as if one was due this often
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     expected_interval_us: Option<u64>,
-    /// Episodes per store; more than one are sent as a batch
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
-    batch: u64,
+    /// Episodes per store; more than one are sent as a batch; 1 unless given, and with --npy 64
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: Option<u64>,
     /// The memory space
     #[arg(long, default_value = "load")]
     space: String,
@@ -149,6 +158,10 @@ pub(crate) struct Load {
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
     #[command(flatten)]
+    fill: Fill,
+    #[command(flatten)]
+    quality: RecallQuality,
+    #[command(flatten)]
     changes: Changes,
 }
 
@@ -192,6 +205,12 @@ impl Load {
             return self.changes.run(context, journal, &self.common());
         }
         self.check()?;
+        if self.fill.is_wanted() {
+            return self.fill.run(self, context);
+        }
+        if self.quality.is_wanted() {
+            return self.quality.run(self, context);
+        }
         let pool = match &self.vectors {
             Some(path) => Pool::read(path)?,
             None => Pool::random(self.dimensions as usize, self.seed),
@@ -218,11 +237,19 @@ impl Load {
         }
     }
 
+    fn connections(&self) -> u64 {
+        self.connections.unwrap_or(if self.quality.is_wanted() { 1 } else { CONNECTIONS })
+    }
+
+    fn batch(&self) -> usize {
+        self.batch.unwrap_or(1) as usize
+    }
+
     fn common(&self) -> Common<'_> {
         Common {
             space: &self.space,
             seconds: self.seconds,
-            connections: self.connections,
+            connections: self.connections(),
             window: self.window as usize,
             dimensions: self.dimensions as usize,
             durability: self.durability.map(Durability::name),
@@ -269,8 +296,8 @@ impl Load {
         Workload {
             space: self.space.clone(),
             seed: self.seed,
-            connections: self.connections as usize,
-            batch: self.batch as usize,
+            connections: self.connections() as usize,
+            batch: self.batch(),
             recall_share: match self.workload {
                 Kind::Store => 0.0,
                 Kind::Recall => 1.0,
@@ -368,11 +395,11 @@ impl Load {
                 Kind::Mixed => "mixed",
             },
             loop_mode: if self.rate.is_some() { "open" } else { "closed" },
-            connections: self.connections as usize,
+            connections: self.connections() as usize,
             window: self.rate.is_none().then_some(self.window as usize),
             rate_intended: self.rate,
             burst_us: self.rate.map(|_| self.burst_us),
-            batch: self.batch as usize,
+            batch: self.batch(),
             dimensions: pool.dimensions(),
             text_bytes: self.text_bytes,
             vectors: match &self.vectors {

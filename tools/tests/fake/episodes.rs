@@ -64,8 +64,10 @@ impl State {
             "HELLO" => Ok(Reply::Map(vec![("proto", Reply::Int(3))])),
             "CLIENT" => Ok(Reply::Simple("OK")),
             "PING" => Ok(Reply::Simple("PONG")),
+            "CONFIG" => Ok(Reply::Simple("OK")),
             "EG.STATS" => Ok(Reply::Map(vec![
                 ("stores", Reply::Int(self.sequence)),
+                ("latency_us", Reply::Map(vec![("recall", latency())])),
                 ("per_shard", Reply::Array(vec![Reply::Map(vec![])])),
             ])),
             "EG.SPACE" => self.space_command(&arguments[1..]),
@@ -177,7 +179,8 @@ impl State {
         Ok(Reply::Map(vec![sequence, ("outcome", Reply::text("forgotten"))]))
     }
 
-    /// By inner product, with `SINCE` as the only condition.
+    /// By inner product, with `SINCE` as the only condition. The second best is missed, unless it
+    /// is to be exact or the beam is wide.
     fn recall(&mut self, arguments: &[String]) -> Result<Reply, String> {
         let space = self.space(&arguments[0])?;
         let find =
@@ -199,6 +202,10 @@ impl State {
             .map(|(id, episode)| (dot(&cue, &floats(&episode.vector)), id, episode))
             .collect();
         hits.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let is_wide = find("BEAM").is_some_and(|beam| beam.parse::<u32>().unwrap() >= 64);
+        if !is_wide && !arguments.iter().any(|argument| argument == "EXACT") && hits.len() > k {
+            hits.remove(1);
+        }
         let describe = |(score, id, episode): (f32, &String, &Episode)| {
             let Reply::Map(mut entries) = episode.describe(id, arguments) else { unreachable!() };
             entries.insert(1, ("score", Reply::Double(score.into())));
@@ -217,6 +224,10 @@ impl State {
         let episodes = step.iter().map(|(id, episode)| episode.describe(id, arguments)).collect();
         Ok(Reply::Array(vec![Reply::text(next), Reply::Array(episodes)]))
     }
+}
+
+fn latency() -> Reply {
+    Reply::Map(vec![("p50", Reply::Double(12.5)), ("p99", Reply::Double(99.0))])
 }
 
 fn describe(name: &str, space: &Space) -> Reply {

@@ -133,6 +133,12 @@ pub struct ColumnEntry {
 }
 
 impl ColumnEntry {
+    /// Whether a block of the column checks; `None` behind the last one.
+    pub fn checks(&self, file: &[u8], nth: usize) -> Option<bool> {
+        let block = file[self.range.clone()].chunks(COLUMN_BLOCK_BYTES).nth(nth)?;
+        Some(self.crcs.get(nth) == Some(&crc32c::crc32c(block)))
+    }
+
     /// The blocks of the column, by number, that do not check.
     pub fn damaged_blocks(&self, file: &[u8]) -> Vec<usize> {
         let blocks = file[self.range.clone()].chunks(COLUMN_BLOCK_BYTES).zip(&self.crcs);

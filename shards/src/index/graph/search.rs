@@ -1,15 +1,15 @@
 //! The walk through the graph towards a query.
 //!
 //! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
-//! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for its
-//! 32 neighbours (from their codes, relative to the node); those that beat the beam's worst enter
-//! it. A node may stand in the beam more than once, estimated from several neighbours; it is read
-//! once. The walk ends when all of the beam has been read, or after a bounded number of hops.
+//! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
+//! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
+//! enter it. A node may stand in the beam more than once, estimated from several neighbours; it is
+//! read once. The walk ends when all of the beam has been read, or after a bounded number of hops.
 //!
 //! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
-//! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are no
-//! upper layers: the codes of some hundred nodes are scanned to find where to begin, which costs no
-//! more than one miss.
+//! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are
+//! no upper layers: the codes of some hundred nodes are scanned to find where to begin, which costs
+//! no more than one miss.
 
 use super::page::{PageLayout, PageView};
 use crate::index::bytes;

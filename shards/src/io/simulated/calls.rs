@@ -9,8 +9,8 @@ use super::{DEVICE_SECTOR_BYTES, Disk, Extent, Faults, File, SimulatedDisk, Worl
 use crate::arena::Mapped;
 use crate::format::{FileId, FileKind, segment_file_name};
 use crate::io::{
-    BatchWrite, Buffer, Completion, FileEvent, Io, IoFacts, Piece, Random, SlotFile, Transfer,
-    whole,
+    BatchWrite, Buffer, Completion, FileEvent, FolderCopy, Io, IoFacts, Piece, Random, SlotFile,
+    Transfer, whole,
 };
 use crate::limits::SECTOR_BYTES;
 
@@ -52,6 +52,7 @@ enum Call {
     Piece(Piece),
     Seal(FileId),
     Remove(FileId),
+    Copy(FolderCopy),
 }
 
 /// A [`SimulatedDisk`] in use by a process.
@@ -242,7 +243,7 @@ impl Disk {
             Call::Seal(file) if random.chance(500_000) => drop(self.seal_file(file)),
             Call::Remove(file) if random.chance(500_000) => drop(self.remove_file(file)),
             Call::Create(_) | Call::Seal(_) | Call::Remove(_) => {}
-            Call::Read(_) | Call::Flush { .. } | Call::FailedFlush { .. } => {}
+            Call::Read(_) | Call::Flush { .. } | Call::FailedFlush { .. } | Call::Copy(_) => {}
         }
     }
 }
@@ -358,6 +359,11 @@ impl SimulatedIo {
                 let result = disk.remove_file(file);
                 self.tell(format_args!("{file} is removed"), FileEvent::Removed { file, result });
             }
+            Call::Copy(copy) => {
+                let result = disk.copy_folder(copy);
+                self.world.trace(format_args!("the folder is copied: {result:?}"));
+                self.done.push_back(Completion::Copied { result });
+            }
             Call::FailedFlush { batch } => {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
                 self.done.push_back(Completion::Flushed { batch, result });
@@ -464,6 +470,10 @@ impl Io for SimulatedIo {
 
     fn remove_file(&mut self, file: FileId) {
         self.start(Call::Remove(file));
+    }
+
+    fn copy_folder(&mut self, copy: FolderCopy) {
+        self.start(Call::Copy(copy));
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {

@@ -7,9 +7,9 @@
 use std::io;
 
 use super::calls::{eio, enospc, flush, place, write_and_flush};
-use super::{Disk, File, Made, keep_some};
+use super::{Disk, File, Made, SimulatedDisk, keep_some};
 use crate::format::{FileId, FileKind};
-use crate::io::{Piece, SLOT_FILE_BYTES, SlotFile, whole};
+use crate::io::{Copied, FolderCopy, Piece, SLOT_FILE_BYTES, SegmentCopy, SlotFile, whole};
 use crate::limits::SECTOR_BYTES;
 
 impl Disk {
@@ -119,6 +119,48 @@ impl Disk {
         }
         ghosts.remove(&file);
         Ok(())
+    }
+
+    /// Makes a copy of the folder as it is seen now, or fails; a failed one leaves nothing.
+    pub(super) fn copy_folder(&mut self, copy: FolderCopy) -> io::Result<Copied> {
+        let FolderCopy { into, sealed, segments, segment_bytes, slots } = copy;
+        let Self { random, faults, .. } = self;
+        if self.is_full || random.chance(faults.no_space) {
+            return Err(enospc());
+        }
+        let fails = [faults.read_error, faults.write_error, faults.flush_error];
+        if fails.into_iter().any(|chance| random.chance(chance)) {
+            return Err(eio());
+        }
+        let whole = |seen: Vec<u8>| File { flushed: seen.clone(), seen, ..File::default() };
+        let made = SimulatedDisk::new(random.below(u64::MAX), &self.power);
+        let mut copied = Copied::default();
+        let mut disk = made.0.borrow_mut();
+        for (file, bytes) in sealed {
+            let own = self.files.get(&file).ok_or(io::ErrorKind::NotFound)?;
+            assert!(own.is_sealed, "{file} may still change");
+            disk.files.insert(file, Made::sealed(whole(own.file.seen.clone())));
+            copied.files_linked += 1;
+            copied.bytes_linked += bytes;
+        }
+        for SegmentCopy { segment, bytes } in segments {
+            let own = self.segments.get(&segment).ok_or(io::ErrorKind::NotFound)?;
+            let mut seen = own.seen[..place(bytes)].to_vec();
+            seen.resize(place(segment_bytes), 0);
+            disk.segments.insert(segment, whole(seen));
+            copied.files_copied += 1;
+            copied.bytes_copied += bytes;
+        }
+        for (file, content) in slots {
+            *disk.slots(file) = Some(whole(content.to_vec()));
+            copied.files_copied += 1;
+            copied.bytes_copied += content.len() as u64;
+        }
+        drop(disk);
+        match self.copies.insert(into, made) {
+            None => Ok(copied),
+            Some(_) => panic!("a copy is made of its own folder"),
+        }
     }
 
     /// What is left of the names that were not flushed, and of the files that have no length yet.

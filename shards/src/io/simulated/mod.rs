@@ -12,6 +12,7 @@
 //! | with the disk when it happened | any of its sectors | a part from the front, or nothing |
 //! | a segment that is being made | missing, empty, cut or whole | the same |
 //! | a columns or state file, not sealed | missing, cut, any of its sectors | stays |
+//! | a copy of the folder that is being made | nothing | nothing |
 //!
 //! A flush that fails is the worst of it: the sectors it was for may or may not be there, and are
 //! never tried again. With direct I/O reads see what became of them. Without it they go on to see
@@ -31,6 +32,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{Clock, Random};
@@ -237,6 +239,8 @@ struct Disk {
     ghosts: BTreeMap<FileId, Made>,
     /// Segments that were replaced, by the names they are kept under.
     quarantine: BTreeMap<String, Vec<u8>>,
+    /// Copies of the folder.
+    copies: BTreeMap<PathBuf, SimulatedDisk>,
     /// Batches that were written since the power was lost, in the order of their writes.
     batches: Vec<Extent>,
     /// Counts batches as they are submitted.
@@ -268,6 +272,7 @@ impl SimulatedDisk {
             files: BTreeMap::new(),
             ghosts: BTreeMap::new(),
             quarantine: BTreeMap::new(),
+            copies: BTreeMap::new(),
             batches: Vec::new(),
             submitted: 0,
             lies: Vec::new(),
@@ -293,6 +298,18 @@ impl SimulatedDisk {
     /// The names under which replaced segments are kept.
     pub fn quarantine(&self) -> Vec<String> {
         self.0.borrow().quarantine.keys().cloned().collect()
+    }
+
+    /// Looks at what everything but the small files of slots holds.
+    pub fn look(&self, mut look: impl FnMut(FileId, &[u8])) {
+        let disk = self.0.borrow();
+        disk.segments.iter().for_each(|(number, file)| look(FileId::log(*number), &file.seen));
+        disk.files.iter().for_each(|(file, made)| look(*file, &made.file.seen));
+    }
+
+    /// A copy of the folder that was made: a disk of its own.
+    pub fn copy(&self, into: &Path) -> Option<Self> {
+        self.0.borrow().copies.get(into).cloned()
     }
 
     /// The columns and state files there are.

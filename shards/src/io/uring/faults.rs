@@ -2,8 +2,9 @@
 //!
 //! `ENGRAM_FAULT=flush:3` makes the third flush of every log fail with an I/O error, after it was
 //! done. The kinds are `write`, `flush`, `anchor`, `overwrite`, `manifest`, `piece` and `seal` for
-//! columns and state files, and `short` for a write of which one sector is missing. Only builds
-//! with the feature `simulation` have this; no release has.
+//! columns and state files, `copy` for a step of a copy of the folder, and `short` for a
+//! write of which one sector is missing. Only builds with the feature `simulation` have this; no
+//! release has.
 
 use super::files::Step;
 use super::{Tag, UringIo};
@@ -20,6 +21,7 @@ enum Kind {
     Manifest,
     Piece,
     Seal,
+    Copy,
 }
 
 /// The failure that is still to come, if one is.
@@ -43,6 +45,7 @@ impl Faults {
             "manifest" => Kind::Manifest,
             "piece" => Kind::Piece,
             "seal" => Kind::Seal,
+            "copy" => Kind::Copy,
             other => panic!("ENGRAM_FAULT knows no '{other}'"),
         };
         let count = count.parse().expect("ENGRAM_FAULT counts from 1");
@@ -63,6 +66,7 @@ impl Faults {
                 Some(Step::FlushFile) => *kind == Kind::Seal,
                 _ => false,
             },
+            Tag::Copy => *kind == Kind::Copy,
             Tag::Prepare | Tag::Read(_) | Tag::Overwrite(_) | Tag::Slot(_) => false,
         };
         if !is_meant || result < 0 {

@@ -11,6 +11,7 @@
 //! their own, because the registered slots belong to the segments that are being written.
 #![allow(unsafe_code)]
 
+mod copy;
 #[cfg(feature = "simulation")]
 mod faults;
 mod files;
@@ -27,10 +28,11 @@ use std::rc::Rc;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::fs::{self, Mode, OFlags};
 
+use self::copy::Copying;
 use self::files::{FILE_CALLS_MAX, FileCalls};
 use self::prepare::Preparation;
 use super::folder::LogFolder;
-use super::{BatchWrite, Buffer, Completion, Io, IoFacts, Piece, SlotFile, Transfer};
+use super::{BatchWrite, Buffer, Completion, FolderCopy, Io, IoFacts, Piece, SlotFile, Transfer};
 use crate::arena::{Mapped, Region};
 use crate::format::{FileId, FileKind};
 use crate::limits::SECTOR_BYTES;
@@ -49,11 +51,12 @@ const TRANSFERS_MAX: usize = 16;
 /// Segments that stay open for reads and overwrites.
 const OPENED_MAX: usize = 4;
 /// Kernel workers that may run flushes and file operations of this ring, per class: two for the
-/// log, and as many as calls to other files can occupy.
-const WORKERS_MAX: u32 = 2 + FILE_CALLS_MAX as u32;
+/// log, as many as calls to other files can occupy, and one for a copy of the folder.
+const WORKERS_MAX: u32 = 2 + FILE_CALLS_MAX as u32 + 1;
 /// What is under way at most: writes and transfers with their flushes, one step of a preparation,
-/// a slot of each file of slots with its flush, one step of each call to another file.
-const UNDER_WAY_MAX: usize = WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 * 2 + FILE_CALLS_MAX;
+/// a slot of each file of slots with its flush, one step of each call to another file, and one of a
+/// copy.
+const UNDER_WAY_MAX: usize = WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 * 2 + FILE_CALLS_MAX + 1;
 
 const _: () = assert!(WRITES_MAX < FILE_SLOTS as usize);
 const _: () = assert!(UNDER_WAY_MAX <= RING_ENTRIES as usize);
@@ -121,6 +124,7 @@ pub struct UringIo {
     anchors: SlotWrites,
     manifest: SlotWrites,
     file_calls: FileCalls,
+    copying: Option<Box<Copying>>,
     done: VecDeque<Completion>,
     #[cfg(feature = "simulation")]
     faults: faults::Faults,
@@ -145,6 +149,8 @@ enum Tag {
     FlushSlot(SlotFile),
     /// The present step of a call to another file.
     File(usize),
+    /// The present step of a copy of the folder.
+    Copy,
 }
 
 impl Tag {
@@ -159,6 +165,7 @@ impl Tag {
             Self::Slot(file) => 6 << 8 | file as u64,
             Self::FlushSlot(file) => 7 << 8 | file as u64,
             Self::File(slot) => 8 << 8 | slot as u64,
+            Self::Copy => 9 << 8,
         }
     }
 
@@ -174,7 +181,8 @@ impl Tag {
             5 => Self::FlushOverwrite(slot),
             6 => Self::Slot(file),
             7 => Self::FlushSlot(file),
-            _ => Self::File(slot),
+            8 => Self::File(slot),
+            _ => Self::Copy,
         }
     }
 }
@@ -210,6 +218,7 @@ impl UringIo {
             anchors: SlotWrites::new()?,
             manifest: SlotWrites::new()?,
             file_calls: FileCalls::default(),
+            copying: None,
             done: VecDeque::new(),
             #[cfg(feature = "simulation")]
             faults: faults::Faults::from_environment(),
@@ -289,8 +298,8 @@ impl UringIo {
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
         // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are
-        // mappings owned by `self` meanwhile, names are heap strings in `preparation` and
-        // `file_calls`.
+        // mappings owned by `self` meanwhile, names are heap strings in `preparation`, `file_calls`
+        // and `copying`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }
@@ -352,6 +361,7 @@ impl UringIo {
                 self.done.push_back(Completion::SlotWritten { file, result });
             }
             Tag::File(slot) => self.continue_file(slot, result),
+            Tag::Copy => self.continue_copy(result),
         }
     }
 }
@@ -532,6 +542,10 @@ impl Io for UringIo {
         self.remove_async(file);
     }
 
+    fn copy_folder(&mut self, copy: FolderCopy) {
+        self.begin_copy(copy);
+    }
+
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
         self.folder.map(file)
     }
@@ -582,6 +596,7 @@ impl Drop for UringIo {
                 || io.anchors.is_under_way
                 || io.manifest.is_under_way
                 || !io.file_calls.is_idle()
+                || io.copying.is_some()
         };
         while busy(self) {
             if self.ring.submit_and_wait(1).is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::io::{FileEvent, PIECE_BYTES};
+use crate::io::{Copied, FileEvent, PIECE_BYTES, SLOT_FILE_BYTES, SegmentCopy};
 
 fn clock() -> Clock {
     Clock { wall_us: || 1, monotonic_ns: || 1 }
@@ -219,4 +219,91 @@ fn nothing_is_under_way_in_a_ring_that_is_gone() {
     drop(io);
     let bytes = std::fs::metadata(folder.path().join(file.to_string())).unwrap().len();
     assert_eq!(bytes, 3 * PIECE_BYTES as u64, "what waited was written too");
+}
+
+fn copy(io: &mut UringIo, into: &Path) -> io::Result<Copied> {
+    let segments = vec![
+        SegmentCopy { segment: 1, bytes: BYTES },
+        SegmentCopy { segment: 2, bytes: 3 * 4096 },
+        SegmentCopy { segment: 3, bytes: 0 },
+    ];
+    io.copy_folder(FolderCopy {
+        into: into.to_path_buf(),
+        sealed: vec![(FileId::state(4), PIECE_BYTES as u64 + 4096)],
+        segments,
+        segment_bytes: BYTES,
+        slots: vec![(SlotFile::Anchors, Box::new([6; SLOT_FILE_BYTES]))],
+    });
+    match next(io) {
+        Completion::Copied { result } => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Three segments of letters and a state file of more than one piece.
+fn fill(folder: &Path) {
+    for (segment, letter) in [(1, b'a'), (2, b'b'), (3, b'c')] {
+        let name = FileId::log(segment).to_string();
+        std::fs::write(folder.join(name), vec![letter; BYTES as usize]).unwrap();
+    }
+    let state = vec![b's'; PIECE_BYTES + 4096];
+    std::fs::write(folder.join(FileId::state(4).to_string()), state).unwrap();
+}
+
+fn assert_copied(own: &Path, copy: &Path) {
+    let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
+    for name in [FileId::state(4).to_string(), FileId::log(1).to_string()] {
+        assert!(read(own, &name) == read(copy, &name), "{name}");
+    }
+    for (segment, bytes) in [(2, 3 * 4096), (3, 0)] {
+        let cut = read(copy, &FileId::log(segment).to_string());
+        assert_eq!(cut.len() as u64, BYTES);
+        assert!(cut[..bytes] == read(own, &FileId::log(segment).to_string())[..bytes]);
+        assert!(cut[bytes..].iter().all(|&byte| byte == 0));
+    }
+    assert_eq!(read(copy, "anchor"), [6; SLOT_FILE_BYTES]);
+}
+
+#[test]
+fn a_copy_links_what_is_sealed_and_is_not_harmed_by_what_becomes_of_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, into) = (folder.path().join("own"), folder.path().join("copy"));
+    std::fs::create_dir(&own).unwrap();
+    fill(&own);
+    let mut io = io(&own);
+    let copied = copy(&mut io, &into).unwrap();
+    assert_copied(&own, &into);
+    assert_eq!((copied.files_linked, copied.files_copied), (1, 4));
+    assert_eq!(copied.bytes_copied, BYTES + 3 * 4096 + SLOT_FILE_BYTES as u64);
+
+    let region = Region::new(1 << 20).unwrap();
+    io.overwrite(Transfer { ticket: 1, segment: 1, offset: 0, region, from: 0, bytes: 4096 });
+    assert!(matches!(next(&mut io), Completion::Overwritten { result: Ok(()), .. }));
+    io.remove_file(FileId::state(4));
+    assert!(matches!(event(&mut io), FileEvent::Removed { result: Ok(()), .. }));
+    let (again, whole) = (folder.path().join("again"), |name| std::fs::read(into.join(name)));
+    assert!(whole(FileId::log(1).to_string()).unwrap().iter().all(|&byte| byte == b'a'));
+    assert_eq!(whole(FileId::state(4).to_string()).unwrap().len(), PIECE_BYTES + 4096);
+
+    let missing = copy(&mut io, &again).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    assert!(missing.to_string().contains("state-0000000004.chk"), "{missing}");
+    let there = copy(&mut io, &into).unwrap_err();
+    assert!(there.kind() == io::ErrorKind::AlreadyExists, "{there}");
+}
+
+#[test]
+fn a_copy_on_another_file_system_is_one_of_bytes() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), Path::new("/dev/shm"));
+    let device = |path: &Path| fs::stat(path).map(|stat| stat.st_dev).ok();
+    if device(other).is_none_or(|device_other| device(folder.path()) == Some(device_other)) {
+        eprintln!("skipped: /dev/shm is no other file system here");
+        return;
+    }
+    fill(folder.path());
+    let other = tempfile::tempdir_in(other).unwrap();
+    let into = other.path().join("copy");
+    let copied = copy(&mut io(folder.path()), &into).unwrap();
+    assert_copied(folder.path(), &into);
+    assert_eq!((copied.files_linked, copied.files_copied), (0, 5));
 }

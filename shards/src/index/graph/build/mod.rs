@@ -13,11 +13,11 @@
 //! | mend | a node | the same with the edges that lead back |
 //! | encode | a page, when it is asked for | the graph |
 //!
-//! Everything works on the rotated vectors in bytes. A candidate is *redundant* when a neighbour that
-//! was kept is nearer to it than the node is: the walk gets there by way of that one (Toussaint's
-//! relative neighbourhood graph; the rule of HNSW and of Vamana at α = 1). What room is left is
-//! filled with the nearest of the redundant ones, because the code scan of a page costs the same
-//! for one neighbour as for 32 (SymphonyQG).
+//! Everything works on the rotated vectors in bytes. A candidate is *redundant* when a neighbour
+//! that was kept is nearer to it than the node is: the walk gets there by way of that one
+//! (Toussaint's relative neighbourhood graph; the rule of HNSW and of Vamana at α = 1). What room
+//! is left is filled with the nearest of the redundant ones, because the code scan of a page costs
+//! the same for one neighbour as for 32 (SymphonyQG).
 
 mod encode;
 mod leaves;
@@ -255,16 +255,6 @@ impl Builder {
             Phase::Done => return true,
         }
         false
-    }
-
-    pub fn phase_name(&self) -> &'static str {
-        match &self.phase {
-            Phase::Partition(_) => "partition",
-            Phase::Compare { .. } => "compare",
-            Phase::Thin(_) => "thin",
-            Phase::Mend(_) => "mend",
-            Phase::Done => "done",
-        }
     }
 
     /// For each node the group of similar ones that it belongs to.

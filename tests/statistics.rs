@@ -1,0 +1,110 @@
+//! What the daemon tells about itself: consolidation in `EG.STATS` and `INFO`, and figures that
+//! begin anew.
+
+mod common;
+
+use common::episodes::{blob, vector};
+use common::{Client, Home, Reply};
+
+const DIMENSIONS: usize = 8;
+
+fn store(client: &mut Client, from: u64, count: u64) {
+    for number in from..from + count {
+        let vector = blob(&vector(number, DIMENSIONS));
+        client.ask(&command!["EG.STORE", "notes", number.to_string(), "VEC", vector]);
+    }
+}
+
+#[test]
+fn consolidation_is_told_for_spaces_shards_and_all() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    client.create_space("notes", DIMENSIONS);
+    store(&mut client, 0, 100);
+    let rows = |client: &mut Client| {
+        let stats = client.ask(&command!["EG.STATS", "notes"]);
+        (stats.at("rows_in_tails").int(), stats.at("rows_in_columns").int())
+    };
+    assert_eq!(rows(&mut client), (100, 0));
+    client.ask(&command!["EG.CONSOLIDATE"]);
+    store(&mut client, 100, 10);
+    assert_eq!(rows(&mut client), (10, 100));
+
+    let stats = client.ask(&command!["EG.STATS"]);
+    assert_eq!(stats.at("rows_in_tails").int(), 10);
+    let all = stats.at("consolidation");
+    for (name, expected) in [
+        ("under_way", 0),
+        ("published", 2),
+        ("failed", 0),
+        ("rows_written", 100),
+        ("rows_under_way", 0),
+        ("columns_rows", 100),
+        ("columns_files", 2),
+    ] {
+        assert_eq!(all.at(name).int(), expected, "{name}");
+    }
+    assert!(!all.keys().contains(&"last_failure"));
+    let shards = stats.at("per_shard").items();
+    let own = || shards.iter().map(|shard| shard.at("consolidation"));
+    assert!(own().all(|own| own.at("stage").text() == "none" && own.at("through_seq").int() > 0));
+    let bytes: i64 = own().map(|own| own.at("columns_bytes").int()).sum();
+    assert!(bytes > 0 && all.at("columns_bytes").int() == bytes);
+
+    let info = client.ask(&command!["INFO", "consolidation", "shards"]);
+    for line in ["columns_rows:100\r\n", "published:2\r\n", ",columns_rows="] {
+        assert!(info.text().contains(line), "no {line} in {}", info.text());
+    }
+}
+
+#[test]
+fn a_consolidation_that_failed_says_why() {
+    let home = Home::new();
+    let mut command = home.command(&["shards=1"]);
+    command.env("ENGRAM_FAULT", "piece:1");
+    let daemon = home.start_command(command);
+    let mut client = daemon.client();
+    client.create_space("notes", DIMENSIONS);
+    store(&mut client, 0, 100);
+    assert_eq!(client.call(&command!["EG.CONSOLIDATE"]).code(), "BUSY");
+    let stats = client.ask(&command!["EG.STATS"]);
+    let all = stats.at("consolidation");
+    assert_eq!((all.at("published").int(), all.at("failed").int()), (0, 1));
+    let failure = all.at("last_failure").text();
+    assert!(failure.contains("shard 0: a file could not be written"), "{failure}");
+    let info = client.ask(&command!["INFO", "consolidation"]);
+    assert!(info.text().contains(failure), "{}", info.text());
+    // The next one succeeds, and nothing is said any more.
+    client.ask(&command!["EG.CONSOLIDATE"]);
+    let stats = client.ask(&command!["EG.STATS"]);
+    assert_eq!(stats.at("consolidation").at("published").int(), 1);
+    assert!(!stats.at("consolidation").keys().contains(&"last_failure"));
+}
+
+#[test]
+fn figures_of_a_phase_begin_anew() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    client.create_space("notes", DIMENSIONS);
+    store(&mut client, 0, 20);
+    let recall = || {
+        let cue = blob(&vector(1, DIMENSIONS));
+        command!["EG.RECALL", "notes", "K", "3", "VEC", cue]
+    };
+    (0..5).for_each(|_| drop(client.ask(&recall())));
+    client.ask(&command!["CONFIG", "RESETSTAT"]);
+    let stats = client.ask(&command!["EG.STATS"]);
+    for name in ["commit", "recall"] {
+        assert_eq!(stats.at("latency_us").at(name).at("count").int(), 0, "{name}");
+    }
+    assert_eq!((stats.at("stores").int(), stats.at("recalls").int()), (0, 0));
+    assert_eq!(stats.at("episodes").int(), 20);
+    assert!(stats.at("connections_open").int() >= 1);
+    client.ask(&recall());
+    let stats = client.ask(&command!["EG.STATS"]);
+    // One of each shard.
+    assert_eq!(stats.at("latency_us").at("recall").at("count").int(), 2);
+    assert_eq!(client.refused(&command!["CONFIG", "GET", "x"]).0, "SYNTAX");
+}
