@@ -4,9 +4,9 @@
 //! cargo run --release -p engram-perf --bin engram-filters -- [vectors_f16.npy] [--rows 60000]
 //! ```
 //!
-//! One shard over a disk in memory holds the vectors as episodes, consolidated into a section, or in
-//! a tail with `--tail`. Some are held back as queries. Times are those of the recall itself, from
-//! its begin to its hits, on this thread; the truth is the same recall with `EXACT`.
+//! One shard in a folder that is deleted afterwards holds the vectors as episodes, consolidated into
+//! a section, or in a tail with `--tail`. Some are held back as queries. Times are those of the recall
+//! itself, from its begin to its hits, on this thread; the truth is the same recall with `EXACT`.
 
 use std::error::Error;
 use std::fs::File;
@@ -17,15 +17,21 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use clap::Parser;
+use engram_perf::random::Random;
 use engram_shards::episode::{
     Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
+    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::filter::Filter;
-use engram_shards::io::{MemoryDisk, MemoryIo, Random};
+use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::recall::cue;
-use engram_shards::shard::{ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{
+    Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
+};
+use engramd::clock::CLOCK;
+use rustix::time::{ClockId, clock_gettime};
+use tempfile::TempDir;
 
 /// Shares of rows that fulfil a condition, as one in so many.
 const ONE_IN: [u64; 11] = [1, 2, 4, 10, 25, 50, 100, 250, 1000, 4000, 10_000];
@@ -50,6 +56,12 @@ struct Arguments {
     kind: String,
     #[arg(long)]
     beam: Option<usize>,
+    /// Measures the time that the processor worked, for machines on which others work too.
+    #[arg(long)]
+    processor_time: bool,
+    /// Where the folder is made.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
     /// Leaves the rows in the tail.
     #[arg(long)]
     tail: bool,
@@ -84,22 +96,23 @@ impl Vectors {
         Ok(Self { dimensions, values: halves.map(half::f16::to_f32).collect() })
     }
 
-    /// Points around some centres, a few of which lie around each of fewer.
+    /// Points around some centres, many of which lie around each of fewer.
     fn synthetic(rows: usize) -> Self {
         const DIMENSIONS: usize = 256;
-        let centre = |seed: u64, spread: f32| {
-            let mut random = Random::new(seed);
-            let uniform = move || random.below(2001) as f32 / 1000.0 - 1.0;
-            std::iter::repeat_with(uniform).take(DIMENSIONS).map(move |value| value * spread)
+        const FAR: usize = 24;
+        const NEAR: usize = 600;
+        let mut random = Random::default();
+        let mut draw = |points: usize, spread: f32| -> Vec<f32> {
+            (0..points * DIMENSIONS).map(|_| random.next_f32() * spread).collect()
         };
-        let mut values = Vec::with_capacity(rows * DIMENSIONS);
-        let mut random = Random::new(1);
-        for row in 0..rows as u64 {
-            let near = random.below(600);
-            let parts = [centre(1_000_000 + near % 24, 1.0), centre(2_000_000 + near, 0.8)];
-            let [far, near] = parts;
-            let own = centre(3_000_000 + row, 0.6);
-            values.extend(far.zip(near).zip(own).map(|((far, near), own)| far + near + own));
+        let (far, near, mut values) = (draw(FAR, 1.0), draw(NEAR, 0.8), draw(rows, 0.6));
+        for own in values.chunks_exact_mut(DIMENSIONS) {
+            let centre = own[0].to_bits() as usize % NEAR;
+            let far = &far[centre % FAR * DIMENSIONS..];
+            let near = &near[centre * DIMENSIONS..];
+            own.iter_mut().zip(far.iter().zip(near)).for_each(|(own, (far, near))| {
+                *own += far + near;
+            });
         }
         Self { dimensions: DIMENSIONS, values }
     }
@@ -110,11 +123,10 @@ impl Vectors {
 }
 
 /// The place of each row in a random order.
-fn shuffled(rows: usize, seed: u64) -> Vec<u64> {
+fn shuffled(rows: usize, random: &mut Random) -> Vec<u64> {
     let mut order: Vec<u64> = (0..rows as u64).collect();
-    let mut random = Random::new(seed);
     for nth in (1..rows).rev() {
-        order.swap(nth, random.index(nth + 1));
+        order.swap(nth, (random.next_u64() >> 16) as usize % (nth + 1));
     }
     order
 }
@@ -139,13 +151,15 @@ fn blob(vector: &[f32]) -> Bytes {
 }
 
 struct Bench {
-    shard: Shard<MemoryIo>,
+    shard: Shard<UringIo>,
     space: SpaceNumber,
     tickets: u64,
+    clock: ClockId,
+    _folder: TempDir,
 }
 
 impl Bench {
-    fn new(dimensions: usize, rows: usize) -> Result<Self, Failure> {
+    fn new(arguments: &Arguments, dimensions: usize, rows: usize) -> Result<Self, Failure> {
         let identity = LogIdentity {
             store_id: [1; 16],
             shard: 0,
@@ -164,8 +178,13 @@ impl Bench {
                 ..ConsolidationSettings::default()
             },
         };
-        let disk = MemoryDisk::default();
-        let (mut shard, _) = Shard::open(disk.io(), &settings, &|_| {})?;
+        let folder = TempDir::new_in(&arguments.dir)?;
+        let uring = UringSettings {
+            folder: folder.path().to_owned(),
+            worker_cpus: Vec::new(),
+            clock: CLOCK,
+        };
+        let (mut shard, _) = Shard::open(UringIo::new(&uring)?, &settings, &|_| {})?;
         let space = SpaceSettings {
             name: "s".into(),
             dimensions: u32::try_from(dimensions)?,
@@ -174,8 +193,14 @@ impl Bench {
             shards: 1,
         };
         shard.create_space(Ticket(0), None, &space, 0)?;
-        let mut bench = Self { shard, space: SpaceNumber(1), tickets: 0 };
-        bench.settle();
+        let clock = match arguments.processor_time {
+            true => ClockId::ThreadCPUTime,
+            false => ClockId::Monotonic,
+        };
+        let mut bench = Self { shard, space: SpaceNumber(1), tickets: 0, clock, _folder: folder };
+        while bench.shard.space_named("s").is_err() {
+            bench.settle();
+        }
         Ok(bench)
     }
 
@@ -197,7 +222,13 @@ impl Bench {
             durability: Durability::Disk,
             writer_uid: 0,
         };
-        self.shard.store(Ticket(self.tickets), &request)?;
+        loop {
+            match self.shard.store(Ticket(self.tickets), &request) {
+                Ok(_) => break,
+                Err(Refusal::Busy { .. }) => self.settle(),
+                Err(refusal) => return Err(refusal.into()),
+            };
+        }
         self.settle();
         Ok(())
     }
@@ -212,30 +243,37 @@ impl Bench {
         let mut longest = 0.0_f64;
         loop {
             let mut effects = Vec::new();
-            let began = Instant::now();
+            let began = self.now_us();
             let advanced = self.shard.advance(false, &mut effects);
-            longest = longest.max(began.elapsed().as_secs_f64() * 1e6);
-            let is_idle = advanced == engram_shards::shard::Advanced::Idle;
+            longest = longest.max(self.now_us() - began);
+            let is_idle = advanced == Advanced::Idle;
             if self.settle() || is_consolidated(&effects) || (!consolidates && is_idle) {
                 return Ok(longest);
             }
         }
     }
 
+    fn now_us(&self) -> f64 {
+        let now = clock_gettime(self.clock);
+        now.tv_sec as f64 * 1e6 + now.tv_nsec as f64 / 1e3
+    }
+
+    /// The hits of a recall, how long it took, and how long its longest step, in µs.
     fn recall(&mut self, request: RecallRequest) -> Result<(Vec<Hit>, f64, f64), Failure> {
-        let began = Instant::now();
-        let mut longest = 0.0_f64;
+        let began = self.now_us();
+        let (mut last, mut longest) = (began, 0.0_f64);
         let mut recall = self.shard.recall(request)?;
         loop {
-            let step = Instant::now();
             let is_done = self.shard.recall_step(&mut recall, SLICE_BYTES)?;
-            longest = longest.max(step.elapsed().as_secs_f64() * 1e6);
+            let now = self.now_us();
+            longest = longest.max(now - last);
+            last = now;
             if is_done {
                 break;
             }
         }
         let hits = self.shard.recall_finish(recall)?;
-        Ok((hits, began.elapsed().as_secs_f64() * 1e6, longest))
+        Ok((hits, self.now_us() - began, longest))
     }
 }
 
@@ -463,8 +501,9 @@ fn main() -> Result<(), Failure> {
     arguments.rows = base.len();
     let rows = base.len();
     let pivots: Vec<&[f32]> = (0..100).map(|nth| base[nth * rows / 100]).collect();
-    let mut bench = Bench::new(vectors.dimensions, rows)?;
-    let orders: [Vec<u64>; 3] = [3, 4, 5].map(|seed| shuffled(rows, seed));
+    let mut bench = Bench::new(&arguments, vectors.dimensions, rows)?;
+    let mut random = Random::default();
+    let orders: [Vec<u64>; 3] = std::array::from_fn(|_| shuffled(rows, &mut random));
     let began = Instant::now();
     for (nth, vector) in base.iter().enumerate() {
         let place = orders[0][nth];
