@@ -142,7 +142,12 @@ impl Filter {
     /// Whether the metadata of an episode satisfies the filter. Empty metadata is an object
     /// without fields; bytes that are no JSON object satisfy no filter.
     pub fn matches(&self, metadata: &[u8]) -> bool {
-        evaluate::matches(self, metadata)
+        self.judge(metadata).unwrap_or(false)
+    }
+
+    /// The same; `None` of bytes that are no JSON object.
+    pub fn judge(&self, metadata: &[u8]) -> Option<bool> {
+        evaluate::judge(self, metadata)
     }
 }
 

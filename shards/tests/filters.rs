@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_shards::episode::{
     Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest, Tier,
+    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Tier,
 };
 use engram_shards::filter::Filter;
-use engram_shards::format::FileKind;
+use engram_shards::format::columns::{ColumnEntry, ColumnKind, ColumnsDirectory, ColumnsPlace};
+use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -36,6 +37,7 @@ struct Bench {
 }
 
 const SPACE: SpaceNumber = SpaceNumber(1);
+const TIERS: [Tier; 4] = [Tier::Exact, Tier::Gather, Tier::Codes, Tier::Graph];
 
 fn settings() -> ShardSettings {
     let identity = LogIdentity {
@@ -259,6 +261,15 @@ impl Bench {
     }
 
     fn recall(&mut self, vector: &[f32], effort: Effort, conditions: &Conditions) -> Vec<Hit> {
+        self.try_recall(vector, effort, conditions).unwrap()
+    }
+
+    fn try_recall(
+        &mut self,
+        vector: &[f32],
+        effort: Effort,
+        conditions: &Conditions,
+    ) -> Result<Vec<Hit>, Refusal> {
         let (_, settings) = self.shard.space_named("s").unwrap();
         let request = RecallRequest {
             space: SPACE,
@@ -271,7 +282,7 @@ impl Bench {
         };
         let mut recall = self.shard.recall(request).unwrap();
         while !self.shard.recall_step(&mut recall, 1 << 16).unwrap() {}
-        self.shard.recall_finish(recall).unwrap()
+        self.shard.recall_finish(recall)
     }
 }
 
@@ -287,7 +298,7 @@ fn id(hit: &Hit) -> String {
 fn as_many_are_found_as_there_are() {
     let mut bench = Bench::filled();
     let (mut found, mut wanted) = (0, 0);
-    let mut tiers = [0; 3];
+    let mut tiers = [0; 4];
     for _ in 0..1200 {
         let (conditions, vector) = (bench.conditions(), bench.vector());
         let admitted = |facts: &&Facts| Bench::admits(&conditions, facts);
@@ -305,7 +316,7 @@ fn as_many_are_found_as_there_are() {
         wanted += exact.len();
         for hit in usual {
             let tier = hit.why.unwrap().tier;
-            let nth = [Tier::Exact, Tier::Codes, Tier::Graph].iter().position(|own| *own == tier);
+            let nth = TIERS.iter().position(|own| *own == tier);
             tiers[nth.unwrap()] += 1;
         }
     }
@@ -314,38 +325,112 @@ fn as_many_are_found_as_there_are() {
     assert!(tiers.iter().all(|hits| *hits > 100), "every method has its turn: {tiers:?}");
 }
 
+/// The first columns file, and the columns of its one section.
+fn columns(disk: &MemoryDisk) -> (FileId, Vec<ColumnEntry>) {
+    let files = disk.io().files().unwrap();
+    let file = files.into_iter().find(|(file, _)| file.kind == FileKind::Columns).unwrap().0;
+    let mut found = None;
+    disk.duplicate().tamper_file(file, |bytes| {
+        let bytes = bytes.as_ref().unwrap();
+        let sectors = (0..bytes.len() / 4096).rev().map(|nth| nth * 4096);
+        let mut begins = sectors.filter(|at| bytes[*at..].starts_with(b"ENGRAMCD"));
+        let directory_at = begins.next().unwrap();
+        let (crc, directory_bytes) = (bytes.last_chunk().unwrap(), bytes.len() - directory_at);
+        let place = ColumnsPlace {
+            directory_offset: directory_at as u64,
+            directory_bytes: directory_bytes as u64,
+            directory_crc: u32::from_le_bytes(*crc),
+        };
+        let directory = ColumnsDirectory::decode(bytes, &place, ([1; 16], 0, file.number));
+        found = Some(directory.unwrap().sections.remove(0).columns);
+    });
+    (file, found.unwrap())
+}
+
+impl Bench {
+    /// The same store with a damaged file, opened.
+    fn damaged(&self, file: FileId, damage: impl FnOnce(&mut [u8])) -> Option<Self> {
+        let disk = self.disk.duplicate();
+        disk.tamper_file(file, |bytes| damage(bytes.as_mut().unwrap()));
+        let (shard, _) = Shard::open(disk.io(), &settings(), &|_| {}).ok()?;
+        let random = Random::new(self.tickets);
+        Some(Self { disk, shard, random, tickets: 1 << 40, model: BTreeMap::new() })
+    }
+}
+
 #[test]
-fn damaged_columns_bring_nothing_that_is_not_admitted() {
+fn what_names_rows_is_not_relied_on_when_it_is_damaged() {
     let bench = Bench::filled();
-    let file = bench.disk.io().files().unwrap();
-    let file = file.into_iter().find(|(file, _)| file.kind == FileKind::Columns).unwrap().0;
+    let (file, columns) = columns(&bench.disk);
     let mut random = Random::new(5);
+    for kind in [ColumnKind::Terms, ColumnKind::TimeOrder, ColumnKind::ConfidenceOrder] {
+        let range = &columns.iter().find(|column| column.kind == kind).unwrap().range;
+        for _ in 0..4 {
+            let at = range.start + random.index(range.len());
+            let flip = |bytes: &mut [u8]| bytes[at] ^= 1 << (at % 8);
+            let mut damaged = bench.damaged(file, flip).unwrap();
+            assert_ne!(damaged.shard.verify(), Vec::<String>::new());
+            for _ in 0..60 {
+                let (conditions, vector) = (damaged.conditions(), damaged.vector());
+                let admitted = |facts: &&Facts| Bench::admits(&conditions, facts);
+                let matches = bench.model.values().filter(admitted).count();
+                let hits = damaged.recall(&vector, Effort::Usual, &conditions);
+                assert_eq!(hits.len(), matches.min(20), "{kind:?} at {at}: {conditions:?}");
+                let own = |hit| &bench.model[&id(hit)];
+                assert!(hits.iter().all(|hit| Bench::admits(&conditions, own(hit))));
+            }
+        }
+    }
+}
+
+#[test]
+fn metadata_that_cannot_be_read_is_an_error_where_it_is_wanted() {
+    let bench = Bench::filled();
+    let (file, columns) = columns(&bench.disk);
+    let bodies = columns.iter().find(|column| column.kind == ColumnKind::Bodies).unwrap();
+    let (from, to) = (bodies.range.start, bodies.range.end);
+    let mut damaged = bench
+        .damaged(file, |bytes| {
+            (from..to - 5)
+                .filter(|at| bytes[*at..].starts_with(b"{\"n\":"))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|at| bytes[at] = b'?');
+        })
+        .unwrap();
+    let vector = damaged.vector();
+    let conditions = |text: &str| Conditions {
+        filter: Some(Arc::new(Filter::parse(text.as_bytes()).unwrap())),
+        ..Conditions::default()
+    };
+    let known = conditions(r#"{"at.year":{"$gt":2000}}"#);
+    let unknown = conditions(&format!("{{\"lang\":\"{}\"}}", "x".repeat(66)));
+    assert_eq!(damaged.recall(&vector, Effort::Usual, &Conditions::default()).len(), 20);
+    assert_eq!(damaged.recall(&vector, Effort::Usual, &known).len(), 20, "the terms say it");
+    for (effort, conditions) in [(Effort::Exact, &known), (Effort::Usual, &unknown)] {
+        let refusal = damaged.try_recall(&vector, effort, conditions).unwrap_err();
+        assert_eq!(refusal.code(), "CORRUPT", "{refusal}");
+    }
+}
+
+#[test]
+fn no_damage_brings_a_panic_or_too_many() {
+    let bench = Bench::filled();
+    let (file, _) = columns(&bench.disk);
+    let mut random = Random::new(6);
     for _ in 0..12 {
-        let disk = bench.disk.duplicate();
-        disk.tamper_file(file, |bytes| {
-            let bytes = bytes.as_mut().unwrap();
-            // Terms and orders are behind the bodies, before the graph.
+        let damage = |bytes: &mut [u8]| {
             for _ in 0..4000 {
                 let at = 4096 + random.index(bytes.len() - 3 * 4096);
                 bytes[at] ^= 1 << random.below(8);
             }
-        });
-        let Ok((shard, _)) = Shard::open(disk.io(), &settings(), &|_| {}) else { continue };
-        let (model, draws) = (BTreeMap::new(), random.fork());
-        let mut damaged = Bench { disk, shard, random: draws, tickets: 1 << 40, model };
+        };
+        let Some(mut damaged) = bench.damaged(file, damage) else { continue };
         for _ in 0..60 {
-            let (mut conditions, vector) = (damaged.conditions(), damaged.vector());
-            // Times and confidences may be damaged themselves.
-            (conditions.since_us, conditions.until_us) = (None, None);
-            conditions.confidence_min = None;
-            for hit in damaged.recall(&vector, Effort::Usual, &conditions) {
-                let fields = Fields { metadata: true, ..Fields::default() };
-                let stored = damaged.shard.get(SPACE, &hit.episode.id, fields).unwrap();
-                let Some(stored) = stored.filter(|own| own.sequence == hit.episode.sequence) else {
-                    continue;
-                };
-                let filter = conditions.filter.as_ref();
-                assert!(filter.is_none_or(|filter| filter.matches(&stored.metadata.unwrap())));
+            let (conditions, vector) = (damaged.conditions(), damaged.vector());
+            match damaged.try_recall(&vector, Effort::Usual, &conditions) {
+                Ok(hits) => assert!(hits.len() <= 20),
+                Err(refusal) => assert_eq!(refusal.code(), "CORRUPT", "{refusal}"),
             }
         }
     }

@@ -165,7 +165,14 @@ fn replies_to_reads() {
             score: 0.5,
             similarity: 0.1,
             episode: full.clone(),
-            why: Some(Why { tier: Tier::Graph, rows_compared: 9, rows_estimated: 7, hops: 3 }),
+            why: Some(Why {
+                tier: Tier::Graph,
+                rows_compared: 9,
+                rows_estimated: 7,
+                rows_judged: 6,
+                rows_filtered: 5,
+                hops: 3,
+            }),
         },
     ];
     for version in [Resp2, Resp3] {
@@ -192,6 +199,8 @@ fn replies_to_reads() {
             ("tier", bulk("graph")),
             ("rows_compared", Value::Int(9)),
             ("rows_estimated", Value::Int(7)),
+            ("rows_judged", Value::Int(6)),
+            ("rows_filtered", Value::Int(5)),
             ("hops", Value::Int(3)),
         ];
         let why = ("why", map(version, why));

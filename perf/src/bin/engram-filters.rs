@@ -9,15 +9,14 @@
 //! itself, from its begin to its hits, on this thread; the truth is the same recall with `EXACT`.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use clap::Parser;
 use engram_perf::random::Random;
+use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
     Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
@@ -34,7 +33,11 @@ use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
 /// Shares of rows that fulfil a condition, as one in so many.
-const ONE_IN: [u64; 11] = [1, 2, 4, 10, 25, 50, 100, 250, 1000, 4000, 10_000];
+const ONE_IN: [u64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 1000, 2000, 10_000];
+/// Rows that others are near to or far from.
+const PIVOTS: usize = 10;
+/// Steps in which nearness to a pivot is told.
+const STEPS: u64 = 10_000;
 /// What a shard does in one slice.
 const SLICE_BYTES: usize = 512 << 10;
 
@@ -69,59 +72,6 @@ struct Arguments {
 
 type Failure = Box<dyn Error>;
 
-/// Vectors and their dimensions.
-struct Vectors {
-    dimensions: usize,
-    values: Vec<f32>,
-}
-
-impl Vectors {
-    fn read(path: &Path, rows: usize) -> Result<Self, Failure> {
-        let mut file = File::open(path)?;
-        let mut head = [0; 10];
-        file.read_exact(&mut head)?;
-        let mut header = vec![0; usize::from(u16::from_le_bytes([head[8], head[9]]))];
-        file.read_exact(&mut header)?;
-        let header = String::from_utf8(header)?;
-        if !header.contains("'<f2'") {
-            return Err("the vectors must be f16 (NumPy's '<f2')".into());
-        }
-        let shape = header.split('(').nth(1).and_then(|shape| shape.split(')').next());
-        let mut shape = shape.ok_or("the header names no shape")?.split(',').map(str::trim);
-        let all: usize = shape.next().ok_or("the shape has no rows")?.parse()?;
-        let dimensions: usize = shape.next().ok_or("the shape has no dimensions")?.parse()?;
-        let mut bytes = vec![0; rows.min(all) * dimensions * 2];
-        file.read_exact(&mut bytes)?;
-        let halves = bytes.chunks_exact(2).map(|le| half::f16::from_le_bytes([le[0], le[1]]));
-        Ok(Self { dimensions, values: halves.map(half::f16::to_f32).collect() })
-    }
-
-    /// Points around some centres, many of which lie around each of fewer.
-    fn synthetic(rows: usize) -> Self {
-        const DIMENSIONS: usize = 256;
-        const FAR: usize = 24;
-        const NEAR: usize = 600;
-        let mut random = Random::default();
-        let mut draw = |points: usize, spread: f32| -> Vec<f32> {
-            (0..points * DIMENSIONS).map(|_| random.next_f32() * spread).collect()
-        };
-        let (far, near, mut values) = (draw(FAR, 1.0), draw(NEAR, 0.8), draw(rows, 0.6));
-        for own in values.chunks_exact_mut(DIMENSIONS) {
-            let centre = own[0].to_bits() as usize % NEAR;
-            let far = &far[centre % FAR * DIMENSIONS..];
-            let near = &near[centre * DIMENSIONS..];
-            own.iter_mut().zip(far.iter().zip(near)).for_each(|(own, (far, near))| {
-                *own += far + near;
-            });
-        }
-        Self { dimensions: DIMENSIONS, values }
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.values.chunks_exact(self.dimensions)
-    }
-}
-
 /// The place of each row in a random order.
 fn shuffled(rows: usize, random: &mut Random) -> Vec<u64> {
     let mut order: Vec<u64> = (0..rows as u64).collect();
@@ -139,11 +89,24 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
-/// Which of some rows is nearest to a vector: topics are made of these.
-fn topic(vector: &[f32], pivots: &[&[f32]]) -> usize {
-    let near = |pivot: &[f32]| dot(vector, pivot) / dot(pivot, pivot).sqrt();
-    let by_nearness = |a: &usize, b: &usize| near(pivots[*a]).total_cmp(&near(pivots[*b]));
+/// Which pivot is nearest to a vector.
+fn nearest(vector: &[f32], pivots: &[&[f32]]) -> usize {
+    let by_nearness = |a: &usize, b: &usize| {
+        dot(vector, pivots[*a]).total_cmp(&dot(vector, pivots[*b]))
+    };
     (0..pivots.len()).max_by(by_nearness).expect("there are pivots")
+}
+
+/// For each row how many of [`STEPS`] there are before it, from the nearest to a pivot on.
+fn steps_from(pivot: &[f32], rows: &[&[f32]]) -> Vec<u64> {
+    let nearness: Vec<f32> = rows.iter().map(|row| dot(row, pivot)).collect();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|a, b| nearness[*b].total_cmp(&nearness[*a]));
+    let mut steps = vec![0; rows.len()];
+    for (place, row) in order.into_iter().enumerate() {
+        steps[row] = place as u64 * STEPS / rows.len() as u64;
+    }
+    steps
 }
 
 fn blob(vector: &[f32]) -> Bytes {
@@ -233,6 +196,13 @@ impl Bench {
         Ok(())
     }
 
+    /// Waits for the last of what was stored: a consolidation takes what is durable.
+    fn wait_until_durable(&mut self) {
+        while self.shard.stats().durable < self.shard.stats().applied {
+            self.settle();
+        }
+    }
+
     /// Works on everything that nobody waits for, a consolidation among it if one is wanted; the
     /// longest unit of work in µs.
     fn work(&mut self, consolidates: bool) -> Result<f64, Failure> {
@@ -284,12 +254,11 @@ fn is_consolidated(effects: &[Effect]) -> bool {
     effects.iter().any(is)
 }
 
-/// A kind of conditions: for one in so many, and for the topic of a query among some.
+/// A kind of conditions: for so many rows, for one in so many of them, and for the pivot that is
+/// nearest to the query.
 struct Kind {
     name: &'static str,
-    conditions: fn(u64, u64, u64) -> Conditions,
-    /// Topics among which the query's is asked for; then it has one share only.
-    topics: Option<u64>,
+    conditions: fn(u64, u64, usize) -> Conditions,
 }
 
 fn filter(text: &str) -> Option<Arc<Filter>> {
@@ -300,14 +269,13 @@ fn only(filter: Option<Arc<Filter>>) -> Conditions {
     Conditions { filter, ..Conditions::default() }
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 10] = [
     Kind {
         name: "time",
         conditions: |rows, one_in, _| Conditions {
             until_us: Some((rows / one_in) as i64 - 1),
             ..Conditions::default()
         },
-        topics: None,
     },
     Kind {
         name: "confidence",
@@ -315,31 +283,26 @@ const KINDS: [Kind; 12] = [
             confidence_min: Some((1.0 - 1.0 / one_in as f64) as f32),
             ..Conditions::default()
         },
-        topics: None,
     },
     Kind {
         name: "meta: equal",
         conditions: |_, one_in, _| only(filter(&format!("{{\"in{one_in}\": 0}}"))),
-        topics: None,
     },
     Kind {
         name: "meta: range",
         conditions: |rows, one_in, _| {
             only(filter(&format!("{{\"n\": {{\"$lt\": {}}}}}", rows / one_in)))
         },
-        topics: None,
     },
     Kind {
         name: "meta: element",
         conditions: |_, one_in, _| only(filter(&format!("{{\"tags\": \"in{one_in}\"}}"))),
-        topics: None,
     },
     Kind {
         name: "meta: not in",
         conditions: |_, one_in, _| {
             only(filter(&format!("{{\"is{one_in}\": {{\"$nin\": [false]}}}}")))
         },
-        topics: None,
     },
     Kind {
         name: "time + meta",
@@ -351,7 +314,6 @@ const KINDS: [Kind; 12] = [
             )),
             ..Conditions::default()
         },
-        topics: None,
     },
     Kind {
         name: "all three",
@@ -364,27 +326,19 @@ const KINDS: [Kind; 12] = [
                 ..Conditions::default()
             }
         },
-        topics: None,
     },
     Kind {
-        name: "own topic of 10",
-        conditions: |_, _, topic| only(filter(&format!("{{\"of10\": {topic}}}"))),
-        topics: Some(10),
+        name: "near",
+        conditions: |_, one_in, pivot| {
+            only(filter(&format!("{{\"from{pivot}\": {{\"$lt\": {}}}}}", STEPS / one_in)))
+        },
     },
     Kind {
-        name: "other topic of 10",
-        conditions: |_, _, topic| only(filter(&format!("{{\"of10\": {}}}", (topic + 5) % 10))),
-        topics: Some(10),
-    },
-    Kind {
-        name: "own topic of 100",
-        conditions: |_, _, topic| only(filter(&format!("{{\"of100\": {topic}}}"))),
-        topics: Some(100),
-    },
-    Kind {
-        name: "other topic of 100",
-        conditions: |_, _, topic| only(filter(&format!("{{\"of100\": {}}}", (topic + 50) % 100))),
-        topics: Some(100),
+        name: "far",
+        conditions: |_, one_in, pivot| {
+            let first = STEPS - STEPS / one_in;
+            only(filter(&format!("{{\"from{pivot}\": {{\"$gte\": {first}}}}}")))
+        },
     },
 ];
 
@@ -398,6 +352,7 @@ struct Figures {
     longest_us: f64,
     compared: u64,
     estimated: u64,
+    judged: u64,
     hops: u64,
     tiers: std::collections::BTreeSet<&'static str>,
 }
@@ -413,6 +368,7 @@ impl Figures {
         if let Some(why) = hits.first().and_then(|hit| hit.why) {
             self.compared += why.rows_compared;
             self.estimated += why.rows_estimated;
+            self.judged += why.rows_judged;
             self.hops += why.hops;
             self.tiers.insert(why.tier.name());
         }
@@ -425,7 +381,7 @@ impl Figures {
         let mean = |sum: u64| sum / count as u64;
         let tiers: Vec<&str> = self.tiers.iter().copied().collect();
         println!(
-            "{name:<18} {share:>8} {:>7.4} {:>6} {:>8.1} {:>8.1} {:>8.1}  {:<12} {:>7} {:>8} {:>5}",
+            "{name:<18} {share:>8} {:>7.4} {:>6} {:>8.1} {:>8.1} {:>8.1}  {:<12} {:>7} {:>8} {:>7} {:>5}",
             self.found as f64 / self.wanted.max(1) as f64,
             if self.short == 0 { "yes".into() } else { format!("-{}", self.short) },
             at(0.5),
@@ -434,6 +390,7 @@ impl Figures {
             tiers.join("+"),
             mean(self.compared),
             mean(self.estimated),
+            mean(self.judged),
             mean(self.hops),
         );
     }
@@ -441,7 +398,8 @@ impl Figures {
 
 struct Asked {
     cue: Arc<[f32]>,
-    topics: [u64; 2],
+    /// The nearest.
+    pivot: usize,
 }
 
 fn measure(
@@ -456,10 +414,7 @@ fn measure(
         space: SpaceNumber(1),
         k: arguments.k,
         cue: asked.cue.clone(),
-        conditions: match kind.topics {
-            Some(100) => (kind.conditions)(rows, one_in, asked.topics[1]),
-            _ => (kind.conditions)(rows, one_in, asked.topics[0]),
-        },
+        conditions: (kind.conditions)(rows, one_in, asked.pivot),
         effort,
         fields: Fields { why: true, ..Fields::default() },
         bytes_max: usize::MAX,
@@ -476,11 +431,7 @@ fn measure(
             figures.add(&hits, truth, time_us, longest_us);
         }
     }
-    let share = match kind.topics {
-        Some(_) => "-".into(),
-        None => format!("{}%", 100.0 / one_in as f64),
-    };
-    figures.print(kind.name, &share);
+    figures.print(kind.name, &format!("{}%", 100.0 / one_in as f64));
     Ok(())
 }
 
@@ -488,10 +439,10 @@ fn main() -> Result<(), Failure> {
     let mut arguments = Arguments::parse();
     let wanted = arguments.rows + arguments.queries;
     let vectors = match &arguments.vectors {
-        Some(path) => Vectors::read(path, wanted)?,
-        None => Vectors::synthetic(wanted),
+        Some(path) => Vectors::read_npy(path)?,
+        None => Vectors::clustered(wanted, 256),
     };
-    let all: Vec<&[f32]> = vectors.rows().collect();
+    let all: Vec<&[f32]> = vectors.floats.chunks_exact(vectors.dimensions).take(wanted).collect();
     let step = all.len() / arguments.queries;
     let is_query = |nth: usize| nth % step == step / 2 && nth / step < arguments.queries;
     let held = all.iter().enumerate().filter(|(nth, _)| is_query(*nth)).map(|(_, row)| *row);
@@ -500,7 +451,8 @@ fn main() -> Result<(), Failure> {
     let base: Vec<&[f32]> = kept.take(arguments.rows).collect();
     arguments.rows = base.len();
     let rows = base.len();
-    let pivots: Vec<&[f32]> = (0..100).map(|nth| base[nth * rows / 100]).collect();
+    let pivots: Vec<&[f32]> = (0..PIVOTS).map(|nth| base[nth * rows / PIVOTS]).collect();
+    let steps: Vec<Vec<u64>> = pivots.iter().map(|pivot| steps_from(pivot, &base)).collect();
     let mut bench = Bench::new(&arguments, vectors.dimensions, rows)?;
     let mut random = Random::default();
     let orders: [Vec<u64>; 3] = std::array::from_fn(|_| shuffled(rows, &mut random));
@@ -511,14 +463,14 @@ fn main() -> Result<(), Failure> {
             ONE_IN.iter().filter_map(|one_in| make(*one_in)).collect::<Vec<_>>().join(",")
         };
         let is_in = |one_in: u64| place % one_in == 0;
+        let from = (0..PIVOTS).map(|pivot| format!("\"from{pivot}\":{}", steps[pivot][nth]));
         let metadata = format!(
-            "{{\"n\":{},{},{},\"tags\":[{}],\"of10\":{},\"of100\":{}}}",
+            "{{\"n\":{},{},{},\"tags\":[{}],{}}}",
             orders[1][nth],
             each(&|one_in| Some(format!("\"in{one_in}\":{}", place % one_in))),
             each(&|one_in| Some(format!("\"is{one_in}\":{}", is_in(one_in)))),
             each(&|one_in| is_in(one_in).then(|| format!("\"in{one_in}\""))),
-            topic(vector, &pivots[..10]),
-            topic(vector, &pivots),
+            from.collect::<Vec<_>>().join(","),
         );
         bench.store(Episode {
             id: nth.to_string().into(),
@@ -533,6 +485,7 @@ fn main() -> Result<(), Failure> {
     }
     println!("{rows} rows stored in {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
+    bench.wait_until_durable();
     let longest = bench.work(!arguments.tail)?;
     let seconds = began.elapsed().as_secs_f64();
     println!("worked on them for {seconds:.1} s, {longest:.0} us at most in one go");
@@ -540,13 +493,12 @@ fn main() -> Result<(), Failure> {
     let asked: Result<Vec<Asked>, Failure> = queries
         .iter()
         .map(|query| {
-            let topics = [&pivots[..10], &pivots].map(|pivots| topic(query, pivots) as u64);
-            Ok(Asked { cue: cue(settings, &[blob(query)])?, topics })
+            Ok(Asked { cue: cue(settings, &[blob(query)])?, pivot: nearest(query, &pivots) })
         })
         .collect();
     let asked = asked?;
     println!(
-        "{:<18} {:>8} {:>7} {:>6} {:>8} {:>8} {:>8}  {:<12} {:>7} {:>8} {:>5}",
+        "{:<18} {:>8} {:>7} {:>6} {:>8} {:>8} {:>8}  {:<12} {:>7} {:>8} {:>7} {:>5}",
         "conditions",
         "share",
         "recall",
@@ -557,12 +509,12 @@ fn main() -> Result<(), Failure> {
         "found by",
         "compared",
         "estimated",
+        "judged",
         "hops"
     );
     for kind in KINDS.iter().filter(|kind| kind.name.contains(&arguments.kind)) {
-        let shares = if kind.topics.is_some() { &ONE_IN[..1] } else { &ONE_IN[..] };
-        for one_in in shares {
-            measure(&mut bench, &arguments, &asked, (kind, *one_in))?;
+        for one_in in ONE_IN {
+            measure(&mut bench, &arguments, &asked, (kind, one_in))?;
         }
     }
     Ok(())

@@ -48,7 +48,11 @@ impl<'de, S: FieldSink> Visitor<'de> for Object<'_, S> {
         {
             match field {
                 Some(number) => {
-                    map.next_value_seed(Value { sink: &mut *self.sink, number, is_element: false })?;
+                    map.next_value_seed(Value {
+                        sink: &mut *self.sink,
+                        number,
+                        is_element: false,
+                    })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;

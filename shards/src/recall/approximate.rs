@@ -3,8 +3,9 @@
 use super::costs::Shape;
 use super::narrowing::Narrowing;
 use super::view::Method;
-use super::Recall;
+use super::{Filtered, Recall};
 use crate::episode::{Conditions, Effort, Metric, Tier};
+use crate::format::columns::COLUMN_BLOCK_BYTES;
 use crate::index::buckets::estimate_block;
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
@@ -13,7 +14,7 @@ use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX};
-use crate::space::{Part, TailBuckets};
+use crate::space::{Damaged, Part, TailBuckets};
 use crate::terms::Truth;
 
 /// Pages that a walk reads at most, as a multiple of its beam.
@@ -32,6 +33,8 @@ const MARK_BYTES: usize = 256;
 const NARROW_BYTES: usize = 256 << 10;
 /// What a row costs that is read by itself, besides its vector.
 const GATHER_BYTES: usize = 1 << 10;
+/// Blocks of columns whose checksums are tried in one go.
+const TRIED_BLOCKS: usize = 4;
 /// Bitmaps of marks that are kept for the next recall.
 const MARKS_KEPT_MAX: usize = 8;
 /// Rows that codes propose for each that is asked for, and at least: they are less exact.
@@ -116,15 +119,15 @@ impl Proposals {
 
 impl Conditions {
     /// Whether a row fulfils them.
-    pub(super) fn admit(&self, part: Part<'_>, row: u32) -> bool {
+    pub(super) fn admit(&self, part: Part<'_>, row: u32) -> Result<bool, Damaged> {
         let columns = part.columns(row);
-        self.since_us.is_none_or(|since| columns.happened_at_us >= since)
+        let is_within = self.since_us.is_none_or(|since| columns.happened_at_us >= since)
             && self.until_us.is_none_or(|until| columns.happened_at_us <= until)
-            && self.confidence_min.is_none_or(|least| columns.confidence >= least)
-            && self
-                .filter
-                .as_ref()
-                .is_none_or(|filter| part.body(row).is_ok_and(|body| filter.matches(body.metadata)))
+            && self.confidence_min.is_none_or(|least| columns.confidence >= least);
+        match &self.filter {
+            Some(filter) if is_within => part.satisfies(row, filter),
+            _ => Ok(is_within),
+        }
     }
 }
 
@@ -133,6 +136,9 @@ impl Recall {
     /// that took.
     pub(super) fn narrow(&mut self, part: Part<'_>, scratch: &mut Scratch) -> usize {
         let Part::Section(section) = part else { unreachable!("tails have no orders") };
+        if Narrowing::try_columns(&self.request.conditions, section, TRIED_BLOCKS) {
+            return TRIED_BLOCKS * COLUMN_BLOCK_BYTES;
+        }
         let mut narrowing = Narrowing::new(&self.request.conditions, section);
         let named = narrowing.is_narrow().then_some(narrowing.named());
         let method = self.shape(part).choose(narrowing.matches(), named);
@@ -170,6 +176,7 @@ impl Recall {
         let (_, narrowing) = self.narrowing.as_mut().expect("marks are begun");
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
         if narrowing.mark(conditions, section, snapshot, MARKED_ROWS) {
+            self.work.judged += narrowing.judged();
             let marked = narrowing.marked().expect("just done");
             let method = self.shape(part).choose_marked(marked);
             self.view.replan(method, 0);
@@ -197,7 +204,7 @@ impl Recall {
         let beam = shape.beam(share).max(answers).min(RECALL_BEAM_MAX.max(answers));
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
         let terms = narrowing.and_then(|_| section.terms());
-        let mut filtered = 0;
+        let (mut filtered, mut damaged) = (0, None);
         let accept = |row: u32| {
             let lives = || part.deaths().died(row) > snapshot;
             let Some(narrowing) = narrowing else { return lives() };
@@ -210,7 +217,11 @@ impl Recall {
                 Truth::Yes => lives(),
                 Truth::Maybe => {
                     filtered += 1;
-                    lives() && conditions.admit(part, row)
+                    let admitted = if lives() { conditions.admit(part, row) } else { Ok(false) };
+                    admitted.unwrap_or_else(|found| {
+                        damaged = Some(found);
+                        false
+                    })
                 }
             }
         };
@@ -224,6 +235,7 @@ impl Recall {
         self.work.hops += u64::from(walked.hops);
         self.work.estimated += u64::from(walked.estimates);
         self.work.filtered += filtered;
+        self.damaged = self.damaged.or(damaged);
         // A walk that met fewer than it looks for has not seen where those are that may be found.
         let wanted = if is_among { answers } else { k };
         let most = narrowing.and_then(Narrowing::marked).unwrap_or(rows);
@@ -232,7 +244,8 @@ impl Recall {
             return spent;
         }
         self.view.leave_part();
-        self.compare_each(part, found.iter().map(|found| found.node), Tier::Graph);
+        let proposed = found.iter().map(|found| found.node);
+        self.compare_each(part, proposed, (Tier::Graph, Filtered::Yes));
         spent
     }
 
@@ -295,7 +308,7 @@ impl Recall {
     fn compare_proposals(&mut self, part: Part<'_>) {
         self.proposals.is_open = false;
         let sorted = std::mem::take(&mut self.proposals.sorted);
-        self.compare_each(part, sorted.iter().map(Key::number), Tier::Codes);
+        self.compare_each(part, sorted.iter().map(Key::number), (Tier::Codes, Filtered::Yes));
         self.proposals.sorted = sorted;
     }
 
@@ -383,6 +396,7 @@ impl Recall {
     pub(super) fn gather(&mut self, part: Part<'_>) -> usize {
         let (_, narrowing) = self.narrowing.as_ref().expect("what is gathered is marked");
         let (marks, mut nth) = (narrowing.marks(), self.view.block());
+        let filtered = if narrowing.is_doubtful() { Filtered::No } else { Filtered::Yes };
         let mut rows = Vec::with_capacity(GATHERED_ROWS + BLOCK_ROWS);
         while rows.len() < GATHERED_ROWS && nth < marks.len() {
             let mut word = marks[nth];
@@ -394,7 +408,7 @@ impl Recall {
         }
         self.view.skip_to(nth);
         let spent = rows.len() * (GATHER_BYTES + size_of_val(&self.query[..]));
-        self.compare_each(part, rows.into_iter(), Tier::Exact);
+        self.compare_each(part, rows.into_iter(), (Tier::Gather, filtered));
         spent
     }
 
@@ -403,7 +417,7 @@ impl Recall {
         &mut self,
         part: Part<'_>,
         rows: impl Iterator<Item = u32> + Clone,
-        tier: Tier,
+        how: (Tier, Filtered),
     ) {
         rows.clone().for_each(|row| part.prefetch(row));
         for row in rows {
@@ -414,7 +428,7 @@ impl Recall {
                 Metric::L2 => -kernels().l2(&self.query, vector),
             };
             self.work.compared += 1;
-            self.offer(part, row, key, tier);
+            self.offer(part, row, key, how);
         }
     }
 }

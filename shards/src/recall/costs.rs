@@ -42,7 +42,9 @@ impl Shape {
     pub(super) fn beam(&self, share: f32) -> usize {
         let usual = self.beam.unwrap_or(BEAM_USUAL);
         let env = |n: &str| std::env::var(n).ok().and_then(|v| v.parse::<usize>().ok());
-        if let Some(b) = env("TUNE_BEAM") { return b }
+        if let Some(b) = env("TUNE_BEAM") {
+            return b;
+        }
         let widening = (1.0 / share.max(f32::MIN_POSITIVE)).sqrt().min(WIDENING_MAX);
         (usual as f32 * widening) as usize
     }
@@ -57,8 +59,7 @@ impl Shape {
         let share = (matches / self.rows as f32).min(1.0);
         let met = 1.0 - (1.0 - share).powi(CODE_ROWS as i32);
         let blocks = self.rows as f32 / CODE_ROWS as f32;
-        PROPOSALS_NS
-            + blocks * met * (BLOCK_NS + BLOCK_BYTE_NS * self.code_block_bytes as f32)
+        PROPOSALS_NS + blocks * met * (BLOCK_NS + BLOCK_BYTE_NS * self.code_block_bytes as f32)
     }
 
     fn walk_ns(&self, matches: f32) -> f32 {
@@ -69,12 +70,18 @@ impl Shape {
     /// are.
     pub(super) fn choose(&self, matches: f32, named: Option<usize>) -> Method {
         if let Ok(m) = std::env::var("TUNE_METHOD") {
-            match &m[..] { "walk" => return Method::Walk, "codes" => return Method::Codes, "mark" | "gather" | "markcodes" | "markwalk" => return Method::Mark, _ => {} }
+            match &m[..] {
+                "walk" => return Method::Walk,
+                "codes" => return Method::Codes,
+                "mark" | "gather" | "markcodes" | "markwalk" => return Method::Mark,
+                _ => {}
+            }
         }
         let judged = self.rows as f32 / crate::limits::BLOCK_ROWS as f32 * JUDGE_BLOCK_NS;
         let (walk, codes) = (self.walk_ns(matches), self.codes_ns(matches) + judged);
         let mark = named.map_or(f32::INFINITY, |named| {
-            named as f32 * MARK_NS + self.gather_ns(matches).min(self.codes_ns(matches)).min(walk * 0.8)
+            named as f32 * MARK_NS
+                + self.gather_ns(matches).min(self.codes_ns(matches)).min(walk * 0.8)
         });
         match (mark < walk && mark < codes, walk < codes) {
             (true, _) => Method::Mark,
@@ -86,7 +93,12 @@ impl Shape {
     /// The method for so many rows that are marked.
     pub(super) fn choose_marked(&self, marked: usize) -> Method {
         if let Ok(m) = std::env::var("TUNE_METHOD") {
-            match &m[..] { "markwalk" => return Method::Walk, "markcodes" => return Method::Codes, "gather" => return Method::Gather, _ => {} }
+            match &m[..] {
+                "markwalk" => return Method::Walk,
+                "markcodes" => return Method::Codes,
+                "gather" => return Method::Gather,
+                _ => {}
+            }
         }
         let matches = marked as f32;
         let (gather, codes) = (self.gather_ns(matches), self.codes_ns(matches));

@@ -20,8 +20,9 @@
 //! at, rows that die meanwhile are still found.
 //!
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
-//! whole blocks by their extremes. A metadata filter is evaluated last, only on rows that would
-//! enter the result or the list of candidates.
+//! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where it
+//! has them; else, and where they leave it open, it is evaluated last, only on rows that would enter
+//! the result or the list of candidates. `EXACT` reads the metadata itself and no index of it.
 
 mod approximate;
 mod costs;
@@ -83,8 +84,17 @@ pub struct Recall {
     narrowing: Option<(PartNumber, Narrowing)>,
     /// What the codes of the part under way propose.
     proposals: Proposals,
+    /// A row that the filter could not be asked of.
+    damaged: Option<Damaged>,
     /// The worst of the best on top.
     best: BinaryHeap<Reverse<Candidate>>,
+}
+
+/// Whether a row is known to satisfy the filter, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filtered {
+    Yes,
+    No,
 }
 
 /// What a recall has done so far.
@@ -93,6 +103,8 @@ struct Work {
     compared: u64,
     estimated: u64,
     hops: u64,
+    /// Rows that were judged one by one to mark those that match.
+    judged: u64,
     /// Rows whose metadata was shown to the filter.
     filtered: u64,
 }
@@ -107,6 +119,7 @@ impl Recall {
             view: View::new(&request, space, arena, snapshot),
             narrowing: None,
             proposals: Proposals::default(),
+            damaged: None,
             best: BinaryHeap::with_capacity(capacity),
             request,
         }
@@ -131,10 +144,11 @@ impl Recall {
             self.view = View::new(&self.request, space, arena, applied);
             self.narrowing = None;
             self.proposals.clear();
+            self.damaged = None;
             self.best.clear();
         }
         let mut left = bytes;
-        while let Some(planned) = self.view.current() {
+        while let Some(planned) = self.view.current().filter(|_| self.damaged.is_none()) {
             if left == 0 {
                 return false;
             }
@@ -197,7 +211,7 @@ impl Recall {
         while left != 0 {
             let nth = left.trailing_zeros();
             left &= left - 1;
-            self.offer(part, first + nth, keys[nth as usize], Tier::Exact);
+            self.offer(part, first + nth, keys[nth as usize], (Tier::Exact, Filtered::No));
         }
     }
 
@@ -217,7 +231,7 @@ impl Recall {
             )
     }
 
-    fn offer(&mut self, part: Part<'_>, row: u32, key: f32, tier: Tier) {
+    fn offer(&mut self, part: Part<'_>, row: u32, key: f32, (tier, filtered): (Tier, Filtered)) {
         let worst = (self.best.len() == self.request.k).then(|| self.best.peek()).flatten();
         // The record of a row that is no candidate by its key is never looked at.
         if worst.is_some_and(|worst| key.total_cmp(&worst.0.key).is_lt()) {
@@ -229,7 +243,7 @@ impl Recall {
             return;
         }
         let is_full = worst.is_some();
-        if !self.passes_filter(part, row) {
+        if filtered == Filtered::No && !self.passes_filter(part, row) {
             return;
         }
         if is_full {
@@ -241,7 +255,10 @@ impl Recall {
     fn passes_filter(&mut self, part: Part<'_>, row: u32) -> bool {
         let Some(filter) = &self.request.conditions.filter else { return true };
         self.work.filtered += 1;
-        part.body(row).is_ok_and(|body| filter.matches(body.metadata))
+        part.satisfies(row, filter).unwrap_or_else(|damaged| {
+            self.damaged = Some(damaged);
+            false
+        })
     }
 
     /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
@@ -250,9 +267,12 @@ impl Recall {
     /// # Panics
     /// When parts were replaced since the last step.
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Vec<Hit>, Damaged> {
+        if let Some(damaged) = self.damaged {
+            return Err(damaged);
+        }
         let mut fields = self.request.fields;
         let has_why = fields.why;
-        let Work { compared, estimated, hops, .. } = self.work;
+        let Work { compared, estimated, hops, judged, filtered } = self.work;
         let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec();
         for Reverse(Candidate { at, .. }) in &best {
@@ -278,6 +298,8 @@ impl Recall {
                 tier: candidate.tier,
                 rows_compared: compared,
                 rows_estimated: estimated,
+                rows_judged: judged,
+                rows_filtered: filtered,
                 hops,
             });
             Ok(Hit { score: similarity, similarity, episode, why })

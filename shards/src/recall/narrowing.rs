@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::episode::Conditions;
+use crate::format::columns::ColumnKind;
 use crate::limits::BLOCK_ROWS;
 use crate::space::{Part, Section};
 use crate::terms::{Masks, Plan, Posting, Terms, Truth};
@@ -60,13 +61,27 @@ pub(super) struct Narrowing {
     next: (usize, usize),
     marks: Vec<u64>,
     marked: usize,
+    /// Rows that were gone through.
+    judged: u64,
     is_marked: bool,
     /// A row was marked of which the index is not sure.
     has_doubtful: bool,
 }
 
 impl Narrowing {
-    /// Looks up what the conditions leave of a section.
+    /// Tries the columns that the conditions want, some blocks of each; whether any are left.
+    pub(super) fn try_columns(conditions: &Conditions, section: &Section, blocks: usize) -> bool {
+        let Conditions { since_us, until_us, confidence_min, filter } = conditions;
+        let wanted = [
+            (since_us.is_some() || until_us.is_some()).then_some(ColumnKind::TimeOrder),
+            confidence_min.is_some().then_some(ColumnKind::ConfidenceOrder),
+            filter.is_some().then_some(ColumnKind::Terms),
+        ];
+        let wanted = wanted.into_iter().flatten();
+        wanted.fold(false, |is_left, kind| section.try_column(kind, blocks) || is_left)
+    }
+
+    /// Looks up what the conditions leave of a section whose columns were tried.
     pub(super) fn new(conditions: &Conditions, section: &Section) -> Self {
         let terms = section.terms();
         let filter = conditions.filter.as_ref();
@@ -87,8 +102,9 @@ impl Narrowing {
         let Conditions { since_us, until_us, confidence_min, .. } = conditions;
         if since_us.is_some() || until_us.is_some() {
             let (since, until) = (since_us.unwrap_or(i64::MIN), until_us.unwrap_or(i64::MAX));
-            let places = section.places_between(since, until);
-            (self.named, self.sources) = (places.len(), vec![Source::Time(places)]);
+            if let Some(places) = section.places_between(since, until) {
+                (self.named, self.sources) = (places.len(), vec![Source::Time(places)]);
+            }
         }
         let confident = confidence_min.and_then(|least| section.places_confident(least));
         if let Some(places) = confident.filter(|places| places.len() < self.named) {
@@ -127,7 +143,7 @@ impl Narrowing {
             let part = Part::Section(section);
             let fulfils = match self.judge(conditions, section, terms, row, from) {
                 Truth::Yes => true,
-                Truth::Maybe => row < section.rows() && conditions.admit(part, row),
+                Truth::Maybe => row < section.rows() && conditions.admit(part, row) == Ok(true),
                 Truth::No => false,
             };
             seen += 1;
@@ -173,6 +189,11 @@ impl Narrowing {
         self.is_marked.then_some(self.marked)
     }
 
+    /// Rows that were gone through to mark some of them.
+    pub(super) fn judged(&self) -> u64 {
+        self.judged
+    }
+
     /// Whether the filter has to be asked although the index said yes.
     pub(super) fn is_doubtful(&self) -> bool {
         self.has_doubtful
@@ -215,9 +236,7 @@ impl Narrowing {
                 }
                 let truth = match is_single {
                     true => Truth::Yes,
-                    false => {
-                        self.judge(conditions, section, terms.as_ref(), row, source.posting())
-                    }
+                    false => self.judge(conditions, section, terms.as_ref(), row, source.posting()),
                 };
                 if truth != Truth::No {
                     self.has_doubtful |= truth == Truth::Maybe;
@@ -228,6 +247,7 @@ impl Narrowing {
                 }
             }
             left -= rows.len();
+            self.judged += rows.len() as u64;
             self.next.1 += rows.len();
             if self.next.1 < all.len() {
                 return false;

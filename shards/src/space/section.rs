@@ -4,7 +4,12 @@
 //! is indexed without further ado: the lengths of columns. What stands *in* columns may be damaged
 //! in a file that nobody has verified yet: where a body lies, which row an id leads to. That is
 //! checked at each use, and never worse than wrong.
+//!
+//! Columns that say which rows conditions leave could hide rows, and nobody would see it. Who wants
+//! one therefore has its checksums [tried](Section::try_column) first, once for each file that is
+//! opened; one that does not check is not used, and its conditions are evaluated row by row.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -44,6 +49,17 @@ pub struct Section {
     /// `None` when the section has too few rows for one, or one that this version cannot read: then
     /// its rows are compared one by one.
     index: Option<SectionIndex>,
+    /// How far columns were tried, by their places in the entry.
+    tried: Box<[Cell<Tried>]>,
+}
+
+/// How far the checksums of a column were tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// The first so many blocks check.
+    Blocks(usize),
+    Right,
+    Damaged,
 }
 
 #[derive(Debug)]
@@ -88,8 +104,34 @@ impl Section {
         };
         let deaths = Deaths::of_rows(entry.rows);
         let stride = row_floats(entry.dimensions as usize);
-        let index = None;
-        Ok(Self { number: PartNumber(0), deaths, file, entry, places, stride, index })
+        let tried = vec![Cell::new(Tried::Blocks(0)); entry.columns.len()].into_boxed_slice();
+        let (number, index) = (PartNumber(0), None);
+        Ok(Self { number, deaths, file, entry, places, stride, index, tried })
+    }
+
+    /// Tries the checksums of some more blocks of a column; whether any are left.
+    pub fn try_column(&self, kind: ColumnKind, blocks: usize) -> bool {
+        let columns = self.entry.columns.iter().zip(&self.tried);
+        let Some((column, tried)) = columns.into_iter().find(|(column, _)| column.kind == kind)
+        else {
+            return false;
+        };
+        for _ in 0..blocks {
+            let Tried::Blocks(nth) = tried.get() else { return false };
+            tried.set(match column.checks(&self.file, nth) {
+                Some(true) => Tried::Blocks(nth + 1),
+                Some(false) => Tried::Damaged,
+                None => Tried::Right,
+            });
+        }
+        matches!(tried.get(), Tried::Blocks(_))
+    }
+
+    /// A column that the section may do without, once it was tried and found right.
+    fn tried_column(&self, kind: ColumnKind) -> Option<&[u8]> {
+        let columns = self.entry.columns.iter().zip(&self.tried);
+        let (column, tried) = columns.into_iter().find(|(column, _)| column.kind == kind)?;
+        (tried.get() == Tried::Right).then(|| &self.file[column.range.clone()])
     }
 
     fn index_columns(&self) -> Option<IndexColumns<'_>> {
@@ -178,18 +220,21 @@ impl Section {
         self.column(&self.places.time_order)
     }
 
-    /// Where in the time order the rows of some time are, both ends included.
-    pub fn places_between(&self, since_us: i64, until_us: i64) -> Range<usize> {
+    /// Where in the time order the rows of some time are, both ends included; `None` until the order
+    /// was tried, and if it is damaged.
+    pub fn places_between(&self, since_us: i64, until_us: i64) -> Option<Range<usize>> {
+        self.tried_column(ColumnKind::TimeOrder)?;
         let order = self.time_order();
         let times = self.happened_at_us();
         let time = |row: &u32| times.get(*row as usize).copied().unwrap_or(i64::MAX);
         let first = order.partition_point(|row| time(row) < since_us);
-        first..order.partition_point(|row| time(row) <= until_us).max(first)
+        Some(first..order.partition_point(|row| time(row) <= until_us).max(first))
     }
 
-    /// The rows by confidence. A row that is not there is possible in a damaged file.
+    /// The rows by confidence; `None` in files without that, until it was tried, and if it is
+    /// damaged.
     pub fn confidence_order(&self) -> Option<&[u32]> {
-        let order = self.opaque(ColumnKind::ConfidenceOrder)?;
+        let order = self.tried_column(ColumnKind::ConfidenceOrder)?;
         Some(<[u32]>::ref_from_bytes(order).expect("checked when it was opened"))
     }
 
@@ -201,10 +246,10 @@ impl Section {
         Some(order.partition_point(|row| confidence(row) < least)..order.len())
     }
 
-    /// What the rows have in their metadata; `None` in files without it, or of a version that is
-    /// not known.
+    /// What the rows have in their metadata; `None` in files without it or with a version that is
+    /// not known, until it was tried, and if it is damaged.
     pub fn terms(&self) -> Option<Terms<'_>> {
-        Terms::open(self.opaque(ColumnKind::Terms)?, self.rows())
+        Terms::open(self.tried_column(ColumnKind::Terms)?, self.rows())
     }
 
     fn block_rows(&self, nth: usize) -> Range<usize> {
@@ -375,7 +420,9 @@ impl Section {
 
     /// What the rows say comes to the same terms again.
     fn verify_terms(&self, faults: &mut Vec<String>) {
-        if self.terms().is_none() {
+        let Some(mut rest) = self.opaque(ColumnKind::Terms) else { return };
+        if Terms::open(rest, self.rows()).is_none() {
+            faults.push("the terms have another version or length than this one writes".into());
             return;
         }
         let mut builder = TermsBuilder::new(self.rows() as usize);
@@ -383,7 +430,6 @@ impl Section {
             let body = self.body_bytes(row).map(|bytes| Body::new(bytes, &self.record(row).sizes));
             builder.push(body.map_or(&[], |body| body.metadata));
         }
-        let mut rest = self.opaque(ColumnKind::Terms).expect("just opened");
         let mut fits = true;
         let mut is_next = |bytes: &[u8]| {
             let (own, behind) = rest.split_at(bytes.len().min(rest.len()));
@@ -446,7 +492,9 @@ impl Section {
         ];
         let confidences = self.confidences();
         let by_confidence = |row: u32| (confidence_key(confidences[row as usize]), row);
-        if self.confidence_order().is_some_and(|order| !is_order(order, by_confidence)) {
+        let by_place = self.opaque(ColumnKind::ConfidenceOrder);
+        let order = by_place.map(|order| <[u32]>::ref_from_bytes(order).expect("as it was opened"));
+        if order.is_some_and(|order| !is_order(order, by_confidence)) {
             faults.push("the confidence order does not name each row once, in order".into());
         }
         let rows: &[u32] = self.column(&self.places.id_rows);

@@ -258,9 +258,8 @@ impl SectionWriter {
         writer: &mut ColumnsWriter,
         out: &mut Vec<u8>,
     ) -> Result<usize, Damaged> {
-        let mut terms = self.terms.take().unwrap_or_else(|| {
-            Box::new(TermsBuilder::new(self.order.len()))
-        });
+        let mut terms =
+            self.terms.take().unwrap_or_else(|| Box::new(TermsBuilder::new(self.order.len())));
         if self.next == self.order.len() {
             let is_complete = terms.step(|bytes| writer.put(bytes, out));
             self.terms = (!is_complete).then_some(terms);

@@ -3,6 +3,10 @@
 //! Terms are kept sorted from the beginning, in a tree for each field, and numbered as they come.
 //! Once all rows are in, the trees are taken apart in order, which gives every term its place; then
 //! the rows of each term are known, and written field by field.
+//!
+//! There may not be more terms and postings than so many for each row. When there would be, the
+//! field that has the most is left out: one of unique values, or of long lists, and not those that
+//! happen to come next.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +15,8 @@ use zerocopy::IntoBytes;
 use super::column::{Counts, FieldEntry, Head, PADDING};
 use super::{
     FIELD_DEPTH_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, FORWARD_MANY, FORWARD_NONE, FORWARD_SHARE,
-    POSTINGS_MAX, POSTINGS_MIN, POSTINGS_PER_ROW_MAX, TERMS_MAX, TERMS_MIN, TERMS_PER_ROW_MAX, TERMS_PER_VALUE_MAX, put_name,
-    put_term, tag,
+    POSTINGS_MAX, POSTINGS_MIN, POSTINGS_PER_ROW_MAX, TERMS_MAX, TERMS_MIN, TERMS_PER_ROW_MAX,
+    TERMS_PER_VALUE_MAX, put_name, put_term, tag,
 };
 use crate::filter::{FieldSink, ScalarRef, tell_fields};
 
@@ -22,6 +26,9 @@ const PAIRS_PER_CHUNK: usize = 1 << 16;
 const WORK_TERMS: usize = 64;
 const WORK_PAIRS: usize = 2048;
 const WORK_BYTES: usize = 16 << 10;
+
+/// Where the rows of a term go that is left out.
+const PLACE_NONE: u32 = u32::MAX;
 
 /// A field, or the metadata itself.
 #[derive(Debug, Default)]
@@ -36,7 +43,8 @@ struct Field {
     /// Its terms, by the order in which they came.
     terms: BTreeMap<Box<[u8]>, u32>,
     rows: u32,
-    /// It had too many terms.
+    postings: usize,
+    /// It had the most terms or postings when there were too many.
     is_left_out: bool,
 }
 
@@ -78,7 +86,8 @@ enum Phase {
 /// See the top of the file.
 #[derive(Debug)]
 pub struct TermsBuilder {
-    rows_max: usize,
+    terms_max: usize,
+    postings_max: usize,
     rows: u32,
     fields: Vec<Field>,
     row: RowFields,
@@ -87,6 +96,8 @@ pub struct TermsBuilder {
     counts: Vec<u32>,
     /// Terms and rows, by row.
     pairs: Vec<Vec<(u32, u32)>>,
+    /// Of the fields that are not left out.
+    terms: usize,
     postings: usize,
     phase: Phase,
     /// The fields in the order of their paths.
@@ -132,13 +143,15 @@ impl TermsBuilder {
     /// For so many rows.
     pub fn new(rows: usize) -> Self {
         Self {
-            rows_max: rows,
+            terms_max: (rows * TERMS_PER_ROW_MAX + TERMS_MIN).min(TERMS_MAX),
+            postings_max: (rows * POSTINGS_PER_ROW_MAX + POSTINGS_MIN).min(POSTINGS_MAX),
             rows: 0,
             fields: vec![Field::default()],
             row: RowFields::default(),
             has_left_out: false,
             counts: Vec::new(),
             pairs: Vec::new(),
+            terms: 0,
             postings: 0,
             phase: Phase::Rows,
             order: Vec::new(),
@@ -179,35 +192,40 @@ impl TermsBuilder {
     }
 
     fn post(&mut self, field: usize, term: &[u8], row: u32) {
-        if self.fields[field].is_left_out {
+        let known = self.fields[field].terms.get(term).copied();
+        if self.postings == self.postings_max {
+            self.leave_out(|field| field.postings);
+        }
+        if known.is_none() && self.terms == self.terms_max {
+            self.leave_out(|field| field.terms.len());
+        }
+        let own = &mut self.fields[field];
+        if own.is_left_out {
             return;
         }
-        let terms_max = (self.rows_max * TERMS_PER_ROW_MAX + TERMS_MIN).min(TERMS_MAX);
-        let postings_max =
-            (self.rows_max * POSTINGS_PER_ROW_MAX + POSTINGS_MIN).min(POSTINGS_MAX);
-        let number = match self.fields[field].terms.get(term) {
-            Some(number) => *number,
-            None if self.counts.len() == terms_max => {
-                self.fields[field].is_left_out = true;
-                return;
-            }
-            None => {
-                let number = narrow(self.counts.len());
-                self.counts.push(0);
-                self.fields[field].terms.insert(term.into(), number);
-                number
-            }
-        };
-        if self.postings == postings_max {
-            self.fields[field].is_left_out = true;
-            return;
-        }
+        let number = known.unwrap_or_else(|| {
+            let number = narrow(self.counts.len());
+            own.terms.insert(term.into(), number);
+            self.counts.push(0);
+            self.terms += 1;
+            number
+        });
+        own.postings += 1;
         self.counts[number as usize] += 1;
         self.postings += 1;
         if self.pairs.last().is_none_or(|chunk| chunk.len() == PAIRS_PER_CHUNK) {
             self.pairs.push(Vec::with_capacity(PAIRS_PER_CHUNK));
         }
         self.pairs.last_mut().expect("just made sure").push((number, row));
+    }
+
+    /// Leaves out the field that has the most of something.
+    fn leave_out(&mut self, most: impl Fn(&Field) -> usize) {
+        let left = self.fields.iter_mut().filter(|field| !field.is_left_out);
+        let field = left.max_by_key(|field| most(field)).expect("the metadata itself has nothing");
+        field.is_left_out = true;
+        self.terms -= field.terms.len();
+        self.postings -= field.postings;
     }
 
     /// Does one unit of work when all rows are in, and shows the bytes that it brought to `put`;
@@ -248,7 +266,13 @@ impl TermsBuilder {
             parts.entries.push(FieldEntry::new([path, bytes], first_term, field.rows, is_left_out));
         }
         for _ in 0..WORK_TERMS {
-            let Some((term, number)) = field.terms.pop_first() else { return Phase::Terms(nth + 1) };
+            let Some((term, number)) = field.terms.pop_first() else {
+                return Phase::Terms(nth + 1);
+            };
+            if field.is_left_out {
+                self.places[number as usize] = PLACE_NONE;
+                continue;
+            }
             let start = *parts.starts.last().expect("it begins with one");
             self.places[number as usize] = start;
             parts.starts.push(start + self.counts[number as usize]);
@@ -285,6 +309,9 @@ impl TermsBuilder {
         let until = pairs.len().min(pair + WORK_PAIRS);
         for (term, row) in &pairs[pair..until] {
             let place = &mut self.places[*term as usize];
+            if *place == PLACE_NONE {
+                continue;
+            }
             self.parts.postings[*place as usize] = *row;
             *place += 1;
         }

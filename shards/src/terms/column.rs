@@ -204,11 +204,7 @@ impl<'a> Terms<'a> {
     }
 
     /// The first term of a range that is not below, as `is_below` says of terms in their order.
-    pub(super) fn first_term(
-        &self,
-        among: &Range<u32>,
-        is_below: impl Fn(&[u8]) -> bool,
-    ) -> u32 {
+    pub(super) fn first_term(&self, among: &Range<u32>, is_below: impl Fn(&[u8]) -> bool) -> u32 {
         let (mut low, mut high) = (among.start, among.end);
         while low < high {
             let middle = low + (high - low) / 2;

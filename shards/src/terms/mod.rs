@@ -11,7 +11,8 @@
 //! | row | *forward*: the one term of each row, in fields that many rows have | judging rows that something else proposes |
 //!
 //! Not everything is indexed. Long strings and long arrays become the term *other*, which any
-//! comparison may match; fields that are nested deep or too many are left out. So the answer for a
+//! comparison may match; fields that are nested deep or too many are left out, and where terms or
+//! postings are too many the fields that have the most of them. So the answer for a
 //! row is yes, no or [maybe](Truth), by the logic of Kleene, and never wrong: what may match is shown
 //! to the filter itself. Numbers are terms by their f64, so integers beyond 2⁵³ are a maybe where
 //! they are near.
@@ -49,7 +50,7 @@ pub const TERMS_MIN: usize = 65_536;
 /// However many rows it has; see [`TERMS_PER_ROW_MAX`].
 pub const TERMS_MAX: usize = 1 << 25;
 /// Postings of a section, for each of its rows and besides.
-pub const POSTINGS_PER_ROW_MAX: usize = 32;
+pub const POSTINGS_PER_ROW_MAX: usize = 64;
 /// See [`POSTINGS_PER_ROW_MAX`].
 pub const POSTINGS_MIN: usize = 65_536;
 /// See [`TERMS_MAX`].

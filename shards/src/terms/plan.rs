@@ -134,9 +134,9 @@ impl Plan {
                 for node in nodes {
                     let mut own = Vec::new();
                     let rows = self.choose(node, &mut own);
-                    if let Some(rows) = rows.filter(|rows| {
-                        best.as_ref().is_none_or(|(fewest, _)| rows < fewest)
-                    }) {
+                    if let Some(rows) =
+                        rows.filter(|rows| best.as_ref().is_none_or(|(fewest, _)| rows < fewest))
+                    {
                         best = Some((rows, own));
                     }
                 }
@@ -234,7 +234,8 @@ impl Leaf {
 
     /// Looks a row up in the postings, where that is not too much work.
     fn search(&self, terms: &Terms<'_>, row: u32) -> Truth {
-        let count = |ranges: &[Range<u32>]| ranges.iter().map(|range| range.end - range.start).sum();
+        let count =
+            |ranges: &[Range<u32>]| ranges.iter().map(|range| range.end - range.start).sum();
         let (yes, maybe): (u32, u32) = (count(&self.yes), count(&self.maybe));
         if yes.saturating_add(maybe) > SEARCHED_TERMS_MAX {
             return Truth::Maybe;

@@ -201,6 +201,22 @@ fn a_field_with_too_many_terms_is_left_out() {
 }
 
 #[test]
+fn the_field_with_the_most_postings_is_left_out() {
+    let list = |of: &str, count: usize| {
+        let each = (0..count).map(|nth| format!("\"{of}{nth}\"")).collect::<Vec<_>>();
+        each.join(",")
+    };
+    let count = TERMS_PER_VALUE_MAX;
+    let (long, short) = (list("l", count), list("s", count / 2));
+    let row = |nth| format!(r#"{{"short":[{short}],"long":[{long}],"last":{nth}}}"#);
+    let rows: Vec<_> = (0..POSTINGS_MIN / (count / 2) + 100).map(row).collect();
+    assert_eq!(known(r#"{"long": "l1"}"#, &rows), None);
+    assert_eq!(known(r#"{"short": "s1"}"#, &rows), Some(rows.len()));
+    assert_eq!(known(r#"{"last": 7}"#, &rows), Some(1));
+    assert_eq!(known(r#"{"last": 9}"#, &rows[..rows.len() / 4]), Some(1));
+}
+
+#[test]
 fn common_fields_are_read_by_row_and_others_are_not() {
     let row = |nth: usize| match nth % (FORWARD_SHARE + 1) {
         0 => format!(r#"{{"rare":{nth},"common":{nth}}}"#),
