@@ -91,9 +91,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Which pivot is nearest to a vector.
 fn nearest(vector: &[f32], pivots: &[&[f32]]) -> usize {
-    let by_nearness = |a: &usize, b: &usize| {
-        dot(vector, pivots[*a]).total_cmp(&dot(vector, pivots[*b]))
-    };
+    let by_nearness =
+        |a: &usize, b: &usize| dot(vector, pivots[*a]).total_cmp(&dot(vector, pivots[*b]));
     (0..pivots.len()).max_by(by_nearness).expect("there are pivots")
 }
 
@@ -196,9 +195,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits for the last of what was stored: a consolidation takes what is durable.
-    fn wait_until_durable(&mut self) {
-        while self.shard.stats().durable < self.shard.stats().applied {
+    /// Waits until all of what was stored is durable: a consolidation takes nothing else.
+    fn wait_until_durable(&mut self, episodes: u64) {
+        loop {
+            let stats = self.shard.stats();
+            if stats.episodes == episodes && stats.durable == stats.applied {
+                return;
+            }
             self.settle();
         }
     }
@@ -248,9 +251,8 @@ impl Bench {
 }
 
 fn is_consolidated(effects: &[Effect]) -> bool {
-    let is = |effect: &Effect| {
-        matches!(effect, Effect::Answer { result: Ok(Reply::Consolidated), .. })
-    };
+    let is =
+        |effect: &Effect| matches!(effect, Effect::Answer { result: Ok(Reply::Consolidated), .. });
     effects.iter().any(is)
 }
 
@@ -485,7 +487,7 @@ fn main() -> Result<(), Failure> {
     }
     println!("{rows} rows stored in {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
-    bench.wait_until_durable();
+    bench.wait_until_durable(rows as u64);
     let longest = bench.work(!arguments.tail)?;
     let seconds = began.elapsed().as_secs_f64();
     println!("worked on them for {seconds:.1} s, {longest:.0} us at most in one go");

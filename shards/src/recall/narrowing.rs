@@ -69,7 +69,7 @@ pub(super) struct Narrowing {
 }
 
 impl Narrowing {
-    /// Tries the columns that the conditions want, some blocks of each; whether any are left.
+    /// Tries some blocks of the columns that the conditions want; whether any are left.
     pub(super) fn try_columns(conditions: &Conditions, section: &Section, blocks: usize) -> bool {
         let Conditions { since_us, until_us, confidence_min, filter } = conditions;
         let wanted = [
@@ -77,8 +77,7 @@ impl Narrowing {
             confidence_min.is_some().then_some(ColumnKind::ConfidenceOrder),
             filter.is_some().then_some(ColumnKind::Terms),
         ];
-        let wanted = wanted.into_iter().flatten();
-        wanted.fold(false, |is_left, kind| section.try_column(kind, blocks) || is_left)
+        wanted.into_iter().flatten().any(|kind| section.try_column(kind, blocks))
     }
 
     /// Looks up what the conditions leave of a section whose columns were tried.

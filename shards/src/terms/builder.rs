@@ -358,11 +358,11 @@ impl TermsBuilder {
         let first = entries[nth].first_term.get() as usize;
         let end = self.parts.terms_end(nth);
         let until = (starts[end] as usize).min(posting + WORK_PAIRS);
-        for at in posting..until {
+        for (at, row) in postings.iter().enumerate().take(until).skip(posting) {
             while starts[term + 1] as usize <= at {
                 term += 1;
             }
-            let own = &mut self.forward[postings[at] as usize];
+            let own = &mut self.forward[*row as usize];
             *own = match *own {
                 FORWARD_NONE => narrow(term - first + 1),
                 _ => FORWARD_MANY,

@@ -172,7 +172,7 @@ fn what_is_left_out_is_known_as_left_out() {
         format!("{open}1{}", "}".repeat(depth))
     };
     let rows = [deep(FIELD_DEPTH_MAX)];
-    let path = vec!["d"; FIELD_DEPTH_MAX].join(".");
+    let path = ["d"; FIELD_DEPTH_MAX].join(".");
     assert_eq!(known(&format!("{{\"{path}\": 1}}"), &rows), Some(1));
     assert_eq!(known(&format!("{{\"{path}.d\": 1}}"), &rows), Some(0));
     let rows = [deep(FIELD_DEPTH_MAX + 1)];
