@@ -198,8 +198,7 @@ impl Recall {
         let is_among = share < AMONG_SHARE;
         let mut answers = k + (k / SPARE_SHARE).max(4);
         if is_among {
-            let env = |n: &str| std::env::var(n).ok().and_then(|v| v.parse::<usize>().ok());
-            answers = answers.max(env("TUNE_ANSWERS").unwrap_or(PROPOSED_AMONG_MIN));
+            answers = answers.max(PROPOSED_AMONG_MIN);
         }
         let beam = shape.beam(share).max(answers).min(RECALL_BEAM_MAX.max(answers));
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);

@@ -5,27 +5,31 @@
 
 use super::view::Method;
 use crate::index::simd::CODE_ROWS;
+use crate::limits::BLOCK_ROWS;
 
 /// Bytes of vectors that are compared rather than looked for: about what a walk costs.
 pub(super) const COMPARED_BYTES_MAX: usize = 1 << 20;
 
 /// Width of a beam where nobody has measured what a section needs.
 const BEAM_USUAL: usize = 80;
-/// The most that conditions widen a beam by.
-const WIDENING_MAX: f32 = 8.0;
+/// Conditions widen a beam: by their share to this power, and at most so much.
+const WIDENING_POWER: f32 = -0.65;
+const WIDENING_MAX: f32 = 12.0;
 
 /// Nanoseconds.
 const MARK_NS: f32 = 8.0;
+/// What a walk takes of its time when what matches is marked.
+const MARKED_WALK_SHARE: f32 = 0.8;
 const JUDGE_BLOCK_NS: f32 = 60.0;
 const WALK_NS: f32 = 10_000.0;
-const HOP_NS: f32 = 500.0;
+const HOP_NS: f32 = 550.0;
 const PROPOSALS_NS: f32 = 15_000.0;
 /// For each row, and for each of its bytes.
 const GATHER_NS: f32 = 50.0;
 const GATHER_BYTE_NS: f32 = 0.035;
 /// For each block of codes, and for each of its bytes.
 const BLOCK_NS: f32 = 20.0;
-const BLOCK_BYTE_NS: f32 = 0.03;
+const BLOCK_BYTE_NS: f32 = 0.05;
 
 /// What a section is to a recall.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +45,7 @@ impl Shape {
     /// The width of a beam that meets enough of what matches, which is a share of all rows.
     pub(super) fn beam(&self, share: f32) -> usize {
         let usual = self.beam.unwrap_or(BEAM_USUAL);
-        let env = |n: &str| std::env::var(n).ok().and_then(|v| v.parse::<usize>().ok());
-        if let Some(b) = env("TUNE_BEAM") {
-            return b;
-        }
-        let widening = (1.0 / share.max(f32::MIN_POSITIVE)).sqrt().min(WIDENING_MAX);
+        let widening = share.max(f32::MIN_POSITIVE).powf(WIDENING_POWER).min(WIDENING_MAX);
         (usual as f32 * widening) as usize
     }
 
@@ -69,19 +69,11 @@ impl Shape {
     /// The method for conditions that leave so many rows, out of so many that are named, if any
     /// are.
     pub(super) fn choose(&self, matches: f32, named: Option<usize>) -> Method {
-        if let Ok(m) = std::env::var("TUNE_METHOD") {
-            match &m[..] {
-                "walk" => return Method::Walk,
-                "codes" => return Method::Codes,
-                "mark" | "gather" | "markcodes" | "markwalk" => return Method::Mark,
-                _ => {}
-            }
-        }
-        let judged = self.rows as f32 / crate::limits::BLOCK_ROWS as f32 * JUDGE_BLOCK_NS;
+        let judged = self.rows as f32 / BLOCK_ROWS as f32 * JUDGE_BLOCK_NS;
         let (walk, codes) = (self.walk_ns(matches), self.codes_ns(matches) + judged);
         let mark = named.map_or(f32::INFINITY, |named| {
             named as f32 * MARK_NS
-                + self.gather_ns(matches).min(self.codes_ns(matches)).min(walk * 0.8)
+                + self.gather_ns(matches).min(self.codes_ns(matches)).min(walk * MARKED_WALK_SHARE)
         });
         match (mark < walk && mark < codes, walk < codes) {
             (true, _) => Method::Mark,
@@ -92,14 +84,6 @@ impl Shape {
 
     /// The method for so many rows that are marked.
     pub(super) fn choose_marked(&self, marked: usize) -> Method {
-        if let Ok(m) = std::env::var("TUNE_METHOD") {
-            match &m[..] {
-                "markwalk" => return Method::Walk,
-                "markcodes" => return Method::Codes,
-                "gather" => return Method::Gather,
-                _ => {}
-            }
-        }
         let matches = marked as f32;
         let (gather, codes) = (self.gather_ns(matches), self.codes_ns(matches));
         match (gather < codes, gather.min(codes) < self.walk_ns(matches)) {
