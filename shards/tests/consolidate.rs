@@ -146,10 +146,19 @@ impl Bench {
         (answers(effects), advanced != Advanced::Idle)
     }
 
-    /// Consolidates, doing `meanwhile` between the units of work.
-    fn consolidate(&mut self, mut meanwhile: impl FnMut(&mut Self, usize)) {
+    /// Consolidates everything, doing `meanwhile` between the units of work.
+    fn consolidate(&mut self, meanwhile: impl FnMut(&mut Self, usize)) {
+        self.consolidate_as(true, meanwhile);
+    }
+
+    /// Consolidates the tail.
+    fn consolidate_new(&mut self) {
+        self.consolidate_as(false, |_, _| {});
+    }
+
+    fn consolidate_as(&mut self, merges_all: bool, mut meanwhile: impl FnMut(&mut Self, usize)) {
         let ticket = self.ticket();
-        self.shard.consolidate(ticket, true).unwrap();
+        self.shard.consolidate(ticket, merges_all).unwrap();
         for unit in 0.. {
             let (answers, _) = self.work();
             match &answers[..] {
@@ -475,5 +484,33 @@ fn a_large_tail_is_searched_by_its_buckets() {
             }
         });
         bench.check();
+    }
+}
+
+#[test]
+fn the_beam_is_what_the_section_was_measured_to_need() {
+    for metric in [Metric::Cosine, Metric::L2, Metric::Dot] {
+        let mut bench = Bench::new(metric);
+        (0..12_000).for_each(|nth| bench.store(&format!("e{nth}")));
+        bench.consolidate(|_, _| {});
+        let query = bench.vector();
+        let beams = |bench: &mut Bench| {
+            [0.5, 0.9, 0.98].map(|target| {
+                let why = bench.recall_as(&query, 10, Effort::Target(target))[0].why.unwrap();
+                assert_eq!(why.tier, Tier::Graph);
+                why.beam
+            })
+        };
+        let measured = beams(&mut bench);
+        assert!(measured.is_sorted() && measured[0] < measured[2], "{metric:?}: {measured:?}");
+        let recall = bench.recall_at_ten(100);
+        assert!(recall >= 0.96, "{metric:?}: {recall}");
+        let mut bench = bench.restart();
+        assert_eq!(beams(&mut bench), measured);
+        // It stays with a section that the next consolidation does not touch.
+        (0..50).for_each(|nth| bench.store(&format!("late{nth}")));
+        bench.consolidate_new();
+        assert_eq!(beams(&mut bench), measured);
+        assert_eq!(beams(&mut bench.restart()), measured);
     }
 }

@@ -81,7 +81,7 @@ pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
         parts(encoder, episode);
         if let Some(why) = hit.why {
             key(encoder, "why");
-            encoder.map(6);
+            encoder.map(7);
             text(encoder, "tier", why.tier.name().as_bytes());
             key(encoder, "rows_compared");
             encoder.count(why.rows_compared);
@@ -93,6 +93,8 @@ pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
             encoder.count(why.rows_filtered);
             key(encoder, "hops");
             encoder.count(why.hops);
+            key(encoder, "beam");
+            encoder.count(why.beam as u64);
         }
     }
 }

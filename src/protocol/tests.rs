@@ -172,6 +172,7 @@ fn replies_to_reads() {
                 rows_judged: 6,
                 rows_filtered: 5,
                 hops: 3,
+                beam: 64,
             }),
         },
     ];
@@ -202,6 +203,7 @@ fn replies_to_reads() {
             ("rows_judged", Value::Int(6)),
             ("rows_filtered", Value::Int(5)),
             ("hops", Value::Int(3)),
+            ("beam", Value::Int(64)),
         ];
         let why = ("why", map(version, why));
         let bare_hit = map(version, [hit(0.25, 0.3), head.to_vec()].concat());

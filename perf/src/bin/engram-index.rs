@@ -44,6 +44,12 @@ struct Arguments {
     /// Beams to walk with.
     #[arg(long, value_delimiter = ',', default_value = "24,32,48,64,80,96,128,192,256")]
     beams: Vec<usize>,
+    /// Recalls to aim at.
+    #[arg(long, value_delimiter = ',', default_value = "0.9,0.95,0.98,0.99,0.995")]
+    targets: Vec<f32>,
+    /// Results of a recall.
+    #[arg(long, short, default_value_t = 10)]
+    k: usize,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -54,6 +60,7 @@ struct Report {
     rows: usize,
     dimensions: usize,
     queries: usize,
+    k: usize,
     stored_per_s: f64,
     indexed_per_s: f64,
     points: Vec<Point>,
@@ -63,7 +70,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Point {
     what: String,
-    recall_at_10: f64,
+    recall: f64,
     p50_us: f64,
     p99_us: f64,
     rows_compared: f64,
@@ -71,8 +78,6 @@ struct Point {
     hops: f64,
 }
 
-/// Results of a recall.
-const K: usize = 10;
 /// Bytes of work between two requests, as in the daemon.
 const STEP_BYTES: usize = 512 << 10;
 /// Times that every query is asked; the fastest counts, the others wait for other guests.
@@ -86,6 +91,7 @@ struct Bench {
     space: SpaceNumber,
     settings: SpaceSettings,
     effects: Vec<Effect>,
+    k: usize,
 }
 
 impl Bench {
@@ -121,7 +127,7 @@ impl Bench {
             shards: 1,
         };
         shard.create_space(Ticket(0), None, &settings, 0)?;
-        let mut bench = Self { shard, space: SpaceNumber(1), settings, effects: Vec::new() };
+        let mut bench = Self { shard, space: SpaceNumber(1), settings, effects: Vec::new(), k: 10 };
         bench.settle(1)?;
         Ok(bench)
     }
@@ -206,7 +212,7 @@ impl Bench {
     fn recall(&mut self, query: &[f32], effort: Effort) -> Result<Vec<Hit>, Box<dyn Error>> {
         let request = RecallRequest {
             space: self.space,
-            k: K,
+            k: self.k,
             cue: cue(&self.settings, &[blob(query)])?,
             conditions: Conditions::default(),
             effort,
@@ -245,7 +251,7 @@ impl Bench {
         let count = queries.count() as f64;
         Ok(Point {
             what,
-            recall_at_10: found as f64 / (count * K as f64),
+            recall: found as f64 / (count * self.k as f64),
             p50_us: best_us[best_us.len() / 2],
             p99_us: best_us[best_us.len() * 99 / 100],
             rows_compared: compared as f64 / count,
@@ -271,6 +277,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let dir = tempfile::tempdir_in(&arguments.dir)?;
     let mut bench = Bench::open(dir.path(), base.dimensions, base.count())?;
+    bench.k = arguments.k;
     let stored_per_s = bench.store(&base)?;
     bench.work(0)?;
     let mut truth = Vec::new();
@@ -291,10 +298,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         points.push(bench.measure(what, &queries, &truth, Effort::Beam(beam))?);
     }
     points.push(bench.measure("graph, usual".into(), &queries, &truth, Effort::Usual)?);
+    for &target in &arguments.targets {
+        let what = format!("graph, target {target}");
+        points.push(bench.measure(what, &queries, &truth, Effort::Target(target))?);
+    }
     let report = Report {
         rows: base.count(),
         dimensions: base.dimensions,
         queries: queries.count(),
+        k: arguments.k,
         stored_per_s,
         indexed_per_s,
         points,
@@ -307,15 +319,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn print_text(report: &Report) {
-    let Report { rows, dimensions, queries, stored_per_s, indexed_per_s, points } = report;
-    println!("{rows} rows of {dimensions}, {queries} queries, the ten nearest");
+    let Report { rows, dimensions, queries, k, stored_per_s, indexed_per_s, points } = report;
+    println!("{rows} rows of {dimensions}, {queries} queries, the {k} nearest");
     println!("stored {stored_per_s:.0}/s, indexed {indexed_per_s:.0}/s");
     println!("{:16} recall   p50 us   p99 us  compared estimated   hops", "");
     for point in points {
-        let Point { what, recall_at_10, p50_us, p99_us, rows_compared, rows_estimated, hops } =
-            point;
+        let Point { what, recall, p50_us, p99_us, rows_compared, rows_estimated, hops } = point;
         println!(
-            "{what:16} {recall_at_10:.4} {p50_us:8.1} {p99_us:8.1} {rows_compared:9.0} \
+            "{what:16} {recall:.4} {p50_us:8.1} {p99_us:8.1} {rows_compared:9.0} \
              {rows_estimated:9.0} {hops:6.1}"
         );
     }

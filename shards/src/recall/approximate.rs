@@ -7,20 +7,17 @@ use super::{Filtered, Recall};
 use crate::episode::{Conditions, Effort, Metric, Tier};
 use crate::format::columns::COLUMN_BLOCK_BYTES;
 use crate::index::buckets::estimate_block;
+use crate::index::calibration::answers;
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
 use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
-use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX};
-use crate::space::{Damaged, Part, TailBuckets};
+use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
+use crate::space::{Damaged, Part, Section, TailBuckets};
 use crate::terms::Truth;
 
-/// Pages that a walk reads at most, as a multiple of its beam.
-const HOPS_PER_BEAM: usize = 3;
-/// Rows that a walk proposes beyond those asked for: distances from bytes are nearly exact.
-const SPARE_SHARE: usize = 3;
 /// Rows that a walk proposes at least where few count: it takes them by estimates.
 const PROPOSED_AMONG_MIN: usize = 48;
 /// The share of rows that must match for a walk to meet enough of them by itself.
@@ -141,7 +138,7 @@ impl Recall {
         }
         let mut narrowing = Narrowing::new(&self.request.conditions, section);
         let named = narrowing.is_narrow().then_some(narrowing.named());
-        let method = self.shape(part).choose(narrowing.matches(), named);
+        let method = self.shape(section).choose(narrowing.matches(), named);
         if method == Method::Mark {
             narrowing.begin_marks(scratch.marks.pop().unwrap_or_default(), section);
         }
@@ -157,15 +154,18 @@ impl Recall {
         }
     }
 
-    fn shape(&self, part: Part<'_>) -> Shape {
+    fn shape(&self, section: &Section) -> Shape {
+        let part = Part::Section(section);
         let (codes, _) = part.codes(0).expect("what is narrowed has an index");
+        let (calibration, k) = (section.calibration(), self.request.k);
         Shape {
             rows: part.rows() as usize,
             row_bytes: size_of_val(&self.query[..]),
             code_block_bytes: codes.layout.block_bytes(),
             beam: match self.request.effort {
-                Effort::Beam(beam) => Some(beam),
-                Effort::Usual | Effort::Exact => None,
+                Effort::Beam(beam) => beam,
+                Effort::Target(recall) => calibration.beam(recall, k),
+                Effort::Usual | Effort::Exact => calibration.beam(RECALL_TARGET_USUAL, k),
             },
         }
     }
@@ -178,7 +178,7 @@ impl Recall {
         if narrowing.mark(conditions, section, snapshot, MARKED_ROWS) {
             self.work.judged += narrowing.judged();
             let marked = narrowing.marked().expect("just done");
-            let method = self.shape(part).choose_marked(marked);
+            let method = self.shape(section).choose_marked(marked);
             self.view.replan(method, 0);
         }
         MARKED_ROWS * MARK_BYTES
@@ -190,17 +190,15 @@ impl Recall {
         let (index, columns) = section.index().expect("a walk is planned where there is one");
         let graph = index.graph(columns);
         self.proposals.prepare(&index.projection, &self.request.cue);
-        let shape = self.shape(part);
+        let shape = self.shape(section);
         let narrowing = self.narrowing.as_ref().map(|(_, narrowing)| narrowing);
         let rows = section.rows() as usize;
         let share = narrowing.map_or(1.0, |narrowing| narrowing.matches() / rows as f32);
         let k = self.request.k;
         let is_among = share < AMONG_SHARE;
-        let mut answers = k + (k / SPARE_SHARE).max(4);
-        if is_among {
-            answers = answers.max(PROPOSED_AMONG_MIN);
-        }
-        let beam = shape.beam(share).max(answers).min(RECALL_BEAM_MAX.max(answers));
+        let least = if is_among { PROPOSED_AMONG_MIN } else { 0 };
+        let answers = answers(k).max(least);
+        let beam = shape.beam(share).min(RECALL_BEAM_MAX);
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
         let terms = narrowing.and_then(|_| section.terms());
         let (mut filtered, mut damaged) = (0, None);
@@ -224,13 +222,14 @@ impl Recall {
                 }
             }
         };
-        let walking = Walking { beam, hops_max: beam * HOPS_PER_BEAM, answers };
+        let walking = Walking::with_beam(beam, answers);
         let Scratch { search, found, .. } = scratch;
         let walked = match is_among {
             true => search.run_among(&graph, &self.proposals.cue, walking, accept, found),
             false => search.run(&graph, &self.proposals.cue, walking, accept, found),
         };
         let spent = walked.hops as usize * graph.layout.bytes();
+        self.work.beam = self.work.beam.max(walking.beam);
         self.work.hops += u64::from(walked.hops);
         self.work.estimated += u64::from(walked.estimates);
         self.work.filtered += filtered;

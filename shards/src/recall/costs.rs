@@ -10,8 +10,6 @@ use crate::limits::BLOCK_ROWS;
 /// Bytes of vectors that are compared rather than looked for: about what a walk costs.
 pub(super) const COMPARED_BYTES_MAX: usize = 1 << 20;
 
-/// Width of a beam where nobody has measured what a section needs.
-const BEAM_USUAL: usize = 80;
 /// Conditions widen a beam: by their share to this power, and at most so much.
 const WIDENING_POWER: f32 = -0.65;
 const WIDENING_MAX: f32 = 12.0;
@@ -37,16 +35,15 @@ pub(super) struct Shape {
     pub(super) rows: usize,
     pub(super) row_bytes: usize,
     pub(super) code_block_bytes: usize,
-    /// A beam that was asked for.
-    pub(super) beam: Option<usize>,
+    /// The width of a beam when all rows may be found.
+    pub(super) beam: usize,
 }
 
 impl Shape {
     /// The width of a beam that meets enough of what matches, which is a share of all rows.
     pub(super) fn beam(&self, share: f32) -> usize {
-        let usual = self.beam.unwrap_or(BEAM_USUAL);
         let widening = share.max(f32::MIN_POSITIVE).powf(WIDENING_POWER).min(WIDENING_MAX);
-        (usual as f32 * widening) as usize
+        (self.beam as f32 * widening) as usize
     }
 
     /// What looks at matches only, once they are marked.

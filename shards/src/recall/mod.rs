@@ -103,6 +103,7 @@ struct Work {
     compared: u64,
     estimated: u64,
     hops: u64,
+    beam: usize,
     /// Rows that were judged one by one to mark those that match.
     judged: u64,
     /// Rows whose metadata was shown to the filter.
@@ -272,7 +273,7 @@ impl Recall {
         }
         let mut fields = self.request.fields;
         let has_why = fields.why;
-        let Work { compared, estimated, hops, judged, filtered } = self.work;
+        let Work { compared, estimated, hops, beam, judged, filtered } = self.work;
         let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec();
         for Reverse(Candidate { at, .. }) in &best {
@@ -301,6 +302,7 @@ impl Recall {
                 rows_judged: judged,
                 rows_filtered: filtered,
                 hops,
+                beam,
             });
             Ok(Hit { score: similarity, similarity, episode, why })
         };

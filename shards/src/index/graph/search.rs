@@ -4,7 +4,12 @@
 //! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
 //! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
 //! enter it. A node may stand in the beam more than once, estimated from several neighbours; it is
-//! read once. The walk ends when all of the beam has been read, or after a bounded number of hops.
+//! read once.
+//!
+//! The walk ends when all of the beam has been read, when the next of it lies farther than a margin
+//! behind the last of the answers found so far, or after a bounded number of hops. The margin ends
+//! easy walks early, so that hard ones may have a wide beam at the same cost on average
+//! (distance-adaptive beam search; Al-Jazzazi, Diwan, Gou et al. 2025).
 //!
 //! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
 //! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are
@@ -46,10 +51,32 @@ impl<'a> GraphView<'a> {
 pub struct Effort {
     /// Width of the beam.
     pub beam: usize,
+    /// What lies farther than this multiple of the squared distance of the last answer is not read.
+    pub margin: f32,
     /// Pages to read at most.
     pub hops_max: usize,
     /// Best nodes to answer.
     pub answers: usize,
+}
+
+/// Pages that a walk reads at most, as a multiple of its beam.
+const HOPS_PER_BEAM: usize = 3;
+/// The margin of beams up to a width, and what each doubling of that adds: who asks for a wide beam
+/// wants what is hard to find.
+const MARGIN: f32 = 1.1;
+const MARGIN_BEAM: usize = 128;
+const MARGIN_PER_DOUBLING: f32 = 0.025;
+
+impl Effort {
+    /// What goes with a beam. Only what was read is an answer, and of the places in a beam about
+    /// half are taken by nodes that have another.
+    pub fn with_beam(beam: usize, answers: usize) -> Self {
+        let beam = beam.max(2 * answers);
+        #[allow(clippy::cast_precision_loss)]
+        let doublings = (beam as f32 / MARGIN_BEAM as f32).log2().max(0.0);
+        let margin = MARGIN + MARGIN_PER_DOUBLING * doublings;
+        Self { beam, margin, hops_max: beam * HOPS_PER_BEAM, answers }
+    }
 }
 
 /// What a search did.
@@ -78,6 +105,7 @@ pub struct Search {
     beam: Sorted,
     best: Sorted,
     nodes: usize,
+    margin: f32,
     /// A bit for each node: whether it was read.
     read: Vec<u64>,
     /// Nodes whose bits are set.
@@ -88,6 +116,12 @@ pub struct Search {
 }
 
 impl Search {
+    /// Takes a node for one that is not there, in the next walk through a graph of so many nodes.
+    pub fn hide(&mut self, node: u32, nodes: usize) {
+        self.make_room(nodes);
+        self.mark(node);
+    }
+
     /// Finds nodes near the query: the best first, as far as `accept` takes them.
     pub fn run(
         &mut self,
@@ -187,7 +221,8 @@ impl Search {
         self.beam.reset(effort.beam);
         self.best.reset(effort.answers);
         self.nodes = graph.nodes();
-        self.read.resize(self.nodes.div_ceil(64).max(self.read.len()), 0);
+        self.margin = effort.margin;
+        self.make_room(self.nodes);
         let mut distances = [0.0; CODE_ROWS];
         for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
             let bound = self.beam.bound();
@@ -203,6 +238,20 @@ impl Search {
             }
         }
         self.beam.keys.truncate(ENTRIES_TAKEN);
+    }
+
+    fn make_room(&mut self, nodes: usize) {
+        self.read.resize(nodes.div_ceil(64).max(self.read.len()), 0);
+    }
+
+    fn mark(&mut self, node: u32) {
+        self.read[node as usize / 64] |= 1 << (node % 64);
+        self.touched.push(node);
+    }
+
+    /// What lies farther is not worth reading.
+    fn bound(&self) -> f32 {
+        self.beam.bound().min(self.best.bound() * self.margin)
     }
 
     /// The best node of the beam that was not read, if there is one. The pages of those behind it
@@ -222,9 +271,11 @@ impl Search {
                 continue;
             }
             if taken.is_none() {
+                if self.beam.keys[at].distance() > self.best.bound() * self.margin {
+                    return None;
+                }
                 self.beam.keys[at].0 |= EXPANDED;
-                self.read[node as usize / 64] |= 1 << (node % 64);
-                self.touched.push(node);
+                self.mark(node);
                 taken = Some(node);
                 *next = at + 1;
                 continue;
@@ -250,7 +301,7 @@ impl Search {
     #[inline]
     fn expand(&mut self, page: PageView<'_>, cue: &Cue, origin: f32) -> usize {
         let mut distances = [0.0; CODE_ROWS];
-        let mut below = estimate(page, cue, origin, self.beam.bound(), &mut distances);
+        let mut below = estimate(page, cue, origin, self.bound(), &mut distances);
         let mut foremost = usize::MAX;
         while below != 0 {
             let nth = below.trailing_zeros() as usize;
@@ -275,7 +326,7 @@ impl Search {
         accept: &mut impl FnMut(u32) -> bool,
     ) -> usize {
         let mut distances = [0.0; CODE_ROWS];
-        let bound = self.beam.bound().max(self.best.bound());
+        let bound = self.bound().max(self.best.bound());
         let mut below = estimate(page, cue, origin, bound, &mut distances);
         let mut foremost = usize::MAX;
         while below != 0 {
@@ -288,7 +339,7 @@ impl Search {
             if distance < self.best.bound() && !self.is_asked(neighbour) {
                 self.offer(neighbour, distance, accept);
             }
-            if distance < self.beam.bound() {
+            if distance < self.bound() {
                 foremost = foremost.min(self.beam.insert(Key::new(distance, neighbour)));
             }
         }
