@@ -4,9 +4,11 @@
 //! cargo run --release -p engram-perf --bin engram-filters -- [vectors_f16.npy] [--rows 60000]
 //! ```
 //!
-//! One shard in a folder that is deleted afterwards holds the vectors as episodes, consolidated into
-//! a section, or in a tail with `--tail`. Some are held back as queries. Times are those of the recall
-//! itself, from its begin to its hits, on this thread; the truth is the same recall with `EXACT`.
+//! One shard in a folder that is deleted afterwards holds the vectors as episodes, consolidated
+//! into a section, or in a tail with `--tail`. Some are held back as queries. Times are those of
+//! the recall itself, from its begin to its hits, on this thread; the truth is the same recall with
+//! `EXACT`. *near* and *far* are filters that go with the vectors: what is nearest to the pivot
+//! that is nearest to the query, and what is farthest from it.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -383,7 +385,8 @@ impl Figures {
         let mean = |sum: u64| sum / count as u64;
         let tiers: Vec<&str> = self.tiers.iter().copied().collect();
         println!(
-            "{name:<18} {share:>8} {:>7.4} {:>6} {:>8.1} {:>8.1} {:>8.1}  {:<12} {:>7} {:>8} {:>7} {:>5}",
+            "{name:<18} {share:>8} {:>7.4} {:>6} {:>8.1} {:>8.1} {:>8.1}  {:<12} {:>7} {:>8} \
+             {:>7} {:>5}",
             self.found as f64 / self.wanted.max(1) as f64,
             if self.short == 0 { "yes".into() } else { format!("-{}", self.short) },
             at(0.5),
@@ -464,7 +467,7 @@ fn main() -> Result<(), Failure> {
         let each = |make: &dyn Fn(u64) -> Option<String>| -> String {
             ONE_IN.iter().filter_map(|one_in| make(*one_in)).collect::<Vec<_>>().join(",")
         };
-        let is_in = |one_in: u64| place % one_in == 0;
+        let is_in = |one_in: u64| place.is_multiple_of(one_in);
         let from = (0..PIVOTS).map(|pivot| format!("\"from{pivot}\":{}", steps[pivot][nth]));
         let metadata = format!(
             "{{\"n\":{},{},{},\"tags\":[{}],{}}}",

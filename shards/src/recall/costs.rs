@@ -1,7 +1,7 @@
 //! What the methods cost, as measured, and which is the cheapest for some conditions.
 //!
-//! All figures are of one core; only their ratios matter. `perf/src/bin/engram-filters.rs` shows what
-//! comes of them.
+//! All figures are of one core; only their ratios matter. `perf/src/bin/engram-filters.rs` shows
+//! what comes of them.
 
 use super::view::Method;
 use crate::index::simd::CODE_ROWS;
@@ -20,7 +20,8 @@ const MARK_NS: f32 = 8.0;
 const MARKED_WALK_SHARE: f32 = 0.8;
 const JUDGE_BLOCK_NS: f32 = 60.0;
 const WALK_NS: f32 = 10_000.0;
-const HOP_NS: f32 = 550.0;
+/// For each node of the beam: about half a hop, and a part of the scan that follows some walks.
+const BEAM_NS: f32 = 700.0;
 const PROPOSALS_NS: f32 = 15_000.0;
 /// For each row, and for each of its bytes.
 const GATHER_NS: f32 = 50.0;
@@ -60,7 +61,7 @@ impl Shape {
     }
 
     fn walk_ns(&self, matches: f32) -> f32 {
-        WALK_NS + self.beam(matches / self.rows as f32) as f32 * HOP_NS
+        WALK_NS + self.beam(matches / self.rows as f32) as f32 * BEAM_NS
     }
 
     /// The method for conditions that leave so many rows, out of so many that are named, if any

@@ -8,7 +8,7 @@
 //! | walk | a section, when most of it or all of it may be found | some fifty pages of its graph |
 //! | codes | a tail, or a section of which conditions leave little | 3 ns a row, 64 at a time |
 //! | buckets | a tail of many rows without conditions | the codes of the nearest of a thousand |
-//! | gather | a section of which a time range leaves very little | one vector for each match |
+//! | gather | a section of which conditions leave very little | one vector for each match |
 //! | compare | few rows, and whenever `EXACT` is asked for | every vector |
 //!
 //! Whatever walk and codes propose is compared exactly before it becomes a result, so scores never
@@ -20,9 +20,9 @@
 //! at, rows that die meanwhile are still found.
 //!
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
-//! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where it
-//! has them; else, and where they leave it open, it is evaluated last, only on rows that would enter
-//! the result or the list of candidates. `EXACT` reads the metadata itself and no index of it.
+//! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where
+//! it has them; else, and where they leave it open, it is evaluated last, only on rows that would
+//! enter the result or the list of candidates. `EXACT` reads the metadata itself and no index of it.
 
 mod approximate;
 mod costs;

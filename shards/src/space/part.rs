@@ -238,8 +238,8 @@ impl<'a> Part<'a> {
         Ok(Body::new(bytes, &self.record(row).sizes))
     }
 
-    /// Whether a row's metadata satisfies a filter. What cannot be read satisfies none in a tail; in
-    /// a section it was read when that was written, so it is damaged now.
+    /// Whether a row's metadata satisfies a filter. What cannot be read satisfies none in a tail;
+    /// in a section it was read when that was written, so it is damaged now.
     pub fn satisfies(self, row: u32, filter: &Filter) -> Result<bool, Damaged> {
         match (filter.judge(self.body(row)?.metadata), self) {
             (Some(does), _) => Ok(does),

@@ -244,8 +244,8 @@ impl Section {
         self.column(&self.places.time_order)
     }
 
-    /// Where in the time order the rows of some time are, both ends included; `None` until the order
-    /// was tried, and if it is damaged.
+    /// Where in the time order the rows of some time are, both ends included; `None` until the
+    /// order was tried, and if it is damaged.
     pub fn places_between(&self, since_us: i64, until_us: i64) -> Option<Range<usize>> {
         self.tried_column(ColumnKind::TimeOrder)?;
         let order = self.time_order();

@@ -250,7 +250,7 @@ impl SectionWriter {
         }
     }
 
-    /// Reads the metadata of the next row, or writes some of what all of it came to; what that cost.
+    /// Reads the metadata of the next row, or writes some of what all came to; what that cost.
     fn put_terms(
         &mut self,
         space: &Space,
