@@ -514,3 +514,34 @@ fn the_beam_is_what_the_section_was_measured_to_need() {
         assert_eq!(beams(&mut bench.restart()), measured);
     }
 }
+
+#[test]
+fn questions_unlike_the_episodes_widen_the_beam() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..12_000).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.consolidate(|_, _| {});
+    let between = |bench: &mut Bench| {
+        let (one, other) = (bench.vector(), bench.vector());
+        one.iter().zip(&other).map(|(one, other)| one + other).collect::<Vec<_>>()
+    };
+    let questions: Vec<_> = (0..64).map(|_| between(&mut bench)).collect();
+    let beam = |bench: &mut Bench| {
+        let hits = bench.recall_as(&questions[0], 10, Effort::Target(0.98));
+        hits[0].why.unwrap().beam
+    };
+    let of_rows = beam(&mut bench);
+    questions.iter().for_each(|question| drop(bench.recall_as(question, 10, Effort::Usual)));
+    assert_eq!(beam(&mut bench), of_rows, "nothing is measured while there is other work");
+    while bench.shard.advance(true, &mut Vec::new()) != Advanced::Idle {}
+    let of_questions = beam(&mut bench);
+    assert!(of_questions > of_rows, "{of_questions} {of_rows}");
+    let found = [of_rows, of_questions].map(|beam| {
+        let found = questions.iter().map(|question| {
+            let exact = ids(&bench.recall_as(question, 10, Effort::Exact));
+            let hits = ids(&bench.recall_as(question, 10, Effort::Beam(beam)));
+            hits.iter().filter(|id| exact.contains(id)).count()
+        });
+        found.sum::<usize>()
+    });
+    assert!(found[1] > found[0], "{found:?} of 640, with {of_rows}, {of_questions}");
+}

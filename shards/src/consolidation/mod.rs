@@ -23,6 +23,7 @@
 //! times that grows with the logarithm of their count.
 
 mod building;
+mod calibrating;
 mod files;
 mod restore;
 mod saving;
@@ -38,8 +39,9 @@ use crate::index::section::INDEX_ROWS_MIN;
 use crate::io::{FileEvent, Io, PIECE_BYTES};
 use crate::log::Log;
 use crate::memory::Memory;
-use crate::space::{Damaged, Moved, PartNumber, Retired, Section};
+use crate::space::{Damaged, Moved, PartNumber, Retired, Section, Space};
 use building::Building;
+use calibrating::{Recalibrating, calibrate};
 use files::FileWriter;
 use saving::Saving;
 
@@ -244,6 +246,7 @@ pub(crate) struct Consolidator {
     next_file: u64,
     frozen: Option<Frozen>,
     attempt: Option<Attempt>,
+    recalibrating: Option<Recalibrating>,
     /// Consolidations that were asked for, and how many had been when the present one froze.
     asked: u64,
     taken: u64,
@@ -286,6 +289,7 @@ impl Consolidator {
             next_file,
             frozen: None,
             attempt: None,
+            recalibrating: None,
             asked: 0,
             taken: 0,
             done: 0,
@@ -371,12 +375,27 @@ impl Consolidator {
             return Advanced::Worked;
         }
         if self.attempt.is_none() && !self.begin(ground) {
-            return Advanced::Idle;
+            return self.recalibrate(ground);
         }
         match self.work(ground) {
             Ok(advanced) => advanced,
             Err(failure) => self.give_up(&failure, ground),
         }
+    }
+
+    /// Measures graphs in use again, when there is nothing else to do.
+    fn recalibrate<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
+        if !ground.is_quiet {
+            return Advanced::Idle;
+        }
+        if self.recalibrating.is_none() {
+            self.recalibrating = Recalibrating::next(ground.memory);
+        }
+        let Some(recalibrating) = &mut self.recalibrating else { return Advanced::Idle };
+        if recalibrating.step(ground) {
+            self.recalibrating = None;
+        }
+        Advanced::Worked
     }
 
     /// Whether an attempt is to begin, and if so begins it.
@@ -544,7 +563,8 @@ impl Consolidator {
                     self.begin_state(ground);
                     return Ok(Advanced::Worked);
                 };
-                if calibrate(section, calibrator) {
+                let asked = ground.memory.spaces.get(&section.space()).and_then(Space::asked);
+                if calibrate(section, asked, calibrator) {
                     (*nth, *calibrator) = (*nth + 1, None);
                 }
                 Ok(Advanced::Worked)
@@ -790,13 +810,4 @@ impl Consolidator {
         self.attempt = None;
         self.stats.rows_under_way = 0;
     }
-}
-
-/// Does one unit of the measurement of a section; whether that is complete.
-fn calibrate(section: &mut Section, calibrator: &mut Option<Box<Calibrator>>) -> bool {
-    let Some(graph) = section.calibrated() else { return true };
-    let calibrator = calibrator.get_or_insert_with(|| Box::new(Calibrator::new(&graph)));
-    let Some(calibration) = calibrator.step(&graph) else { return false };
-    section.set_calibration(calibration);
-    true
 }

@@ -70,7 +70,8 @@ struct KeyBlock {
 struct SectionBlock {
     file: U64,
     space: U32,
-    zero: U32,
+    /// Of a calibration: 1 when cues that were asked for went into it.
+    flag: U32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -226,7 +227,7 @@ impl StateWriter {
             StateRecord::Keys(keys) => (KEYS, list(keys, key_block)),
             StateRecord::Tombstones(Tombstones { file, space, rows }) => {
                 let rows = list(rows, |row| U32::new(*row));
-                (TOMBSTONES, [SectionBlock::new(*file, *space).as_bytes(), &rows].concat())
+                (TOMBSTONES, [SectionBlock::new(*file, *space, false).as_bytes(), &rows].concat())
             }
             StateRecord::Erasures(sequences) => {
                 (ERASURES, list(sequences, |sequence| U64::new(*sequence)))
@@ -236,7 +237,8 @@ impl StateWriter {
                     beam: point.beam.into(),
                     recall: point.recall.into(),
                 });
-                (CALIBRATION, [SectionBlock::new(*file, *space).as_bytes(), &points].concat())
+                let head = SectionBlock::new(*file, *space, calibration.is_of_asked());
+                (CALIBRATION, [head.as_bytes(), &points].concat())
             }
         };
         self.records += 1;
@@ -280,8 +282,8 @@ impl StateWriter {
 }
 
 impl SectionBlock {
-    fn new(file: u64, space: SpaceNumber) -> Self {
-        Self { file: file.into(), space: space.0.into(), zero: 0.into() }
+    fn new(file: u64, space: SpaceNumber, flag: bool) -> Self {
+        Self { file: file.into(), space: space.0.into(), flag: u32::from(flag).into() }
     }
 }
 
@@ -394,7 +396,7 @@ impl<'a> StateReader<'a> {
                     beam: point.beam.get(),
                     recall: point.recall.get(),
                 });
-                let calibration = Calibration::new(points.collect());
+                let calibration = Calibration::new(points.collect(), head.flag.get() != 0);
                 Ok(StateRecord::Calibration(SectionCalibration {
                     file: head.file.get(),
                     space: SpaceNumber(head.space.get()),
@@ -499,7 +501,7 @@ mod tests {
         let (file, space) = (2, SpaceNumber(4));
         let points = [(16, 0.5), (24, 0.75)];
         let points = points.map(|(beam, recall)| CalibrationPoint { beam, recall });
-        let calibration = Calibration::new(points.to_vec()).unwrap();
+        let calibration = Calibration::new(points.to_vec(), true).unwrap();
         vec![
             StateRecord::Space { space: SpaceNumber(4), settings },
             StateRecord::Keys(vec![key(1), key(u128::MAX)]),

@@ -1,16 +1,17 @@
 //! What beam a graph takes for a recall that is wanted, measured on the graph itself.
 //!
 //! Some rows, spread evenly, are asked for as if they were not there: neither do they answer, nor
-//! does a walk pass through them (leave-one-out). The truth is the exact order of all other rows.
-//! Then one beam after the other is tried until nearly everything is found. Recall is that of the
-//! [`CALIBRATED_K`] nearest.
+//! does a walk pass through them (leave-one-out). With them go cues that were asked for, if any are
+//! known: questions may be harder than rows. The truth is the exact order of all other rows. Then
+//! one beam after the other is tried until nearly everything is found. Recall is that of the
+//! [`CALIBRATED_K`] nearest, of rows or of questions, whichever is less.
 
 use super::cue::Cue;
 use super::graph::search::{Effort, Found, GraphView, Search};
 use super::projection::Projection;
 use super::sorted::{Key, Sorted};
 use crate::episode::Metric;
-use crate::kernels::{kernels, row_floats};
+use crate::kernels::{kernels, padded, row_floats};
 
 /// Neighbours that are looked for.
 pub const CALIBRATED_K: usize = 10;
@@ -43,18 +44,25 @@ pub struct CalibrationPoint {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibration {
     points: Vec<CalibrationPoint>,
+    is_of_asked: bool,
 }
 
 impl Calibration {
-    /// `None` when points are out of order or no recall: another program wrote them.
-    pub fn new(points: Vec<CalibrationPoint>) -> Option<Self> {
+    /// Measured with cues that were asked for, or without. `None` when points are out of order or
+    /// no recall: another program wrote them.
+    pub fn new(points: Vec<CalibrationPoint>, is_of_asked: bool) -> Option<Self> {
         let ascend = points.windows(2).all(|pair| pair[0].beam < pair[1].beam);
         let are_recalls = points.iter().all(|point| (0.0..=1.0).contains(&point.recall));
-        (ascend && are_recalls).then_some(Self { points })
+        (ascend && are_recalls).then_some(Self { points, is_of_asked })
     }
 
     pub fn points(&self) -> &[CalibrationPoint] {
         &self.points
+    }
+
+    /// Whether cues that were asked for went into it.
+    pub fn is_of_asked(&self) -> bool {
+        self.is_of_asked
     }
 
     /// The beam for a recall of the k nearest: between two that were measured it is interpolated,
@@ -98,12 +106,34 @@ impl Calibrated<'_> {
     }
 }
 
-/// A row that is asked for.
+/// A row, or a cue, that is asked for.
 #[derive(Debug)]
 struct Sample {
-    row: u32,
+    row: Option<u32>,
     query: Vec<f32>,
     nearest: Sorted,
+}
+
+impl Sample {
+    fn new(row: Option<u32>, query: Vec<f32>) -> Self {
+        let mut nearest = Sorted::default();
+        nearest.reset(CALIBRATED_K);
+        Self { row, query, nearest }
+    }
+}
+
+/// What was looked for, and found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Score {
+    found: usize,
+    sought: usize,
+}
+
+impl Score {
+    /// All where nothing was looked for.
+    fn recall(self) -> f32 {
+        if self.sought == 0 { 1.0 } else { self.found as f32 / self.sought as f32 }
+    }
 }
 
 /// Measures a graph, some microseconds at a time.
@@ -112,10 +142,11 @@ pub struct Calibrator {
     samples: Vec<Sample>,
     /// The next row that the samples are compared with.
     row: usize,
-    /// The beam that is tried, the sample that walks next, and what those before it found.
+    /// The beam that is tried and the sample that walks next.
     beam: usize,
     sample: usize,
-    found: usize,
+    rows: Score,
+    asked: Score,
     points: Vec<CalibrationPoint>,
     search: Search,
     cue: Cue,
@@ -123,26 +154,25 @@ pub struct Calibrator {
 }
 
 impl Calibrator {
-    pub fn new(graph: &Calibrated<'_>) -> Self {
+    pub fn new(graph: &Calibrated<'_>, asked: &[Vec<f32>]) -> Self {
         let rows = graph.rows();
         let samples = SAMPLES.min(rows);
-        let sample = |nth: usize| {
+        let of_row = |nth: usize| {
             let row = nth * rows / samples;
             let mut query = graph.vector(row).to_vec();
             if graph.metric == Metric::Cosine {
                 query.iter_mut().for_each(|value| *value *= graph.scales[row]);
             }
-            let mut nearest = Sorted::default();
-            nearest.reset(CALIBRATED_K);
-            let row = u32::try_from(row).expect("rows are counted in u32");
-            Sample { row, query, nearest }
+            Sample::new(Some(u32::try_from(row).expect("rows are counted in u32")), query)
         };
+        let of_asked = asked.iter().map(|cue| Sample::new(None, padded(cue)));
         Self {
-            samples: (0..samples).map(sample).collect(),
+            samples: (0..samples).map(of_row).chain(of_asked).collect(),
             row: 0,
             beam: 0,
             sample: 0,
-            found: 0,
+            rows: Score::default(),
+            asked: Score::default(),
             points: Vec::new(),
             search: Search::default(),
             cue: Cue::default(),
@@ -160,14 +190,15 @@ impl Calibrator {
             self.walk(graph);
             return None;
         }
-        let sought: usize = self.samples.iter().map(|sample| sample.nearest.iter().count()).sum();
-        let recall = self.found as f32 / sought.max(1) as f32;
+        let recall = self.rows.recall().min(self.asked.recall());
         // Nothing is found less for having looked harder; what seems so is chance.
         let recall = self.points.last().map_or(recall, |last| recall.max(last.recall));
         self.points.push(CalibrationPoint { beam: BEAMS[self.beam], recall });
-        (self.beam, self.sample, self.found) = (self.beam + 1, 0, 0);
+        let is_of_asked = self.asked.sought > 0;
+        (self.beam, self.sample) = (self.beam + 1, 0);
+        (self.rows, self.asked) = (Score::default(), Score::default());
         let is_done = recall >= ENOUGH || self.beam == BEAMS.len();
-        is_done.then(|| Calibration { points: std::mem::take(&mut self.points) })
+        is_done.then(|| Calibration { points: std::mem::take(&mut self.points), is_of_asked })
     }
 
     /// Compares some rows with all samples.
@@ -175,7 +206,10 @@ impl Calibrator {
         let rows = self.row..graph.rows().min(self.row + ROWS_PER_STEP);
         self.row = rows.end;
         for sample in &mut self.samples {
-            for row in rows.clone().filter(|row| *row != sample.row as usize) {
+            for row in rows.clone() {
+                if sample.row.is_some_and(|own| own as usize == row) {
+                    continue;
+                }
                 let vector = graph.vector(row);
                 let distance = match graph.metric {
                     Metric::Cosine => -kernels().dot(&sample.query, vector) * graph.scales[row],
@@ -192,11 +226,15 @@ impl Calibrator {
     fn walk(&mut self, graph: &Calibrated<'_>) {
         let Sample { row, query, nearest } = &self.samples[self.sample];
         graph.projection.cue(query, &mut self.cue);
-        self.search.hide(*row, graph.graph.nodes());
+        if let Some(row) = *row {
+            self.search.hide(row, graph.graph.nodes());
+        }
         let effort = Effort::with_beam(BEAMS[self.beam] as usize, answers(CALIBRATED_K));
         self.search.run(&graph.graph, &self.cue, effort, |_| true, &mut self.answers);
         let is_found = |key: &&Key| self.answers.iter().any(|found| found.node == key.number());
-        self.found += nearest.iter().filter(is_found).count();
+        let score = if row.is_some() { &mut self.rows } else { &mut self.asked };
+        score.sought += nearest.iter().count();
+        score.found += nearest.iter().filter(is_found).count();
         self.sample += 1;
     }
 }
@@ -207,7 +245,7 @@ mod tests {
 
     fn calibration(points: &[(u32, f32)]) -> Calibration {
         let points = points.iter().map(|&(beam, recall)| CalibrationPoint { beam, recall });
-        Calibration::new(points.collect()).unwrap()
+        Calibration::new(points.collect(), false).unwrap()
     }
 
     #[test]
@@ -227,7 +265,7 @@ mod tests {
     fn points_that_no_measurement_leaves_are_refused() {
         for points in [&[(16, 0.9), (16, 0.95)][..], &[(16, 1.5)], &[(16, f32::NAN)]] {
             let points = points.iter().map(|&(beam, recall)| CalibrationPoint { beam, recall });
-            assert_eq!(Calibration::new(points.collect()), None);
+            assert_eq!(Calibration::new(points.collect(), false), None);
         }
     }
 }

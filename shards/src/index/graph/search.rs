@@ -237,7 +237,7 @@ impl Search {
                 }
             }
         }
-        self.beam.keys.truncate(ENTRIES_TAKEN);
+        self.beam.keys.truncate(ENTRIES_MIN.max(effort.beam / BEAM_PER_ENTRY));
     }
 
     fn make_room(&mut self, nodes: usize) {
@@ -376,5 +376,7 @@ fn estimate(
     index_kernels().estimate(&estimating, &sums, distances)
 }
 
-/// Entries that a walk starts from.
-const ENTRIES_TAKEN: usize = 3;
+/// Entries that a walk starts from: few, because each costs a hop; more with a wide beam, because
+/// what is near to an unusual query may lie in groups that no edge connects.
+const ENTRIES_MIN: usize = 3;
+const BEAM_PER_ENTRY: usize = 24;
