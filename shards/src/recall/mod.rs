@@ -22,7 +22,7 @@
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
 //! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where
 //! it has them; else, and where they leave it open, it is evaluated last, only on rows that would
-//! enter the result or the list of candidates. `EXACT` reads the metadata itself and no index of it.
+//! enter the result or the list of candidates. `EXACT` reads the metadata itself, no index of it.
 
 mod approximate;
 mod costs;

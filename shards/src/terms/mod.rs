@@ -7,18 +7,19 @@
 //!
 //! | Read by | From | For |
 //! |---|---|---|
-//! | term | *postings*: the rows of each term, ascending | few rows, which are gone through one by one |
-//! | row | *forward*: the one term of each row, in fields that many rows have | judging rows that something else proposes |
+//! | term | *postings*: the rows of each term, ascending | few rows, gone through one by one |
+//! | row | *forward*: the one term of a row, in common fields | judging rows as they come |
 //!
 //! Not everything is indexed. Long strings and long arrays become the term *other*, which any
 //! comparison may match; fields that are nested deep or too many are left out, and where terms or
 //! postings are too many the fields that have the most of them. So the answer for a row is yes, no
-//! or [maybe](Truth), by the logic of Kleene, and never wrong: what may match is shown to the filter
-//! itself. Numbers are terms by their f64, so integers beyond 2⁵³ are a maybe where they are near.
+//! or [maybe](Truth), by the logic of Kleene, and never wrong: what may match is shown to the
+//! filter itself. Numbers are terms by their f64, so integers beyond 2⁵³ are a maybe where they are
+//! near.
 //!
 //! Rejected: hashes of values in the place of terms (no ranges, and a collision makes every
-//! negation a maybe); a bitmap for each term (what must be judged row by row would be a search in each);
-//! positions of rows within their field (smaller, and one more dependent read for each row).
+//! negation a maybe); a bitmap for each term (what must be judged row by row would be a search in
+//! each); positions of rows within their field (smaller, and one more dependent read for each row).
 
 mod builder;
 mod column;
