@@ -220,6 +220,10 @@ pub struct Why {
     pub rows_compared: u64,
     /// Rows whose distance was estimated from their codes.
     pub rows_estimated: u64,
+    /// Rows that were looked up in an index of what the conditions ask for, and judged one by one.
+    pub rows_judged: u64,
+    /// Rows whose metadata was read and shown to the filter.
+    pub rows_filtered: u64,
     /// Pages of graphs that were read.
     pub hops: u64,
     /// The widest beam they were read with; 0 without a walk.
@@ -231,6 +235,8 @@ pub struct Why {
 pub enum Tier {
     /// Every row was compared.
     Exact,
+    /// All rows that fulfil the conditions were looked up and compared.
+    Gather,
     /// The codes of rows, scanned one after the other.
     Codes,
     /// The graph of a section.
@@ -242,6 +248,7 @@ impl Tier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
+            Self::Gather => "gather",
             Self::Codes => "codes",
             Self::Graph => "graph",
         }

@@ -25,15 +25,17 @@
 
 mod compile;
 mod evaluate;
+mod fields;
 mod json;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::episode::Refusal;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX};
 
-use scalar::Scalar;
+pub(crate) use fields::{FieldSink, tell_fields};
+pub(crate) use scalar::{Number, Scalar, ScalarRef};
 
 /// Comparisons in one filter.
 pub const FILTER_COMPARISONS_MAX: usize = 256;
@@ -48,7 +50,7 @@ pub struct Filter {
 
 /// The logic over the comparisons.
 #[derive(Debug, Clone, PartialEq)]
-enum Condition {
+pub(crate) enum Condition {
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
@@ -69,7 +71,7 @@ struct Node {
 
 /// What one value must satisfy.
 #[derive(Debug, Clone, PartialEq)]
-enum Comparison {
+pub(crate) enum Comparison {
     Exists,
     Equals(Scalar),
     In(Vec<Scalar>),
@@ -115,10 +117,37 @@ impl Filter {
         compile::compile(json)
     }
 
+    /// The logic over the comparisons.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// The comparisons by number, each with the names that lead to what it compares.
+    pub(crate) fn comparisons(&self) -> Vec<(Vec<&str>, &Comparison)> {
+        let mut found = Vec::new();
+        let mut places = vec![(0, Vec::new())];
+        while let Some((index, path)) = places.pop() {
+            let node = &self.nodes[index];
+            let own = node.comparisons.iter();
+            found.extend(own.map(|(number, comparison)| (*number, (path.clone(), comparison))));
+            places.extend(node.children.iter().map(|(name, child)| {
+                let path = path.iter().copied().chain([name.as_str()]).collect();
+                (*child, path)
+            }));
+        }
+        found.sort_by_key(|(number, _)| *number);
+        found.into_iter().map(|(_, comparison)| comparison).collect()
+    }
+
     /// Whether the metadata of an episode satisfies the filter. Empty metadata is an object
     /// without fields; bytes that are no JSON object satisfy no filter.
     pub fn matches(&self, metadata: &[u8]) -> bool {
-        evaluate::matches(self, metadata)
+        self.judge(metadata).unwrap_or(false)
+    }
+
+    /// The same; `None` of bytes that are no JSON object.
+    pub fn judge(&self, metadata: &[u8]) -> Option<bool> {
+        evaluate::judge(self, metadata)
     }
 }
 

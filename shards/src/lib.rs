@@ -6,7 +6,7 @@
 //! | [`shard`] | What happens to a request? |
 //! | [`log`] | When is it durable, and what survives? |
 //! | `memory`, [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
-//! | [`recall`], [`kernels`], [`filter`] | How is it found again? |
+//! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
@@ -33,3 +33,4 @@ pub mod recall;
 pub mod shard;
 pub mod space;
 pub mod store;
+pub mod terms;

@@ -81,12 +81,16 @@ pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
         parts(encoder, episode);
         if let Some(why) = hit.why {
             key(encoder, "why");
-            encoder.map(5);
+            encoder.map(7);
             text(encoder, "tier", why.tier.name().as_bytes());
             key(encoder, "rows_compared");
             encoder.count(why.rows_compared);
             key(encoder, "rows_estimated");
             encoder.count(why.rows_estimated);
+            key(encoder, "rows_judged");
+            encoder.count(why.rows_judged);
+            key(encoder, "rows_filtered");
+            encoder.count(why.rows_filtered);
             key(encoder, "hops");
             encoder.count(why.hops);
             key(encoder, "beam");

@@ -169,6 +169,8 @@ fn replies_to_reads() {
                 tier: Tier::Graph,
                 rows_compared: 9,
                 rows_estimated: 7,
+                rows_judged: 6,
+                rows_filtered: 5,
                 hops: 3,
                 beam: 64,
             }),
@@ -198,6 +200,8 @@ fn replies_to_reads() {
             ("tier", bulk("graph")),
             ("rows_compared", Value::Int(9)),
             ("rows_estimated", Value::Int(7)),
+            ("rows_judged", Value::Int(6)),
+            ("rows_filtered", Value::Int(5)),
             ("hops", Value::Int(3)),
             ("beam", Value::Int(64)),
         ];

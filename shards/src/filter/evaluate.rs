@@ -11,16 +11,14 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use super::scalar::{Number, ScalarRef};
 use super::{Comparison, Condition, Filter, Node, Truths};
 
-pub(super) fn matches(filter: &Filter, metadata: &[u8]) -> bool {
+pub(super) fn judge(filter: &Filter, metadata: &[u8]) -> Option<bool> {
     let mut truths = Truths::default();
     if !metadata.is_empty() {
         let mut deserializer = serde_json::Deserializer::from_slice(metadata);
         let root = Place { nodes: &filter.nodes, index: 0, truths: &mut truths };
-        if deserializer.deserialize_map(FieldsVisitor(root)).is_err() {
-            return false;
-        }
+        deserializer.deserialize_map(FieldsVisitor(root)).ok()?;
     }
-    filter.condition.holds(&truths)
+    Some(filter.condition.holds(&truths))
 }
 
 impl Condition {

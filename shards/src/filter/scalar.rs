@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 /// A JSON value without parts, in a filter.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Scalar {
+pub(crate) enum Scalar {
     Null,
     Bool(bool),
     Number(Number),
@@ -13,7 +13,7 @@ pub(super) enum Scalar {
 
 /// The same in metadata, borrowed from where it is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum ScalarRef<'a> {
+pub(crate) enum ScalarRef<'a> {
     Null,
     Bool(bool),
     Number(Number),
@@ -21,7 +21,7 @@ pub(super) enum ScalarRef<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Number {
+pub(crate) enum Number {
     /// Any u64 or i64.
     Integer(i128),
     Float(f64),
@@ -35,7 +35,7 @@ impl Number {
         }
     }
 
-    fn as_f64(self) -> f64 {
+    pub(crate) fn as_f64(self) -> f64 {
         match self {
             Self::Integer(integer) => integer as f64,
             Self::Float(float) => float,

@@ -239,7 +239,7 @@ fn name() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "c", "d\n"]).prop_map(str::to_owned)
 }
 
-fn metadata() -> impl Strategy<Value = Value> {
+pub(crate) fn metadata() -> impl Strategy<Value = Value> {
     let value = scalar().prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -277,7 +277,7 @@ fn operators() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn filters() -> impl Strategy<Value = Value> {
+pub(crate) fn filters() -> impl Strategy<Value = Value> {
     let path = prop::collection::vec(name(), 1..4).prop_map(|names| names.join("."));
     let fields = prop::collection::btree_map(path, prop_oneof![scalar(), operators()], 0..3)
         .prop_map(|fields| Value::Object(fields.into_iter().collect()));

@@ -69,10 +69,14 @@ pub enum ColumnKind {
     Graph = 13,
     /// What the index makes of it.
     Index = 14,
+    /// The values in the metadata, and which rows have them: [`crate::terms`].
+    Terms = 15,
+    /// u32: rows by confidence, then row.
+    ConfidenceOrder = 16,
 }
 
 impl ColumnKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Vectors,
         Self::Scales,
         Self::HappenedAt,
@@ -87,6 +91,8 @@ impl ColumnKind {
         Self::Codes,
         Self::Graph,
         Self::Index,
+        Self::Terms,
+        Self::ConfidenceOrder,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -95,7 +101,10 @@ impl ColumnKind {
 
     /// Whether a section without it cannot be read.
     pub fn is_required(self) -> bool {
-        !matches!(self, Self::Codes | Self::Graph | Self::Index)
+        !matches!(
+            self,
+            Self::Codes | Self::Graph | Self::Index | Self::Terms | Self::ConfidenceOrder
+        )
     }
 
     /// Bytes that the column must have; `None` where that does not follow from the rows.
@@ -104,13 +113,13 @@ impl ColumnKind {
         let row_bytes = match self {
             Self::Vectors => row_floats(dimensions as usize) as u64 * 4,
             Self::Scales | Self::Confidences => 4,
-            Self::TimeOrder | Self::SequenceOrder | Self::IdRows => 4,
+            Self::TimeOrder | Self::SequenceOrder | Self::ConfidenceOrder | Self::IdRows => 4,
             Self::HappenedAt | Self::IdHashes => 8,
             Self::Records => size_of::<RecordBlock>() as u64,
             Self::Zones => {
                 return Some(rows.div_ceil(BLOCK_ROWS as u64) * size_of::<ZoneBlock>() as u64);
             }
-            Self::Bodies | Self::Codes | Self::Graph | Self::Index => return None,
+            Self::Bodies | Self::Codes | Self::Graph | Self::Index | Self::Terms => return None,
         };
         Some(rows * row_bytes)
     }

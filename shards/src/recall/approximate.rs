@@ -1,8 +1,11 @@
 //! Walks and code scans: cheap ways to a few rows that are worth comparing.
 
-use super::Recall;
+use super::costs::Shape;
+use super::narrowing::Narrowing;
 use super::view::Method;
+use super::{Filtered, Recall};
 use crate::episode::{Conditions, Effort, Metric, Tier};
+use crate::format::columns::COLUMN_BLOCK_BYTES;
 use crate::index::buckets::estimate_block;
 use crate::index::calibration::answers;
 use crate::index::cue::Cue;
@@ -12,10 +15,25 @@ use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
-use crate::space::{Part, TailBuckets};
+use crate::space::{Damaged, Part, Section, TailBuckets};
+use crate::terms::Truth;
 
-/// The most that a selective condition widens a beam by.
-const WIDENING_MAX: f32 = 4.0;
+/// Rows that a walk proposes at least where few count: it takes them by estimates.
+const PROPOSED_AMONG_MIN: usize = 48;
+/// The share of rows that must match for a walk to meet enough of them by itself.
+const AMONG_SHARE: f32 = 0.8;
+/// Rows that are marked, or gathered, in one go.
+const MARKED_ROWS: usize = 256;
+const GATHERED_ROWS: usize = 32;
+/// What marking a row is taken for, and looking up the conditions of a section.
+const MARK_BYTES: usize = 256;
+const NARROW_BYTES: usize = 256 << 10;
+/// What a row costs that is read by itself, besides its vector.
+const GATHER_BYTES: usize = 1 << 10;
+/// Blocks of columns whose checksums are tried in one go.
+const TRIED_BLOCKS: usize = 4;
+/// Bitmaps of marks that are kept for the next recall.
+const MARKS_KEPT_MAX: usize = 8;
 /// Rows that codes propose for each that is asked for, and at least: they are less exact.
 const PROPOSED_PER_RESULT: usize = 8;
 const PROPOSED_MIN: usize = 96;
@@ -29,11 +47,23 @@ const PROBE_BYTES: usize = 256 << 10;
 /// Bytes that looking at the conditions of a block is taken for.
 const LOOK_BYTES: usize = 1 << 10;
 
+/// What a block of rows was judged to be.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    /// Rows that may be found.
+    rows: u64,
+    /// Those that the filter need not be asked of.
+    sure: u64,
+    next: usize,
+}
+
 /// Memory that recalls of a shard use in turn.
 #[derive(Debug, Default)]
 pub struct Scratch {
     search: Search,
     found: Vec<Found>,
+    /// Bitmaps for marks.
+    marks: Vec<Vec<u64>>,
 }
 
 /// What the codes of a part propose.
@@ -86,55 +116,135 @@ impl Proposals {
 
 impl Conditions {
     /// Whether a row fulfils them.
-    pub(super) fn admit(&self, part: Part<'_>, row: u32) -> bool {
+    pub(super) fn admit(&self, part: Part<'_>, row: u32) -> Result<bool, Damaged> {
         let columns = part.columns(row);
-        self.since_us.is_none_or(|since| columns.happened_at_us >= since)
+        let is_within = self.since_us.is_none_or(|since| columns.happened_at_us >= since)
             && self.until_us.is_none_or(|until| columns.happened_at_us <= until)
-            && self.confidence_min.is_none_or(|least| columns.confidence >= least)
-            && self
-                .filter
-                .as_ref()
-                .is_none_or(|filter| part.body(row).is_ok_and(|body| filter.matches(body.metadata)))
+            && self.confidence_min.is_none_or(|least| columns.confidence >= least);
+        match &self.filter {
+            Some(filter) if is_within => part.satisfies(row, filter),
+            _ => Ok(is_within),
+        }
     }
 }
 
 impl Recall {
+    /// Looks up what the conditions leave of a section, and chooses how it is searched; the bytes
+    /// that took.
+    pub(super) fn narrow(&mut self, part: Part<'_>, scratch: &mut Scratch) -> usize {
+        let Part::Section(section) = part else { unreachable!("tails have no orders") };
+        if Narrowing::try_columns(&self.request.conditions, section, TRIED_BLOCKS) {
+            return TRIED_BLOCKS * COLUMN_BLOCK_BYTES;
+        }
+        let mut narrowing = Narrowing::new(&self.request.conditions, section);
+        let named = narrowing.is_narrow().then_some(narrowing.named());
+        let method = self.shape(section).choose(narrowing.matches(), named);
+        if method == Method::Mark {
+            narrowing.begin_marks(scratch.marks.pop().unwrap_or_default(), section);
+        }
+        self.narrowing = Some((part.number(), narrowing));
+        self.view.replan(method, 0);
+        NARROW_BYTES
+    }
+
+    pub(super) fn end_narrowing(&mut self, scratch: &mut Scratch) {
+        let marks = self.narrowing.take().map(|(_, narrowing)| narrowing.into_marks());
+        if let Some(marks) = marks.filter(|_| scratch.marks.len() < MARKS_KEPT_MAX) {
+            scratch.marks.push(marks);
+        }
+    }
+
+    fn shape(&self, section: &Section) -> Shape {
+        let part = Part::Section(section);
+        let (codes, _) = part.codes(0).expect("what is narrowed has an index");
+        let (calibration, k) = (section.calibration(), self.request.k);
+        Shape {
+            rows: part.rows() as usize,
+            row_bytes: size_of_val(&self.query[..]),
+            code_block_bytes: codes.layout.block_bytes(),
+            beam: match self.request.effort {
+                Effort::Beam(beam) => beam,
+                Effort::Target(recall) => calibration.beam(recall, k),
+                Effort::Usual | Effort::Exact => calibration.beam(RECALL_TARGET_USUAL, k),
+            },
+        }
+    }
+
+    /// Marks some of the rows that may match. After the last, chooses how they are searched.
+    pub(super) fn mark(&mut self, part: Part<'_>) -> usize {
+        let Part::Section(section) = part else { unreachable!("tails are not narrowed") };
+        let (_, narrowing) = self.narrowing.as_mut().expect("marks are begun");
+        let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
+        if narrowing.mark(conditions, section, snapshot, MARKED_ROWS) {
+            self.work.judged += narrowing.judged();
+            let marked = narrowing.marked().expect("just done");
+            let method = self.shape(section).choose_marked(marked);
+            self.view.replan(method, 0);
+        }
+        MARKED_ROWS * MARK_BYTES
+    }
+
     /// Walks through the graph of a section; the bytes that took.
     pub(super) fn walk(&mut self, part: Part<'_>, scratch: &mut Scratch) -> usize {
         let Part::Section(section) = part else { unreachable!("tails have no graph") };
         let (index, columns) = section.index().expect("a walk is planned where there is one");
         let graph = index.graph(columns);
         self.proposals.prepare(&index.projection, &self.request.cue);
-        let planned = self.view.current().expect("a part is under way");
+        let shape = self.shape(section);
+        let narrowing = self.narrowing.as_ref().map(|(_, narrowing)| narrowing);
+        let rows = section.rows() as usize;
+        let share = narrowing.map_or(1.0, |narrowing| narrowing.matches() / rows as f32);
         let k = self.request.k;
-        let answers = answers(k);
-        let calibration = section.calibration();
-        let usual = match self.request.effort {
-            Effort::Beam(beam) => beam,
-            Effort::Target(recall) => calibration.beam(recall, k),
-            Effort::Usual | Effort::Exact => calibration.beam(RECALL_TARGET_USUAL, k),
-        };
-        let widened = usual as f32 * planned.widening.min(WIDENING_MAX);
-        let beam = (widened as usize).min(RECALL_BEAM_MAX);
+        let is_among = share < AMONG_SHARE;
+        let least = if is_among { PROPOSED_AMONG_MIN } else { 0 };
+        let answers = answers(k).max(least);
+        let beam = shape.beam(share).min(RECALL_BEAM_MAX);
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
-        let is_free = *conditions == Conditions::default();
+        let terms = narrowing.and_then(|_| section.terms());
+        let (mut filtered, mut damaged) = (0, None);
         let accept = |row: u32| {
-            part.deaths().died(row) > snapshot && (is_free || conditions.admit(part, row))
+            let lives = || part.deaths().died(row) > snapshot;
+            let Some(narrowing) = narrowing else { return lives() };
+            let truth = match narrowing.marked() {
+                Some(_) => narrowing.judge_marked(row),
+                None => narrowing.judge(conditions, section, terms.as_ref(), row, None),
+            };
+            match truth {
+                Truth::No => false,
+                Truth::Yes => lives(),
+                Truth::Maybe => {
+                    filtered += 1;
+                    let admitted = if lives() { conditions.admit(part, row) } else { Ok(false) };
+                    admitted.unwrap_or_else(|found| {
+                        damaged = Some(found);
+                        false
+                    })
+                }
+            }
         };
         let walking = Walking::with_beam(beam, answers);
-        let Scratch { search, found } = scratch;
-        let walked = search.run(&graph, &self.proposals.cue, walking, accept, found);
+        let Scratch { search, found, .. } = scratch;
+        let walked = match is_among {
+            true => search.run_among(&graph, &self.proposals.cue, walking, accept, found),
+            false => search.run(&graph, &self.proposals.cue, walking, accept, found),
+        };
+        let spent = walked.hops as usize * graph.layout.bytes();
         self.work.beam = self.work.beam.max(walking.beam);
         self.work.hops += u64::from(walked.hops);
         self.work.estimated += u64::from(walked.estimates);
-        if found.len() < k.min(section.rows() as usize) {
-            // The graph does not lead to enough of what may be found.
+        self.work.filtered += filtered;
+        self.damaged = self.damaged.or(damaged);
+        // A walk that met fewer than it looks for has not seen where those are that may be found.
+        let wanted = if is_among { answers } else { k };
+        let most = narrowing.and_then(Narrowing::marked).unwrap_or(rows);
+        if found.len() < wanted.min(most) {
             self.view.replan(Method::Codes, 0);
-            return walked.hops as usize * graph.layout.bytes();
+            return spent;
         }
         self.view.leave_part();
-        self.compare_each(part, found.iter().map(|found| found.node), Tier::Graph);
-        walked.hops as usize * graph.layout.bytes()
+        let proposed = found.iter().map(|found| found.node);
+        self.compare_each(part, proposed, (Tier::Graph, Filtered::Yes));
+        spent
     }
 
     /// Scans the nearest buckets of a tail, some at a time; the bytes that took. The rows that are
@@ -151,8 +261,12 @@ impl Recall {
             spent += PROBE_BYTES;
         }
         let Some((bucket, rows_seen)) = self.proposals.next_bucket() else {
-            // What was probed stays proposed: the codes behind it are added.
-            self.view.replan(Method::Codes, self.proposals.bucketed.min(self.view.rows() as u32));
+            // What was probed stays proposed: the codes behind it are added. Where buckets hold
+            // fewer than asked for, because most of their rows are dead, all codes are scanned.
+            let is_enough = self.proposals.sorted.iter().count() >= self.request.k;
+            let behind = if is_enough { self.proposals.bucketed } else { 0 };
+            self.proposals.is_open = is_enough;
+            self.view.replan(Method::Codes, behind.min(self.view.rows() as u32));
             if self.view.current().is_none_or(|next| next.part != part.number()) {
                 self.compare_proposals(part);
             }
@@ -196,7 +310,7 @@ impl Recall {
     fn compare_proposals(&mut self, part: Part<'_>) {
         self.proposals.is_open = false;
         let sorted = std::mem::take(&mut self.proposals.sorted);
-        self.compare_each(part, sorted.iter().map(Key::number), Tier::Codes);
+        self.compare_each(part, sorted.iter().map(Key::number), (Tier::Codes, Filtered::Yes));
         self.proposals.sorted = sorted;
     }
 
@@ -207,12 +321,13 @@ impl Recall {
         if !std::mem::replace(&mut self.proposals.is_open, true) {
             self.proposals.sorted.reset(self.proposed());
         }
-        let (nth, is_last) = (self.view.block(), self.view.is_last_block());
-        let rows = self.candidates(part, nth);
-        self.view.leave_block();
+        let nth = self.view.block();
+        let Looked { rows, sure, next } = self.look(part, nth);
+        let is_last = next * BLOCK_ROWS >= self.view.rows();
+        self.view.skip_to(next);
         let mut spent = LOOK_BYTES;
         if rows != 0 && (nth + 1) * BLOCK_ROWS <= part.coded_rows() as usize {
-            spent += self.estimate_rows(part, nth, rows);
+            spent += self.estimate_rows(part, nth, rows, sure);
         } else if rows != 0 {
             self.compare_rows(part, nth, rows);
             spent += BLOCK_ROWS * self.query.len() * size_of::<f32>();
@@ -223,8 +338,33 @@ impl Recall {
         spent
     }
 
-    /// Estimates some rows of a block that is coded.
-    fn estimate_rows(&mut self, part: Part<'_>, nth: usize, rows: u64) -> usize {
+    /// The rows of a block that may be found, and the next block worth a look.
+    fn look(&self, part: Part<'_>, nth: usize) -> Looked {
+        let has_filter = self.request.conditions.filter.is_some();
+        let sure = |is_sure: bool| if is_sure { u64::MAX } else { 0 };
+        let (Part::Section(section), Some((_, narrowing))) = (part, &self.narrowing) else {
+            let rows = self.candidates(part, nth);
+            return Looked { rows, sure: sure(!has_filter), next: nth + 1 };
+        };
+        if narrowing.marked().is_some() {
+            let marks = narrowing.marks();
+            let next = marks.iter().skip(nth + 1).position(|word| *word != 0);
+            let next = next.map_or(marks.len(), |skipped| nth + 1 + skipped);
+            let rows = marks.get(nth).copied().unwrap_or_default();
+            return Looked { rows, sure: sure(!narrowing.is_doubtful()), next };
+        }
+        let mut rows = self.candidates(part, nth);
+        let mut sure = u64::MAX;
+        if rows != 0 && has_filter {
+            let masks = narrowing.judge_block(section.terms().as_ref(), nth);
+            (rows, sure) = (rows & masks.may, masks.yes);
+        }
+        Looked { rows, sure, next: nth + 1 }
+    }
+
+    /// Estimates some rows of a block that is coded. The filter is asked of those that are not sure
+    /// to pass it.
+    fn estimate_rows(&mut self, part: Part<'_>, nth: usize, rows: u64, sure: u64) -> usize {
         let mut spent = 0;
         for half in 0..BLOCK_ROWS / CODE_ROWS {
             let wanted = (rows >> (half * CODE_ROWS)) as u32;
@@ -243,7 +383,10 @@ impl Recall {
                 below &= below - 1;
                 let row = (block * CODE_ROWS) as u32 + bit;
                 let distance = distances[bit as usize];
-                if distance < self.proposals.sorted.bound() && self.passes_filter(part, row) {
+                let is_sure = sure >> (row as usize % BLOCK_ROWS) & 1 == 1;
+                if distance < self.proposals.sorted.bound()
+                    && (is_sure || self.passes_filter(part, row))
+                {
                     self.proposals.sorted.insert(Key::new(distance, row));
                 }
             }
@@ -251,21 +394,23 @@ impl Recall {
         spent
     }
 
-    /// Compares the rows of a time range one by one; the bytes that took.
+    /// Compares some of the rows that are marked, one by one; the bytes that took.
     pub(super) fn gather(&mut self, part: Part<'_>) -> usize {
-        let Part::Section(section) = part else { unreachable!("tails have no time order") };
-        let rows = section.rows_within(&self.request.conditions).expect("as it was planned");
-        self.view.leave_part();
-        let snapshot = self.view.snapshot;
-        let least = self.request.conditions.confidence_min;
-        let may_be_found = |row: &u32| {
-            *row < section.rows()
-                && part.deaths().died(*row) > snapshot
-                && least.is_none_or(|least| part.columns(*row).confidence >= least)
-        };
-        let rows: Vec<u32> = rows.iter().copied().filter(may_be_found).collect();
-        let spent = rows.len() * self.query.len() * size_of::<f32>();
-        self.compare_each(part, rows.into_iter(), Tier::Exact);
+        let (_, narrowing) = self.narrowing.as_ref().expect("what is gathered is marked");
+        let (marks, mut nth) = (narrowing.marks(), self.view.block());
+        let filtered = if narrowing.is_doubtful() { Filtered::No } else { Filtered::Yes };
+        let mut rows = Vec::with_capacity(GATHERED_ROWS + BLOCK_ROWS);
+        while rows.len() < GATHERED_ROWS && nth < marks.len() {
+            let mut word = marks[nth];
+            while word != 0 {
+                rows.push((nth * BLOCK_ROWS) as u32 + word.trailing_zeros());
+                word &= word - 1;
+            }
+            nth += 1;
+        }
+        self.view.skip_to(nth);
+        let spent = rows.len() * (GATHER_BYTES + size_of_val(&self.query[..]));
+        self.compare_each(part, rows.into_iter(), (Tier::Gather, filtered));
         spent
     }
 
@@ -274,7 +419,7 @@ impl Recall {
         &mut self,
         part: Part<'_>,
         rows: impl Iterator<Item = u32> + Clone,
-        tier: Tier,
+        how: (Tier, Filtered),
     ) {
         rows.clone().for_each(|row| part.prefetch(row));
         for row in rows {
@@ -285,7 +430,7 @@ impl Recall {
                 Metric::L2 => -kernels().l2(&self.query, vector),
             };
             self.work.compared += 1;
-            self.offer(part, row, key, tier);
+            self.offer(part, row, key, how);
         }
     }
 }

@@ -8,7 +8,7 @@
 //! | walk | a section, when most of it or all of it may be found | some fifty pages of its graph |
 //! | codes | a tail, or a section of which conditions leave little | 3 ns a row, 64 at a time |
 //! | buckets | a tail of many rows without conditions | the codes of the nearest of a thousand |
-//! | gather | a section of which a time range leaves very little | one vector for each match |
+//! | gather | a section of which conditions leave very little | one vector for each match |
 //! | compare | few rows, and whenever `EXACT` is asked for | every vector |
 //!
 //! Whatever walk and codes propose is compared exactly before it becomes a result, so scores never
@@ -20,11 +20,14 @@
 //! at, rows that die meanwhile are still found.
 //!
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
-//! whole blocks by their extremes. A metadata filter is evaluated last, only on rows that would
-//! enter the result or the list of candidates.
+//! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where
+//! it has them; else, and where they leave it open, it is evaluated last, only on rows that would
+//! enter the result or the list of candidates. `EXACT` reads the metadata itself, no index of it.
 
 mod approximate;
+mod costs;
 mod cue;
+mod narrowing;
 mod view;
 
 use std::cmp::Reverse;
@@ -34,12 +37,16 @@ use crate::arena::Arena;
 use crate::episode::{Fields, Hit, Metric, RecallRequest, Tier, Why};
 use crate::kernels::{kernels, padded, row_floats};
 use crate::limits::BLOCK_ROWS;
-use crate::space::{Damaged, Part, RowAt, Space};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
 use approximate::Proposals;
+use narrowing::Narrowing;
 use view::{Method, View};
 
 pub use approximate::Scratch;
 pub use cue::{check_vector, cue};
+
+/// What showing the metadata of a row to a filter is taken for: half a microsecond.
+const FILTER_BYTES: usize = 12 << 10;
 
 /// A row in the result; ordered by key, among equals the older episode is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,10 +80,21 @@ pub struct Recall {
     query: Vec<f32>,
     work: Work,
     view: View,
+    /// What the conditions leave of the section under way.
+    narrowing: Option<(PartNumber, Narrowing)>,
     /// What the codes of the part under way propose.
     proposals: Proposals,
+    /// A row that the filter could not be asked of.
+    damaged: Option<Damaged>,
     /// The worst of the best on top.
     best: BinaryHeap<Reverse<Candidate>>,
+}
+
+/// Whether a row is known to satisfy the filter, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filtered {
+    Yes,
+    No,
 }
 
 /// What a recall has done so far.
@@ -86,6 +104,10 @@ struct Work {
     estimated: u64,
     hops: u64,
     beam: usize,
+    /// Rows that were judged one by one to mark those that match.
+    judged: u64,
+    /// Rows whose metadata was shown to the filter.
+    filtered: u64,
 }
 
 impl Recall {
@@ -96,7 +118,9 @@ impl Recall {
             metric: space.settings.metric,
             work: Work::default(),
             view: View::new(&request, space, arena, snapshot),
+            narrowing: None,
             proposals: Proposals::default(),
+            damaged: None,
             best: BinaryHeap::with_capacity(capacity),
             request,
         }
@@ -119,24 +143,34 @@ impl Recall {
     ) -> bool {
         if space.publications() != self.view.publications {
             self.view = View::new(&self.request, space, arena, applied);
+            self.narrowing = None;
             self.proposals.clear();
+            self.damaged = None;
             self.best.clear();
         }
         let mut left = bytes;
-        while let Some(planned) = self.view.current() {
+        while let Some(planned) = self.view.current().filter(|_| self.damaged.is_none()) {
             if left == 0 {
                 return false;
             }
             let part = space.part(arena, planned.part).expect("no part goes without a publication");
+            if self.narrowing.as_ref().is_some_and(|(number, _)| *number != planned.part) {
+                self.end_narrowing(scratch);
+            }
+            let filtered = self.work.filtered;
             let spent = match planned.method {
+                Method::Narrow => self.narrow(part, scratch),
+                Method::Mark => self.mark(part),
                 Method::Compare => self.compare(part),
                 Method::Codes => self.scan_codes(part),
                 Method::Buckets => self.probe_buckets(part),
                 Method::Gather => self.gather(part),
                 Method::Walk => self.walk(part, scratch),
             };
-            left = left.saturating_sub(spent);
+            let filtered = self.work.filtered - filtered;
+            left = left.saturating_sub(spent + filtered as usize * FILTER_BYTES);
         }
+        self.end_narrowing(scratch);
         true
     }
 
@@ -178,7 +212,7 @@ impl Recall {
         while left != 0 {
             let nth = left.trailing_zeros();
             left &= left - 1;
-            self.offer(part, first + nth, keys[nth as usize], Tier::Exact);
+            self.offer(part, first + nth, keys[nth as usize], (Tier::Exact, Filtered::No));
         }
     }
 
@@ -198,7 +232,7 @@ impl Recall {
             )
     }
 
-    fn offer(&mut self, part: Part<'_>, row: u32, key: f32, tier: Tier) {
+    fn offer(&mut self, part: Part<'_>, row: u32, key: f32, (tier, filtered): (Tier, Filtered)) {
         let worst = (self.best.len() == self.request.k).then(|| self.best.peek()).flatten();
         // The record of a row that is no candidate by its key is never looked at.
         if worst.is_some_and(|worst| key.total_cmp(&worst.0.key).is_lt()) {
@@ -210,7 +244,7 @@ impl Recall {
             return;
         }
         let is_full = worst.is_some();
-        if !self.passes_filter(part, row) {
+        if filtered == Filtered::No && !self.passes_filter(part, row) {
             return;
         }
         if is_full {
@@ -219,9 +253,13 @@ impl Recall {
         self.best.push(Reverse(candidate));
     }
 
-    fn passes_filter(&self, part: Part<'_>, row: u32) -> bool {
-        let filter = self.request.conditions.filter.as_ref();
-        filter.is_none_or(|filter| part.body(row).is_ok_and(|body| filter.matches(body.metadata)))
+    fn passes_filter(&mut self, part: Part<'_>, row: u32) -> bool {
+        let Some(filter) = &self.request.conditions.filter else { return true };
+        self.work.filtered += 1;
+        part.satisfies(row, filter).unwrap_or_else(|damaged| {
+            self.damaged = Some(damaged);
+            false
+        })
     }
 
     /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
@@ -230,9 +268,12 @@ impl Recall {
     /// # Panics
     /// When parts were replaced since the last step.
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Vec<Hit>, Damaged> {
+        if let Some(damaged) = self.damaged {
+            return Err(damaged);
+        }
         let mut fields = self.request.fields;
         let has_why = fields.why;
-        let Work { compared, estimated, hops, beam } = self.work;
+        let Work { compared, estimated, hops, beam, judged, filtered } = self.work;
         let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec();
         for Reverse(Candidate { at, .. }) in &best {
@@ -258,6 +299,8 @@ impl Recall {
                 tier: candidate.tier,
                 rows_compared: compared,
                 rows_estimated: estimated,
+                rows_judged: judged,
+                rows_filtered: filtered,
                 hops,
                 beam,
             });

@@ -1,26 +1,20 @@
 //! What a recall looks at, and how: the parts of a space as they were when it began, each with the
 //! method that is cheapest for it.
 
+use super::costs::COMPARED_BYTES_MAX;
 use crate::arena::Arena;
 use crate::episode::{Conditions, Effort, RecallRequest};
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
 use crate::space::{CODED_ROWS_MIN, Part, PartNumber, Space};
 
-/// Bytes of vectors that are compared rather than looked for: about what a walk costs.
-const COMPARED_BYTES_MAX: usize = 1 << 20;
-/// Rows whose conditions are evaluated to estimate how many fulfil them.
-const SAMPLE_ROWS: usize = 256;
-/// The share of a section that must fulfil the conditions for a walk to pay: below, it meets too
-/// few of those that may be found.
-const WALK_SHARE_MIN: f32 = 0.1;
-/// Matches of a time range that are gathered one by one: a vector is read in the time in which some
-/// seventy codes are scanned.
-const GATHER_ROWS_MAX: usize = 1024;
-
 /// How a part is searched; see the top of [`crate::recall`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
+    /// Look up what the conditions leave, and choose.
+    Narrow,
+    /// Mark the rows that may match, and choose.
+    Mark,
     Compare,
     Codes,
     Buckets,
@@ -33,8 +27,6 @@ pub(super) enum Method {
 pub(super) struct Planned {
     pub(super) part: PartNumber,
     pub(super) method: Method,
-    /// What a beam is multiplied with, because only a share of what it meets may be found.
-    pub(super) widening: f32,
     rows: u32,
 }
 
@@ -94,6 +86,14 @@ impl View {
         }
     }
 
+    /// Goes on to a block behind the present one; behind the last one, to the next part.
+    pub(super) fn skip_to(&mut self, block: usize) {
+        self.block = block;
+        if block * BLOCK_ROWS >= self.rows() {
+            self.leave_part();
+        }
+    }
+
     pub(super) fn leave_part(&mut self) {
         (self.nth, self.block, self.behind) = (self.nth + 1, 0, 0);
     }
@@ -117,53 +117,20 @@ impl View {
 }
 
 fn plan(request: &RecallRequest, part: Part<'_>) -> Planned {
-    let (method, widening) = choose(request, part);
-    Planned { part: part.number(), method, widening, rows: part.rows() }
+    Planned { part: part.number(), method: choose(request, part), rows: part.rows() }
 }
 
-fn choose(request: &RecallRequest, part: Part<'_>) -> (Method, f32) {
+fn choose(request: &RecallRequest, part: Part<'_>) -> Method {
     let bytes = part.rows() as usize * row_floats(request.cue.len()) * size_of::<f32>();
-    if request.effort == Effort::Exact {
-        return (Method::Compare, 1.0);
-    }
+    let is_small = bytes <= COMPARED_BYTES_MAX;
+    let is_free = request.conditions == Conditions::default();
     match part {
-        Part::Tail(tail, _) => {
-            let is_coded = tail.coded_rows() >= CODED_ROWS_MIN && bytes > COMPARED_BYTES_MAX;
-            let is_free = request.conditions == Conditions::default();
-            let method = match is_coded {
-                true if is_free && tail.buckets().is_some() => Method::Buckets,
-                true => Method::Codes,
-                false => Method::Compare,
-            };
-            (method, 1.0)
-        }
-        Part::Section(section) => {
-            if section.index().is_none() || bytes <= COMPARED_BYTES_MAX {
-                return (Method::Compare, 1.0);
-            }
-            let conditions = &request.conditions;
-            if *conditions == Conditions::default() {
-                return (Method::Walk, 1.0);
-            }
-            if section.rows_within(conditions).is_some_and(|rows| rows.len() <= GATHER_ROWS_MAX) {
-                return (Method::Gather, 1.0);
-            }
-            let share = share(conditions, part);
-            if share < WALK_SHARE_MIN {
-                return (Method::Codes, 1.0);
-            }
-            (Method::Walk, 1.0 / share)
-        }
+        _ if request.effort == Effort::Exact || is_small => Method::Compare,
+        Part::Tail(tail, _) if tail.coded_rows() < CODED_ROWS_MIN => Method::Compare,
+        Part::Tail(tail, _) if is_free && tail.buckets().is_some() => Method::Buckets,
+        Part::Tail(..) => Method::Codes,
+        Part::Section(section) if section.index().is_none() => Method::Compare,
+        Part::Section(_) if is_free => Method::Walk,
+        Part::Section(_) => Method::Narrow,
     }
-}
-
-/// The share of a part's rows that fulfil the conditions, estimated from some spread evenly.
-fn share(conditions: &Conditions, part: Part<'_>) -> f32 {
-    let rows = part.rows() as usize;
-    let step = rows.div_ceil(SAMPLE_ROWS);
-    let sample = (0..rows).step_by(step);
-    let count = sample.len();
-    let fulfils = |row: &usize| conditions.admit(part, *row as u32);
-    let matches = sample.filter(fulfils).count();
-    matches as f32 / count as f32
 }

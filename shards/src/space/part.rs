@@ -8,6 +8,7 @@ use super::rows::{Columns, Record};
 use super::{Deaths, Section, Tail, TailCodes};
 use crate::arena::Arena;
 use crate::episode::{Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
+use crate::filter::Filter;
 use crate::format::columns::ZoneBlock;
 use crate::format::{LinkRecords, StoreSizes};
 use crate::index::codes::FlatCodes;
@@ -235,6 +236,16 @@ impl<'a> Part<'a> {
     pub fn body(self, row: u32) -> Result<Body<'a>, Damaged> {
         let bytes = self.body_bytes(row)?;
         Ok(Body::new(bytes, &self.record(row).sizes))
+    }
+
+    /// Whether a row's metadata satisfies a filter. What cannot be read satisfies none in a tail;
+    /// in a section it was read when that was written, so it is damaged now.
+    pub fn satisfies(self, row: u32, filter: &Filter) -> Result<bool, Damaged> {
+        match (filter.judge(self.body(row)?.metadata), self) {
+            (Some(does), _) => Ok(does),
+            (None, Self::Tail(..)) => Ok(false),
+            (None, Self::Section(_)) => Err(Damaged { row }),
+        }
     }
 
     /// The row of the live episode with this id.

@@ -4,7 +4,12 @@
 //! is indexed without further ado: the lengths of columns. What stands *in* columns may be damaged
 //! in a file that nobody has verified yet: where a body lies, which row an id leads to. That is
 //! checked at each use, and never worse than wrong.
+//!
+//! Columns that say which rows conditions leave could hide rows, and nobody would see it. Who wants
+//! one therefore has its checksums [tried](Section::try_column) first, once for each file that is
+//! opened; one that does not check is not used, and its conditions are evaluated row by row.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -15,13 +20,14 @@ use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
-use crate::episode::{Conditions, Metric, SpaceNumber};
+use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
 use crate::index::calibration::{Calibrated, Calibration};
 use crate::index::section::{IndexColumns, SectionIndex};
 use crate::index::simd::prefetch;
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
+use crate::terms::{Terms, TermsBuilder};
 
 /// Bytes of a columns file that stay where they are and what they are.
 pub trait MappedBytes: Deref<Target = [u8]> + fmt::Debug + Send + Sync {}
@@ -45,6 +51,17 @@ pub struct Section {
     /// its rows are compared one by one.
     index: Option<SectionIndex>,
     calibration: Calibration,
+    /// How far columns were tried, by their places in the entry.
+    tried: Box<[Cell<Tried>]>,
+}
+
+/// How far the checksums of a column were tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// The first so many blocks check.
+    Blocks(usize),
+    Right,
+    Damaged,
 }
 
 #[derive(Debug)]
@@ -89,8 +106,34 @@ impl Section {
         };
         let deaths = Deaths::of_rows(entry.rows);
         let stride = row_floats(entry.dimensions as usize);
+        let tried = vec![Cell::new(Tried::Blocks(0)); entry.columns.len()].into_boxed_slice();
         let (number, index, calibration) = (PartNumber(0), None, Calibration::default());
-        Ok(Self { number, deaths, file, entry, places, stride, index, calibration })
+        Ok(Self { number, deaths, file, entry, places, stride, index, calibration, tried })
+    }
+
+    /// Tries the checksums of some more blocks of a column; whether any are left.
+    pub fn try_column(&self, kind: ColumnKind, blocks: usize) -> bool {
+        let columns = self.entry.columns.iter().zip(&self.tried);
+        let Some((column, tried)) = columns.into_iter().find(|(column, _)| column.kind == kind)
+        else {
+            return false;
+        };
+        for _ in 0..blocks {
+            let Tried::Blocks(nth) = tried.get() else { return false };
+            tried.set(match column.checks(&self.file, nth) {
+                Some(true) => Tried::Blocks(nth + 1),
+                Some(false) => Tried::Damaged,
+                None => Tried::Right,
+            });
+        }
+        matches!(tried.get(), Tried::Blocks(_))
+    }
+
+    /// A column that the section may do without, once it was tried and found right.
+    fn tried_column(&self, kind: ColumnKind) -> Option<&[u8]> {
+        let columns = self.entry.columns.iter().zip(&self.tried);
+        let (column, tried) = columns.into_iter().find(|(column, _)| column.kind == kind)?;
+        (tried.get() == Tried::Right).then(|| &self.file[column.range.clone()])
     }
 
     fn index_columns(&self) -> Option<IndexColumns<'_>> {
@@ -201,19 +244,36 @@ impl Section {
         self.column(&self.places.time_order)
     }
 
-    /// The rows whose time is within the conditions, by time, when those are on time and nothing
-    /// but time and confidence. One that is not there is possible in a damaged file.
-    pub fn rows_within(&self, conditions: &Conditions) -> Option<&[u32]> {
-        let Conditions { since_us, until_us, filter, .. } = conditions;
-        if filter.is_some() || (since_us.is_none() && until_us.is_none()) {
-            return None;
-        }
+    /// Where in the time order the rows of some time are, both ends included; `None` until the
+    /// order was tried, and if it is damaged.
+    pub fn places_between(&self, since_us: i64, until_us: i64) -> Option<Range<usize>> {
+        self.tried_column(ColumnKind::TimeOrder)?;
         let order = self.time_order();
-        let times: &[i64] = self.column(&self.places.happened_at);
+        let times = self.happened_at_us();
         let time = |row: &u32| times.get(*row as usize).copied().unwrap_or(i64::MAX);
-        let first = order.partition_point(|row| since_us.is_some_and(|since| time(row) < since));
-        let end = order.partition_point(|row| until_us.is_none_or(|until| time(row) <= until));
-        Some(order.get(first..end).unwrap_or_default())
+        let first = order.partition_point(|row| time(row) < since_us);
+        Some(first..order.partition_point(|row| time(row) <= until_us).max(first))
+    }
+
+    /// The rows by confidence; `None` in files without that, until it was tried, and if it is
+    /// damaged.
+    pub fn confidence_order(&self) -> Option<&[u32]> {
+        let order = self.tried_column(ColumnKind::ConfidenceOrder)?;
+        Some(<[u32]>::ref_from_bytes(order).expect("checked when it was opened"))
+    }
+
+    /// Where in the order of confidence the rows are that have at least so much.
+    pub fn places_confident(&self, least: f32) -> Option<Range<usize>> {
+        let order = self.confidence_order()?;
+        let confidences = self.confidences();
+        let confidence = |row: &u32| confidences.get(*row as usize).copied().unwrap_or(1.0);
+        Some(order.partition_point(|row| confidence(row) < least)..order.len())
+    }
+
+    /// What the rows have in their metadata; `None` in files without it or with a version that is
+    /// not known, until it was tried, and if it is damaged.
+    pub fn terms(&self) -> Option<Terms<'_>> {
+        Terms::open(self.tried_column(ColumnKind::Terms)?, self.rows())
     }
 
     fn block_rows(&self, nth: usize) -> Range<usize> {
@@ -378,7 +438,32 @@ impl Section {
         }
         self.verify_rows(&mut faults);
         self.verify_orders(&mut faults);
+        self.verify_terms(&mut faults);
         faults
+    }
+
+    /// What the rows say comes to the same terms again.
+    fn verify_terms(&self, faults: &mut Vec<String>) {
+        let Some(mut rest) = self.opaque(ColumnKind::Terms) else { return };
+        if Terms::open(rest, self.rows()).is_none() {
+            faults.push("the terms have another version or length than this one writes".into());
+            return;
+        }
+        let mut builder = TermsBuilder::new(self.rows() as usize);
+        for row in 0..self.rows() {
+            let body = self.body_bytes(row).map(|bytes| Body::new(bytes, &self.record(row).sizes));
+            builder.push(body.map_or(&[], |body| body.metadata));
+        }
+        let mut fits = true;
+        let mut is_next = |bytes: &[u8]| {
+            let (own, behind) = rest.split_at(bytes.len().min(rest.len()));
+            fits &= own == bytes;
+            rest = behind;
+        };
+        while !builder.step(&mut is_next) {}
+        if !fits || !rest.is_empty() {
+            faults.push("the terms are not those of the metadata".into());
+        }
     }
 
     fn verify_rows(&self, faults: &mut Vec<String>) {
@@ -429,6 +514,13 @@ impl Section {
             ("time order", is_order(self.time_order(), by_time)),
             ("sequence order", is_order(self.column(&self.places.sequence_order), by_sequence)),
         ];
+        let confidences = self.confidences();
+        let by_confidence = |row: u32| (confidence_key(confidences[row as usize]), row);
+        let by_place = self.opaque(ColumnKind::ConfidenceOrder);
+        let order = by_place.map(|order| <[u32]>::ref_from_bytes(order).expect("as it was opened"));
+        if order.is_some_and(|order| !is_order(order, by_confidence)) {
+            faults.push("the confidence order does not name each row once, in order".into());
+        }
         let rows: &[u32] = self.column(&self.places.id_rows);
         let mut sorted = rows.to_vec();
         sorted.sort_unstable();
@@ -439,6 +531,11 @@ impl Section {
             }
         }
     }
+}
+
+/// What confidences are ordered by: none is negative, and both zeros are equal.
+pub(super) fn confidence_key(confidence: f32) -> u64 {
+    u64::from((confidence + 0.0).to_bits())
 }
 
 /// Whether an order names as many different rows as it has places, ascending by their keys.

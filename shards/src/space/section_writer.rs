@@ -10,14 +10,18 @@ use zerocopy::IntoBytes;
 
 use super::ids::id_hash;
 use super::part::{Damaged, Part, PartNumber, RowAt, Zone};
+use super::section::confidence_key;
 use super::sorter::Sorter;
 use super::{Section, Space};
 use crate::arena::Arena;
 use crate::format::columns::{ColumnKind, ColumnsWriter, ZoneBlock};
 use crate::limits::BLOCK_ROWS;
+use crate::terms::TermsBuilder;
 
-/// What it costs to look at a row, in the bytes that a slice of work is measured by.
+/// What it costs to look at a row, and at its metadata, in the bytes that a slice of work is
+/// measured by.
 const LOOK_BYTES: usize = 128;
+const LOOK_METADATA_BYTES: usize = 2048;
 
 /// Where the rows of the sources went: what it takes to let deaths follow them.
 #[derive(Debug, Default)]
@@ -139,7 +143,7 @@ impl TimeOrder {
 }
 
 /// The columns in the order of the file.
-const COLUMNS: [ColumnKind; 11] = [
+const COLUMNS: [ColumnKind; 13] = [
     ColumnKind::Vectors,
     ColumnKind::Scales,
     ColumnKind::HappenedAt,
@@ -151,6 +155,8 @@ const COLUMNS: [ColumnKind; 11] = [
     ColumnKind::SequenceOrder,
     ColumnKind::IdHashes,
     ColumnKind::IdRows,
+    ColumnKind::ConfidenceOrder,
+    ColumnKind::Terms,
 ];
 
 /// See the top of the file.
@@ -169,6 +175,8 @@ pub struct SectionWriter {
     zone: Zone,
     /// The rows by the hash of their ids.
     id_rows: Vec<u32>,
+    /// Of the last column, once it is under way.
+    terms: Option<Box<TermsBuilder>>,
 }
 
 impl SectionWriter {
@@ -197,6 +205,7 @@ impl SectionWriter {
             body_offset: 0,
             zone: Zone::EMPTY,
             id_rows: Vec::with_capacity(order.len()),
+            terms: None,
             order,
         }
     }
@@ -215,7 +224,9 @@ impl SectionWriter {
         while spent < bytes {
             let Some(&kind) = COLUMNS.get(self.column) else { return Ok(true) };
             let before = out.len();
-            if is_sorted(kind) && self.sorted < self.order.len() {
+            if kind == ColumnKind::Terms {
+                spent += self.put_terms(space, arena, writer, out)?;
+            } else if is_sorted(kind) && self.sorted < self.order.len() {
                 self.gather(space, arena, kind)?;
             } else if is_sorted(kind) {
                 self.put_sorted(kind, writer, out);
@@ -223,7 +234,7 @@ impl SectionWriter {
                 self.put_row(space, arena, kind, writer, out)?;
             }
             spent += out.len() - before + LOOK_BYTES;
-            if self.next == self.order.len() {
+            if self.next == self.order.len() && self.terms.is_none() {
                 self.begin_next(writer, out);
             }
         }
@@ -237,6 +248,29 @@ impl SectionWriter {
             let keys = if is_sorted(kind) { self.order.len() } else { 0 };
             self.sorter = Sorter::with_capacity(keys);
         }
+    }
+
+    /// Reads the metadata of the next row, or writes some of what all came to; what that cost.
+    fn put_terms(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        writer: &mut ColumnsWriter,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Damaged> {
+        let mut terms =
+            self.terms.take().unwrap_or_else(|| Box::new(TermsBuilder::new(self.order.len())));
+        if self.next == self.order.len() {
+            let is_complete = terms.step(|bytes| writer.put(bytes, out));
+            self.terms = (!is_complete).then_some(terms);
+            return Ok(LOOK_METADATA_BYTES);
+        }
+        let (part, row) = self.source(space, arena, self.next);
+        let metadata = part.body(row)?.metadata;
+        terms.push(metadata);
+        self.terms = Some(terms);
+        self.next += 1;
+        Ok(LOOK_METADATA_BYTES + metadata.len())
     }
 
     /// Where the rows went, once the section is complete.
@@ -254,6 +288,7 @@ impl SectionWriter {
     fn gather(&mut self, space: &Space, arena: &Arena, kind: ColumnKind) -> Result<(), Damaged> {
         let (part, row) = self.source(space, arena, self.sorted);
         let key = match kind {
+            ColumnKind::ConfidenceOrder => confidence_key(part.columns(row).confidence),
             // The same order as of the signed numbers.
             ColumnKind::TimeOrder => part.columns(row).happened_at_us.cast_unsigned() ^ (1 << 63),
             ColumnKind::SequenceOrder => part.record(row).sequence,
@@ -321,7 +356,13 @@ impl SectionWriter {
 
 /// Whether a column is an order of the rows by something.
 fn is_sorted(kind: ColumnKind) -> bool {
-    matches!(kind, ColumnKind::TimeOrder | ColumnKind::SequenceOrder | ColumnKind::IdHashes)
+    matches!(
+        kind,
+        ColumnKind::TimeOrder
+            | ColumnKind::SequenceOrder
+            | ColumnKind::ConfidenceOrder
+            | ColumnKind::IdHashes
+    )
 }
 
 fn narrow(row: usize) -> u32 {

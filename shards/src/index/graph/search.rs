@@ -110,6 +110,9 @@ pub struct Search {
     read: Vec<u64>,
     /// Nodes whose bits are set.
     touched: Vec<u32>,
+    /// The same of nodes that were asked whether they count.
+    asked: Vec<u64>,
+    asked_nodes: Vec<u32>,
 }
 
 impl Search {
@@ -152,6 +155,66 @@ impl Search {
             self.read[node as usize / 64] = 0;
         }
         walked
+    }
+
+    /// The same where few of the nodes count. Of those near to the query most are never read, so
+    /// neighbours that count are taken by their estimates, which are less exact: more of them have
+    /// to be compared.
+    pub fn run_among(
+        &mut self,
+        graph: &GraphView<'_>,
+        cue: &Cue,
+        effort: Effort,
+        mut accept: impl FnMut(u32) -> bool,
+        found: &mut Vec<Found>,
+    ) -> Walked {
+        self.begin(graph, cue, effort);
+        self.asked.resize(self.nodes.div_ceil(64).max(self.asked.len()), 0);
+        let mut walked = Walked::default();
+        let mut next = 0;
+        while let Some(node) = self.take(graph, &mut next) {
+            let page = PageView::new(graph.layout, graph.page(node));
+            let (own, row) = page.own();
+            let origin = bytes::distance(cue, own, row);
+            self.offer(node, origin, &mut accept);
+            walked.estimates += page.degree() as u32;
+            next = next.min(self.expand_among(page, cue, origin, &mut accept));
+            walked.hops += 1;
+            if walked.hops as usize == effort.hops_max {
+                break;
+            }
+        }
+        found.clear();
+        let answers = self.best.iter();
+        found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
+        for node in self.touched.drain(..) {
+            self.read[node as usize / 64] = 0;
+        }
+        for node in self.asked_nodes.drain(..) {
+            self.asked[node as usize / 64] = 0;
+        }
+        walked
+    }
+
+    /// Takes a node among the best, if it counts and is near enough, or corrects its distance.
+    #[inline]
+    fn offer(&mut self, node: u32, distance: f32, accept: &mut impl FnMut(u32) -> bool) {
+        let (word, bit) = (node as usize / 64, 1 << (node % 64));
+        if self.asked[word] & bit != 0 {
+            let keys = &mut self.best.keys;
+            if let Some(at) = keys.iter().position(|key| key.number() == node) {
+                keys.remove(at);
+                self.best.insert(Key::new(distance, node));
+                return;
+            }
+        }
+        if distance < self.best.bound() {
+            self.asked[word] |= bit;
+            self.asked_nodes.push(node);
+            if accept(node) {
+                self.best.insert(Key::new(distance, node));
+            }
+        }
     }
 
     fn begin(&mut self, graph: &GraphView<'_>, cue: &Cue, effort: Effort) {
@@ -237,20 +300,8 @@ impl Search {
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
     #[inline]
     fn expand(&mut self, page: PageView<'_>, cue: &Cue, origin: f32) -> usize {
-        let mut sums = [0; CODE_ROWS];
         let mut distances = [0.0; CODE_ROWS];
-        let mut factors = [0.0; 2 * CODE_ROWS];
-        index_kernels().scan_block(page.codes(), &cue.tables, &mut sums);
-        index_kernels().widen(page.factors(), &mut factors);
-        let estimating = Estimating {
-            factors: &factors,
-            scale: page.factor_scale(),
-            step: cue.table_step,
-            base: cue.table_base,
-            origin,
-            bound: self.bound(),
-        };
-        let mut below = index_kernels().estimate(&estimating, &sums, &mut distances);
+        let mut below = estimate(page, cue, origin, self.bound(), &mut distances);
         let mut foremost = usize::MAX;
         while below != 0 {
             let nth = below.trailing_zeros() as usize;
@@ -264,6 +315,65 @@ impl Search {
         }
         foremost
     }
+
+    /// The same; neighbours that count may also be taken among the best.
+    #[inline]
+    fn expand_among(
+        &mut self,
+        page: PageView<'_>,
+        cue: &Cue,
+        origin: f32,
+        accept: &mut impl FnMut(u32) -> bool,
+    ) -> usize {
+        let mut distances = [0.0; CODE_ROWS];
+        let bound = self.bound().max(self.best.bound());
+        let mut below = estimate(page, cue, origin, bound, &mut distances);
+        let mut foremost = usize::MAX;
+        while below != 0 {
+            let nth = below.trailing_zeros() as usize;
+            below &= below - 1;
+            let (neighbour, distance) = (page.neighbour(nth), distances[nth]);
+            if (neighbour as usize) >= self.nodes || self.is_read(neighbour) {
+                continue;
+            }
+            if distance < self.best.bound() && !self.is_asked(neighbour) {
+                self.offer(neighbour, distance, accept);
+            }
+            if distance < self.bound() {
+                foremost = foremost.min(self.beam.insert(Key::new(distance, neighbour)));
+            }
+        }
+        foremost
+    }
+
+    #[inline]
+    fn is_asked(&self, node: u32) -> bool {
+        self.asked[node as usize / 64] & 1 << (node % 64) != 0
+    }
+}
+
+/// Estimates the neighbours of a page that lies `origin` away, as bits those below the bound.
+#[inline]
+fn estimate(
+    page: PageView<'_>,
+    cue: &Cue,
+    origin: f32,
+    bound: f32,
+    distances: &mut [f32; CODE_ROWS],
+) -> u32 {
+    let mut sums = [0; CODE_ROWS];
+    let mut factors = [0.0; 2 * CODE_ROWS];
+    index_kernels().scan_block(page.codes(), &cue.tables, &mut sums);
+    index_kernels().widen(page.factors(), &mut factors);
+    let estimating = Estimating {
+        factors: &factors,
+        scale: page.factor_scale(),
+        step: cue.table_step,
+        base: cue.table_base,
+        origin,
+        bound,
+    };
+    index_kernels().estimate(&estimating, &sums, distances)
 }
 
 /// Entries that a walk starts from: few, because each costs a hop; more with a wide beam, because
