@@ -4,7 +4,7 @@
 mod common;
 
 use common::episodes::{blob, vector};
-use common::{Client, Home, Reply};
+use common::{Client, Home, Reply, eventually};
 
 const DIMENSIONS: usize = 8;
 
@@ -42,6 +42,7 @@ fn consolidation_is_told_for_spaces_shards_and_all() {
         ("rows_under_way", 0),
         ("columns_rows", 100),
         ("columns_files", 2),
+        ("columns_damaged", 0),
     ] {
         assert_eq!(all.at(name).int(), expected, "{name}");
     }
@@ -80,6 +81,36 @@ fn a_consolidation_that_failed_says_why() {
     let stats = client.ask(&command!["EG.STATS"]);
     assert_eq!(stats.at("consolidation").at("published").int(), 1);
     assert!(!stats.at("consolidation").keys().contains(&"last_failure"));
+}
+
+#[test]
+fn damaged_columns_are_told_soon_after_a_start() {
+    let home = Home::new();
+    let mut daemon = home.start_with(&["shards=1"]);
+    let mut client = daemon.client();
+    client.create_space("notes", DIMENSIONS);
+    store(&mut client, 0, 100);
+    client.ask(&command!["EG.CONSOLIDATE"]);
+    drop(client);
+    assert!(daemon.stop().success());
+    let file = home.data().join("shard-000").join("columns-0000000001.seg");
+    let mut bytes = std::fs::read(&file).unwrap();
+    // In the first vector, behind the header page.
+    bytes[4100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let daemon = home.start_with(&["shards=1"]);
+    let mut client = daemon.client();
+    let mut consolidation = || client.ask(&command!["EG.STATS"]).at("consolidation").clone();
+    eventually("the damage is found", || consolidation().at("columns_damaged").int() == 1);
+    let failure = consolidation().at("last_failure").text().to_owned();
+    assert!(failure.contains("columns-0000000001.seg"), "{failure}");
+    let line = "columns-0000000001.seg is damaged: memory space 'notes', column Vectors, block 0";
+    assert!(home.said().contains(line), "{}", home.said());
+    // It serves on, also when it cannot merge everything.
+    store(&mut client, 100, 10);
+    assert_eq!(client.call(&command!["EG.CONSOLIDATE"]).code(), "CORRUPT");
+    let stats = client.ask(&command!["EG.STATS", "notes"]);
+    assert_eq!((stats.at("rows_in_tails").int(), stats.at("episodes").int()), (0, 110));
 }
 
 #[test]

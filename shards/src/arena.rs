@@ -7,9 +7,11 @@
 //! shard: nothing here is shared between threads.
 //!
 //! A [`Mapped`] shows a file that never changes any more. Its danger: where the disk does not give
-//! a page back that the kernel had let go, touching it ends the process (SIGBUS). Whoever maps a
-//! file brings it in first ([`Mapped::populate`]), which answers with an error instead; what can
-//! happen after that ends in a restart, which reads everything again and finds the damage.
+//! a page that is not in memory, touching it ends the process (SIGBUS). [`Mapped::populate`] brings
+//! pages in and answers with an error instead. What a consolidation has written is brought in
+//! before anybody reads it. What a start maps is not: it serves at once, and brings files in when
+//! the shard is quiet. Nothing protects from a page that is touched before, or that the kernel has
+//! let go again.
 
 use std::fmt;
 use std::io;

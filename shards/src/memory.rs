@@ -15,7 +15,7 @@ use crate::format::{
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::log::Replay;
 use crate::shard::Reply;
-use crate::space::{CATCH_UP_ROWS, Space};
+use crate::space::{CATCH_UP_ROWS, PartNumber, Section, Space};
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
 const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
@@ -60,6 +60,12 @@ impl Memory {
 
     pub(crate) fn space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
         self.spaces.get(&number).ok_or_else(|| gone(number))
+    }
+
+    /// A section, if it is still in use.
+    pub(crate) fn section(&self, space: SpaceNumber, part: PartNumber) -> Option<&Section> {
+        let sections = self.spaces.get(&space).map_or(&[][..], Space::sections);
+        sections.iter().find(|section| section.number() == part)
     }
 
     pub(crate) fn bytes_in_use(&self) -> u64 {

@@ -70,7 +70,7 @@ impl Bench {
         self.shard.poll(&mut effects);
         let answers = effects.into_iter().filter_map(|effect| match effect {
             Effect::Answer { ticket, result } => Some((ticket, result)),
-            Effect::Committed { .. } => None,
+            Effect::Committed { .. } | Effect::Noticed(_) => None,
         });
         answers.collect()
     }

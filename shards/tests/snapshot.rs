@@ -87,7 +87,7 @@ impl Bench {
         }
         let answer = |effect| match effect {
             Effect::Answer { ticket, result } => Some((ticket, result)),
-            Effect::Committed { .. } => None,
+            Effect::Committed { .. } | Effect::Noticed(_) => None,
         };
         effects.into_iter().filter_map(answer).collect()
     }

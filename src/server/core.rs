@@ -582,6 +582,7 @@ impl Inner {
                     let ticket = usize::try_from(ticket.0).expect("tickets are slab keys");
                     self.resolve(ticket, Answer::Write(result));
                 }
+                Effect::Noticed(notice) => tracing::warn!(shard = self.number, "{notice}"),
                 Effect::Committed { frames, times, .. } => {
                     let metrics = &mut self.metrics;
                     let commit_ns = times.durable_ns - times.opened_ns;

@@ -80,7 +80,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
 }
 
 /// What consolidation came to and what it does, by the names it has everywhere.
-fn consolidation(stats: &ConsolidationStats) -> [(&'static str, u64); 9] {
+fn consolidation(stats: &ConsolidationStats) -> [(&'static str, u64); 10] {
     [
         ("published", stats.published),
         ("failed", stats.failed),
@@ -91,6 +91,7 @@ fn consolidation(stats: &ConsolidationStats) -> [(&'static str, u64); 9] {
         ("columns_rows", stats.rows),
         ("columns_bytes", stats.bytes),
         ("columns_files", stats.files),
+        ("columns_damaged", stats.blocks_damaged),
     ]
 }
 
@@ -197,7 +198,7 @@ fn encode_consolidation(encoder: &mut Encoder<'_>, report: &Report) {
     let stats = &report.consolidation;
     let failure = report.consolidation_failure.as_deref();
     encoder.bulk(b"consolidation");
-    encoder.map(12 + usize::from(failure.is_some()));
+    encoder.map(13 + usize::from(failure.is_some()));
     pair(encoder, "stage", stats.stage.unwrap_or("none").as_bytes());
     count(encoder, "through_seq", stats.through_sequence);
     count(encoder, "rows_in_tails", report.stats.rows_in_tails);

@@ -2,6 +2,7 @@
 //! up.
 
 use std::io;
+use std::sync::Arc;
 
 use super::building::Building;
 use super::calibrating::calibrate;
@@ -14,6 +15,7 @@ use crate::format::columns::{ColumnKind, ColumnsDirectory, ColumnsError, Columns
 use crate::format::{FileId, Manifest, NamedColumns, NamedState, SectionCalibration};
 use crate::index::calibration::Calibrator;
 use crate::io::{FileEvent, Io, PIECE_BYTES};
+use crate::shard::Notice;
 use crate::space::{Damaged, Moved, Section, Space};
 
 /// One try to publish what is frozen.
@@ -26,8 +28,16 @@ pub(super) struct Attempt {
     /// Where the rows of each space went.
     pub(super) moved: Vec<(SpaceNumber, Moved)>,
     /// The new file, if there was anything to write.
-    pub(super) new: Option<(NamedColumns, Vec<Section>)>,
+    pub(super) new: Option<New>,
     pub(super) rows: u64,
+}
+
+/// A columns file that nobody else knows yet.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) named: NamedColumns,
+    pub(super) mapped: Arc<Mapped>,
+    pub(super) sections: Vec<Section>,
 }
 
 #[derive(Debug)]
@@ -108,6 +118,8 @@ pub(super) enum Failure {
     Block { space: SpaceNumber, kind: ColumnKind, block: usize },
     #[error("the disk has {free} bytes free, and {needed} may be needed; free disk space")]
     NoRoom { needed: u64, free: u64 },
+    #[error("no columns file can be written beside damaged ones: {0}")]
+    TooDamaged(String),
 }
 
 impl Consolidator {
@@ -155,7 +167,7 @@ impl Consolidator {
                 Ok(Advanced::Worked)
             }
             Stage::Calibrate { nth, calibrator } => {
-                let (_, sections) = attempt.new.as_mut().expect("what is measured is new");
+                let New { sections, .. } = attempt.new.as_mut().expect("what is measured is new");
                 let Some(section) = sections.get_mut(*nth) else {
                     self.begin_state(ground);
                     return Ok(Advanced::Worked);
@@ -211,18 +223,18 @@ impl Consolidator {
             directory_bytes: place.directory_bytes,
             directory_crc: place.directory_crc,
         };
-        let file: std::sync::Arc<Mapped> = std::sync::Arc::new(mapped);
+        let mapped = Arc::new(mapped);
         let frozen = self.frozen.as_ref().expect("what is written is frozen");
         let mut sections = Vec::new();
         for entry in directory.sections {
-            let mut section = Section::open(file.clone(), entry)?;
+            let mut section = Section::open(mapped.clone(), entry)?;
             let mut spaces = frozen.spaces.iter();
             if let Some((_, settings)) = spaces.find(|(number, _)| *number == section.space()) {
                 section.open_index(settings.metric);
             }
             sections.push(section);
         }
-        attempt.new = Some((named, sections));
+        attempt.new = Some(New { named, mapped, sections });
         attempt.stage = Stage::Calibrate { nth: 0, calibrator: None };
         Ok(())
     }
@@ -232,7 +244,7 @@ impl Consolidator {
         let frozen = self.frozen.as_ref().expect("what is saved is frozen");
         let attempt = self.attempt.as_mut().expect("an attempt is under way");
         let kept = self.files.iter().filter(|live| !attempt.merged.contains(&live.named.number));
-        let measured = attempt.new.iter().flat_map(|(named, sections)| {
+        let measured = attempt.new.iter().flat_map(|New { named, sections, .. }| {
             let indexed = sections.iter().filter(|section| section.index().is_some());
             indexed.map(|section| SectionCalibration {
                 file: named.number,
@@ -256,7 +268,7 @@ impl Consolidator {
             place: self.frozen.as_ref().expect("what is named is frozen").place,
             next_file: self.next_file,
             state,
-            columns: kept.chain(attempt.new.as_ref().map(|(named, _)| *named)).collect(),
+            columns: kept.chain(attempt.new.as_ref().map(|new| new.named)).collect(),
             written_at_us: ground.log.io().wall_us(),
         };
         attempt.stage = Stage::Manifest { manifest: Box::new(manifest), is_submitted: false };
@@ -292,6 +304,7 @@ impl Consolidator {
         failure: &Failure,
         ground: &mut Ground<'_, I>,
     ) -> Advanced {
+        self.note_culprit(failure, ground);
         let attempt = self.attempt.as_mut().expect("an attempt is under way");
         let (mut files, mut under_way) = (vec![attempt.file], 0);
         match &attempt.stage {
@@ -323,7 +336,11 @@ impl Consolidator {
 
     /// Everybody who waits is to be told, and nothing is tried again for a while.
     pub(super) fn note_failure<I: Io>(&mut self, failure: &Failure, ground: &Ground<'_, I>) {
-        self.failure = Some(failure.to_string());
+        let failure = failure.to_string();
+        if self.failure.as_ref() != Some(&failure) {
+            self.notices.push(Notice::GivenUp(failure.clone()));
+        }
+        self.failure = Some(failure);
         self.failed_ns = Some(ground.log.io().monotonic_ns());
         self.given_up = Some(self.asked);
     }

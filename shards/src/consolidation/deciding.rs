@@ -12,7 +12,7 @@
 use super::attempt::{Attempt, Failure, Stage};
 use super::building::Building;
 use super::files::FileWriter;
-use super::{ConsolidationSettings, Consolidator, Frozen, Ground};
+use super::{ConsolidationSettings, Consolidator, Frozen, Ground, LiveFile};
 use crate::format::FileId;
 use crate::io::Io;
 use crate::memory::Memory;
@@ -35,7 +35,12 @@ impl Consolidator {
         }
         let rows_new: u64 = ground.memory.spaces.values().map(|space| space.rows_frozen()).sum();
         let merged = self.merged(rows_new);
-        if let Err(failure) = self.check_room(&merged, ground) {
+        let damage = self.damage().filter(|_| rows_new > 0 && self.is_full_of_damage());
+        let may_begin = match damage {
+            Some(damage) => Err(Failure::TooDamaged(damage.to_owned())),
+            None => self.check_room(&merged, ground),
+        };
+        if let Err(failure) = may_begin {
             self.note_failure(&failure, ground);
             return false;
         }
@@ -91,7 +96,7 @@ impl Consolidator {
     /// Freezes the tails if there is reason to and the moment is right.
     fn freeze<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> bool {
         let gone = self.rows_gone(ground.memory);
-        let is_wasteful = gone * GONE_SHARE > self.stats().rows;
+        let is_wasteful = gone * GONE_SHARE > self.sound().map(|live| live.rows).sum();
         if self.asked == self.taken && !self.is_due(is_wasteful, ground) {
             return false;
         }
@@ -101,7 +106,7 @@ impl Consolidator {
             return false;
         }
         let rows = rows_in_tails(memory);
-        let is_compact = rows == 0 && self.files.len() < 2 && gone == 0;
+        let is_compact = rows == 0 && self.sound().count() < 2 && gone == 0;
         let is_full = (std::mem::take(&mut self.is_full) || is_wasteful) && !is_compact;
         self.taken = self.asked;
         // Frames that leave no row, as a forget does, leave a log that can be let go.
@@ -132,25 +137,32 @@ impl Consolidator {
         rows >= rows_forced || is_pressed || is_long || (ground.is_quiet && is_worthwhile)
     }
 
-    /// Rows of columns files that are dead, or of spaces that were dropped.
+    /// Rows of columns files that are dead, or of spaces that were dropped; of files that may be
+    /// merged.
     fn rows_gone(&self, memory: &Memory) -> u64 {
-        let sections = memory.spaces.values().flat_map(|space| space.sections());
-        let live = sections.map(|section| u64::from(section.rows() - section.deaths().dead()));
-        self.files.iter().map(|file| file.rows).sum::<u64>() - live.sum::<u64>()
+        let live_rows = |live: &LiveFile| -> u64 {
+            let sections = live.parts.iter();
+            let sections = sections.filter_map(|(space, part)| memory.section(*space, *part));
+            sections.map(|section| u64::from(section.rows() - section.deaths().dead())).sum()
+        };
+        self.sound().map(|live| live.rows - live_rows(live)).sum()
     }
 
-    /// The files to merge with so many new rows; see the top of the file.
+    /// The files to merge with so many new rows; see the top of the file. Where one is damaged,
+    /// there is room for a single one beside it.
     fn merged(&self, rows_new: u64) -> Vec<u64> {
-        let all = || self.files.iter().map(|file| file.named.number).collect();
+        let sound: Vec<_> = self.sound().collect();
+        let all = || sound.iter().map(|live| live.named.number).collect();
         if self.frozen.as_ref().is_some_and(|frozen| frozen.is_full) {
             return all();
         }
         if rows_new == 0 {
             return Vec::new();
         }
-        match &self.files[..] {
+        let is_any_damaged = sound.len() < self.files.len();
+        match &sound[..] {
             [] => Vec::new(),
-            [large] if rows_new * MERGE_RATIO < large.rows => Vec::new(),
+            [large] if !is_any_damaged && rows_new * MERGE_RATIO < large.rows => Vec::new(),
             [large, medium] if (rows_new + medium.rows) * MERGE_RATIO < large.rows => {
                 vec![medium.named.number]
             }

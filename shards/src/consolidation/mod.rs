@@ -18,21 +18,27 @@
 mod attempt;
 mod building;
 mod calibrating;
+mod damage;
 mod deciding;
 mod files;
 mod publishing;
 mod restore;
 mod saving;
 
+use std::sync::Arc;
+
+use crate::arena::Mapped;
 use crate::episode::{SpaceNumber, SpaceSettings};
 use crate::format::{FileId, LogPlace, NamedColumns, NamedState};
 use crate::index::section::INDEX_ROWS_MIN;
 use crate::io::Io;
 use crate::log::Log;
 use crate::memory::Memory;
+use crate::shard::Notice;
 use crate::space::{PartNumber, Retired};
 use attempt::{Attempt, Failure, Stage};
 use calibrating::Recalibrating;
+use damage::{Checking, Damage};
 
 pub use restore::RestoreError;
 pub(crate) use restore::{Restored, restore};
@@ -93,6 +99,8 @@ pub struct ConsolidationStats {
     pub rows: u64,
     pub bytes: u64,
     pub files: u64,
+    /// Blocks of those that are known to be damaged.
+    pub blocks_damaged: u64,
     /// What has been consolidated.
     pub through_sequence: u64,
 }
@@ -101,6 +109,7 @@ pub struct ConsolidationStats {
 #[derive(Debug)]
 pub(crate) struct LiveFile {
     pub(crate) named: NamedColumns,
+    pub(crate) mapped: Arc<Mapped>,
     pub(crate) rows: u64,
     pub(crate) parts: Vec<(SpaceNumber, PartNumber)>,
 }
@@ -120,8 +129,8 @@ pub(crate) struct Frozen {
     pub(crate) place: LogPlace,
     pub(crate) spaces: Vec<(SpaceNumber, SpaceSettings)>,
     pub(crate) last_space: u32,
-    /// All files are merged. What was asked for later has to wait for a later freeze: a row that
-    /// was erased after this one is still among those it writes.
+    /// All files are merged, but for damaged ones. What was asked for later has to wait for a later
+    /// freeze: a row that was erased after this one is still among those it writes.
     is_full: bool,
 }
 
@@ -136,6 +145,9 @@ pub(crate) struct Consolidator {
     next_file: u64,
     frozen: Option<Frozen>,
     attempt: Option<Attempt>,
+    /// The files of the start, until all were looked at.
+    checking: Option<Checking>,
+    damage: Damage,
     recalibrating: Option<Recalibrating>,
     /// Consolidations that were asked for, and how many had been when the present one froze.
     asked: u64,
@@ -152,6 +164,8 @@ pub(crate) struct Consolidator {
     is_full: bool,
     failed_ns: Option<u64>,
     failure: Option<String>,
+    /// What an operator is to be told.
+    notices: Vec<Notice>,
     stats: ConsolidationStats,
 }
 
@@ -173,12 +187,14 @@ impl Consolidator {
         let stats = ConsolidationStats { through_sequence, ..ConsolidationStats::default() };
         Self {
             settings,
+            checking: Some(Checking::new(&files)),
             files,
             state,
             manifest_number,
             next_file,
             frozen: None,
             attempt: None,
+            damage: Damage::default(),
             recalibrating: None,
             asked: 0,
             taken: 0,
@@ -190,6 +206,7 @@ impl Consolidator {
             is_full: false,
             failed_ns: None,
             failure: None,
+            notices: Vec::new(),
             stats,
         }
     }
@@ -236,9 +253,14 @@ impl Consolidator {
         self.state.map(|state| Published { number, next_file, state, columns })
     }
 
-    /// Why the last attempt was given up, if it was.
+    /// Why the last attempt was given up, if it was; or what is damaged, if anything is.
     pub(crate) fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+        self.failure.as_deref().or(self.damage())
+    }
+
+    /// What came up since the last call.
+    pub(crate) fn take_notices(&mut self) -> impl Iterator<Item = Notice> {
+        self.notices.drain(..)
     }
 
     pub(crate) fn stats(&self) -> ConsolidationStats {
@@ -248,6 +270,7 @@ impl Consolidator {
             rows: self.files.iter().map(|file| file.rows).sum(),
             bytes: self.files.iter().map(|file| file.named.bytes).sum(),
             files: self.files.len() as u64,
+            blocks_damaged: self.damage.blocks(),
             ..self.stats
         }
     }
@@ -255,7 +278,7 @@ impl Consolidator {
     /// Does one unit of work.
     pub(crate) fn advance<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
         if ground.log.latch().is_some() {
-            return Advanced::Idle;
+            return self.idle(ground);
         }
         self.remove_staying(ground);
         if let Some(retired) = self.retired.last_mut() {
@@ -265,7 +288,7 @@ impl Consolidator {
             return Advanced::Worked;
         }
         if self.attempt.is_none() && !self.begin(ground) {
-            return self.recalibrate(ground);
+            return self.idle(ground);
         }
         match self.work(ground) {
             Ok(advanced) => advanced,
@@ -273,10 +296,14 @@ impl Consolidator {
         }
     }
 
-    /// Measures graphs in use again, when there is nothing else to do.
-    fn recalibrate<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
+    /// Looks at the files of the start, and measures graphs in use again, when there is nothing
+    /// else to do.
+    fn idle<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
         if !ground.is_quiet {
             return Advanced::Idle;
+        }
+        if self.check_some(ground) {
+            return Advanced::Worked;
         }
         if self.recalibrating.is_none() {
             self.recalibrating = Recalibrating::next(ground.memory);

@@ -15,8 +15,9 @@ impl Consolidator {
         let Stage::Manifest { manifest, .. } = attempt.stage else {
             unreachable!("a manifest was written in its stage")
         };
-        let (named, sections) =
-            attempt.new.map_or((None, Vec::new()), |(named, sections)| (Some(named), sections));
+        let (file, sections) = attempt
+            .new
+            .map_or((None, Vec::new()), |new| (Some((new.named, new.mapped)), new.sections));
         let mut sections: std::collections::HashMap<_, _> =
             sections.into_iter().map(|section| (section.space(), section)).collect();
         let mut parts = Vec::new();
@@ -33,7 +34,10 @@ impl Consolidator {
             .into_iter()
             .partition(|live| attempt.merged.contains(&live.named.number));
         self.files = kept;
-        self.files.extend(named.map(|named| LiveFile { named, rows: attempt.rows, parts }));
+        self.stats.bytes_written += file.as_ref().map_or(0, |(named, _)| named.bytes);
+        let rows = attempt.rows;
+        self.files.extend(file.map(|(named, mapped)| LiveFile { named, mapped, rows, parts }));
+        self.describe_damage();
         let old_state = self.state.replace(manifest.state);
         self.manifest_number = manifest.number;
         let columns = merged.iter().map(|live| FileId::columns(live.named.number));
@@ -45,7 +49,6 @@ impl Consolidator {
         self.done = self.taken;
         self.stats.published += 1;
         self.stats.rows_written += attempt.rows;
-        self.stats.bytes_written += named.map_or(0, |named| named.bytes);
         self.stats.rows_under_way = 0;
         self.stats.through_sequence = frozen.place.through_sequence;
         self.failure = None;

@@ -134,11 +134,11 @@ fn restore_columns<I: Io>(
     };
     let whose = (store_id, shard, named.number);
     let directory = ColumnsDirectory::decode(&mapped, &place, whose).map_err(failed)?;
-    let file: Arc<Mapped> = Arc::new(mapped);
+    let mapped = Arc::new(mapped);
     let (mut rows, mut parts) = (0, Vec::new());
     for entry in directory.sections {
         rows += u64::from(entry.rows);
-        let mut section = Section::open(file.clone(), entry).map_err(failed)?;
+        let mut section = Section::open(mapped.clone(), entry).map_err(failed)?;
         // Sections of spaces that were dropped stay in the file until it is merged.
         let Some(space) = memory.spaces.get_mut(&section.space()) else { continue };
         if section.dimensions() != space.settings.dimensions {
@@ -148,5 +148,5 @@ fn restore_columns<I: Io>(
         said.apply(named.number, &mut section);
         parts.push((space.number, space.adopt(section)));
     }
-    Ok(LiveFile { named: *named, rows, parts })
+    Ok(LiveFile { named: *named, mapped, rows, parts })
 }

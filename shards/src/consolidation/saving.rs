@@ -11,7 +11,7 @@ use crate::format::{
 };
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::{PartNumber, Space};
+use crate::space::PartNumber;
 
 /// Keys of one record.
 const KEYS_PER_RECORD: usize = 512;
@@ -57,8 +57,7 @@ impl Saving {
         let kept: Vec<_> = kept.collect();
         let mut calibrations = new;
         for &(file, space, part) in &kept {
-            let sections = ground.memory.spaces.get(&space).map_or(&[][..], Space::sections);
-            let section = sections.iter().find(|section| section.number() == part);
+            let section = ground.memory.section(space, part);
             if let Some(section) = section.filter(|section| section.index().is_some()) {
                 let calibration = section.calibration().clone();
                 calibrations.push(SectionCalibration { file, space, calibration });

@@ -1,15 +1,30 @@
 //! The shard as the owner of its consolidation: when it works, and who waits for it.
 
 use bytes::Bytes;
+use thiserror::Error;
 
 use super::{Effect, Reply, Shard, Ticket};
 use crate::consolidation::{Advanced, ConsolidationStats, Ground};
 use crate::episode::{Refusal, SpaceNumber};
 use crate::eraser::Erased;
+use crate::format::FileId;
+use crate::format::columns::ColumnKind;
 use crate::io::{FileEvent, Io};
 
 /// The hint that goes with a consolidation that was given up.
 const RETRY_MS: u32 = 10_000;
+
+/// What nobody asked for and an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Notice {
+    #[error("a consolidation was given up and is tried again: {0}")]
+    GivenUp(String),
+    #[error(
+        "{file} is damaged: memory space '{space}', column {kind:?}, block {block}; EG.STATS \
+         counts what is damaged and names the remedy"
+    )]
+    Damaged { file: FileId, space: String, kind: ColumnKind, block: usize },
+}
 
 /// Who waits for a consolidation.
 #[derive(Debug)]
@@ -17,6 +32,8 @@ pub(super) struct Waiting {
     ticket: Ticket,
     /// The number of the request.
     request: u64,
+    /// Whether that is only so when everything was merged.
+    merges_all: bool,
     /// What the answer is when it is done.
     reply: Reply,
 }
@@ -38,7 +55,12 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::ReadOnly(reason.into()));
         }
         let request = self.consolidator.ask(merges_all);
-        self.consolidating.push(Waiting { ticket, request, reply: Reply::Consolidated });
+        self.consolidating.push(Waiting {
+            ticket,
+            request,
+            merges_all,
+            reply: Reply::Consolidated,
+        });
         Ok(())
     }
 
@@ -84,11 +106,17 @@ impl<I: Io> Shard<I> {
     /// gone, when that was given up, or when the log takes no more.
     pub(super) fn answer_consolidated(&mut self, effects: &mut Vec<Effect>) {
         let given_up = self.consolidator.take_given_up();
+        effects.extend(self.consolidator.take_notices().map(Effect::Noticed));
         let Self { log, consolidator, .. } = self;
         let is_settled = consolidator.is_settled() && log.is_settled();
-        self.consolidating.retain(|Waiting { ticket, request, reply }| {
+        self.consolidating.retain(|Waiting { ticket, request, merges_all, reply }| {
             let result = if *request <= consolidator.done() && is_settled {
-                Ok(reply.clone())
+                match consolidator.damage().filter(|_| *merges_all) {
+                    Some(damage) => Err(Refusal::Corrupt(format!(
+                        "all else is consolidated, and the log let go; {damage}"
+                    ))),
+                    None => Ok(reply.clone()),
+                }
             } else if let Some(reason) = log.latch() {
                 Err(Refusal::ReadOnly(reason.into()))
             } else if given_up.is_some_and(|given_up| *request <= given_up) {
@@ -108,6 +136,7 @@ impl<I: Io> Shard<I> {
         for (ticket, result) in erased {
             let nth = self.erasing.iter().position(|erasing| erasing.ticket == ticket);
             let erasing = nth.map(|nth| self.erasing.swap_remove(nth));
+            let own = erasing.as_ref().map(|erasing| erasing.space);
             let is_in_columns = erasing.is_some_and(|Erasing { space, id, .. }| {
                 let space = self.memory.spaces.get(&space);
                 self.consolidator.has_frozen() || space.is_none_or(|space| space.sections_hold(&id))
@@ -115,14 +144,29 @@ impl<I: Io> Shard<I> {
             match result {
                 Ok(reply) => {
                     let request = if is_in_columns { self.consolidator.ask(true) } else { 0 };
-                    self.consolidating.push(Waiting { ticket, request, reply });
+                    let (damage, merges_all) = (self.consolidator.damage(), false);
+                    let has_damage = own.is_none_or(|own| self.consolidator.has_damage_in(own));
+                    match damage.filter(|_| has_damage) {
+                        Some(damage) => effects.push(Effect::Answer {
+                            ticket,
+                            result: Err(Refusal::Corrupt(format!(
+                                "the episode is hidden and gone from the log, but may be in a file \
+                                 that cannot be merged; {damage}; then repeat the command"
+                            ))),
+                        }),
+                        None => {
+                            let waiting = Waiting { ticket, request, merges_all, reply };
+                            self.consolidating.push(waiting);
+                        }
+                    }
                 }
                 result => effects.push(Effect::Answer { ticket, result }),
             }
         }
     }
 
-    /// Figures of consolidation, and why the last attempt was given up, if it was.
+    /// Figures of consolidation, and why the last attempt was given up, if it was; or what is
+    /// damaged, if anything is.
     pub fn consolidation(&self) -> (ConsolidationStats, Option<&str>) {
         (self.consolidator.stats(), self.consolidator.failure())
     }

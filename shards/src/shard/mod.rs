@@ -47,6 +47,7 @@ const RETRY_LOG_MS: u32 = 5;
 /// The hint that goes with a refusal for want of memory.
 const RETRY_MEMORY_MS: u32 = 1000;
 
+pub use self::consolidate::Notice;
 pub use crate::consolidation::{Advanced, ConsolidationSettings, ConsolidationStats, RestoreError};
 
 /// What the caller calls a request; comes back with its effect.
@@ -109,6 +110,7 @@ pub enum Effect {
         bytes: u64,
         times: StageTimes,
     },
+    Noticed(Notice),
 }
 
 /// Why a shard was not opened.
