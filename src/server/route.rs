@@ -103,6 +103,7 @@ mod tests {
             name: "notes".into(),
             dimensions: 3,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: String::new(),
             shards: span,
         };

@@ -2,8 +2,7 @@
 
 use super::Recall;
 use super::view::Method;
-use crate::episode::{Conditions, Effort, Metric, Tier};
-use crate::index::buckets::estimate_block;
+use crate::episode::{CodeBits, Conditions, Effort, Metric, Tier};
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
@@ -21,9 +20,17 @@ const WIDENING_MAX: f32 = 4.0;
 const HOPS_PER_BEAM: usize = 3;
 /// Rows that a walk proposes beyond those asked for: distances from bytes are nearly exact.
 const SPARE_SHARE: usize = 3;
-/// Rows that codes propose for each that is asked for, and at least: they are less exact.
-const PROPOSED_PER_RESULT: usize = 8;
-const PROPOSED_MIN: usize = 96;
+/// Rows that codes propose for each that is asked for, and at least: the fewer, the more exact the
+/// codes are.
+fn proposed(k: usize, bits: CodeBits) -> usize {
+    let (per_result, least) = match bits {
+        CodeBits::One => (8, 96),
+        CodeBits::Two => (4, 48),
+        CodeBits::Four => (2, 24),
+    };
+    (per_result * k).max(least)
+}
+
 /// Buckets that are probed at most, and the rows that are to be seen in them: a share of all, and
 /// at least so many.
 const PROBES_MAX: usize = 384;
@@ -148,7 +155,7 @@ impl Recall {
         self.proposals.prepare(projection, &self.request.cue);
         let mut spent = 0;
         if !std::mem::replace(&mut self.proposals.is_open, true) {
-            self.proposals.sorted.reset(self.proposed());
+            self.proposals.sorted.reset(proposed(self.request.k, buckets.layout().bits));
             self.proposals.begin_probing(buckets);
             spent += PROBE_BYTES;
         }
@@ -164,13 +171,14 @@ impl Recall {
             let blocks = buckets.blocks(arena, next as usize);
             blocks.for_each(|(_, block)| prefetch(block));
         }
-        let origin = buckets.router().origin(bucket, &self.proposals.cue, buckets.estimand());
+        let layout = buckets.layout();
+        let origin = buckets.router().origin(bucket, &self.proposals.cue, layout.estimand);
         let mut seen = 0;
         for (rows, block) in buckets.blocks(arena, bucket) {
             let mut distances = [0.0; CODE_ROWS];
             let bound = self.proposals.sorted.bound();
             let mut below =
-                estimate_block(&self.proposals.cue, block, origin, bound, &mut distances);
+                layout.estimate(&self.proposals.cue, block, origin, bound, &mut distances);
             spent += block.len();
             seen += rows.len();
             while below != 0 {
@@ -190,10 +198,6 @@ impl Recall {
         spent
     }
 
-    fn proposed(&self) -> usize {
-        (PROPOSED_PER_RESULT * self.request.k).max(PROPOSED_MIN)
-    }
-
     /// Compares what the codes of a part propose.
     fn compare_proposals(&mut self, part: Part<'_>) {
         self.proposals.is_open = false;
@@ -207,7 +211,8 @@ impl Recall {
         let projection = part.code_projection().expect("a scan is planned where there are codes");
         self.proposals.prepare(projection, &self.request.cue);
         if !std::mem::replace(&mut self.proposals.is_open, true) {
-            self.proposals.sorted.reset(self.proposed());
+            let bits = part.code_bits().expect("a scan is planned where there are codes");
+            self.proposals.sorted.reset(proposed(self.request.k, bits));
         }
         let (nth, is_last) = (self.view.block(), self.view.is_last_block());
         let rows = self.candidates(part, nth);

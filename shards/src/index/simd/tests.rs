@@ -139,6 +139,25 @@ proptest! {
     }
 
     #[test]
+    fn levels_are_the_same_everywhere(
+        steps in 1_usize..=65,
+        bits in 1_usize..=8,
+        scale in 0.1_f32..9.0,
+        values in proptest::collection::vec(-3.0_f32..3.0, 65 * 64),
+        others in proptest::collection::vec(-3.0_f32..3.0, 65 * 64),
+    ) {
+        let (values, others) = (&values[..steps * 64], &others[..steps * 64]);
+        let mut expected = vec![0; bits * steps];
+        let levels = oracle().levels(values, others, scale, &mut expected);
+        for kernels in IndexKernels::all_supported() {
+            let mut got = vec![7; bits * steps];
+            let got_levels = kernels.levels(values, others, scale, &mut got);
+            prop_assert_eq!(got_levels, levels, "{}", kernels.name());
+            prop_assert_eq!(&got, &expected, "{}", kernels.name());
+        }
+    }
+
+    #[test]
     fn relate_and_combine_are_the_same_everywhere(
         steps in 1_usize..=17,
         (own, other) in (bytes(17 * 64, u8::MAX), bytes(17 * 64, u8::MAX)),
@@ -192,6 +211,35 @@ fn hadamard_twice_multiplies_by_the_length() {
     index_kernels().hadamard(&mut values);
     index_kernels().hadamard(&mut values);
     assert!(values.iter().zip(0_u8..).all(|(&got, nth)| got == 128.0 * f32::from(nth)));
+}
+
+#[test]
+fn levels_are_the_nearest_and_none_lies_outside() {
+    let values: Vec<f32> = (0..64).map(|nth| nth as f32 / 4.0 - 8.0).collect();
+    let mut planes = [0; 2];
+    index_kernels().levels(&values, &values, 1.0, &mut planes);
+    for (nth, value) in values.iter().enumerate() {
+        let level = (planes[0] >> nth & 1) + 2 * (planes[1] >> nth & 1);
+        let nearest = match *value {
+            ..-1.0 => 0,
+            ..0.0 => 1,
+            ..1.0 => 2,
+            _ => 3,
+        };
+        assert_eq!(level, nearest, "{value}");
+    }
+}
+
+#[test]
+fn values_that_are_no_numbers_have_a_level() {
+    let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX].repeat(16);
+    let mut expected = vec![0; 4];
+    oracle().levels(&values, &values, 9.0, &mut expected);
+    for kernels in IndexKernels::all_supported() {
+        let mut got = vec![1; 4];
+        kernels.levels(&values, &values, 9.0, &mut got);
+        assert_eq!(got, expected, "{}", kernels.name());
+    }
 }
 
 #[test]
