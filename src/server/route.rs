@@ -96,7 +96,7 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::Metric;
+    use engram_shards::episode::{CodeBits, Metric};
 
     fn route(span: u32, shards: usize) -> Route {
         let settings = SpaceSettings {

@@ -5,7 +5,8 @@
 //! `<q, x>` is estimated as `<q, c> |x|² / <x, c>`. For one bit this is RaBitQ (Gao and Long,
 //! SIGMOD 2024), unbiased under a random rotation, for more its extension (Gao et al., SIGMOD
 //! 2025). A vector may also be described by its difference `r` from a centre `v` that stands nearer
-//! to it than the origin: then `|q - v|² + |r|² - 2 |r|² / <r, c> (<q, c> - <v, c>)` is its distance.
+//! to it than the origin: its distance is then
+//! `|q - v|² + |r|² - 2 |r|² / <r, c> (<q, c> - <v, c>)`.
 //!
 //! Bits of equal weight form a *plane*. A plane holds 16 bytes for every four dimensions. Byte *b*
 //! has the four bits of row *b* in its low half and those of row *b* + 16 in its high half: the

@@ -101,9 +101,9 @@ impl Case {
     }
 }
 
-/// The error of codes in √dimensions: what rounding loses of a normal coordinate, and what a query's
-/// tables lose beside it, with room for chance. A rotation of few coordinates gives few different
-/// ones, which are not normal.
+/// The error of codes in √dimensions: what rounding loses of a normal coordinate, and what the
+/// tables of a query lose beside it, with room for chance. A rotation of few coordinates gives few
+/// different ones, which are not normal.
 fn error_max(dimensions: usize, bits: CodeBits) -> f64 {
     let error = match bits {
         CodeBits::One => 1.0,

@@ -374,8 +374,8 @@ pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
 }
 
 /// # Safety
-/// The CPU has AVX-512F; there are as many values as others, and a word for every 64 of them in each
-/// plane.
+/// The CPU has AVX-512F; there are as many values as others, and a word for every 64 of them in
+/// each plane.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn levels(
     values: &[f32],

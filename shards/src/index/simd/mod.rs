@@ -421,9 +421,9 @@ impl IndexKernels {
         unsafe { (self.signs)(values, signs) }
     }
 
-    /// Rounds `values * scale` to the nearest of evenly spaced levels, read as the odd numbers about
-    /// zero, and writes those in bits: planes of equal weight, the lightest first, each with a word
-    /// for every 64 values, lowest bit first. The number of planes is that of bits.
+    /// Rounds `values * scale` to the nearest of evenly spaced levels, read as the odd numbers
+    /// about zero, and writes those in bits: planes of equal weight, the lightest first, each with
+    /// a word for every 64 values, lowest bit first. The number of planes is that of bits.
     ///
     /// # Panics
     /// When there are not as many `others` as values, or no whole number of planes up to eight.
