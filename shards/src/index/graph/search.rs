@@ -3,8 +3,9 @@
 //! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
 //! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
 //! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
-//! enter it. A node may stand in the beam more than once, estimated from several neighbours; it is
-//! read once. The walk ends when all of the beam has been read, or after a bounded number of hops.
+//! enter it, by the first such estimate and never again: a node that stood in the beam for each of
+//! its neighbours would take the places of others. The walk ends when all of the beam has been read,
+//! or after a bounded number of hops.
 //!
 //! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
 //! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are
@@ -78,8 +79,8 @@ pub struct Search {
     beam: Sorted,
     best: Sorted,
     nodes: usize,
-    /// A bit for each node: whether it was read.
-    read: Vec<u64>,
+    /// A bit for each node: whether it has entered the beam.
+    met: Vec<u64>,
     /// Nodes whose bits are set.
     touched: Vec<u32>,
 }
@@ -115,7 +116,7 @@ impl Search {
         let answers = self.best.iter();
         found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
         for node in self.touched.drain(..) {
-            self.read[node as usize / 64] = 0;
+            self.met[node as usize / 64] = 0;
         }
         walked
     }
@@ -124,7 +125,7 @@ impl Search {
         self.beam.reset(effort.beam);
         self.best.reset(effort.answers);
         self.nodes = graph.nodes();
-        self.read.resize(self.nodes.div_ceil(64).max(self.read.len()), 0);
+        self.met.resize(self.nodes.div_ceil(64).max(self.met.len()), 0);
         let mut distances = [0.0; CODE_ROWS];
         for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
             let bound = self.beam.bound();
@@ -140,6 +141,9 @@ impl Search {
             }
         }
         self.beam.keys.truncate(ENTRIES_TAKEN);
+        for nth in 0..self.beam.keys.len() {
+            self.meet(self.beam.keys[nth].number());
+        }
     }
 
     /// The best node of the beam that was not read, if there is one. The pages of those behind it
@@ -154,14 +158,8 @@ impl Search {
                 continue;
             }
             let node = (key & NODE) as u32;
-            if self.is_read(node) {
-                self.beam.keys[at].0 |= EXPANDED;
-                continue;
-            }
             if taken.is_none() {
                 self.beam.keys[at].0 |= EXPANDED;
-                self.read[node as usize / 64] |= 1 << (node % 64);
-                self.touched.push(node);
                 taken = Some(node);
                 *next = at + 1;
                 continue;
@@ -179,8 +177,14 @@ impl Search {
     }
 
     #[inline]
-    fn is_read(&self, node: u32) -> bool {
-        self.read[node as usize / 64] & 1 << (node % 64) != 0
+    fn is_met(&self, node: u32) -> bool {
+        self.met[node as usize / 64] & 1 << (node % 64) != 0
+    }
+
+    #[inline]
+    fn meet(&mut self, node: u32) {
+        self.met[node as usize / 64] |= 1 << (node % 64);
+        self.touched.push(node);
     }
 
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
@@ -206,8 +210,9 @@ impl Search {
             below &= below - 1;
             let neighbour = page.neighbour(nth);
             // A damaged page may name a node that is not there.
-            let is_new = (neighbour as usize) < self.nodes && !self.is_read(neighbour);
+            let is_new = (neighbour as usize) < self.nodes && !self.is_met(neighbour);
             if is_new && distances[nth] < self.beam.bound() {
+                self.meet(neighbour);
                 foremost = foremost.min(self.beam.insert(Key::new(distances[nth], neighbour)));
             }
         }
