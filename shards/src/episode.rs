@@ -242,6 +242,8 @@ pub struct Why {
     pub rows_estimated: u64,
     /// Pages of graphs that were read.
     pub hops: u64,
+    /// The widest beam they were read with; 0 without a walk.
+    pub beam: usize,
 }
 
 /// The parts of the index that propose hits.
@@ -267,11 +269,15 @@ impl Tier {
 }
 
 /// How hard a recall looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Effort {
-    /// As hard as finds nearly all, by what sections were measured to need.
+    /// As hard as finds [nearly all](crate::limits::RECALL_TARGET_USUAL), by what sections were
+    /// measured to need.
     #[default]
     Usual,
+    /// As hard as finds this share of the nearest on average, by the same measurements; above 0 and
+    /// below 1.
+    Target(f32),
     /// A beam of so many nodes, 1 to [`RECALL_BEAM_MAX`](crate::limits::RECALL_BEAM_MAX).
     Beam(usize),
     /// Every row is compared.

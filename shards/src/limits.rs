@@ -31,6 +31,8 @@ pub const SHARDS_MAX: usize = 64;
 pub const RECALL_K_MAX: usize = 4096;
 /// Nodes in the beam of a recall.
 pub const RECALL_BEAM_MAX: usize = 4096;
+/// The share of the nearest episodes that a recall is to find, where it is not said.
+pub const RECALL_TARGET_USUAL: f32 = 0.98;
 /// Nesting of a metadata filter.
 pub const FILTER_DEPTH_MAX: usize = 16;
 /// Bytes of a metadata filter.

@@ -151,10 +151,19 @@ impl Bench {
         (answers(effects), advanced != Advanced::Idle)
     }
 
-    /// Consolidates, doing `meanwhile` between the units of work.
-    fn consolidate(&mut self, mut meanwhile: impl FnMut(&mut Self, usize)) {
+    /// Consolidates everything, doing `meanwhile` between the units of work.
+    fn consolidate(&mut self, meanwhile: impl FnMut(&mut Self, usize)) {
+        self.consolidate_as(true, meanwhile);
+    }
+
+    /// Consolidates the tail.
+    fn consolidate_new(&mut self) {
+        self.consolidate_as(false, |_, _| {});
+    }
+
+    fn consolidate_as(&mut self, merges_all: bool, mut meanwhile: impl FnMut(&mut Self, usize)) {
         let ticket = self.ticket();
-        self.shard.consolidate(ticket, true).unwrap();
+        self.shard.consolidate(ticket, merges_all).unwrap();
         for unit in 0.. {
             let (answers, _) = self.work();
             match &answers[..] {
@@ -515,4 +524,63 @@ fn a_large_tail_is_searched_by_its_buckets() {
         });
         bench.check();
     }
+}
+
+#[test]
+fn the_beam_is_what_the_section_was_measured_to_need() {
+    for metric in [Metric::Cosine, Metric::L2, Metric::Dot] {
+        let mut bench = Bench::new(metric);
+        (0..12_000).for_each(|nth| bench.store(&format!("e{nth}")));
+        bench.consolidate(|_, _| {});
+        let query = bench.vector();
+        let beams = |bench: &mut Bench| {
+            [0.5, 0.9, 0.98].map(|target| {
+                let why = bench.recall_as(&query, 10, Effort::Target(target))[0].why.unwrap();
+                assert_eq!(why.tier, Tier::Graph);
+                why.beam
+            })
+        };
+        let measured = beams(&mut bench);
+        assert!(measured.is_sorted() && measured[0] < measured[2], "{metric:?}: {measured:?}");
+        let recall = bench.recall_at_ten(100);
+        assert!(recall >= 0.96, "{metric:?}: {recall}");
+        let mut bench = bench.restart();
+        assert_eq!(beams(&mut bench), measured);
+        // It stays with a section that the next consolidation does not touch.
+        (0..50).for_each(|nth| bench.store(&format!("late{nth}")));
+        bench.consolidate_new();
+        assert_eq!(beams(&mut bench), measured);
+        assert_eq!(beams(&mut bench.restart()), measured);
+    }
+}
+
+#[test]
+fn questions_unlike_the_episodes_widen_the_beam() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..12_000).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.consolidate(|_, _| {});
+    let between = |bench: &mut Bench| {
+        let (one, other) = (bench.vector(), bench.vector());
+        one.iter().zip(&other).map(|(one, other)| one + other).collect::<Vec<_>>()
+    };
+    let questions: Vec<_> = (0..64).map(|_| between(&mut bench)).collect();
+    let beam = |bench: &mut Bench| {
+        let hits = bench.recall_as(&questions[0], 10, Effort::Target(0.98));
+        hits[0].why.unwrap().beam
+    };
+    let of_rows = beam(&mut bench);
+    questions.iter().for_each(|question| drop(bench.recall_as(question, 10, Effort::Usual)));
+    assert_eq!(beam(&mut bench), of_rows, "nothing is measured while there is other work");
+    while bench.shard.advance(true, &mut Vec::new()) != Advanced::Idle {}
+    let of_questions = beam(&mut bench);
+    assert!(of_questions > of_rows, "{of_questions} {of_rows}");
+    let found = [of_rows, of_questions].map(|beam| {
+        let found = questions.iter().map(|question| {
+            let exact = ids(&bench.recall_as(question, 10, Effort::Exact));
+            let hits = ids(&bench.recall_as(question, 10, Effort::Beam(beam)));
+            hits.iter().filter(|id| exact.contains(id)).count()
+        });
+        found.sum::<usize>()
+    });
+    assert!(found[1] > found[0], "{found:?} of 640, with {of_rows}, {of_questions}");
 }

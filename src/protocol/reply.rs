@@ -81,7 +81,7 @@ pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
         parts(encoder, episode);
         if let Some(why) = hit.why {
             key(encoder, "why");
-            encoder.map(4);
+            encoder.map(5);
             text(encoder, "tier", why.tier.name().as_bytes());
             key(encoder, "rows_compared");
             encoder.count(why.rows_compared);
@@ -89,6 +89,8 @@ pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
             encoder.count(why.rows_estimated);
             key(encoder, "hops");
             encoder.count(why.hops);
+            key(encoder, "beam");
+            encoder.count(why.beam as u64);
         }
     }
 }

@@ -165,7 +165,13 @@ fn replies_to_reads() {
             score: 0.5,
             similarity: 0.1,
             episode: full.clone(),
-            why: Some(Why { tier: Tier::Graph, rows_compared: 9, rows_estimated: 7, hops: 3 }),
+            why: Some(Why {
+                tier: Tier::Graph,
+                rows_compared: 9,
+                rows_estimated: 7,
+                hops: 3,
+                beam: 64,
+            }),
         },
     ];
     for version in [Resp2, Resp3] {
@@ -193,6 +199,7 @@ fn replies_to_reads() {
             ("rows_compared", Value::Int(9)),
             ("rows_estimated", Value::Int(7)),
             ("hops", Value::Int(3)),
+            ("beam", Value::Int(64)),
         ];
         let why = ("why", map(version, why));
         let bare_hit = map(version, [hit(0.25, 0.3), head.to_vec()].concat());

@@ -460,7 +460,7 @@ impl Asking {
         found.clear();
         let hops = match layout {
             "page" => {
-                let effort = Effort { beam, hops_max: beam * HOPS_PER_BEAM, answers: ANSWERS };
+                let effort = Effort::with_beam(beam, ANSWERS);
                 let mut answers = Vec::new();
                 let walked = self.search.run(&graph.view(), cue, effort, |_| true, &mut answers);
                 found.extend(answers.iter().map(|answer| answer.node));

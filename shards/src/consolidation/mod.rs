@@ -3,11 +3,12 @@
 //! 1. *Freeze*: the tails stop growing, new ones begin; the place in the log is noted.
 //! 2. *Sections*: rows are ordered, indexed, and streamed into a columns file.
 //! 3. *Settle, populate*: the file is flushed, mapped and brought into memory.
-//! 4. *State*: everything else that the log up to the place says is streamed into a state file.
-//! 5. *Manifest*: it names the files and the place. Until here nothing has happened for a start
+//! 4. *Calibrate*: what beam the graphs take is measured.
+//! 5. *State*: everything else that the log up to the place says is streamed into a state file.
+//! 6. *Manifest*: it names the files and the place. Until here nothing has happened for a start
 //!    that comes now but that it removes files nobody names; from here on the new files are what
 //!    counts.
-//! 6. *Publish*: sections take the place of their sources; log and older files are let go. A start
+//! 7. *Publish*: sections take the place of their sources; log and older files are let go. A start
 //!    that comes now removes what is left of those.
 //!
 //! Everything before the manifest can be given up and begun again; the frozen tails keep what they
@@ -22,6 +23,7 @@
 //! times that grows with the logarithm of their count.
 
 mod building;
+mod calibrating;
 mod files;
 mod restore;
 mod saving;
@@ -31,13 +33,15 @@ use std::io;
 use crate::arena::Mapped;
 use crate::episode::{SpaceNumber, SpaceSettings};
 use crate::format::columns::{ColumnKind, ColumnsDirectory, ColumnsError, ColumnsPlace};
-use crate::format::{FileId, LogPlace, Manifest, NamedColumns, NamedState};
+use crate::format::{FileId, LogPlace, Manifest, NamedColumns, NamedState, SectionCalibration};
+use crate::index::calibration::Calibrator;
 use crate::index::section::INDEX_ROWS_MIN;
 use crate::io::{FileEvent, Io, PIECE_BYTES};
 use crate::log::Log;
 use crate::memory::Memory;
-use crate::space::{Damaged, Moved, PartNumber, Retired, Section};
+use crate::space::{Damaged, Moved, PartNumber, Retired, Section, Space};
 use building::Building;
+use calibrating::{Recalibrating, calibrate};
 use files::FileWriter;
 use saving::Saving;
 
@@ -166,6 +170,11 @@ enum Stage {
         place: ColumnsPlace,
         at: usize,
     },
+    Calibrate {
+        /// The section under way, and what measures it.
+        nth: usize,
+        calibrator: Option<Box<Calibrator>>,
+    },
     State {
         writer: Box<FileWriter>,
         saving: Box<Saving>,
@@ -187,6 +196,7 @@ impl Stage {
         match self {
             Self::Sections { .. } => "sections",
             Self::Settle { .. } | Self::Populate { .. } => "settle",
+            Self::Calibrate { .. } => "calibrate",
             Self::State { .. } => "state",
             Self::Manifest { .. } => "manifest",
             Self::GiveUp { .. } => "give_up",
@@ -199,7 +209,7 @@ impl Stage {
             | Self::Settle { writer, .. }
             | Self::State { writer, .. } => writer.bytes(),
             Self::Populate { mapped, .. } => mapped.len() as u64,
-            Self::Manifest { .. } | Self::GiveUp { .. } => 0,
+            Self::Calibrate { .. } | Self::Manifest { .. } | Self::GiveUp { .. } => 0,
         }
     }
 }
@@ -236,6 +246,7 @@ pub(crate) struct Consolidator {
     next_file: u64,
     frozen: Option<Frozen>,
     attempt: Option<Attempt>,
+    recalibrating: Option<Recalibrating>,
     /// Consolidations that were asked for, and how many had been when the present one froze.
     asked: u64,
     taken: u64,
@@ -278,6 +289,7 @@ impl Consolidator {
             next_file,
             frozen: None,
             attempt: None,
+            recalibrating: None,
             asked: 0,
             taken: 0,
             done: 0,
@@ -363,12 +375,27 @@ impl Consolidator {
             return Advanced::Worked;
         }
         if self.attempt.is_none() && !self.begin(ground) {
-            return Advanced::Idle;
+            return self.recalibrate(ground);
         }
         match self.work(ground) {
             Ok(advanced) => advanced,
             Err(failure) => self.give_up(&failure, ground),
         }
+    }
+
+    /// Measures graphs in use again, when there is nothing else to do.
+    fn recalibrate<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
+        if !ground.is_quiet {
+            return Advanced::Idle;
+        }
+        if self.recalibrating.is_none() {
+            self.recalibrating = Recalibrating::next(ground.memory);
+        }
+        let Some(recalibrating) = &mut self.recalibrating else { return Advanced::Idle };
+        if recalibrating.step(ground) {
+            self.recalibrating = None;
+        }
+        Advanced::Worked
     }
 
     /// Whether an attempt is to begin, and if so begins it.
@@ -528,7 +555,18 @@ impl Consolidator {
                 }
                 let place = *place;
                 self.open_new(place, ground)?;
-                self.begin_state(ground);
+                Ok(Advanced::Worked)
+            }
+            Stage::Calibrate { nth, calibrator } => {
+                let (_, sections) = attempt.new.as_mut().expect("what is measured is new");
+                let Some(section) = sections.get_mut(*nth) else {
+                    self.begin_state(ground);
+                    return Ok(Advanced::Worked);
+                };
+                let asked = ground.memory.spaces.get(&section.space()).and_then(Space::asked);
+                if calibrate(section, asked, calibrator) {
+                    (*nth, *calibrator) = (*nth + 1, None);
+                }
                 Ok(Advanced::Worked)
             }
             Stage::State { writer, saving, named } => {
@@ -577,10 +615,18 @@ impl Consolidator {
             directory_crc: place.directory_crc,
         };
         let file: std::sync::Arc<Mapped> = std::sync::Arc::new(mapped);
-        let sections = directory.sections.into_iter();
-        let sections: Result<Vec<_>, _> =
-            sections.map(|entry| Section::open(file.clone(), entry)).collect();
-        attempt.new = Some((named, sections?));
+        let frozen = self.frozen.as_ref().expect("what is written is frozen");
+        let mut sections = Vec::new();
+        for entry in directory.sections {
+            let mut section = Section::open(file.clone(), entry)?;
+            let mut spaces = frozen.spaces.iter();
+            if let Some((_, settings)) = spaces.find(|(number, _)| *number == section.space()) {
+                section.open_index(settings.metric);
+            }
+            sections.push(section);
+        }
+        attempt.new = Some((named, sections));
+        attempt.stage = Stage::Calibrate { nth: 0, calibrator: None };
         Ok(())
     }
 
@@ -589,7 +635,15 @@ impl Consolidator {
         let frozen = self.frozen.as_ref().expect("what is saved is frozen");
         let attempt = self.attempt.as_mut().expect("an attempt is under way");
         let kept = self.files.iter().filter(|live| !attempt.merged.contains(&live.named.number));
-        let saving = Saving::new(file.number, frozen, kept, ground);
+        let measured = attempt.new.iter().flat_map(|(named, sections)| {
+            let indexed = sections.iter().filter(|section| section.index().is_some());
+            indexed.map(|section| SectionCalibration {
+                file: named.number,
+                space: section.space(),
+                calibration: section.calibration().clone(),
+            })
+        });
+        let saving = Saving::new(file.number, frozen, kept, measured.collect(), ground);
         let writer = Box::new(FileWriter::new(file));
         attempt.stage = Stage::State { writer, saving: Box::new(saving), named: None };
     }
@@ -625,7 +679,7 @@ impl Consolidator {
                 *under_way -= 1;
                 Ok(())
             }
-            Stage::Populate { .. } | Stage::Manifest { .. } => Ok(()),
+            Stage::Populate { .. } | Stage::Calibrate { .. } | Stage::Manifest { .. } => Ok(()),
         };
         match taken {
             Ok(()) => self.finish_give_up(ground),
@@ -722,7 +776,10 @@ impl Consolidator {
                     files.pop();
                 }
             }
-            Stage::Populate { .. } | Stage::Manifest { .. } | Stage::GiveUp { .. } => {}
+            Stage::Populate { .. }
+            | Stage::Calibrate { .. }
+            | Stage::Manifest { .. }
+            | Stage::GiveUp { .. } => {}
         }
         attempt.stage = Stage::GiveUp { files, under_way };
         attempt.new = None;

@@ -9,8 +9,8 @@ use super::LiveFile;
 use crate::arena::Mapped;
 use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{
-    FileId, Manifest, NamedColumns, NamedState, StateError, StateReader, StateRecord, StoreId,
-    Tombstones,
+    FileId, Manifest, NamedColumns, NamedState, SectionCalibration, StateError, StateReader,
+    StateRecord, StoreId, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
@@ -39,6 +39,25 @@ pub(crate) struct Restored {
     pub(crate) through_sequence: u64,
 }
 
+/// What a state file says about the sections of columns files.
+#[derive(Debug, Default)]
+struct AboutSections {
+    tombstones: Vec<Tombstones>,
+    calibrations: Vec<SectionCalibration>,
+}
+
+impl AboutSections {
+    fn apply(&self, file: u64, section: &mut Section) {
+        let space = section.space();
+        let own = self.tombstones.iter().filter(|said| (said.file, said.space) == (file, space));
+        own.flat_map(|said| &said.rows).for_each(|row| section.bury(*row, 0));
+        let mut measured = self.calibrations.iter();
+        if let Some(own) = measured.find(|said| (said.file, said.space) == (file, space)) {
+            section.set_calibration(own.calibration.clone());
+        }
+    }
+}
+
 /// Maps the files of a manifest and puts into an empty memory what they say; also the frames whose
 /// erasure was under way.
 pub(crate) fn restore<I: Io>(
@@ -50,10 +69,10 @@ pub(crate) fn restore<I: Io>(
         return Ok((Restored { next_file: 1, ..Restored::default() }, Vec::new()));
     };
     let whose = (manifest.store_id, manifest.shard);
-    let (tombstones, erasures) = restore_state(io, manifest, memory)?;
+    let (said, erasures) = restore_state(io, manifest, memory)?;
     let mut files = Vec::new();
     for named in &manifest.columns {
-        files.push(restore_columns(io, named, whose, &tombstones, memory)?);
+        files.push(restore_columns(io, named, whose, &said, memory)?);
     }
     memory.applied = manifest.place.through_sequence;
     let restored = Restored {
@@ -74,7 +93,7 @@ fn restore_state<I: Io>(
     io: &mut I,
     manifest: &Manifest,
     memory: &mut Memory,
-) -> Result<(Vec<Tombstones>, Vec<u64>), RestoreError> {
+) -> Result<(AboutSections, Vec<u64>), RestoreError> {
     let id = FileId::state(manifest.state.number);
     let mapped = map(io, id)?;
     let failed = |error| RestoreError::State { file: id.to_string(), error };
@@ -85,23 +104,24 @@ fn restore_state<I: Io>(
         return Err(RestoreError::Mismatch { file: id.to_string(), what });
     }
     memory.last_space = reader.header().last_space;
-    let (mut tombstones, mut erasures) = (Vec::new(), Vec::new());
+    let (mut said, mut erasures) = (AboutSections::default(), Vec::new());
     for record in reader {
         match record.map_err(failed)? {
             StateRecord::Space { space, settings } => memory.insert_space(space, settings),
             StateRecord::Keys(keys) => memory.keys.extend(keys),
-            StateRecord::Tombstones(rows) => tombstones.push(rows),
+            StateRecord::Tombstones(rows) => said.tombstones.push(rows),
             StateRecord::Erasures(sequences) => erasures.extend(sequences),
+            StateRecord::Calibration(measured) => said.calibrations.push(measured),
         }
     }
-    Ok((tombstones, erasures))
+    Ok((said, erasures))
 }
 
 fn restore_columns<I: Io>(
     io: &mut I,
     named: &NamedColumns,
     (store_id, shard): (StoreId, u32),
-    tombstones: &[Tombstones],
+    said: &AboutSections,
     memory: &mut Memory,
 ) -> Result<LiveFile, RestoreError> {
     let id = FileId::columns(named.number);
@@ -125,10 +145,7 @@ fn restore_columns<I: Io>(
             let what = "a section has not the dimensions of its memory space";
             return Err(RestoreError::Mismatch { file: id.to_string(), what });
         }
-        let own = tombstones.iter().filter(|t| t.file == named.number && t.space == space.number);
-        for row in own.flat_map(|tombstones| &tombstones.rows) {
-            section.bury(*row, 0);
-        }
+        said.apply(named.number, &mut section);
         parts.push((space.number, space.adopt(section)));
     }
     Ok(LiveFile { named: *named, rows, parts })

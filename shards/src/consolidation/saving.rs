@@ -6,11 +6,12 @@ use super::files::FileWriter;
 use super::{Frozen, Ground, LiveFile};
 use crate::episode::SpaceNumber;
 use crate::format::{
-    NamedState, STATE_ENTRIES_MAX, StateHeader, StateRecord, StateWriter, Tombstones,
+    NamedState, STATE_ENTRIES_MAX, SectionCalibration, StateHeader, StateRecord, StateWriter,
+    Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::PartNumber;
+use crate::space::{PartNumber, Space};
 
 /// Keys of one record.
 const KEYS_PER_RECORD: usize = 512;
@@ -22,6 +23,8 @@ pub(super) struct Saving {
     spaces: usize,
     /// Files that stay, and their sections.
     kept: Vec<(u64, SpaceNumber, PartNumber)>,
+    /// What was measured of those and of the new ones, not written yet.
+    calibrations: Vec<SectionCalibration>,
     /// Dead rows of the section under way that were not written yet.
     tombstones: Option<Vec<u32>>,
     /// Keys with a sequence up to here are written.
@@ -37,6 +40,7 @@ impl Saving {
         number: u64,
         frozen: &Frozen,
         kept: impl Iterator<Item = &'a LiveFile>,
+        new: Vec<SectionCalibration>,
         ground: &Ground<'_, I>,
     ) -> Self {
         let header = StateHeader {
@@ -50,10 +54,21 @@ impl Saving {
         let kept = kept.flat_map(|live| {
             live.parts.iter().map(|(space, part)| (live.named.number, *space, *part))
         });
+        let kept: Vec<_> = kept.collect();
+        let mut calibrations = new;
+        for &(file, space, part) in &kept {
+            let sections = ground.memory.spaces.get(&space).map_or(&[][..], Space::sections);
+            let section = sections.iter().find(|section| section.number() == part);
+            if let Some(section) = section.filter(|section| section.index().is_some()) {
+                let calibration = section.calibration().clone();
+                calibrations.push(SectionCalibration { file, space, calibration });
+            }
+        }
         Self {
             writer: StateWriter::new(&header),
             spaces: 0,
-            kept: kept.collect(),
+            kept,
+            calibrations,
             tombstones: None,
             keys_through: 0,
             keys_done: false,
@@ -86,6 +101,8 @@ impl Saving {
             self.spaces += 1;
             let (space, settings) = (*space, settings.clone());
             self.writer.push(&StateRecord::Space { space, settings });
+        } else if let Some(measured) = self.calibrations.pop() {
+            self.writer.push(&StateRecord::Calibration(measured));
         } else if !self.kept.is_empty() {
             self.put_tombstones(through, memory);
         } else if !self.keys_done {

@@ -34,8 +34,8 @@ pub use payload::{
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slots::{SLOTS, SlotBlock, SlotState, Slots};
 pub use state::{
-    KeyEntry, STATE_ENTRIES_MAX, StateError, StateHeader, StateReader, StateRecord, StateWriter,
-    Tombstones,
+    KeyEntry, STATE_ENTRIES_MAX, SectionCalibration, StateError, StateHeader, StateReader,
+    StateRecord, StateWriter, Tombstones,
 };
 pub use store::{STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
 

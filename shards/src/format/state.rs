@@ -18,6 +18,7 @@ use super::{
     space_bytes,
 };
 use crate::episode::{Confidence, SpaceNumber, SpaceSettings};
+use crate::index::calibration::{Calibration, CalibrationPoint};
 use crate::limits::SECTOR_BYTES;
 
 const MAGIC: [u8; 8] = *b"ENGRAMCK";
@@ -63,12 +64,21 @@ struct KeyBlock {
     is_known: U32,
 }
 
+/// Stands in front of what is said about one section.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct TombstonesBlock {
+struct SectionBlock {
     file: U64,
     space: U32,
-    zero: U32,
+    /// Of a calibration: 1 when cues that were asked for went into it.
+    flag: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PointBlock {
+    beam: U32,
+    recall: F32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -88,6 +98,7 @@ const SPACE: u32 = 1;
 const KEYS: u32 = 2;
 const TOMBSTONES: u32 = 3;
 const ERASURES: u32 = 4;
+const CALIBRATION: u32 = 5;
 
 /// Whose state it is, and of when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +134,15 @@ pub struct Tombstones {
     pub rows: Vec<u32>,
 }
 
+/// What was measured of the graph of a section.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SectionCalibration {
+    /// The number of the columns file.
+    pub file: u64,
+    pub space: SpaceNumber,
+    pub calibration: Calibration,
+}
+
 /// A part of the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StateRecord {
@@ -134,6 +154,7 @@ pub enum StateRecord {
     Tombstones(Tombstones),
     /// Frames that an erase has named and that may not be overwritten yet.
     Erasures(Vec<u64>),
+    Calibration(SectionCalibration),
 }
 
 /// Why a state file was refused.
@@ -205,13 +226,19 @@ impl StateWriter {
             }
             StateRecord::Keys(keys) => (KEYS, list(keys, key_block)),
             StateRecord::Tombstones(Tombstones { file, space, rows }) => {
-                let head =
-                    TombstonesBlock { file: (*file).into(), space: space.0.into(), zero: 0.into() };
                 let rows = list(rows, |row| U32::new(*row));
-                (TOMBSTONES, [head.as_bytes(), &rows].concat())
+                (TOMBSTONES, [SectionBlock::new(*file, *space, false).as_bytes(), &rows].concat())
             }
             StateRecord::Erasures(sequences) => {
                 (ERASURES, list(sequences, |sequence| U64::new(*sequence)))
+            }
+            StateRecord::Calibration(SectionCalibration { file, space, calibration }) => {
+                let points = list(calibration.points(), |point| PointBlock {
+                    beam: point.beam.into(),
+                    recall: point.recall.into(),
+                });
+                let head = SectionBlock::new(*file, *space, calibration.is_of_asked());
+                (CALIBRATION, [head.as_bytes(), &points].concat())
             }
         };
         self.records += 1;
@@ -251,6 +278,12 @@ impl StateWriter {
         let padding = usize::try_from(bytes - made).expect("less than a sector");
         self.waiting.extend(std::iter::repeat_n(0, padding));
         NamedState { number: self.number, bytes, crc }
+    }
+}
+
+impl SectionBlock {
+    fn new(file: u64, space: SpaceNumber, flag: bool) -> Self {
+        Self { file: file.into(), space: space.0.into(), flag: u32::from(flag).into() }
     }
 }
 
@@ -339,7 +372,7 @@ impl<'a> StateReader<'a> {
                 Ok(StateRecord::Keys(keys.iter().map(KeyBlock::entry).collect()))
             }
             TOMBSTONES => {
-                let (head, rows) = TombstonesBlock::ref_from_prefix(payload)
+                let (head, rows) = SectionBlock::ref_from_prefix(payload)
                     .map_err(|_| malformed("shorter than its fixed part"))?;
                 let rows = <[U32]>::ref_from_bytes(rows);
                 let rows = rows.map_err(|_| malformed("no whole number of rows"))?;
@@ -353,6 +386,22 @@ impl<'a> StateReader<'a> {
                 let sequences = <[U64]>::ref_from_bytes(payload);
                 let sequences = sequences.map_err(|_| malformed("no whole number of sequences"))?;
                 Ok(StateRecord::Erasures(sequences.iter().map(|one| one.get()).collect()))
+            }
+            CALIBRATION => {
+                let (head, points) = SectionBlock::ref_from_prefix(payload)
+                    .map_err(|_| malformed("shorter than its fixed part"))?;
+                let points = <[PointBlock]>::ref_from_bytes(points);
+                let points = points.map_err(|_| malformed("no whole number of points"))?;
+                let points = points.iter().map(|point| CalibrationPoint {
+                    beam: point.beam.get(),
+                    recall: point.recall.get(),
+                });
+                let calibration = Calibration::new(points.collect(), head.flag.get() != 0);
+                Ok(StateRecord::Calibration(SectionCalibration {
+                    file: head.file.get(),
+                    space: SpaceNumber(head.space.get()),
+                    calibration: calibration.ok_or(malformed("no measurement"))?,
+                }))
             }
             _ => Err(malformed("of an unknown kind")),
         }
@@ -451,12 +500,16 @@ mod tests {
             is_known: hash > 1,
         };
         let (file, space) = (2, SpaceNumber(4));
+        let points = [(16, 0.5), (24, 0.75)];
+        let points = points.map(|(beam, recall)| CalibrationPoint { beam, recall });
+        let calibration = Calibration::new(points.to_vec(), true).unwrap();
         vec![
             StateRecord::Space { space: SpaceNumber(4), settings },
             StateRecord::Keys(vec![key(1), key(u128::MAX)]),
             StateRecord::Keys(vec![]),
             StateRecord::Tombstones(Tombstones { file, space, rows: vec![0, 7, u32::MAX] }),
             StateRecord::Erasures(vec![1, u64::MAX]),
+            StateRecord::Calibration(SectionCalibration { file, space, calibration }),
         ]
     }
 

@@ -7,6 +7,7 @@
 //! | [`codes`], [`bytes`] | How is a point described in few bytes? |
 //! | [`graph`] | How is a large immutable set searched, and built? |
 //! | [`buckets`] | How is a large set searched that still grows? |
+//! | [`calibration`] | How hard does a graph have to be searched? |
 //! | [`section`] | What of this stands in a columns file? |
 //! | [`simd`], [`sorted`] | What does all of it compute with? |
 //!
@@ -15,6 +16,7 @@
 
 pub mod buckets;
 pub mod bytes;
+pub mod calibration;
 pub mod codes;
 pub mod cue;
 pub mod graph;

@@ -63,6 +63,10 @@ impl Projection {
         }
     }
 
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
     /// Coordinates of a point.
     pub fn padded(&self) -> usize {
         self.rotation.padded()

@@ -3,23 +3,18 @@
 use super::Recall;
 use super::view::Method;
 use crate::episode::{CodeBits, Conditions, Effort, Metric, Tier};
+use crate::index::calibration::answers;
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
 use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels::kernels;
-use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX};
+use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
 use crate::space::{Part, TailBuckets};
 
-/// Width of a beam where nobody has measured what a section needs.
-const BEAM_USUAL: usize = 80;
 /// The most that a selective condition widens a beam by.
 const WIDENING_MAX: f32 = 4.0;
-/// Pages that a walk reads at most, as a multiple of its beam.
-const HOPS_PER_BEAM: usize = 3;
-/// Rows that a walk proposes beyond those asked for: distances from bytes are nearly exact.
-const SPARE_SHARE: usize = 3;
 /// Rows that codes propose for each that is asked for, and at least: the fewer, the more exact the
 /// codes are.
 fn proposed(k: usize, bits: CodeBits) -> usize {
@@ -119,21 +114,24 @@ impl Recall {
         self.proposals.prepare(&index.projection, &self.request.cue);
         let planned = self.view.current().expect("a part is under way");
         let k = self.request.k;
-        let answers = k + (k / SPARE_SHARE).max(4);
+        let answers = answers(k);
+        let calibration = section.calibration();
         let usual = match self.request.effort {
             Effort::Beam(beam) => beam,
-            Effort::Usual | Effort::Exact => BEAM_USUAL,
+            Effort::Target(recall) => calibration.beam(recall, k),
+            Effort::Usual | Effort::Exact => calibration.beam(RECALL_TARGET_USUAL, k),
         };
         let widened = usual as f32 * planned.widening.min(WIDENING_MAX);
-        let beam = (widened as usize).max(answers).min(RECALL_BEAM_MAX.max(answers));
+        let beam = (widened as usize).min(RECALL_BEAM_MAX);
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
         let is_free = *conditions == Conditions::default();
         let accept = |row: u32| {
             part.deaths().died(row) > snapshot && (is_free || conditions.admit(part, row))
         };
-        let walking = Walking { beam, hops_max: beam * HOPS_PER_BEAM, answers };
+        let walking = Walking::with_beam(beam, answers);
         let Scratch { search, found } = scratch;
         let walked = search.run(&graph, &self.proposals.cue, walking, accept, found);
+        self.work.beam = self.work.beam.max(walking.beam);
         self.work.hops += u64::from(walked.hops);
         self.work.estimated += u64::from(walked.estimates);
         if found.len() < k.min(section.rows() as usize) {

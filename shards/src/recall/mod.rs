@@ -85,6 +85,7 @@ struct Work {
     compared: u64,
     estimated: u64,
     hops: u64,
+    beam: usize,
 }
 
 impl Recall {
@@ -231,7 +232,7 @@ impl Recall {
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Vec<Hit>, Damaged> {
         let mut fields = self.request.fields;
         let has_why = fields.why;
-        let Work { compared, estimated, hops } = self.work;
+        let Work { compared, estimated, hops, beam } = self.work;
         let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec();
         for Reverse(Candidate { at, .. }) in &best {
@@ -258,6 +259,7 @@ impl Recall {
                 rows_compared: compared,
                 rows_estimated: estimated,
                 hops,
+                beam,
             });
             Ok(Hit { score: similarity, similarity, episode, why })
         };

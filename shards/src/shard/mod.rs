@@ -23,7 +23,7 @@ use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Fields, Hit, RecallRequest, Refusal, Sequence, SpaceNumber,
+    Activation, Durability, Effort, Fields, Hit, RecallRequest, Refusal, Sequence, SpaceNumber,
     SpaceSettings, StoreRequest, StoredEpisode,
 };
 use crate::eraser::{Eraser, Wanted};
@@ -675,10 +675,14 @@ impl<I: Io> Shard<I> {
 
     /// Does about as much more as reading so many bytes is; whether that was all.
     pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
-        let Memory { spaces, arena, applied, .. } = &self.memory;
+        let Memory { spaces, arena, applied, .. } = &mut self.memory;
         let number = recall.request().space;
-        let space = spaces.get(&number).ok_or_else(|| gone(number))?;
-        Ok(recall.step(space, arena, &mut self.scratch, *applied, bytes))
+        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
+        let is_done = recall.step(space, arena, &mut self.scratch, *applied, bytes);
+        if is_done && recall.request().effort != Effort::Exact {
+            space.note_asked(&recall.request().cue);
+        }
+        Ok(is_done)
     }
 
     /// The result of a recall whose last step, just now, said so.

@@ -21,6 +21,7 @@
 //!
 //! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
+mod asked;
 mod bodies;
 mod buckets;
 mod codes;
@@ -38,6 +39,7 @@ mod tests;
 use crate::arena::Arena;
 use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
 use crate::format::{Frame, StorePayload, StoreSizes};
+use asked::Asked;
 use bodies::BodyAt;
 
 pub use buckets::TailBuckets;
@@ -67,6 +69,7 @@ pub struct Space {
     last_part: u64,
     /// How often parts were replaced by others.
     publications: u64,
+    asked: Asked,
 }
 
 /// Parts that a section has replaced. Giving back a large tail takes long, so it is done in slices.
@@ -104,10 +107,17 @@ pub struct Page {
 impl Space {
     pub fn new(number: SpaceNumber, settings: SpaceSettings) -> Self {
         let tail = Tail::new(PartNumber(1), &settings);
-        let (frozen, sections) = (None, Vec::new());
-        let frozen_through = 0;
-        let (last_part, publications) = (1, 0);
-        Self { number, settings, tail, frozen, frozen_through, sections, last_part, publications }
+        Self {
+            number,
+            settings,
+            tail,
+            frozen: None,
+            frozen_through: 0,
+            sections: Vec::new(),
+            last_part: 1,
+            publications: 0,
+            asked: Asked::default(),
+        }
     }
 
     fn next_part(&mut self) -> PartNumber {
@@ -148,6 +158,25 @@ impl Space {
     /// The newest first.
     pub fn sections(&self) -> &[Section] {
         &self.sections
+    }
+
+    /// Takes note of a cue that a recall looked for.
+    pub fn note_asked(&mut self, cue: &[f32]) {
+        self.asked.note(cue);
+    }
+
+    /// Cues that were asked for, once there are enough to measure anything.
+    pub fn asked(&self) -> Option<&[Vec<f32>]> {
+        self.asked.enough()
+    }
+
+    /// A section, to be measured with what was asked for.
+    pub(crate) fn section_and_asked(
+        &mut self,
+        part: PartNumber,
+    ) -> Option<(&mut Section, Option<&[Vec<f32>]>)> {
+        let section = self.sections.iter_mut().find(|section| section.number == part)?;
+        Some((section, self.asked.enough()))
     }
 
     /// How often parts were replaced by others: who holds rows across such a moment has to begin

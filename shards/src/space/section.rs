@@ -17,6 +17,7 @@ use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
 use crate::episode::{Conditions, Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
+use crate::index::calibration::{Calibrated, Calibration};
 use crate::index::section::{IndexColumns, SectionIndex};
 use crate::index::simd::prefetch;
 use crate::kernels::row_floats;
@@ -43,6 +44,7 @@ pub struct Section {
     /// `None` when the section has too few rows for one, or one that this version cannot read: then
     /// its rows are compared one by one.
     index: Option<SectionIndex>,
+    calibration: Calibration,
 }
 
 #[derive(Debug)]
@@ -87,8 +89,8 @@ impl Section {
         };
         let deaths = Deaths::of_rows(entry.rows);
         let stride = row_floats(entry.dimensions as usize);
-        let index = None;
-        Ok(Self { number: PartNumber(0), deaths, file, entry, places, stride, index })
+        let (number, index, calibration) = (PartNumber(0), None, Calibration::default());
+        Ok(Self { number, deaths, file, entry, places, stride, index, calibration })
     }
 
     fn index_columns(&self) -> Option<IndexColumns<'_>> {
@@ -99,7 +101,7 @@ impl Section {
         })
     }
 
-    pub(super) fn open_index(&mut self, metric: Metric) {
+    pub(crate) fn open_index(&mut self, metric: Metric) {
         let (dimensions, rows) = (self.dimensions() as usize, self.rows() as usize);
         let columns = self.index_columns();
         self.index =
@@ -109,6 +111,28 @@ impl Section {
     /// The index and its columns, if the section has one.
     pub fn index(&self) -> Option<(&SectionIndex, IndexColumns<'_>)> {
         self.index.as_ref().zip(self.index_columns())
+    }
+
+    /// What beam a walk through the graph takes.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    pub(crate) fn set_calibration(&mut self, calibration: Calibration) {
+        self.calibration = calibration;
+    }
+
+    /// What a calibration measures, if the section has an index.
+    pub(crate) fn calibrated(&self) -> Option<Calibrated<'_>> {
+        let (index, columns) = self.index()?;
+        Some(Calibrated {
+            metric: index.projection.metric(),
+            dimensions: self.dimensions() as usize,
+            projection: &index.projection,
+            graph: index.graph(columns),
+            vectors: self.vectors(),
+            scales: self.scales(),
+        })
     }
 
     pub fn space(&self) -> SpaceNumber {

@@ -69,12 +69,14 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
     if options.cues.is_empty() {
         return Err(arguments.misuse(format_args!("a cue is missing")));
     }
-    let effort = match (options.exact, options.beam) {
-        (None, None) => Effort::Usual,
-        (None, Some(beam)) => Effort::Beam(beam),
-        (Some(()), None) => Effort::Exact,
-        (Some(()), Some(_)) => {
-            return Err(arguments.misuse(format_args!("EXACT and BEAM exclude each other")));
+    let effort = match (options.exact, options.beam, options.target) {
+        (None, None, None) => Effort::Usual,
+        (None, Some(beam), None) => Effort::Beam(beam),
+        (None, None, Some(recall)) => Effort::Target(recall),
+        (Some(()), None, None) => Effort::Exact,
+        _ => {
+            let what = format_args!("EXACT, BEAM and TARGET exclude each other");
+            return Err(arguments.misuse(what));
         }
     };
     Ok(Command::Recall(RecallCommand {
@@ -105,6 +107,7 @@ struct RecallOptions {
     filter: Option<Arc<Filter>>,
     exact: Option<()>,
     beam: Option<usize>,
+    target: Option<f32>,
     no_reinforce: Option<()>,
     fields: Fields,
     bytes_max: Option<usize>,
@@ -142,6 +145,10 @@ impl RecallOptions {
                 let value = checks::whole("BEAM", &arguments.value("BEAM")?, &range);
                 set_once(&mut self.beam, "BEAM", value)
             }
+            b"TARGET" => {
+                let value = target(&arguments.value("TARGET")?);
+                set_once(&mut self.target, "TARGET", value)
+            }
             b"NOREINFORCE" => set_once(&mut self.no_reinforce, "NOREINFORCE", Ok(())),
             b"WITH" => with(&mut self.fields, arguments, &RECALL_PARTS),
             b"BYTES" => {
@@ -166,6 +173,16 @@ fn confidence_min(value: &[u8]) -> Result<f32, Refusal> {
         Ok(number)
     } else {
         Err(Refusal::Syntax(format!("MINCONF must be from 0 to 1, got {}", shown(value))))
+    }
+}
+
+fn target(value: &[u8]) -> Result<f32, Refusal> {
+    let number = checks::finite("TARGET", value)?;
+    if number > 0.0 && number < 1.0 {
+        Ok(number)
+    } else {
+        let shown = shown(value);
+        Err(Refusal::Syntax(format!("TARGET must be above 0 and below 1, got {shown}; see EXACT")))
     }
 }
 

@@ -202,6 +202,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 string("json").behind("FILTER").optional(),
                 token("EXACT").optional(),
                 integer("n").behind("BEAM").optional(),
+                double("p").behind("TARGET").optional(),
                 token("NOREINFORCE").optional(),
                 RECALL_WITH,
                 integer("n").behind("BYTES").optional(),

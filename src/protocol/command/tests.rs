@@ -347,6 +347,10 @@ fn recall_with_every_option() {
     assert_eq!(conditions.confidence_min, Some(0.5));
     assert!(conditions.filter.unwrap().matches(b"{\"a\": 1}"));
 
+    let Command::Recall(recall) = parse("EG.RECALL notes K 1 ID a TARGET 0.95").unwrap() else {
+        panic!()
+    };
+    assert_eq!(recall.effort, Effort::Target(0.95));
     let Command::Recall(recall) = parse("eg.recall notes id e1 k 4096").unwrap() else { panic!() };
     assert!(recall.effort == Effort::Usual && recall.reinforces);
     assert_eq!((recall.k, recall.bytes_max), (RECALL_K_MAX, REPLY_BYTES_DEFAULT));
@@ -360,7 +364,11 @@ fn recalls_are_refused_with_a_remedy() {
         ("K 5 EXACT NOREINFORCE", "SYNTAX a cue is missing"),
         ("K 0 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '0'"),
         ("K 4097 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '4097'"),
-        ("K 5 ID a EXACT BEAM 9", "SYNTAX EXACT and BEAM exclude each other"),
+        ("K 5 ID a EXACT BEAM 9", "SYNTAX EXACT, BEAM and TARGET exclude each other"),
+        ("K 5 ID a BEAM 9 TARGET 0.9", "SYNTAX EXACT, BEAM and TARGET exclude each other"),
+        ("K 5 ID a TARGET 0", "SYNTAX TARGET must be above 0 and below 1, got '0'"),
+        ("K 5 ID a TARGET 1", "SYNTAX TARGET must be above 0 and below 1, got '1'"),
+        ("K 5 ID a TARGET nan", "SYNTAX TARGET must be a finite number, got 'nan'"),
         ("K 5 ID a BEAM 0", "SYNTAX BEAM must be a whole number from 1 to 4096, got '0'"),
         ("K 5 ID a BEAM 4097", "SYNTAX BEAM must be a whole number from 1 to 4096, got '4097'"),
         ("K 5 K 5 ID a", "SYNTAX K is given twice"),
@@ -461,7 +469,7 @@ fn usage_and_arity_come_from_the_description() {
 fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
     let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO \
                  CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
-                 KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM NOREINFORCE WITH \
+                 KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM TARGET NOREINFORCE WITH \
                  BYTES DIM MODEL METRIC CODES SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 0.5 nan \
                  18446744073709551616 text meta disk all @";
     let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();

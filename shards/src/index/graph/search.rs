@@ -3,9 +3,13 @@
 //! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
 //! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
 //! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
-//! enter it, by the first such estimate and never again: a node that stood in the beam for each of
-//! its neighbours would take the places of others. The walk ends when all of the beam has been read,
-//! or after a bounded number of hops.
+//! enter it. A node may stand in the beam more than once, estimated from several neighbours; it is
+//! read once.
+//!
+//! The walk ends when all of the beam has been read, when the next of it lies farther than a margin
+//! behind the last of the answers found so far, or after a bounded number of hops. The margin ends
+//! easy walks early, so that hard ones may have a wide beam at the same cost on average
+//! (distance-adaptive beam search; Al-Jazzazi, Diwan, Gou et al. 2025).
 //!
 //! What a hop costs is one dependent miss of a page. The pages of the next best few are therefore
 //! asked for while the present one is scanned; a wrong guess costs bandwidth, not time. There are
@@ -47,10 +51,32 @@ impl<'a> GraphView<'a> {
 pub struct Effort {
     /// Width of the beam.
     pub beam: usize,
+    /// What lies farther than this multiple of the squared distance of the last answer is not read.
+    pub margin: f32,
     /// Pages to read at most.
     pub hops_max: usize,
     /// Best nodes to answer.
     pub answers: usize,
+}
+
+/// Pages that a walk reads at most, as a multiple of its beam.
+const HOPS_PER_BEAM: usize = 3;
+/// The margin of beams up to a width, and what each doubling of that adds: who asks for a wide beam
+/// wants what is hard to find.
+const MARGIN: f32 = 1.1;
+const MARGIN_BEAM: usize = 128;
+const MARGIN_PER_DOUBLING: f32 = 0.025;
+
+impl Effort {
+    /// What goes with a beam. Only what was read is an answer, and of the places in a beam about
+    /// half are taken by nodes that have another.
+    pub fn with_beam(beam: usize, answers: usize) -> Self {
+        let beam = beam.max(2 * answers);
+        #[allow(clippy::cast_precision_loss)]
+        let doublings = (beam as f32 / MARGIN_BEAM as f32).log2().max(0.0);
+        let margin = MARGIN + MARGIN_PER_DOUBLING * doublings;
+        Self { beam, margin, hops_max: beam * HOPS_PER_BEAM, answers }
+    }
 }
 
 /// What a search did.
@@ -79,13 +105,20 @@ pub struct Search {
     beam: Sorted,
     best: Sorted,
     nodes: usize,
-    /// A bit for each node: whether it has entered the beam.
-    met: Vec<u64>,
+    margin: f32,
+    /// A bit for each node: whether it was read.
+    read: Vec<u64>,
     /// Nodes whose bits are set.
     touched: Vec<u32>,
 }
 
 impl Search {
+    /// Takes a node for one that is not there, in the next walk through a graph of so many nodes.
+    pub fn hide(&mut self, node: u32, nodes: usize) {
+        self.make_room(nodes);
+        self.mark(node);
+    }
+
     /// Finds nodes near the query: the best first, as far as `accept` takes them.
     pub fn run(
         &mut self,
@@ -116,7 +149,7 @@ impl Search {
         let answers = self.best.iter();
         found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
         for node in self.touched.drain(..) {
-            self.met[node as usize / 64] = 0;
+            self.read[node as usize / 64] = 0;
         }
         walked
     }
@@ -125,7 +158,8 @@ impl Search {
         self.beam.reset(effort.beam);
         self.best.reset(effort.answers);
         self.nodes = graph.nodes();
-        self.met.resize(self.nodes.div_ceil(64).max(self.met.len()), 0);
+        self.margin = effort.margin;
+        self.make_room(self.nodes);
         let mut distances = [0.0; CODE_ROWS];
         for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
             let bound = self.beam.bound();
@@ -140,10 +174,21 @@ impl Search {
                 }
             }
         }
-        self.beam.keys.truncate(ENTRIES_TAKEN);
-        for nth in 0..self.beam.keys.len() {
-            self.meet(self.beam.keys[nth].number());
-        }
+        self.beam.keys.truncate(ENTRIES_MIN.max(effort.beam / BEAM_PER_ENTRY));
+    }
+
+    fn make_room(&mut self, nodes: usize) {
+        self.read.resize(nodes.div_ceil(64).max(self.read.len()), 0);
+    }
+
+    fn mark(&mut self, node: u32) {
+        self.read[node as usize / 64] |= 1 << (node % 64);
+        self.touched.push(node);
+    }
+
+    /// What lies farther is not worth reading.
+    fn bound(&self) -> f32 {
+        self.beam.bound().min(self.best.bound() * self.margin)
     }
 
     /// The best node of the beam that was not read, if there is one. The pages of those behind it
@@ -158,8 +203,16 @@ impl Search {
                 continue;
             }
             let node = (key & NODE) as u32;
-            if taken.is_none() {
+            if self.is_read(node) {
                 self.beam.keys[at].0 |= EXPANDED;
+                continue;
+            }
+            if taken.is_none() {
+                if self.beam.keys[at].distance() > self.best.bound() * self.margin {
+                    return None;
+                }
+                self.beam.keys[at].0 |= EXPANDED;
+                self.mark(node);
                 taken = Some(node);
                 *next = at + 1;
                 continue;
@@ -177,14 +230,8 @@ impl Search {
     }
 
     #[inline]
-    fn is_met(&self, node: u32) -> bool {
-        self.met[node as usize / 64] & 1 << (node % 64) != 0
-    }
-
-    #[inline]
-    fn meet(&mut self, node: u32) {
-        self.met[node as usize / 64] |= 1 << (node % 64);
-        self.touched.push(node);
+    fn is_read(&self, node: u32) -> bool {
+        self.read[node as usize / 64] & 1 << (node % 64) != 0
     }
 
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
@@ -201,7 +248,7 @@ impl Search {
             step: cue.table_step,
             base: cue.table_base,
             origin,
-            bound: self.beam.bound(),
+            bound: self.bound(),
         };
         let mut below = index_kernels().estimate(&estimating, &sums, &mut distances);
         let mut foremost = usize::MAX;
@@ -210,9 +257,8 @@ impl Search {
             below &= below - 1;
             let neighbour = page.neighbour(nth);
             // A damaged page may name a node that is not there.
-            let is_new = (neighbour as usize) < self.nodes && !self.is_met(neighbour);
+            let is_new = (neighbour as usize) < self.nodes && !self.is_read(neighbour);
             if is_new && distances[nth] < self.beam.bound() {
-                self.meet(neighbour);
                 foremost = foremost.min(self.beam.insert(Key::new(distances[nth], neighbour)));
             }
         }
@@ -220,5 +266,7 @@ impl Search {
     }
 }
 
-/// Entries that a walk starts from.
-const ENTRIES_TAKEN: usize = 3;
+/// Entries that a walk starts from: few, because each costs a hop; more with a wide beam, because
+/// what is near to an unusual query may lie in groups that no edge connects.
+const ENTRIES_MIN: usize = 3;
+const BEAM_PER_ENTRY: usize = 24;
