@@ -78,11 +78,11 @@ struct Point {
 const K: usize = 10;
 /// Rows that are compared exactly, as in the engine.
 const ANSWERS: usize = 14;
-const HOPS_PER_BEAM: usize = 3;
 /// Times that every query is asked; the fastest counts.
 const ROUNDS: usize = 3;
 const AHEAD: usize = 4;
-const ENTRIES_TAKEN: usize = 3;
+const ENTRIES_MIN: usize = 3;
+const BEAM_PER_ENTRY: usize = 24;
 /// Bits of a query's coordinates against the one of a row's.
 const QUERY_BITS: usize = 4;
 /// Words that are counted at once.
@@ -345,17 +345,19 @@ impl Walk {
         &mut self,
         graph: &Graph,
         cue: &Cue,
-        beam: usize,
+        effort: Effort,
         prefetch_row: impl Fn(u32),
         estimate: impl Fn(u32) -> f32,
         best: &mut Sorted,
     ) -> usize {
         self.seen.resize(graph.order.len() / 64 + 1, 0);
-        self.begin(graph, cue, beam);
-        best.reset(ANSWERS);
+        self.begin(graph, cue, effort.beam);
+        best.reset(effort.answers);
         let (mut next, mut hops) = (0, 0);
-        while hops < beam * HOPS_PER_BEAM {
-            let Some(node) = self.take(graph, &mut next) else { break };
+        while hops < effort.hops_max {
+            let Some(node) = self.take(graph, &mut next, best.bound() * effort.margin) else {
+                break;
+            };
             self.fresh.clear();
             for &neighbour in graph.neighbours(node) {
                 let (word, bit) = (neighbour as usize / 64, 1 << (neighbour % 64));
@@ -372,7 +374,10 @@ impl Walk {
             }
             for at in 0..self.fresh.len() {
                 let node = self.fresh[at];
-                next = next.min(self.insert(beam, estimate(node), node));
+                let distance = estimate(node);
+                if distance < best.bound() * effort.margin {
+                    next = next.min(self.insert(effort.beam, distance, node));
+                }
             }
             hops += 1;
         }
@@ -389,7 +394,7 @@ impl Walk {
                 self.insert(beam, distance, *entry);
             });
         }
-        self.beam.truncate(ENTRIES_TAKEN);
+        self.beam.truncate(ENTRIES_MIN.max(beam / BEAM_PER_ENTRY));
         for (key, _) in &self.beam {
             self.seen[key.number() as usize / 64] |= 1 << (key.number() % 64);
             self.touched.push(key.number());
@@ -409,7 +414,7 @@ impl Walk {
         at
     }
 
-    fn take(&mut self, graph: &Graph, next: &mut usize) -> Option<u32> {
+    fn take(&mut self, graph: &Graph, next: &mut usize, bound: f32) -> Option<u32> {
         let (mut taken, mut ahead) = (None, 0);
         for at in *next..self.beam.len() {
             let (key, flags) = &mut self.beam[at];
@@ -417,6 +422,9 @@ impl Walk {
                 continue;
             }
             if taken.is_none() {
+                if key.distance() > bound {
+                    return None;
+                }
                 *flags |= EXPANDED;
                 (taken, *next) = (Some(key.number()), at + 1);
                 continue;
@@ -458,9 +466,9 @@ impl Asking {
         graph.projection.cue(query, &mut self.cue);
         let Self { cue, best, walk, planes, found, .. } = self;
         found.clear();
+        let effort = Effort::with_beam(beam, ANSWERS);
         let hops = match layout {
             "page" => {
-                let effort = Effort::with_beam(beam, ANSWERS);
                 let mut answers = Vec::new();
                 let walked = self.search.run(&graph.view(), cue, effort, |_| true, &mut answers);
                 found.extend(answers.iter().map(|answer| answer.node));
@@ -473,12 +481,12 @@ impl Asking {
                 let (planes, count) = (&*planes, counter());
                 let ahead = |node| prefetch(graph.code(node).as_bytes());
                 let estimate = |node| planes.estimate(graph.code(node), count);
-                walk.run(graph, cue, beam, ahead, estimate, best)
+                walk.run(graph, cue, effort, ahead, estimate, best)
             }
             _ => {
                 let ahead = |node| prefetch(graph.record(node));
                 let estimate = |node| graph.distance(cue, node);
-                walk.run(graph, cue, beam, ahead, estimate, best)
+                walk.run(graph, cue, effort, ahead, estimate, best)
             }
         };
         if matches!(layout, "lean" | "bytes") {
