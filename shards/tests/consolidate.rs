@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Tier,
 };
 use engram_shards::format::FileKind;
@@ -54,20 +54,25 @@ fn settings() -> ShardSettings {
 
 impl Bench {
     fn new(metric: Metric) -> Self {
+        Self::with_codes(metric, CodeBits::One)
+    }
+
+    fn with_codes(metric: Metric, codes: CodeBits) -> Self {
         let disk = MemoryDisk::default();
         let (shard, _) = Shard::open(disk.io(), &settings(), &|_| {}).unwrap();
         let (space, random, model) = (SpaceNumber(1), Random::new(7), BTreeMap::new());
         let mut bench = Self { disk, shard, space, random, tickets: 0, model };
-        bench.create("s", metric);
+        bench.create("s", metric, codes);
         bench
     }
 
-    fn create(&mut self, name: &str, metric: Metric) -> SpaceNumber {
+    fn create(&mut self, name: &str, metric: Metric, codes: CodeBits) -> SpaceNumber {
         let ticket = self.ticket();
         let settings = SpaceSettings {
             name: name.into(),
             dimensions: DIMENSIONS,
             metric,
+            codes,
             model: "m".into(),
             shards: 1,
         };
@@ -332,6 +337,40 @@ fn conditions_never_cost_a_result() {
 }
 
 #[test]
+fn codes_of_any_width_are_found_by_and_stay_what_they_are() {
+    let mut compared = Vec::new();
+    // Around a centre these points lie in all directions alike, as real ones do not.
+    for (codes, least) in CodeBits::ALL.into_iter().zip([0.7, 0.8, 0.95]) {
+        let mut bench = Bench::with_codes(Metric::Cosine, codes);
+        (0..6000).for_each(|nth| bench.store(&format!("e{nth}")));
+        while bench.work().1 {}
+        let recall = bench.recall_at_ten(100);
+        assert!(recall >= least, "{codes:?}: {recall}");
+        let query = bench.vector();
+        let why = bench.recall_as(&query, 10, Effort::Usual)[0].why.unwrap();
+        assert_eq!(why.tier, Tier::Codes);
+        compared.push(why.rows_compared);
+
+        bench.consolidate(|_, _| {});
+        let mut bench = bench.restart();
+        assert_eq!(bench.shard.space_named("s").unwrap().1.codes, codes);
+        bench.check();
+        let last = bench.tickets as i64;
+        let conditions =
+            Conditions { since_us: Some(last - 1000), until_us: None, ..Conditions::default() };
+        let exact = bench.recall_with(&query, 10, Effort::Exact, conditions.clone());
+        let usual = bench.recall_with(&query, 10, Effort::Usual, conditions);
+        let missed = ids(&usual).iter().filter(|id| !ids(&exact).contains(id)).count();
+        assert!(usual.len() == 10 && missed <= 1, "{codes:?}: {missed}");
+        // What was consolidated with these codes is consolidated again.
+        (0..100).for_each(|nth| bench.store(&format!("e{nth}")));
+        bench.consolidate(|_, _| {});
+        bench.check();
+    }
+    assert!(compared.is_sorted_by(|wide, narrow| wide > narrow), "{compared:?}");
+}
+
+#[test]
 fn the_log_is_let_go_and_old_files_are_gone() {
     let mut bench = Bench::new(Metric::Cosine);
     for round in 0..3 {
@@ -430,7 +469,7 @@ fn a_latched_log_ends_the_wait_for_a_consolidation() {
 fn spaces_come_and_go_between_and_during_consolidations() {
     let mut bench = Bench::new(Metric::Cosine);
     (0..1100).for_each(|nth| bench.store(&format!("e{nth}")));
-    let other = bench.create("other", Metric::L2);
+    let other = bench.create("other", Metric::L2, CodeBits::Four);
     let own = std::mem::replace(&mut bench.space, other);
     let vector = bench.vector();
     (0..1100).for_each(|nth| bench.store_vector(&format!("o{nth}"), &vector));
@@ -446,7 +485,7 @@ fn spaces_come_and_go_between_and_during_consolidations() {
     let mut bench = bench.restart();
     bench.check();
     assert!(bench.shard.space_named("other").is_err());
-    let third = bench.create("third", Metric::Dot);
+    let third = bench.create("third", Metric::Dot, CodeBits::Two);
     assert!(third > other);
     bench.consolidate(|_, _| {});
     let mut bench = bench.restart();

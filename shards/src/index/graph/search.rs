@@ -3,8 +3,8 @@
 //! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
 //! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
 //! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
-//! enter it. A node may stand in the beam more than once, estimated from several neighbours; it is
-//! read once.
+//! enter it, each by the first of its estimates and never again: a node that stood in the beam for
+//! each of its neighbours would take the places of others.
 //!
 //! The walk ends when all of the beam has been read, when the next of it lies farther than a margin
 //! behind the last of the answers found so far, or after a bounded number of hops. The margin ends
@@ -60,18 +60,17 @@ pub struct Effort {
 }
 
 /// Pages that a walk reads at most, as a multiple of its beam.
-const HOPS_PER_BEAM: usize = 3;
+const HOPS_PER_BEAM: usize = 4;
 /// The margin of beams up to a width, and what each doubling of that adds: who asks for a wide beam
 /// wants what is hard to find.
 const MARGIN: f32 = 1.1;
-const MARGIN_BEAM: usize = 128;
+const MARGIN_BEAM: usize = 64;
 const MARGIN_PER_DOUBLING: f32 = 0.025;
 
 impl Effort {
-    /// What goes with a beam. Only what was read is an answer, and of the places in a beam about
-    /// half are taken by nodes that have another.
+    /// What goes with a beam. Only what was read is an answer.
     pub fn with_beam(beam: usize, answers: usize) -> Self {
-        let beam = beam.max(2 * answers);
+        let beam = beam.max(answers);
         #[allow(clippy::cast_precision_loss)]
         let doublings = (beam as f32 / MARGIN_BEAM as f32).log2().max(0.0);
         let margin = MARGIN + MARGIN_PER_DOUBLING * doublings;
@@ -106,8 +105,8 @@ pub struct Search {
     best: Sorted,
     nodes: usize,
     margin: f32,
-    /// A bit for each node: whether it was read.
-    read: Vec<u64>,
+    /// A bit for each node: whether it has entered the beam.
+    met: Vec<u64>,
     /// Nodes whose bits are set.
     touched: Vec<u32>,
     /// The same of nodes that were asked whether they count.
@@ -119,7 +118,7 @@ impl Search {
     /// Takes a node for one that is not there, in the next walk through a graph of so many nodes.
     pub fn hide(&mut self, node: u32, nodes: usize) {
         self.make_room(nodes);
-        self.mark(node);
+        self.meet(node);
     }
 
     /// Finds nodes near the query: the best first, as far as `accept` takes them.
@@ -152,7 +151,7 @@ impl Search {
         let answers = self.best.iter();
         found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
         for node in self.touched.drain(..) {
-            self.read[node as usize / 64] = 0;
+            self.met[node as usize / 64] = 0;
         }
         walked
     }
@@ -188,7 +187,7 @@ impl Search {
         let answers = self.best.iter();
         found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
         for node in self.touched.drain(..) {
-            self.read[node as usize / 64] = 0;
+            self.met[node as usize / 64] = 0;
         }
         for node in self.asked_nodes.drain(..) {
             self.asked[node as usize / 64] = 0;
@@ -230,7 +229,7 @@ impl Search {
             while below != 0 {
                 let nth = below.trailing_zeros() as usize;
                 below &= below - 1;
-                if let Some(&entry) = entries.get(nth).filter(|&&node| (node as usize) < self.nodes)
+                if let Some(&entry) = entries.get(nth).filter(|&&node| self.is_new(node))
                     && distances[nth] < self.beam.bound()
                 {
                     self.beam.insert(Key::new(distances[nth], entry));
@@ -238,14 +237,17 @@ impl Search {
             }
         }
         self.beam.keys.truncate(ENTRIES_MIN.max(effort.beam / BEAM_PER_ENTRY));
+        for nth in 0..self.beam.keys.len() {
+            self.meet(self.beam.keys[nth].number());
+        }
     }
 
     fn make_room(&mut self, nodes: usize) {
-        self.read.resize(nodes.div_ceil(64).max(self.read.len()), 0);
+        self.met.resize(nodes.div_ceil(64).max(self.met.len()), 0);
     }
 
-    fn mark(&mut self, node: u32) {
-        self.read[node as usize / 64] |= 1 << (node % 64);
+    fn meet(&mut self, node: u32) {
+        self.met[node as usize / 64] |= 1 << (node % 64);
         self.touched.push(node);
     }
 
@@ -266,16 +268,11 @@ impl Search {
                 continue;
             }
             let node = (key & NODE) as u32;
-            if self.is_read(node) {
-                self.beam.keys[at].0 |= EXPANDED;
-                continue;
-            }
             if taken.is_none() {
                 if self.beam.keys[at].distance() > self.best.bound() * self.margin {
                     return None;
                 }
                 self.beam.keys[at].0 |= EXPANDED;
-                self.mark(node);
                 taken = Some(node);
                 *next = at + 1;
                 continue;
@@ -292,9 +289,10 @@ impl Search {
         taken
     }
 
+    /// Whether a node may enter the beam. A damaged page may name one that is not there.
     #[inline]
-    fn is_read(&self, node: u32) -> bool {
-        self.read[node as usize / 64] & 1 << (node % 64) != 0
+    fn is_new(&self, node: u32) -> bool {
+        (node as usize) < self.nodes && self.met[node as usize / 64] & 1 << (node % 64) == 0
     }
 
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
@@ -307,9 +305,8 @@ impl Search {
             let nth = below.trailing_zeros() as usize;
             below &= below - 1;
             let neighbour = page.neighbour(nth);
-            // A damaged page may name a node that is not there.
-            let is_new = (neighbour as usize) < self.nodes && !self.is_read(neighbour);
-            if is_new && distances[nth] < self.beam.bound() {
+            if self.is_new(neighbour) && distances[nth] < self.beam.bound() {
+                self.meet(neighbour);
                 foremost = foremost.min(self.beam.insert(Key::new(distances[nth], neighbour)));
             }
         }
@@ -333,13 +330,14 @@ impl Search {
             let nth = below.trailing_zeros() as usize;
             below &= below - 1;
             let (neighbour, distance) = (page.neighbour(nth), distances[nth]);
-            if (neighbour as usize) >= self.nodes || self.is_read(neighbour) {
+            if !self.is_new(neighbour) {
                 continue;
             }
             if distance < self.best.bound() && !self.is_asked(neighbour) {
                 self.offer(neighbour, distance, accept);
             }
             if distance < self.bound() {
+                self.meet(neighbour);
                 foremost = foremost.min(self.beam.insert(Key::new(distance, neighbour)));
             }
         }
@@ -379,4 +377,4 @@ fn estimate(
 /// Entries that a walk starts from: few, because each costs a hop; more with a wide beam, because
 /// what is near to an unusual query may lie in groups that no edge connects.
 const ENTRIES_MIN: usize = 3;
-const BEAM_PER_ENTRY: usize = 24;
+const BEAM_PER_ENTRY: usize = 12;
