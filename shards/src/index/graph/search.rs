@@ -57,6 +57,8 @@ pub struct Effort {
     pub hops_max: usize,
     /// Best nodes to answer.
     pub answers: usize,
+    /// The share of all nodes that count.
+    pub share: f32,
 }
 
 /// Pages that a walk reads at most, as a multiple of its beam.
@@ -75,7 +77,7 @@ impl Effort {
         #[allow(clippy::cast_precision_loss)]
         let doublings = (beam as f32 / MARGIN_BEAM as f32).log2().max(0.0);
         let margin = MARGIN + MARGIN_PER_DOUBLING * doublings;
-        Self { beam, margin, hops_max: beam * HOPS_PER_BEAM, answers }
+        Self { beam, margin, hops_max: beam * HOPS_PER_BEAM, answers, share: 1.0 }
     }
 }
 
@@ -84,7 +86,35 @@ impl Effort {
 pub struct Walked {
     pub hops: u32,
     pub estimates: u32,
+    /// Near the query far fewer nodes count than elsewhere, so the nearest that do are anywhere.
+    pub is_lopsided: bool,
 }
+
+/// Nodes that were asked whether they count, and those that do.
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    asked: u32,
+    counting: u32,
+}
+
+impl Met {
+    /// Whether so few count that it is no chance, where a share of all does.
+    fn is_lopsided(self, share: f32) -> bool {
+        #[allow(clippy::cast_precision_loss)]
+        let expected = self.asked as f32 * share;
+        #[allow(clippy::cast_precision_loss)]
+        let counting = self.counting as f32;
+        counting + LOPSIDED_CHANCE < LOPSIDED_SHARE * expected
+    }
+}
+
+/// Hops after which a walk is near the query, and those after which it is judged whether it meets
+/// enough nodes that count there.
+const HOPS_NEAR: u32 = 12;
+const HOPS_JUDGED: u32 = 24;
+/// Of the nodes that are expected to count so many do at least, but for so many by chance.
+const LOPSIDED_SHARE: f32 = 0.6;
+const LOPSIDED_CHANCE: f32 = 4.0;
 
 /// A node and its squared distance from the query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,6 +143,7 @@ pub struct Search {
     /// The same of nodes that were asked whether they count.
     asked: Vec<u64>,
     asked_nodes: Vec<u32>,
+    met: Met,
 }
 
 impl Search {
@@ -159,7 +190,8 @@ impl Search {
 
     /// The same where few of the nodes count. Of those near to the query most are never read, so
     /// neighbours that count are taken by their estimates, which are less exact: more of them have
-    /// to be compared.
+    /// to be compared. A walk that meets far fewer than the share of all lets one expect is given
+    /// up: a graph leads to what is near, and what counts is not.
     pub fn run_among(
         &mut self,
         graph: &GraphView<'_>,
@@ -180,6 +212,13 @@ impl Search {
             walked.estimates += page.degree() as u32;
             next = next.min(self.expand_among(page, cue, origin, &mut accept));
             walked.hops += 1;
+            if walked.hops == HOPS_NEAR {
+                self.met = Met::default();
+            }
+            if walked.hops >= HOPS_JUDGED && self.met.is_lopsided(effort.share) {
+                walked.is_lopsided = true;
+                break;
+            }
             if walked.hops as usize == effort.hops_max {
                 break;
             }
@@ -211,7 +250,9 @@ impl Search {
         if distance < self.best.bound() {
             self.asked[word] |= bit;
             self.asked_nodes.push(node);
+            self.met.asked += 1;
             if accept(node) {
+                self.met.counting += 1;
                 self.best.insert(Key::new(distance, node));
             }
         }
@@ -380,3 +421,35 @@ fn estimate(
 /// what is near to an unusual query may lie in groups that no edge connects.
 const ENTRIES_MIN: usize = 3;
 const BEAM_PER_ENTRY: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Random;
+
+    /// How many of some walks are given up, when nodes count by chance.
+    fn given_up(share: f32, own_share: f32) -> usize {
+        let mut random = Random::new(9);
+        let per_million = (own_share * 1e6) as u32;
+        let mut walk = || {
+            let mut met = Met::default();
+            (0..1000).any(|_| {
+                met.asked += 1;
+                met.counting += u32::from(random.chance(per_million));
+                met.is_lopsided(share)
+            })
+        };
+        (0..1000).filter(|_| walk()).count()
+    }
+
+    #[test]
+    fn walks_are_given_up_where_too_few_count_and_not_by_chance() {
+        for share in [0.05, 0.1, 0.2, 0.5, 0.8] {
+            let by_chance = given_up(share, share);
+            assert!(by_chance < 30, "{share}: {by_chance}");
+            let of_few = given_up(share, share / 4.0);
+            assert!(of_few > 950, "{share}: {of_few}");
+            assert_eq!(given_up(share, 0.0), 1000);
+        }
+    }
+}
