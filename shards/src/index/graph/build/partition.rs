@@ -33,6 +33,7 @@ struct Split {
     points: Gathered,
     products: Vec<i32>,
     distances: Vec<f32>,
+    minima: Vec<f32>,
 }
 
 impl Partition {
@@ -127,6 +128,7 @@ impl Split {
             points: Gathered::default(),
             products: vec![0; TILE * count],
             distances: vec![0.0; count],
+            minima: Vec::new(),
         }
     }
 
@@ -150,8 +152,9 @@ impl Split {
                 sums: &self.leaders.sums,
             };
             index_kernels().combine(&combining, products, &mut self.distances);
+            let mut nearest = Nearest::new(&mut self.distances, &mut self.minima);
             for rank in 0..self.fan {
-                let nearest = take_nearest(&mut self.distances);
+                let nearest = nearest.take();
                 self.parts[nearest].push(node);
                 if let Some(groups) = groups.as_mut().filter(|_| rank == 0) {
                     groups[node as usize] = nearest as u32;
@@ -163,10 +166,55 @@ impl Split {
     }
 }
 
-/// The place of the smallest distance, which is not found again.
-fn take_nearest(distances: &mut [f32]) -> usize {
-    let smallest = distances.iter().fold(f32::INFINITY, |min, &d| if d < min { d } else { min });
-    let at = distances.iter().position(|&distance| distance == smallest).expect("fan < leaders");
-    distances[at] = f32::INFINITY;
-    at
+/// The smallest of many distances, one after the other. The smallest of each run of sixteen is kept
+/// beside, so that finding the next looks at few.
+struct Nearest<'a> {
+    distances: &'a mut [f32],
+    minima: &'a mut Vec<f32>,
+}
+
+const RUN: usize = 16;
+
+impl<'a> Nearest<'a> {
+    fn new(distances: &'a mut [f32], minima: &'a mut Vec<f32>) -> Self {
+        minima.clear();
+        minima.extend(distances.chunks(RUN).map(smallest));
+        Self { distances, minima }
+    }
+
+    /// The place of the smallest, which is not found again.
+    fn take(&mut self) -> usize {
+        let run = position(self.minima, smallest(self.minima));
+        let end = self.distances.len().min((run + 1) * RUN);
+        let distances = &mut self.distances[run * RUN..end];
+        let at = position(distances, self.minima[run]);
+        distances[at] = f32::INFINITY;
+        self.minima[run] = smallest(distances);
+        run * RUN + at
+    }
+}
+
+fn smallest(values: &[f32]) -> f32 {
+    values.iter().fold(f32::INFINITY, |min, &value| if value < min { value } else { min })
+}
+
+/// Where a value stands; at the first place if nowhere, as one that is no number does.
+fn position(values: &[f32], value: f32) -> usize {
+    values.iter().position(|&other| other == value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_come_in_order() {
+        let mut distances: Vec<f32> = (0..70).map(|nth| (nth * 37 % 70) as f32).collect();
+        let mut sorted: Vec<usize> = (0..70).collect();
+        sorted.sort_by(|a, b| distances[*a].total_cmp(&distances[*b]));
+        let mut minima = Vec::new();
+        let mut nearest = Nearest::new(&mut distances, &mut minima);
+        let taken: Vec<usize> = (0..70).map(|_| nearest.take()).collect();
+        assert_eq!(taken, sorted);
+    }
 }
