@@ -229,7 +229,7 @@ impl Recall {
                 }
             }
         };
-        let walking = Walking::with_beam(beam, answers);
+        let walking = Walking { share, ..Walking::with_beam(beam, answers) };
         let Scratch { search, found, .. } = scratch;
         let walked = match is_among {
             true => search.run_among(&graph, &self.proposals.cue, walking, accept, found),
@@ -241,10 +241,10 @@ impl Recall {
         self.work.estimated += u64::from(walked.estimates);
         self.work.filtered += filtered;
         self.damaged = self.damaged.or(damaged);
-        // A walk that met fewer than it looks for has not seen where those are that may be found.
+        // A walk that met few of those that may be found has not seen where the others are.
         let wanted = if is_among { answers } else { k };
         let most = narrowing.and_then(Narrowing::marked).unwrap_or(rows);
-        if found.len() < wanted.min(most) {
+        if walked.is_lopsided || found.len() < wanted.min(most) {
             self.view.replan(Method::Codes, 0);
             return spent;
         }
