@@ -13,11 +13,12 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::SPACES_MAX;
 
@@ -59,6 +60,54 @@ impl DerefMut for Region {
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// So many values, all zero at first, in huge pages that are taken when they are first touched.
+///
+/// A large vector takes its pages in one go when it is filled, and gives them back in one go when
+/// it is dropped: at a gigabyte each stops the thread for a good part of a second.
+#[derive(Debug)]
+pub struct Zeroed<T> {
+    region: Region,
+    len: usize,
+    /// Bytes that were given back.
+    released: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> Zeroed<T> {
+    pub fn new(len: usize) -> io::Result<Self> {
+        let bytes = (len * size_of::<T>()).next_multiple_of(CHUNK_BYTES);
+        Ok(Self { region: Region::new(bytes)?, len, released: 0, of: PhantomData })
+    }
+
+    /// Gives one chunk back to the kernel, which reads as zeros afterwards; whether all are.
+    pub fn release_some(&mut self) -> bool {
+        if self.released < self.region.len() {
+            // Where the kernel does not take it now, it does when the value is dropped.
+            let _ = discard(&self.region.map, self.region.from + self.released, CHUNK_BYTES);
+            self.released += CHUNK_BYTES;
+        }
+        self.released == self.region.len()
+    }
+}
+
+impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> Deref for Zeroed<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        let bytes = &self.region[..self.len * size_of::<T>()];
+        <[T]>::ref_from_bytes(bytes).expect("regions are aligned")
+    }
+}
+
+impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> DerefMut for Zeroed<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        let bytes = &mut self.region[..self.len * size_of::<T>()];
+        <[T]>::mut_from_bytes(bytes).expect("regions are aligned")
     }
 }
 
@@ -258,6 +307,20 @@ mod tests {
         assert_eq!(arena.bytes_in_use(), CHUNK_BYTES as u64);
         let again = arena.allocate_reserved();
         assert!(arena.bytes(&again).iter().all(|&byte| byte == 0), "a released chunk is cleared");
+    }
+
+    #[test]
+    fn zeroed_values_are_given_back_chunk_by_chunk() {
+        let mut values = Zeroed::<u64>::new(CHUNK_BYTES / 8 + 3).unwrap();
+        assert_eq!(values.len(), CHUNK_BYTES / 8 + 3);
+        assert!(values.iter().all(|value| *value == 0));
+        values.fill(7);
+        assert!(!values.release_some());
+        assert_eq!((values[0], *values.last().unwrap()), (0, 7));
+        assert!(values.release_some() && values.release_some());
+        assert!(values.iter().all(|value| *value == 0));
+        let mut none = Zeroed::<u8>::new(0).unwrap();
+        assert!(none.is_empty() && none.release_some());
     }
 
     #[test]

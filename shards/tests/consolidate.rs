@@ -584,3 +584,19 @@ fn questions_unlike_the_episodes_widen_the_beam() {
     });
     assert!(found[1] > found[0], "{found:?} of 640, with {of_rows}, {of_questions}");
 }
+
+#[test]
+fn a_tail_of_which_little_lives_answers_with_all_of_it() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..20_000).for_each(|nth| bench.store(&format!("e{nth}")));
+    while bench.work().1 {}
+    (0..20_000).filter(|nth| nth % 1000 != 7).for_each(|nth| bench.forget(&format!("e{nth}")));
+    let query = bench.vector();
+    for k in [1, 10, 20, 50] {
+        let hits = bench.recall_as(&query, k, Effort::Usual);
+        assert_eq!(hits.len(), k.min(20));
+        if k >= 20 {
+            assert_eq!(ids(&hits), ids(&bench.recall_as(&query, k, Effort::Exact)));
+        }
+    }
+}

@@ -147,13 +147,13 @@ const MUTATIONS: [Mutation; 28] = [
     },
     Mutation {
         name: "freeze what is applied and not durable",
-        file: "shards/src/consolidation/mod.rs",
+        file: "shards/src/consolidation/deciding.rs",
         line: "if memory.applied != place.through_sequence || ground.is_erasing {",
         broken: "if ground.is_erasing {",
     },
     Mutation {
         name: "copy what is being erased",
-        file: "shards/src/consolidation/mod.rs",
+        file: "shards/src/consolidation/deciding.rs",
         line: "if memory.applied != place.through_sequence || ground.is_erasing {",
         broken: "if memory.applied != place.through_sequence {",
     },
@@ -171,10 +171,9 @@ const MUTATIONS: [Mutation; 28] = [
     },
     Mutation {
         name: "take a merge that was asked for later for done",
-        file: "shards/src/consolidation/mod.rs",
-        line: "        self.failure = None;\n    }\n\n    /// Gives the attempt up",
-        broken: "        self.failure = None;\n        self.is_full = false;\n    }\n\n    \
-                 /// Gives the attempt up",
+        file: "shards/src/consolidation/publishing.rs",
+        line: "        self.failure = None;\n",
+        broken: "        self.failure = None;\n        self.is_full = false;\n",
     },
     Mutation {
         name: "forget the highest space number",

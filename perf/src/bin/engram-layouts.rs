@@ -112,7 +112,7 @@ impl Graph {
         let count = base.count();
         let projection = Projection::new(Metric::Cosine, base.dimensions, 1.0);
         let padded = projection.padded();
-        let mut builder = Builder::new(count, padded, BuildSettings::default());
+        let mut builder = Builder::new(count, padded, BuildSettings::default())?;
         let mut point = vec![0.0; padded];
         for nth in 0..count {
             projection.row(base.row(nth), 1.0, &mut point);

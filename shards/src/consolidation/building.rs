@@ -1,10 +1,13 @@
 //! Building the sections of a columns file, space by space, and streaming them.
 
+use std::io;
+
 use super::files::FileWriter;
 use super::{Failure, Frozen, Ground, LiveFile};
 use crate::arena::Arena;
 use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
+use crate::index::graph::page::NODES_MAX;
 use crate::index::section::SectionIndexBuilder;
 use crate::io::Io;
 use crate::kernels::kernels;
@@ -16,6 +19,7 @@ use crate::space::{
 const LOOK_ROWS: usize = 256;
 const PUSH_ROWS: usize = 16;
 const PAGES: usize = 4;
+const ARRANGED_ROWS: usize = 4096;
 /// Bytes of columns that one unit writes.
 const COLUMN_BYTES: usize = 32 << 10;
 
@@ -51,6 +55,12 @@ enum Step {
         order: Vec<RowAt>,
         index: Box<SectionIndexBuilder>,
     },
+    /// The order of the graph becomes that of the rows.
+    Arrange {
+        order: Vec<RowAt>,
+        index: Box<SectionIndexBuilder>,
+        arranged: Vec<RowAt>,
+    },
     Columns {
         writer: Box<SectionWriter>,
         index: Option<Box<SectionIndexBuilder>>,
@@ -63,6 +73,8 @@ enum Step {
         index: Box<SectionIndexBuilder>,
         next: usize,
     },
+    /// The memory of the index goes back to the kernel.
+    Release(Box<SectionIndexBuilder>),
 }
 
 /// See the top of the file.
@@ -176,10 +188,10 @@ impl Building {
             }
             Step::Order(mut order) => match order.step(space, arena, LOOK_ROWS) {
                 false => Some(Step::Order(order)),
-                true => self.begin_space(order.finish(), space, arena),
+                true => self.begin_space(order.finish(), space, arena)?,
             },
             Step::Measure { order, next, norm_max } => {
-                Some(self.measure(order, next, norm_max, space, arena))
+                Some(measure(order, next, norm_max, space, arena)?)
             }
             Step::Push { order, next, mut index } => {
                 let until = order.len().min(next + PUSH_ROWS);
@@ -194,13 +206,20 @@ impl Building {
             }
             Step::Index { order, mut index } => match index.step() {
                 false => Some(Step::Index { order, index }),
-                true => {
-                    let nodes = by_group(index.groups());
-                    let order = nodes.iter().map(|node| order[*node as usize]).collect();
-                    index.arrange(nodes);
-                    Some(self.begin_columns(order, Some(index), space, arena))
-                }
+                true => Some(Step::Arrange { order, index, arranged: Vec::new() }),
             },
+            Step::Arrange { order, mut index, mut arranged } => {
+                if arranged.is_empty() && !index.arrange_some() {
+                    return Ok(Some(Step::Arrange { order, index, arranged }));
+                }
+                arranged.reserve_exact(order.len() - arranged.len());
+                let nodes = index.order().iter().skip(arranged.len()).take(ARRANGED_ROWS);
+                arranged.extend(nodes.map(|node| order[*node as usize]));
+                Some(match arranged.len() == order.len() {
+                    true => self.begin_columns(arranged, Some(index), space, arena),
+                    false => Step::Arrange { order, index, arranged },
+                })
+            }
             Step::Columns { mut writer, index } => {
                 let columns = self.columns.as_mut().expect("a section is in a file");
                 if !writer.step(space, arena, columns, &mut self.out, COLUMN_BYTES)? {
@@ -213,7 +232,8 @@ impl Building {
                 })
             }
             Step::Graph { index, next } => Some(self.put_pages(index, next)),
-            Step::Codes { index, next } => self.put_codes(index, next),
+            Step::Codes { index, next } => Some(self.put_codes(index, next)),
+            Step::Release(mut index) => (!index.release_some()).then_some(Step::Release(index)),
         })
     }
 
@@ -240,39 +260,25 @@ impl Building {
         }
     }
 
-    fn begin_space(&mut self, order: Vec<RowAt>, space: &Space, arena: &Arena) -> Option<Step> {
+    fn begin_space(
+        &mut self,
+        order: Vec<RowAt>,
+        space: &Space,
+        arena: &Arena,
+    ) -> io::Result<Option<Step>> {
         if order.is_empty() {
             let job = self.jobs.last().expect("a job is under way");
             self.moved.push((space.number, Moved::new(space, arena, &job.sources)));
-            return None;
+            return Ok(None);
         }
-        let is_indexed =
-            order.len() >= self.index_rows_min && space.dimensions() >= CODED_DIMENSIONS_MIN;
-        Some(match is_indexed {
+        // Beyond what page numbers can say, rows are found as those without an index are.
+        let is_indexed = (self.index_rows_min..=NODES_MAX).contains(&order.len())
+            && space.dimensions() >= CODED_DIMENSIONS_MIN;
+        Ok(Some(match is_indexed {
             false => self.begin_columns(order, None, space, arena),
-            true if space.settings.metric == Metric::Cosine => begin_push(order, 1.0, space),
+            true if space.settings.metric == Metric::Cosine => begin_push(order, 1.0, space)?,
             true => Step::Measure { order, next: 0, norm_max: 0.0 },
-        })
-    }
-
-    fn measure(
-        &self,
-        order: Vec<RowAt>,
-        next: usize,
-        norm_max: f32,
-        space: &Space,
-        arena: &Arena,
-    ) -> Step {
-        let until = order.len().min(next + LOOK_ROWS);
-        let mut norm_max = norm_max;
-        for at in &order[next..until] {
-            let vector = space.part(arena, at.part).expect("sources stay").vector(at.row);
-            norm_max = norm_max.max(kernels().dot(vector, vector).sqrt());
-        }
-        match until == order.len() {
-            true => begin_push(order, norm_max, space),
-            false => Step::Measure { order, next: until, norm_max },
-        }
+        }))
     }
 
     fn begin_columns(
@@ -304,40 +310,41 @@ impl Building {
         Step::Codes { index, next: 0 }
     }
 
-    fn put_codes(&mut self, mut index: Box<SectionIndexBuilder>, next: usize) -> Option<Step> {
+    fn put_codes(&mut self, mut index: Box<SectionIndexBuilder>, next: usize) -> Step {
         let columns = self.columns.as_mut().expect("a section is in a file");
         self.page.clear();
         if next < index.code_blocks() {
             index.put_codes(next, &mut self.page);
             columns.put(&self.page, &mut self.out);
-            return Some(Step::Codes { index, next: next + 1 });
+            return Step::Codes { index, next: next + 1 };
         }
         columns.begin_column(ColumnKind::Index, &mut self.out);
         index.put_head(&mut self.page);
         columns.put(&self.page, &mut self.out);
-        None
+        Step::Release(index)
     }
 }
 
-fn begin_push(order: Vec<RowAt>, norm_max: f32, space: &Space) -> Step {
-    let index = SectionIndexBuilder::new(&space.settings, order.len(), norm_max);
-    Step::Push { order, next: 0, index: Box::new(index) }
+fn measure(
+    order: Vec<RowAt>,
+    next: usize,
+    norm_max: f32,
+    space: &Space,
+    arena: &Arena,
+) -> io::Result<Step> {
+    let until = order.len().min(next + LOOK_ROWS);
+    let mut norm_max = norm_max;
+    for at in &order[next..until] {
+        let vector = space.part(arena, at.part).expect("sources stay").vector(at.row);
+        norm_max = norm_max.max(kernels().dot(vector, vector).sqrt());
+    }
+    match until == order.len() {
+        true => begin_push(order, norm_max, space),
+        false => Ok(Step::Measure { order, next: until, norm_max }),
+    }
 }
 
-/// The nodes, those of one group side by side, within a group in their order.
-fn by_group(groups: &[u32]) -> Vec<u32> {
-    let mut starts = vec![0_u32; groups.iter().max().map_or(0, |max| *max as usize) + 2];
-    for group in groups {
-        starts[*group as usize + 1] += 1;
-    }
-    for nth in 1..starts.len() {
-        starts[nth] += starts[nth - 1];
-    }
-    let mut nodes = vec![0; groups.len()];
-    for (node, group) in (0..).zip(groups) {
-        let place = &mut starts[*group as usize];
-        nodes[*place as usize] = node;
-        *place += 1;
-    }
-    nodes
+fn begin_push(order: Vec<RowAt>, norm_max: f32, space: &Space) -> io::Result<Step> {
+    let index = SectionIndexBuilder::new(&space.settings, order.len(), norm_max)?;
+    Ok(Step::Push { order, next: 0, index: Box::new(index) })
 }

@@ -10,6 +10,8 @@
 //! lengths once and for numbers of rows at each use; damage beyond that makes a recall worse, not
 //! unsound, and is found by the checksums.
 
+use std::io;
+
 use zerocopy::little_endian::{F32, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -58,22 +60,72 @@ pub struct SectionIndexBuilder {
     /// The node of each row, and the row of each node.
     nodes: Vec<u32>,
     rows: Vec<u32>,
+    arranging: Arranging,
+}
+
+/// Sorting rows by their groups, by counting.
+#[derive(Debug, Default)]
+struct Arranging {
+    /// Where the next row of each group goes; while rows are counted, how many the one before has.
+    starts: Vec<u32>,
+    counted: usize,
+    placed: usize,
+}
+
+/// Rows that one unit of work counts or places.
+const ARRANGED_ROWS: usize = 4096;
+
+impl Arranging {
+    fn step(&mut self, groups: &[u32], nodes: &mut Vec<u32>, rows: &mut Vec<u32>) -> bool {
+        let until = |from: usize| groups.len().min(from + ARRANGED_ROWS);
+        if self.counted < groups.len() {
+            let counted = self.counted..until(self.counted);
+            self.counted = counted.end;
+            for &group in &groups[counted] {
+                let needed = self.starts.len().max(group as usize + 2);
+                self.starts.resize(needed, 0);
+                self.starts[group as usize + 1] += 1;
+            }
+            return false;
+        }
+        if self.placed == 0 {
+            for nth in 1..self.starts.len() {
+                self.starts[nth] += self.starts[nth - 1];
+            }
+            (*nodes, *rows) = (vec![0; groups.len()], vec![0; groups.len()]);
+        }
+        let placed = self.placed..until(self.placed);
+        self.placed = placed.end;
+        for node in placed {
+            let place = &mut self.starts[groups[node] as usize];
+            nodes[*place as usize] = narrow(node);
+            rows[node] = *place;
+            *place += 1;
+        }
+        self.placed == groups.len()
+    }
 }
 
 impl SectionIndexBuilder {
     /// For so many rows, the largest norm among which is `norm_max`.
-    pub fn new(settings: &SpaceSettings, rows: usize, norm_max: f32) -> Self {
+    pub fn new(settings: &SpaceSettings, rows: usize, norm_max: f32) -> io::Result<Self> {
         let projection = Projection::new(settings.metric, settings.dimensions as usize, norm_max);
         let padded = projection.padded();
-        Self {
-            builder: Builder::new(rows, padded, BuildSettings::default()),
+        Ok(Self {
+            builder: Builder::new(rows, padded, BuildSettings::default())?,
             point: vec![0.0; padded],
             projection,
             bits: settings.codes,
             norm_max,
             nodes: Vec::new(),
             rows: Vec::new(),
-        }
+            arranging: Arranging::default(),
+        })
+    }
+
+    /// Gives some memory back, when every column was put; whether that was all.
+    pub fn release_some(&mut self) -> bool {
+        self.builder.release_some()
     }
 
     /// Adds the next row. Rows come in any order.
@@ -88,22 +140,17 @@ impl SectionIndexBuilder {
         self.builder.step()
     }
 
-    /// For each row that was pushed, the group of similar ones it belongs to.
-    pub fn groups(&self) -> &[u32] {
-        self.builder.groups()
+    /// When the graph is complete, decides the order of the rows, some at a time: those of one
+    /// group of similar ones side by side, within it in the order in which they were pushed.
+    /// Whether all have their place.
+    pub fn arrange_some(&mut self) -> bool {
+        let groups = self.builder.groups();
+        self.arranging.step(groups, &mut self.nodes, &mut self.rows)
     }
 
-    /// Decides the order of the rows: which of those pushed is the first, the second and so on.
-    ///
-    /// # Panics
-    /// When it does not name each row once.
-    pub fn arrange(&mut self, nodes: Vec<u32>) {
-        self.rows = vec![u32::MAX; nodes.len()];
-        for (row, &node) in (0..).zip(&nodes) {
-            self.rows[node as usize] = row;
-        }
-        assert!(self.rows.iter().all(|row| *row != u32::MAX), "an order names each row once");
-        self.nodes = nodes;
+    /// Which of the rows that were pushed is the first, the second and so on.
+    pub fn order(&self) -> &[u32] {
+        &self.nodes
     }
 
     fn page_layout(&self) -> PageLayout {

@@ -158,8 +158,12 @@ impl Recall {
             spent += PROBE_BYTES;
         }
         let Some((bucket, rows_seen)) = self.proposals.next_bucket() else {
-            // What was probed stays proposed: the codes behind it are added.
-            self.view.replan(Method::Codes, self.proposals.bucketed.min(self.view.rows() as u32));
+            // What was probed stays proposed: the codes behind it are added. Where buckets hold
+            // fewer than asked for, because most of their rows are dead, all codes are scanned.
+            let is_enough = self.proposals.sorted.iter().count() >= self.request.k;
+            let behind = if is_enough { self.proposals.bucketed } else { 0 };
+            self.proposals.is_open = is_enough;
+            self.view.replan(Method::Codes, behind.min(self.view.rows() as u32));
             if self.view.current().is_none_or(|next| next.part != part.number()) {
                 self.compare_proposals(part);
             }

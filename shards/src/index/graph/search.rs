@@ -3,8 +3,10 @@
 //! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
 //! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
 //! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
-//! enter it, each by the first of its estimates and never again: a node that stood in the beam for
-//! each of its neighbours would take the places of others.
+//! enter it. A node that did so enters again, by its estimate from another neighbour, only if that
+//! puts it among the answers found so far. If all were let in again, the nodes with many neighbours
+//! would take the places of others; if none, a first estimate that was too large would lose a node,
+//! and those of few dimensions often are. A node is read once.
 //!
 //! The walk ends when all of the beam has been read, when the next of it lies farther than a margin
 //! behind the last of the answers found so far, or after a bounded number of hops. The margin ends
@@ -107,6 +109,8 @@ pub struct Search {
     margin: f32,
     /// A bit for each node: whether it has entered the beam.
     met: Vec<u64>,
+    /// Whether it was read.
+    read: Vec<u64>,
     /// Nodes whose bits are set.
     touched: Vec<u32>,
 }
@@ -115,7 +119,8 @@ impl Search {
     /// Takes a node for one that is not there, in the next walk through a graph of so many nodes.
     pub fn hide(&mut self, node: u32, nodes: usize) {
         self.make_room(nodes);
-        self.meet(node);
+        self.touched.push(node);
+        set(&mut self.read, node);
     }
 
     /// Finds nodes near the query: the best first, as far as `accept` takes them.
@@ -149,6 +154,7 @@ impl Search {
         found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
         for node in self.touched.drain(..) {
             self.met[node as usize / 64] = 0;
+            self.read[node as usize / 64] = 0;
         }
         walked
     }
@@ -166,26 +172,26 @@ impl Search {
             while below != 0 {
                 let nth = below.trailing_zeros() as usize;
                 below &= below - 1;
-                if let Some(&entry) = entries.get(nth).filter(|&&node| self.is_new(node))
-                    && distances[nth] < self.beam.bound()
+                let distance = distances[nth];
+                if let Some(&entry) = entries.get(nth)
+                    && self.may_enter(entry, distance)
+                    && distance < self.beam.bound()
                 {
-                    self.beam.insert(Key::new(distances[nth], entry));
+                    self.beam.insert(Key::new(distance, entry));
                 }
             }
         }
         self.beam.keys.truncate(ENTRIES_MIN.max(effort.beam / BEAM_PER_ENTRY));
         for nth in 0..self.beam.keys.len() {
-            self.meet(self.beam.keys[nth].number());
+            let node = self.beam.keys[nth].number();
+            self.touched.push(node);
+            set(&mut self.met, node);
         }
     }
 
     fn make_room(&mut self, nodes: usize) {
         self.met.resize(nodes.div_ceil(64).max(self.met.len()), 0);
-    }
-
-    fn meet(&mut self, node: u32) {
-        self.met[node as usize / 64] |= 1 << (node % 64);
-        self.touched.push(node);
+        self.read.resize(self.met.len(), 0);
     }
 
     /// What lies farther is not worth reading.
@@ -205,11 +211,16 @@ impl Search {
                 continue;
             }
             let node = (key & NODE) as u32;
+            if is_set(&self.read, node) {
+                self.beam.keys[at].0 |= EXPANDED;
+                continue;
+            }
             if taken.is_none() {
                 if self.beam.keys[at].distance() > self.best.bound() * self.margin {
                     return None;
                 }
                 self.beam.keys[at].0 |= EXPANDED;
+                set(&mut self.read, node);
                 taken = Some(node);
                 *next = at + 1;
                 continue;
@@ -228,8 +239,11 @@ impl Search {
 
     /// Whether a node may enter the beam. A damaged page may name one that is not there.
     #[inline]
-    fn is_new(&self, node: u32) -> bool {
-        (node as usize) < self.nodes && self.met[node as usize / 64] & 1 << (node % 64) == 0
+    fn may_enter(&self, node: u32, distance: f32) -> bool {
+        let last = self.best.bound();
+        (node as usize) < self.nodes
+            && !is_set(&self.read, node)
+            && (!is_set(&self.met, node) || (last.is_finite() && distance < last))
     }
 
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
@@ -254,13 +268,25 @@ impl Search {
             let nth = below.trailing_zeros() as usize;
             below &= below - 1;
             let neighbour = page.neighbour(nth);
-            if self.is_new(neighbour) && distances[nth] < self.beam.bound() {
-                self.meet(neighbour);
-                foremost = foremost.min(self.beam.insert(Key::new(distances[nth], neighbour)));
+            let distance = distances[nth];
+            if self.may_enter(neighbour, distance) && distance < self.beam.bound() {
+                self.touched.push(neighbour);
+                set(&mut self.met, neighbour);
+                foremost = foremost.min(self.beam.insert(Key::new(distance, neighbour)));
             }
         }
         foremost
     }
+}
+
+#[inline]
+fn is_set(bits: &[u64], node: u32) -> bool {
+    bits[node as usize / 64] & 1 << (node % 64) != 0
+}
+
+#[inline]
+fn set(bits: &mut [u64], node: u32) {
+    bits[node as usize / 64] |= 1 << (node % 64);
 }
 
 /// Entries that a walk starts from: few, because each costs a hop; more with a wide beam, because

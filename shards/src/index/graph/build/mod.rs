@@ -25,7 +25,10 @@ mod partition;
 mod pools;
 mod thin;
 
+use std::io;
+
 use super::page::{DEGREE, NODES_MAX};
+use crate::arena::Zeroed;
 use crate::index::bytes::{ByteRow, quantize};
 use crate::index::rotation::split_mix;
 use crate::index::simd::{BytesOf, TILE};
@@ -70,7 +73,7 @@ impl Default for BuildSettings {
 #[derive(Debug)]
 pub(super) struct Nodes {
     padded: usize,
-    bytes: Vec<u8>,
+    bytes: Zeroed<u8>,
     rows: Vec<ByteRow>,
     /// Sums of the bytes, 128 taken off each.
     sums: Vec<i32>,
@@ -141,9 +144,11 @@ impl Gathered {
 #[derive(Debug)]
 enum Phase {
     Partition(Box<Partition>),
-    Compare { leaf: usize, open: Box<Leaf> },
+    Compare(Box<Leaf>),
     Thin(Box<Thinning>),
     Mend(Box<Thinning>),
+    /// The candidates are not needed any more.
+    Release,
     Done,
 }
 
@@ -159,7 +164,7 @@ pub struct Builder {
     near: Pools,
     /// Edges that lead back.
     back: Pools,
-    lists: Vec<u32>,
+    lists: Zeroed<u32>,
     degrees: Vec<u8>,
     random: u64,
 }
@@ -169,33 +174,32 @@ impl Builder {
     ///
     /// # Panics
     /// When there are more nodes than a graph can have.
-    pub fn new(nodes: usize, padded: usize, settings: BuildSettings) -> Self {
+    pub fn new(nodes: usize, padded: usize, settings: BuildSettings) -> io::Result<Self> {
         assert!(nodes <= NODES_MAX, "{nodes} nodes, a graph has at most {NODES_MAX}");
-        Self {
+        Ok(Self {
             settings,
             nodes: Nodes {
                 padded,
-                bytes: Vec::with_capacity(nodes * padded),
+                bytes: Zeroed::new(nodes * padded)?,
                 rows: Vec::with_capacity(nodes),
                 sums: Vec::with_capacity(nodes),
             },
             phase: Phase::Partition(Box::default()),
             leaves: Vec::new(),
             groups: Vec::new(),
-            near: Pools::new(settings.candidates_max),
-            back: Pools::new(settings.candidates_max),
-            lists: Vec::new(),
-            degrees: Vec::new(),
+            near: Pools::new(nodes, settings.candidates_max)?,
+            back: Pools::new(nodes, settings.candidates_max)?,
+            lists: Zeroed::new(nodes * DEGREE)?,
+            degrees: vec![0; nodes],
             random: settings.seed,
-        }
+        })
     }
 
     /// Adds the next node: its rotated vector.
     pub fn push(&mut self, rotated: &[f32]) {
         let Nodes { bytes, rows, sums, padded } = &mut self.nodes;
-        let from = bytes.len();
-        bytes.resize(from + *padded, 0);
-        let (row, sum) = quantize(rotated, &mut bytes[from..]);
+        let from = rows.len() * *padded;
+        let (row, sum) = quantize(rotated, &mut bytes[from..from + *padded]);
         rows.push(row);
         sums.push(sum);
     }
@@ -209,20 +213,15 @@ impl Builder {
                 let draw = |below: usize| (split_mix(random) % below as u64) as usize;
                 if partition.step(&self.nodes, &self.settings, draw) {
                     (self.leaves, self.groups) = std::mem::take(&mut **partition).finish();
-                    self.near.resize(self.nodes.count());
-                    self.phase = Phase::Compare { leaf: 0, open: Box::default() };
+                    self.phase = Phase::Compare(Box::default());
                 }
             }
-            Phase::Compare { leaf, open } => match self.leaves.get(*leaf) {
-                Some(members) if open.step(&self.nodes, members, &mut self.near) => *leaf += 1,
-                Some(_) => {}
-                None => {
-                    self.leaves = Vec::new();
-                    self.back.resize(self.nodes.count());
-                    self.lists.resize(self.nodes.count() * DEGREE, 0);
-                    self.degrees.resize(self.nodes.count(), 0);
-                    self.phase = Phase::Thin(Box::default());
+            Phase::Compare(leaf) => match self.leaves.last() {
+                Some(members) if leaf.step(&self.nodes, members, &mut self.near) => {
+                    self.leaves.pop();
                 }
+                Some(_) => {}
+                None => self.phase = Phase::Thin(Box::default()),
             },
             Phase::Thin(thinning) => {
                 match thinning.next(&self.nodes, &self.settings, &mut self.near, None) {
@@ -245,16 +244,21 @@ impl Builder {
                         list.iter_mut().zip(kept).for_each(|(to, kept)| *to = kept.node());
                         self.degrees[node as usize] = kept.len() as u8;
                     }
-                    None => {
-                        self.near = Pools::new(self.settings.candidates_max);
-                        self.back = Pools::new(self.settings.candidates_max);
-                        self.phase = Phase::Done;
-                    }
+                    None => self.phase = Phase::Release,
                 }
             }
+            Phase::Release if self.near.release_some() && self.back.release_some() => {
+                self.phase = Phase::Done;
+            }
+            Phase::Release => {}
             Phase::Done => return true,
         }
         false
+    }
+
+    /// Gives some memory back, when every page was written; whether that was all.
+    pub fn release_some(&mut self) -> bool {
+        self.nodes.bytes.release_some() && self.lists.release_some()
     }
 
     /// For each node the group of similar ones that it belongs to.

@@ -4,11 +4,20 @@
 //! twice go, and the farther part is cut off. That costs a constant per offer. What is not below a
 //! full pool's bound is not offered at all.
 
+use std::io;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::arena::Zeroed;
+
 /// Candidates that a pool takes beyond its capacity before it is cut.
 const SLACK: usize = 64;
 
 /// A squared distance and a node, in one word whose order is that of the distances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(transparent)]
 pub(super) struct Candidate(u64);
 
 impl Candidate {
@@ -35,19 +44,20 @@ pub(super) struct Pools {
     capacity: usize,
     counts: Vec<u8>,
     bounds: Vec<f32>,
-    candidates: Vec<Candidate>,
+    candidates: Zeroed<Candidate>,
 }
 
 impl Pools {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(nodes: usize, capacity: usize) -> io::Result<Self> {
         assert!(capacity + SLACK <= usize::from(u8::MAX), "{capacity} candidates");
-        Self { capacity, counts: Vec::new(), bounds: Vec::new(), candidates: Vec::new() }
+        let (counts, bounds) = (vec![0; nodes], vec![f32::INFINITY; nodes]);
+        let candidates = Zeroed::new(nodes * (capacity + SLACK))?;
+        Ok(Self { capacity, counts, bounds, candidates })
     }
 
-    pub(super) fn resize(&mut self, nodes: usize) {
-        self.counts.resize(nodes, 0);
-        self.bounds.resize(nodes, f32::INFINITY);
-        self.candidates.resize(nodes * (self.capacity + SLACK), Candidate::default());
+    /// Gives some memory back, when the pools are not needed any more; whether that was all.
+    pub(super) fn release_some(&mut self) -> bool {
+        self.candidates.release_some()
     }
 
     /// What an offer to this node must stay below.
