@@ -3,10 +3,10 @@
 //! A beam of the best nodes seen so far, ordered by estimated distance, is worked off from its
 //! front. Reading a node gives its own distance (from its bytes, nearly exact) and estimates for
 //! its 32 neighbours (from their codes, relative to the node); those that beat the beam's worst
-//! enter it. A node that did so enters again, by its estimate from another neighbour, only if that
-//! puts it among the answers found so far. If all were let in again, the nodes with many neighbours
-//! would take the places of others; if none, a first estimate that was too large would lose a node,
-//! and those of few dimensions often are. A node is read once.
+//! enter it, each by the first of its estimates: a node that stood in the beam for each of its
+//! neighbours would take the places of others. Codes of few dimensions are so inexact that a first
+//! estimate may lose a node; there it enters again if another puts it among the answers found so
+//! far. A node is read once.
 //!
 //! The walk ends when all of the beam has been read, when the next of it lies farther than a margin
 //! behind the last of the answers found so far, or after a bounded number of hops. The margin ends
@@ -137,6 +137,8 @@ pub struct Search {
     best: Sorted,
     nodes: usize,
     margin: f32,
+    /// Whether a node may enter the beam again.
+    enters_again: bool,
     /// A bit for each node: whether it has entered the beam.
     met: Vec<u64>,
     /// Whether it was read.
@@ -268,6 +270,7 @@ impl Search {
         self.best.reset(effort.answers);
         self.nodes = graph.nodes();
         self.margin = effort.margin;
+        self.enters_again = graph.layout.padded() < EXACT_COORDINATES;
         self.make_room(self.nodes);
         let mut distances = [0.0; CODE_ROWS];
         for (nth, entries) in graph.entries.chunks(CODE_ROWS).enumerate() {
@@ -344,10 +347,11 @@ impl Search {
     /// Whether a node may enter the beam. A damaged page may name one that is not there.
     #[inline]
     fn may_enter(&self, node: u32, distance: f32) -> bool {
+        if node as usize >= self.nodes || is_set(&self.read, node) {
+            return false;
+        }
         let last = self.best.bound();
-        (node as usize) < self.nodes
-            && !is_set(&self.read, node)
-            && (!is_set(&self.met, node) || (last.is_finite() && distance < last))
+        !is_set(&self.met, node) || (self.enters_again && last.is_finite() && distance < last)
     }
 
     /// Estimates the neighbours of a page; the foremost place that one of them took in the beam.
@@ -444,6 +448,8 @@ fn estimate(
 /// what is near to an unusual query may lie in groups that no edge connects.
 const ENTRIES_MIN: usize = 3;
 const BEAM_PER_ENTRY: usize = 12;
+/// Coordinates from which on the first estimate of a node is as good as another.
+const EXACT_COORDINATES: usize = 256;
 
 #[cfg(test)]
 mod tests {
