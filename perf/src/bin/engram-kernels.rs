@@ -2,8 +2,8 @@
 //! vector costs.
 //!
 //! The memory limit is a plain sequential read of the same memory in the same run: a kernel that
-//! streams cannot be faster, one that is near it has nothing left to gain. The instruction sets take
-//! turns, so that whatever else the machine does hits them alike, and the fastest pass counts.
+//! streams cannot be faster, one that is near it has nothing left to gain. The instruction sets
+//! take turns, so that whatever else the machine does hits them alike, and the fastest pass counts.
 
 use std::error::Error;
 use std::hint::black_box;

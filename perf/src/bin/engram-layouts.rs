@@ -2,9 +2,12 @@
 //!
 //! | Layout | A hop reads |
 //! |---|---|
-//! | page | a page: the node's bytes, and the codes of its neighbours relative to the node |
-//! | lean | the node's bytes and its neighbours' numbers, then the code of each neighbour not met before, from a column of the rows' own codes |
-//! | bytes | the same, then the bytes of each neighbour not met before: no codes at all |
+//! | page | the node's bytes, and the codes of its neighbours relative to the node |
+//! | lean | the node's bytes and its neighbours' numbers; then each neighbour's code in a column |
+//! | bytes | the same; then each neighbour's bytes: there are no codes at all |
+//!
+//! In the latter two an estimate does not depend on the node that leads to it, so each row is
+//! estimated once.
 //!
 //! The pages, the graph and the walk through pages are the engine's; the other two are made of the
 //! same graph here. Each answers all queries in turn: the same query twice in a row would find its

@@ -470,8 +470,8 @@ fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
     let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO \
                  CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
                  KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM TARGET \
-                 NOREINFORCE WITH BYTES DIM MODEL METRIC CODES SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 \
-                 0.5 nan 18446744073709551616 text meta disk all @";
+                 NOREINFORCE WITH BYTES DIM MODEL METRIC CODES SHARDS notes e1 * {} {\"a\":1} \
+                 0 1 2 3 -1 0.5 nan 18446744073709551616 text meta disk all @";
     let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
     let word = prop_oneof![
         20 => prop::sample::select(words).prop_map(|word| match word {
