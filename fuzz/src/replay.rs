@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Link, Metric, Priority,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Link, Metric, Priority,
     RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{
@@ -146,6 +146,7 @@ fn space(input: &mut Input<'_>) -> Vec<u8> {
         name: String::from_utf8_lossy(&short(input)).into_owned(),
         dimensions,
         metric: [Metric::Cosine, Metric::Dot, Metric::L2][usize::from(input.u8()) % 3],
+        codes: CodeBits::ALL[usize::from(input.u8()) % 3],
         model: String::new(),
         shards: u32::from(input.u8()),
     };

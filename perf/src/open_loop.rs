@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::num::NonZeroU64;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use crate::random::Random;
 use crate::resp::{Reply, RespError, push_command};
+use crate::vectors::Halves;
 
 /// Moments at which something is due, per second and kind of request.
 const WAKES_PER_S_MAX: u32 = 5000;
@@ -96,9 +98,12 @@ pub struct OpenLoop {
     connections: Vec<Connection>,
     space: String,
     vectors: Vec<Vec<u8>>,
+    /// What is stored instead of those: the episode's number is that of its row.
+    rows: Option<Arc<Halves>>,
     text: String,
-    /// Number of the next request, and of its episode.
+    /// Number of the next episode, and of the next request.
     next: u64,
+    sent: usize,
 }
 
 #[derive(Debug)]
@@ -134,9 +139,16 @@ impl OpenLoop {
             connections: (0..connections).map(connect).collect::<io::Result<_>>()?,
             space: space.to_owned(),
             vectors: (0..VECTORS).map(|_| vector()).collect(),
+            rows: None,
             text: "What was said, in about as many words as people use at once. ".repeat(3),
             next: first_episode,
+            sent: 0,
         })
+    }
+
+    /// Stores these rows, each once, and asks for those cues in turn.
+    pub fn with_vectors(self, rows: Arc<Halves>, cues: Vec<Vec<u8>>) -> Self {
+        Self { rows: Some(rows), vectors: cues, ..self }
     }
 
     /// Sends all requests of all streams when they are due and waits for the replies; an outcome
@@ -186,10 +198,13 @@ impl OpenLoop {
 
     fn push(&mut self, kind: Kind, due: Instant) {
         let nth = self.next as usize;
-        self.next += 1;
+        let own = self.rows.as_ref().filter(|_| kind == Kind::Store).map(|rows| rows.blob(nth));
+        self.next += u64::from(kind == Kind::Store || self.rows.is_none());
+        self.sent += 1;
         let count = self.connections.len();
-        let connection = &mut self.connections[nth % count];
-        let (space, vector) = (self.space.as_bytes(), &self.vectors[nth % VECTORS][..]);
+        let connection = &mut self.connections[self.sent % count];
+        let cue = &self.vectors[self.sent % self.vectors.len()];
+        let (space, vector) = (self.space.as_bytes(), own.as_ref().unwrap_or(cue).as_slice());
         let text = self.text.as_bytes();
         match kind {
             Kind::Store => {

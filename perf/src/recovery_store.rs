@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
@@ -185,6 +185,7 @@ impl RecoveryStore {
             name: SPACE.into(),
             dimensions: DIMENSIONS,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: String::new(),
             shards: self.header.shards,
         };

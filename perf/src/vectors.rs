@@ -7,6 +7,55 @@ use half::f16;
 
 use crate::random::Random;
 
+/// Rows of float16 as they stand in a file: half the memory where all of many are needed.
+#[derive(Debug)]
+pub struct Halves {
+    pub dimensions: usize,
+    file: Vec<u8>,
+    /// Where in the file the rows begin.
+    data: usize,
+}
+
+impl Halves {
+    /// Reads a two-dimensional array of little-endian float16 in C order.
+    pub fn read_npy(path: &Path) -> io::Result<Self> {
+        let file = std::fs::read(path)?;
+        let malformed = |what| {
+            let text = format!("{} is not an array of float16: {what}", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let (magic, rest) = file.split_at_checked(10).ok_or(malformed("it is too short"))?;
+        if magic[..6] != *b"\x93NUMPY" || magic[6] != 1 {
+            return Err(malformed("it is no .npy file of version 1"));
+        }
+        let header_bytes = usize::from(u16::from_le_bytes([magic[8], magic[9]]));
+        let header = rest.get(..header_bytes).ok_or(malformed("its header is cut"))?;
+        let header = String::from_utf8_lossy(header);
+        if !header.contains("'<f2'") || !header.contains("'fortran_order': False") {
+            return Err(malformed("its type is not '<f2' in C order"));
+        }
+        let shape = header.split('(').nth(1).and_then(|shape| shape.split(')').next());
+        let mut sizes = shape.into_iter().flat_map(|shape| shape.split(',')).map(str::trim);
+        let dimensions = sizes.nth(1).and_then(|size| size.parse().ok());
+        let dimensions = dimensions.filter(|size| *size > 0).ok_or(malformed("its shape"))?;
+        Ok(Self { dimensions, data: 10 + header_bytes, file })
+    }
+
+    pub fn count(&self) -> usize {
+        (self.file.len() - self.data) / 2 / self.dimensions
+    }
+
+    pub fn row(&self, nth: usize) -> impl Iterator<Item = f32> {
+        let bytes = &self.file[self.data + nth * self.dimensions * 2..][..self.dimensions * 2];
+        bytes.chunks_exact(2).map(|le| f16::from_le_bytes([le[0], le[1]]).to_f32())
+    }
+
+    /// A row as the daemon takes it.
+    pub fn blob(&self, nth: usize) -> Vec<u8> {
+        self.row(nth).flat_map(f32::to_le_bytes).collect()
+    }
+}
+
 /// Rows of one length, each of unit length.
 #[derive(Debug)]
 pub struct Vectors {
@@ -17,28 +66,9 @@ pub struct Vectors {
 impl Vectors {
     /// Reads a two-dimensional array of little-endian float16 in C order.
     pub fn read_npy(path: &Path) -> io::Result<Self> {
-        let bytes = std::fs::read(path)?;
-        let malformed = |what| {
-            let text = format!("{} is not an array of float16: {what}", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
-        let (magic, rest) = bytes.split_at_checked(10).ok_or(malformed("it is too short"))?;
-        if magic[..6] != *b"\x93NUMPY" || magic[6] != 1 {
-            return Err(malformed("it is no .npy file of version 1"));
-        }
-        let header_bytes = usize::from(u16::from_le_bytes([magic[8], magic[9]]));
-        let (header, data) =
-            rest.split_at_checked(header_bytes).ok_or(malformed("its header is cut"))?;
-        let header = String::from_utf8_lossy(header);
-        if !header.contains("'<f2'") || !header.contains("'fortran_order': False") {
-            return Err(malformed("its type is not '<f2' in C order"));
-        }
-        let shape = header.split('(').nth(1).and_then(|shape| shape.split(')').next());
-        let mut sizes = shape.into_iter().flat_map(|shape| shape.split(',')).map(str::trim);
-        let dimensions = sizes.nth(1).and_then(|size| size.parse().ok());
-        let dimensions = dimensions.filter(|size| *size > 0).ok_or(malformed("its shape"))?;
-        let halves = data.chunks_exact(2).map(|le| f16::from_le_bytes([le[0], le[1]]).to_f32());
-        let mut vectors = Self { dimensions, floats: halves.collect() };
+        let halves = Halves::read_npy(path)?;
+        let floats = (0..halves.count()).flat_map(|nth| halves.row(nth)).collect();
+        let mut vectors = Self { dimensions: halves.dimensions, floats };
         vectors.normalize();
         Ok(vectors)
     }

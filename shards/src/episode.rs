@@ -28,6 +28,25 @@ pub enum Metric {
     L2,
 }
 
+/// Bits that the code of an embedding has for each dimension: more of them take more memory and
+/// leave fewer rows to be compared exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CodeBits {
+    #[default]
+    One = 1,
+    Two = 2,
+    Four = 4,
+}
+
+impl CodeBits {
+    pub const ALL: [Self; 3] = [Self::One, Self::Two, Self::Four];
+
+    /// The codes with so many bits, if there are any.
+    pub fn of(bits: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|codes| *codes as u32 == bits)
+    }
+}
+
 /// How a memory space was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpaceSettings {
@@ -36,6 +55,7 @@ pub struct SpaceSettings {
     /// Components of every embedding of the space.
     pub dimensions: u32,
     pub metric: Metric,
+    pub codes: CodeBits,
     /// Label of the embedding model; empty when none was given.
     pub model: String,
     /// How many shards the space spans, 1 to the shard count of the data directory.

@@ -4,7 +4,7 @@ mod bench;
 
 use bench::{Bench, ids, settings};
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Effort, Metric, Refusal, Tier};
+use engram_shards::episode::{CodeBits, Conditions, Effort, Metric, Refusal, Tier};
 use engram_shards::format::FileKind;
 use engram_shards::io::{Io, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -89,6 +89,40 @@ fn conditions_never_cost_a_result() {
         let missed = ids(&usual).iter().filter(|id| !exact.contains(id)).count();
         assert!(missed <= 3, "one in {share}: {missed} of {}", usual.len());
     }
+}
+
+#[test]
+fn codes_of_any_width_are_found_by_and_stay_what_they_are() {
+    let mut compared = Vec::new();
+    // Around a centre these points lie in all directions alike, as real ones do not.
+    for (codes, least) in CodeBits::ALL.into_iter().zip([0.7, 0.8, 0.95]) {
+        let mut bench = Bench::with_codes(Metric::Cosine, codes);
+        (0..6000).for_each(|nth| bench.store(&format!("e{nth}")));
+        while bench.work().1 {}
+        let recall = bench.recall_at_ten(100);
+        assert!(recall >= least, "{codes:?}: {recall}");
+        let query = bench.vector();
+        let why = bench.recall_as(&query, 10, Effort::Usual)[0].why.unwrap();
+        assert_eq!(why.tier, Tier::Codes);
+        compared.push(why.rows_compared);
+
+        bench.consolidate(|_, _| {});
+        let mut bench = bench.restart();
+        assert_eq!(bench.shard.space_named("s").unwrap().1.codes, codes);
+        bench.check();
+        let last = bench.tickets as i64;
+        let conditions =
+            Conditions { since_us: Some(last - 1000), until_us: None, ..Conditions::default() };
+        let exact = bench.recall_with(&query, 10, Effort::Exact, conditions.clone());
+        let usual = bench.recall_with(&query, 10, Effort::Usual, conditions);
+        let missed = ids(&usual).iter().filter(|id| !ids(&exact).contains(id)).count();
+        assert!(usual.len() == 10 && missed <= 1, "{codes:?}: {missed}");
+        // What was consolidated with these codes is consolidated again.
+        (0..100).for_each(|nth| bench.store(&format!("e{nth}")));
+        bench.consolidate(|_, _| {});
+        bench.check();
+    }
+    assert!(compared.is_sorted_by(|wide, narrow| wide > narrow), "{compared:?}");
 }
 
 #[test]
@@ -182,7 +216,7 @@ fn asking_lets_the_log_go_though_no_row_is_new() {
     while bench.shard.stats().log_segment < 3 {
         (0..100).for_each(|_| bench.forget("nobody"));
     }
-    let other = bench.create("other", Metric::L2);
+    let other = bench.create("other", Metric::L2, CodeBits::One);
     let ticket = bench.ticket();
     bench.shard.drop_space(ticket, other, 0).unwrap();
     bench.answers();
@@ -196,7 +230,7 @@ fn asking_lets_the_log_go_though_no_row_is_new() {
     assert_eq!(bench.shard.consolidation().0, after);
     let mut bench = bench.restart();
     bench.check();
-    assert!(bench.create("third", Metric::Dot) > other);
+    assert!(bench.create("third", Metric::Dot, CodeBits::One) > other);
 }
 
 #[test]
@@ -256,7 +290,7 @@ fn a_latched_log_ends_the_wait_for_a_consolidation() {
 fn spaces_come_and_go_between_and_during_consolidations() {
     let mut bench = Bench::new(Metric::Cosine);
     (0..1100).for_each(|nth| bench.store(&format!("e{nth}")));
-    let other = bench.create("other", Metric::L2);
+    let other = bench.create("other", Metric::L2, CodeBits::Four);
     let own = std::mem::replace(&mut bench.space, other);
     let vector = bench.vector();
     (0..1100).for_each(|nth| bench.store_vector(&format!("o{nth}"), &vector));
@@ -272,7 +306,7 @@ fn spaces_come_and_go_between_and_during_consolidations() {
     let mut bench = bench.restart();
     bench.check();
     assert!(bench.shard.space_named("other").is_err());
-    let third = bench.create("third", Metric::Dot);
+    let third = bench.create("third", Metric::Dot, CodeBits::Two);
     assert!(third > other);
     bench.consolidate(|_, _| {});
     let mut bench = bench.restart();

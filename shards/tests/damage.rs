@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -118,6 +118,7 @@ fn make() -> (MemoryDisk, Vec<Step>) {
         name: "s".into(),
         dimensions: 3,
         metric: Metric::Dot,
+        codes: CodeBits::One,
         model: String::new(),
         shards: 1,
     };

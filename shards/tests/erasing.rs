@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::format::FileKind;
 use engram_shards::io::Clock;
@@ -144,6 +144,7 @@ impl Machine {
             name: "s".into(),
             dimensions: 2,
             metric: Metric::L2,
+            codes: CodeBits::One,
             model: String::new(),
             shards: 1,
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Tier,
 };
 use engram_shards::filter::Filter;
@@ -70,6 +70,7 @@ impl Bench {
             name: "s".into(),
             dimensions: DIMENSIONS as u32,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: String::new(),
             shards: 1,
         };

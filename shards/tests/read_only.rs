@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -49,6 +49,7 @@ fn space(name: &str) -> SpaceSettings {
         name: name.into(),
         dimensions: 2,
         metric: Metric::Cosine,
+        codes: CodeBits::One,
         model: String::new(),
         shards: 1,
     }

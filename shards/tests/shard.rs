@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Link, Metric, Outcome,
-    Priority, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Link, Metric,
+    Outcome, Priority, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
@@ -77,8 +77,14 @@ impl Bench {
 
     fn space(&mut self, dimensions: u32, metric: Metric) -> SpaceNumber {
         let ticket = self.ticket();
-        let settings =
-            SpaceSettings { name: "s".into(), dimensions, metric, model: "m".into(), shards: 1 };
+        let settings = SpaceSettings {
+            name: "s".into(),
+            dimensions,
+            metric,
+            codes: CodeBits::One,
+            model: "m".into(),
+            shards: 1,
+        };
         self.shard.create_space(ticket, None, &settings, 0).unwrap();
         match &self.answers()[..] {
             [(_, Ok(Reply::SpaceCreated { space }))] => *space,
@@ -348,6 +354,7 @@ fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
         name: name.into(),
         dimensions: 1,
         metric: Metric::Dot,
+        codes: CodeBits::One,
         model: String::new(),
         shards: 1,
     };

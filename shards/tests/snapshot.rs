@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -63,6 +63,7 @@ impl Bench {
             name: "s".into(),
             dimensions: 4,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: String::new(),
             shards: 1,
         };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
+    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
     StoredEpisode, Tier, Why,
 };
 use proptest::prelude::*;
@@ -231,6 +231,7 @@ fn replies_about_spaces_and_the_daemon() {
         name: "notes".to_owned(),
         dimensions: 768,
         metric: Metric::Dot,
+        codes: CodeBits::Two,
         model: String::new(),
         shards: 2,
     };
@@ -238,6 +239,7 @@ fn replies_about_spaces_and_the_daemon() {
         ("name", bulk("notes")),
         ("dim", Value::Int(768)),
         ("metric", bulk("dot")),
+        ("codes", Value::Int(2)),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),

@@ -96,13 +96,14 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::Metric;
+    use engram_shards::episode::{CodeBits, Metric};
 
     fn route(span: u32, shards: usize) -> Route {
         let settings = SpaceSettings {
             name: "notes".into(),
             dimensions: 3,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: String::new(),
             shards: span,
         };

@@ -33,6 +33,7 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         name: create.name,
         dimensions: create.dimensions,
         metric: create.metric,
+        codes: create.codes,
         model: create.model,
         shards,
     };

@@ -286,6 +286,7 @@ impl Measure {
 pub struct Space {
     pub name: String,
     pub dimensions: usize,
+    pub code_bits: u32,
     pub measure: Measure,
     /// How many shards it spans.
     pub span: usize,

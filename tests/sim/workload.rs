@@ -53,6 +53,7 @@ impl Model {
                 true => random.between(64, 80),
                 false => random.between(1, 12),
             } as usize,
+            code_bits: [4, 1, 2][nth % 3],
             measure: [Measure::Cosine, Measure::Dot, Measure::L2][random.index(3)],
             span: random.between(1, shards as u64) as usize,
             existence: Existence::No,
@@ -564,9 +565,13 @@ pub async fn create(
     connection: &mut Connection,
 ) -> Option<()> {
     let line = {
-        let Space { name, dimensions, measure, span, .. } = &model.borrow().spaces[space];
+        let Space { name, dimensions, code_bits, measure, span, .. } =
+            &model.borrow().spaces[space];
         let metric = measure.name();
-        format!("EG.SPACE CREATE {name} DIM {dimensions} METRIC {metric} SHARDS {span}")
+        format!(
+            "EG.SPACE CREATE {name} DIM {dimensions} METRIC {metric} CODES {code_bits} SHARDS \
+             {span}"
+        )
     };
     model.borrow_mut().spaces[space].existence = Existence::Open;
     let reply = connection.call(&Command::of(&line)).await?;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Link, Metric, Priority, SpaceNumber, SpaceSettings,
+    CodeBits, Confidence, Durability, Episode, Link, Metric, Priority, SpaceNumber, SpaceSettings,
     StoreRequest,
 };
 use engram_shards::format::{
@@ -216,6 +216,7 @@ impl Writer {
             name: name.into(),
             dimensions: 3,
             metric,
+            codes: CodeBits::One,
             model: "model".into(),
             shards: SHARDS,
         };

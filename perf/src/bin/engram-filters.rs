@@ -20,7 +20,7 @@ use clap::Parser;
 use engram_perf::random::Random;
 use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::filter::Filter;
@@ -153,6 +153,7 @@ impl Bench {
             name: "s".into(),
             dimensions: u32::try_from(dimensions)?,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: String::new(),
             shards: 1,
         };

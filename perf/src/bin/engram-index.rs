@@ -4,14 +4,14 @@
 //! left out. What is timed is a recall from its request to its hits.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
 use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{UringIo, UringSettings};
@@ -48,6 +48,9 @@ struct Arguments {
     /// Beams to walk with.
     #[arg(long, value_delimiter = ',', default_value = "24,32,48,64,80,96,128,192,256")]
     beams: Vec<usize>,
+    /// Bits of each coordinate in the codes of the memory space: 1, 2 or 4.
+    #[arg(long, default_value = "1", value_parser = code_bits)]
+    codes: CodeBits,
     /// Recalls to aim at.
     #[arg(long, value_delimiter = ',', default_value = "0.9,0.95,0.98,0.99,0.995")]
     targets: Vec<f32>,
@@ -63,6 +66,7 @@ struct Arguments {
 struct Report {
     rows: usize,
     dimensions: usize,
+    code_bits: u32,
     queries: usize,
     k: usize,
     stored_per_s: f64,
@@ -100,7 +104,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn open(dir: &std::path::Path, dimensions: usize, rows: usize) -> Result<Self, Box<dyn Error>> {
+    fn open(
+        dir: &Path,
+        dimensions: usize,
+        codes: CodeBits,
+        rows: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let folder = dir.join("shard-000");
         std::fs::create_dir_all(&folder)?;
         let io = UringIo::new(&UringSettings { folder, worker_cpus: vec![], clock: CLOCK })?;
@@ -128,6 +137,7 @@ impl Bench {
             name: "vectors".into(),
             dimensions: u32::try_from(dimensions)?,
             metric: Metric::Cosine,
+            codes,
             model: String::new(),
             shards: 1,
         };
@@ -266,6 +276,11 @@ impl Bench {
     }
 }
 
+fn code_bits(text: &str) -> Result<CodeBits, String> {
+    let bits = text.parse().ok().and_then(CodeBits::of);
+    bits.ok_or_else(|| format!("codes have 1, 2 or 4 bits, got '{text}'"))
+}
+
 fn blob(vector: &[f32]) -> Bytes {
     vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
 }
@@ -284,7 +299,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         base.floats.truncate(rows * base.dimensions);
     }
     let dir = tempfile::tempdir_in(&arguments.dir)?;
-    let mut bench = Bench::open(dir.path(), base.dimensions, base.count())?;
+    let mut bench = Bench::open(dir.path(), base.dimensions, arguments.codes, base.count())?;
     bench.k = arguments.k;
     let stored_per_s = bench.store(&base)?;
     bench.work(0)?;
@@ -314,6 +329,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = Report {
         rows: base.count(),
         dimensions: base.dimensions,
+        code_bits: arguments.codes as u32,
         queries: queries.count(),
         k: arguments.k,
         stored_per_s,
@@ -329,9 +345,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn print_text(report: &Report) {
-    let Report { rows, dimensions, queries, k, points, .. } = report;
+    let Report { rows, dimensions, code_bits, queries, k, points, .. } = report;
     let Report { stored_per_s, indexed_per_s, exact_us_p50, .. } = report;
-    println!("{rows} rows of {dimensions}, {queries} queries, the {k} nearest");
+    println!(
+        "{rows} rows of {dimensions}, codes of {code_bits} bits, {queries} queries, the {k} nearest"
+    );
     println!("stored {stored_per_s:.0}/s, indexed {indexed_per_s:.0}/s");
     println!("compared one by one, while in memory: {exact_us_p50:.0} us p50");
     println!("{:16} recall   p50 us   p99 us  compared estimated   hops", "");

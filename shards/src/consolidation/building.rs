@@ -345,7 +345,6 @@ fn measure(
 }
 
 fn begin_push(order: Vec<RowAt>, norm_max: f32, space: &Space) -> io::Result<Step> {
-    let (metric, dimensions) = (space.settings.metric, space.dimensions());
-    let index = SectionIndexBuilder::new(metric, dimensions, order.len(), norm_max)?;
+    let index = SectionIndexBuilder::new(&space.settings, order.len(), norm_max)?;
     Ok(Step::Push { order, next: 0, index: Box::new(index) })
 }

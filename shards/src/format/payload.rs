@@ -4,7 +4,9 @@ use thiserror::Error;
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::episode::{Confidence, Link, Metric, SpaceNumber, SpaceSettings, StoreRequest};
+use crate::episode::{
+    CodeBits, Confidence, Link, Metric, SpaceNumber, SpaceSettings, StoreRequest,
+};
 use crate::limits::DIMENSIONS_MAX;
 
 /// Why the payload of a frame that verifies cannot be read: a later version wrote it, or a bug.
@@ -59,7 +61,8 @@ struct SpaceBlock {
     dimensions: U32,
     shards: U32,
     metric: u8,
-    zero: u8,
+    /// Logs of earlier versions have 0 here and mean one bit.
+    code_bits: u8,
     name_bytes: U16,
     model_bytes: U16,
     zero_b: [u8; 6],
@@ -277,12 +280,15 @@ impl SpacePayload {
             2 => Metric::L2,
             _ => return Err(malformed("an unknown metric")),
         };
+        let codes = CodeBits::of(u32::from(block.code_bits.max(1)))
+            .ok_or_else(|| malformed("an unknown width of codes"))?;
         Ok(Self {
             space: SpaceNumber(block.space.get()),
             settings: SpaceSettings {
                 name: text(name)?,
                 dimensions: block.dimensions.get(),
                 metric,
+                codes,
                 model: text(model)?,
                 shards: block.shards.get(),
             },
@@ -304,7 +310,7 @@ pub fn encode_space(space: SpaceNumber, settings: &SpaceSettings, out: &mut [u8]
             Metric::Dot => 1,
             Metric::L2 => 2,
         },
-        zero: 0,
+        code_bits: settings.codes as u8,
         name_bytes: narrow::<u16>(settings.name.len()).into(),
         model_bytes: narrow::<u16>(settings.model.len()).into(),
         zero_b: [0; 6],
@@ -414,6 +420,7 @@ mod tests {
             name: "notes".into(),
             dimensions: 768,
             metric: Metric::L2,
+            codes: CodeBits::Four,
             model: "m".into(),
             shards: 2,
         };
@@ -421,6 +428,14 @@ mod tests {
         encode_space(SpaceNumber(9), &settings, &mut payload);
         let wanted = SpacePayload { space: SpaceNumber(9), settings };
         assert_eq!(SpacePayload::decode(&payload), Ok(wanted));
+
+        // Before codes could be chosen, the byte was zero.
+        let code_bits_at = std::mem::offset_of!(SpaceBlock, code_bits);
+        for (byte, codes) in [(0, Some(CodeBits::One)), (2, Some(CodeBits::Two)), (3, None)] {
+            payload[code_bits_at] = byte;
+            let read = SpacePayload::decode(&payload).ok();
+            assert_eq!(read.map(|space| space.settings.codes), codes, "{byte}");
+        }
 
         let mut payload = vec![0; forget_bytes(b"id")];
         encode_forget(SpaceNumber(9), b"id", &mut payload);

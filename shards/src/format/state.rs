@@ -474,7 +474,7 @@ fn find_end(records: &[u8]) -> Result<usize, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::Metric;
+    use crate::episode::{CodeBits, Metric};
 
     const ID: StoreId = [3; 16];
 
@@ -489,6 +489,7 @@ mod tests {
             name: "notes".into(),
             dimensions: 3,
             metric: Metric::Dot,
+            codes: CodeBits::Two,
             model: String::new(),
             shards: 2,
         };

@@ -13,10 +13,9 @@
 //! and no correctness.
 
 use super::bytes::{ByteRow, distance, quantize};
-use super::codes::{Estimand, SignWord, plane_bytes, put_signs};
-use super::cue::Cue;
+use super::codes::Estimand;
+use super::cue::{BIAS, Cue};
 use super::rotation::split_mix;
-use super::simd::{BytesOf, CODE_ROWS, Estimating, index_kernels};
 use super::sorted::{Key, Sorted};
 
 /// Centroids of the first level, and below each of them.
@@ -101,29 +100,11 @@ impl Router {
         }
     }
 
-    /// What the code of a point in a bucket is.
-    pub fn encode(
-        &self,
-        bucket: usize,
-        point: BytesOf<'_>,
-        estimand: Estimand,
-        signs: &mut [SignWord],
-    ) -> Factors {
-        let own = BytesOf {
-            bytes: self.subs.bytes(bucket, point.bytes.len()),
-            step: self.subs.rows[bucket].step,
-        };
-        let relation = index_kernels().relate(own, point, signs);
-        let inverse = match relation.absolute > 0.0 {
-            true => relation.squares / relation.absolute,
-            false => 0.0,
-        };
-        match estimand {
-            Estimand::SquaredDistance => {
-                let factor = -2.0 * inverse;
-                Factors { addend: relation.squares - factor * relation.along, factor }
-            }
-            Estimand::InnerProduct => Factors { addend: 0.0, factor: -inverse },
+    /// Writes the centroid of a bucket, which the codes of its rows are differences from.
+    pub fn centre(&self, bucket: usize, out: &mut [f32]) {
+        let (bytes, step) = (self.subs.bytes(bucket, out.len()), self.subs.rows[bucket].step);
+        for (value, byte) in out.iter_mut().zip(bytes) {
+            *value = (f32::from(*byte) - f32::from(BIAS)) * step;
         }
     }
 
@@ -138,54 +119,6 @@ impl Router {
             }
         }
     }
-}
-
-/// What makes an estimate of the sum of a row's code.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Factors {
-    pub addend: f32,
-    pub factor: f32,
-}
-
-/// Bytes of a block of 32 rows of a bucket: a plane, 32 addends and 32 factors.
-pub fn bucket_block_bytes(padded: usize) -> usize {
-    plane_bytes(padded) + 2 * CODE_ROWS * size_of::<f32>()
-}
-
-/// Writes a row into a block that has none there.
-///
-/// # Panics
-/// When the lengths do not fit or there is no such row.
-pub fn put_in_block(signs: &[SignWord], factors: Factors, nth: usize, block: &mut [u8]) {
-    let (plane, tail) = block.split_at_mut(block.len() - 2 * CODE_ROWS * size_of::<f32>());
-    put_signs(signs, nth, plane);
-    let words = <[f32; 2 * CODE_ROWS] as zerocopy::FromBytes>::mut_from_bytes(tail)
-        .expect("blocks are aligned to floats");
-    (words[nth], words[nth + CODE_ROWS]) = (factors.addend, factors.factor);
-}
-
-/// Estimates the rows of a block; bit *i* of the result says whether row *i* lies below the bound.
-#[inline]
-pub fn estimate_block(
-    cue: &Cue,
-    block: &[u8],
-    origin: f32,
-    bound: f32,
-    estimates: &mut [f32; CODE_ROWS],
-) -> u32 {
-    let (plane, tail) = block.split_at(block.len() - 2 * CODE_ROWS * size_of::<f32>());
-    let mut sums = [0; CODE_ROWS];
-    index_kernels().scan_block(plane, &cue.tables, &mut sums);
-    let estimating = Estimating {
-        factors: <_ as zerocopy::FromBytes>::ref_from_bytes(tail)
-            .expect("blocks are aligned to floats"),
-        scale: 1.0,
-        step: cue.table_step,
-        base: cue.table_base,
-        origin,
-        bound,
-    };
-    index_kernels().estimate(&estimating, &sums, estimates)
 }
 
 /// Finds the centroids of a router among some points, in slices.
@@ -347,7 +280,10 @@ fn draw<'a>(members: &[u32], points: &'a [f32], padded: usize, random: &mut u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::episode::CodeBits;
+    use crate::index::codes::CodeLayout;
     use crate::index::rotation::Rotation;
+    use crate::index::simd::CODE_ROWS;
 
     const DIMENSIONS: usize = 128;
 
@@ -398,32 +334,33 @@ mod tests {
         let padded = points[0].len();
         let mut query = Cue::default();
         query.of_rotated(&points[7]);
-        let mut error = 0.0;
-        for nth in 100..400 {
-            let mut cue = Cue::default();
-            cue.of_point(&points[nth]);
-            let bucket = router.route(&cue);
-            let mut bytes = vec![0; padded];
-            let (row, _) = quantize(&points[nth], &mut bytes);
-            let mut signs = vec![0; padded / 64];
-            for estimand in [Estimand::SquaredDistance, Estimand::InnerProduct] {
-                let point = BytesOf { bytes: &bytes, step: row.step };
-                let factors = router.encode(bucket, point, estimand, &mut signs);
-                let mut block = vec![0.0_f32; bucket_block_bytes(padded) / 4];
-                let block = zerocopy::IntoBytes::as_mut_bytes(&mut block[..]);
-                put_in_block(&signs, factors, 5, block);
-                let origin = router.origin(bucket, &query, estimand);
-                let mut estimates = [0.0; CODE_ROWS];
-                estimate_block(&query, block, origin, f32::INFINITY, &mut estimates);
-                let pairs = || points[7].iter().zip(&points[nth]);
-                let exact: f32 = match estimand {
-                    Estimand::SquaredDistance => pairs().map(|(a, b)| (a - b) * (a - b)).sum(),
-                    Estimand::InnerProduct => -pairs().map(|(a, b)| a * b).sum::<f32>(),
-                };
-                let scale: f32 = pairs().map(|(a, b)| a * a + b * b).sum();
-                error += (estimates[5] - exact).abs() / scale;
+        for (bits, error_max) in CodeBits::ALL.into_iter().zip([0.03, 0.015, 0.005]) {
+            let mut error = 0.0;
+            for point in &points[100..400] {
+                let mut cue = Cue::default();
+                cue.of_point(point);
+                let bucket = router.route(&cue);
+                let mut centre = vec![0.0; padded];
+                router.centre(bucket, &mut centre);
+                let difference: Vec<f32> = point.iter().zip(&centre).map(|(a, b)| a - b).collect();
+                for estimand in [Estimand::SquaredDistance, Estimand::InnerProduct] {
+                    let layout = CodeLayout { padded, bits, estimand };
+                    let mut block = vec![0.0_f32; layout.block_bytes() / 4];
+                    let block = zerocopy::IntoBytes::as_mut_bytes(&mut block[..]);
+                    layout.put_difference(&difference, &centre, 5, block);
+                    let origin = router.origin(bucket, &query, estimand);
+                    let mut estimates = [0.0; CODE_ROWS];
+                    layout.estimate(&query, block, origin, f32::INFINITY, &mut estimates);
+                    let pairs = || points[7].iter().zip(point);
+                    let exact: f32 = match estimand {
+                        Estimand::SquaredDistance => pairs().map(|(a, b)| (a - b) * (a - b)).sum(),
+                        Estimand::InnerProduct => -pairs().map(|(a, b)| a * b).sum::<f32>(),
+                    };
+                    let scale: f32 = pairs().map(|(a, b)| a * a + b * b).sum();
+                    error += (estimates[5] - exact).abs() / scale;
+                }
             }
+            assert!(error / 600.0 < error_max, "{bits:?}: {}", error / 600.0);
         }
-        assert!(error / 600.0 < 0.03, "{}", error / 600.0);
     }
 }

@@ -21,12 +21,12 @@ const SAMPLES: usize = 128;
 /// Rows that one unit of work compares with all samples: some thirty microseconds.
 const ROWS_PER_STEP: usize = 8;
 /// The beams that are tried, until one finds more than enough.
-const BEAMS: [u32; 16] = [16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
+const BEAMS: [u32; 16] = [14, 18, 22, 26, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 512, 1024];
 const ENOUGH: f32 = 0.999;
 /// How the beam grows with the answers.
 const GROWTH: f32 = 0.75;
 /// The beam where nothing was measured.
-const BEAM_UNMEASURED: usize = 96;
+const BEAM_UNMEASURED: usize = 56;
 
 /// Answers that a walk keeps for k results: distances from bytes are nearly exact.
 pub fn answers(k: usize) -> usize {

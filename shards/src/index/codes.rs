@@ -4,7 +4,9 @@
 //! symmetric about zero; with one bit that leaves its signs. With `c` the levels as odd integers,
 //! `<q, x>` is estimated as `<q, c> |x|² / <x, c>`. For one bit this is RaBitQ (Gao and Long,
 //! SIGMOD 2024), unbiased under a random rotation, for more its extension (Gao et al., SIGMOD
-//! 2025).
+//! 2025). A vector may also be described by its difference `r` from a centre `v` that stands nearer
+//! to it than the origin: its distance is then
+//! `|q - v|² + |r|² - 2 |r|² / <r, c> (<q, c> - <v, c>)`.
 //!
 //! Bits of equal weight form a *plane*. A plane holds 16 bytes for every four dimensions. Byte *b*
 //! has the four bits of row *b* in its low half and those of row *b* + 16 in its high half: the
@@ -14,12 +16,18 @@
 //! A block has the planes, lightest first, then 32 addends and 32 factors, f32: what makes a
 //! distance of a row's sum.
 
+#[cfg(test)]
+mod tests;
+
 use zerocopy::FromBytes;
 
+use crate::episode::CodeBits;
 use crate::limits::DIMENSIONS_MAX;
 
 use super::cue::Cue;
-use super::simd::{CODE_ROWS, Estimating, TABLE_DIMENSIONS, TABLE_ENTRIES, index_kernels};
+use super::simd::{
+    CODE_ROWS, Estimating, Levels, Norms, TABLE_DIMENSIONS, TABLE_ENTRIES, index_kernels,
+};
 
 /// Signs of 64 coordinates, lowest bit first.
 pub type SignWord = u64;
@@ -52,14 +60,6 @@ pub fn put_signs(signs: &[SignWord], nth: usize, plane: &mut [u8]) {
     }
 }
 
-/// How wide codes are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CodeBits {
-    One = 1,
-    Two = 2,
-    Four = 4,
-}
-
 /// What an estimate is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Estimand {
@@ -69,7 +69,7 @@ pub enum Estimand {
     InnerProduct,
 }
 
-/// The shape of flat codes.
+/// The shape of codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeLayout {
     pub padded: usize,
@@ -91,56 +91,43 @@ impl CodeLayout {
     /// # Panics
     /// When the lengths do not fit or there is no such row.
     pub fn put(self, rotated: &[f32], nth: usize, block: &mut [u8]) {
-        assert_eq!((rotated.len(), block.len()), (self.padded, self.block_bytes()));
+        self.put_code(rotated, None, nth, block);
+    }
+
+    /// Writes the code of the difference of a rotated vector from `centre`. Estimates begin at the
+    /// centre's own.
+    ///
+    /// # Panics
+    /// When the lengths do not fit or there is no such row.
+    pub fn put_difference(self, difference: &[f32], centre: &[f32], nth: usize, block: &mut [u8]) {
+        self.put_code(difference, Some(centre), nth, block);
+    }
+
+    fn put_code(self, vector: &[f32], centre: Option<&[f32]>, nth: usize, block: &mut [u8]) {
+        assert_eq!((vector.len(), block.len()), (self.padded, self.block_bytes()));
         let (planes, factors) = block.split_at_mut(self.planes_bytes());
-        let mut signs = [0; SIGN_WORDS_MAX];
-        let signs = &mut signs[..self.padded / SignWord::BITS as usize];
-        let norms = index_kernels().signs(rotated, signs);
-        let along = if self.bits == CodeBits::One {
-            put_signs(signs, nth, planes);
-            norms.absolute
-        } else {
-            self.put_levels(rotated, norms.squares, nth, planes)
+        let words = self.padded / SignWord::BITS as usize;
+        let mut code = [0; SIGN_WORDS_MAX * CodeBits::Four as usize];
+        let code = &mut code[..words * self.bits as usize];
+        let Norms { squares, absolute } = index_kernels().signs(vector, &mut code[..words]);
+        let levels = match (self.bits, centre) {
+            (CodeBits::One, None) => Levels { along: absolute, beside: 0.0 },
+            (_, centre) => {
+                let scale = self.level_scale(squares);
+                index_kernels().levels(vector, centre.unwrap_or(vector), scale, code)
+            }
         };
-        let squares = norms.squares;
-        let inverse = if along > 0.0 { squares / along } else { 0.0 };
+        let each = code.chunks_exact(words).zip(planes.chunks_exact_mut(plane_bytes(self.padded)));
+        each.for_each(|(signs, plane)| put_signs(signs, nth, plane));
+        let inverse = if levels.along > 0.0 { squares / levels.along } else { 0.0 };
+        let beside = if centre.is_some() { levels.beside } else { 0.0 };
         let (addend, factor) = match self.estimand {
-            Estimand::SquaredDistance => (squares, -2.0 * inverse),
+            Estimand::SquaredDistance => (squares + 2.0 * inverse * beside, -2.0 * inverse),
             Estimand::InnerProduct => (0.0, -inverse),
         };
         let factors =
             <[f32; 2 * CODE_ROWS]>::mut_from_bytes(factors).expect("blocks are aligned to floats");
         (factors[nth], factors[nth + CODE_ROWS]) = (addend, factor);
-    }
-
-    /// Writes the levels; the inner product of the vector with them.
-    fn put_levels(self, rotated: &[f32], squares: f32, nth: usize, planes: &mut [u8]) -> f32 {
-        let bits = self.bits as usize;
-        let top = (1_i32 << bits) - 1;
-        let inverse = self.level_scale(squares);
-        let mut along = 0.0;
-        let mut words = [0; CodeBits::Four as usize];
-        let plane_bytes = plane_bytes(self.padded);
-        let per_word = plane_bytes / (self.padded / SignWord::BITS as usize);
-        for (at, values) in rotated.chunks_exact(SignWord::BITS as usize).enumerate() {
-            words[..bits].fill(0);
-            for (bit, &value) in values.iter().enumerate() {
-                // Levels are the odd numbers from -top to top.
-                #[allow(clippy::cast_possible_truncation)]
-                let half = (value * inverse).floor() as i32;
-                let level = (half + (1 << (bits - 1))).clamp(0, top);
-                #[allow(clippy::cast_precision_loss)]
-                let odd = (2 * level - top) as f32;
-                along += value * odd;
-                for (plane, word) in words[..bits].iter_mut().enumerate() {
-                    *word |= u64::from(level >> plane & 1 == 1) << bit;
-                }
-            }
-            for (plane, word) in planes.chunks_exact_mut(plane_bytes).zip(words) {
-                put_signs(&[word], nth, &mut plane[at * per_word..][..per_word]);
-            }
-        }
-        along
     }
 
     /// What coordinates are multiplied with so that a step between levels is one. The step is the
@@ -155,6 +142,40 @@ impl CodeLayout {
         let deviation = (squares / self.padded as f32).sqrt().max(f32::MIN_POSITIVE);
         1.0 / (step * deviation)
     }
+
+    /// Estimates the 32 rows of a block, from the estimate of what they are differences from; bit
+    /// *i* of the result says whether row *i* lies below the bound. Rows that were never put
+    /// estimate something or other.
+    #[inline]
+    pub fn estimate(
+        self,
+        cue: &Cue,
+        block: &[u8],
+        origin: f32,
+        bound: f32,
+        estimates: &mut [f32; CODE_ROWS],
+    ) -> u32 {
+        let (planes, factors) = block.split_at(self.planes_bytes());
+        let mut sums = [0; CODE_ROWS];
+        let mut planes = planes.chunks_exact(plane_bytes(self.padded));
+        index_kernels().scan_block(planes.next().expect("a bit"), &cue.tables, &mut sums);
+        for (weight, plane) in (1..).zip(planes) {
+            let mut heavier = [0; CODE_ROWS];
+            index_kernels().scan_block(plane, &cue.tables, &mut heavier);
+            sums.iter_mut().zip(heavier).for_each(|(sum, more)| *sum += more << weight);
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let top = ((1 << self.bits as usize) - 1) as f32;
+        let estimating = Estimating {
+            factors: <_>::ref_from_bytes(factors).expect("blocks are aligned to floats"),
+            scale: 1.0,
+            step: cue.table_step,
+            base: cue.table_base * top,
+            origin,
+            bound,
+        };
+        index_kernels().estimate(&estimating, &sums, estimates)
+    }
 }
 
 /// Blocks of codes, one behind the other.
@@ -165,8 +186,7 @@ pub struct FlatCodes<'a> {
 }
 
 impl FlatCodes<'_> {
-    /// Estimates the 32 rows of a block; bit *i* of the result says whether row *i* lies below the
-    /// bound. Rows that were never put estimate something or other.
+    /// Estimates the 32 rows of a block; see [`CodeLayout::estimate`].
     #[inline]
     pub fn estimate(
         &self,
@@ -176,30 +196,11 @@ impl FlatCodes<'_> {
         estimates: &mut [f32; CODE_ROWS],
     ) -> u32 {
         let bytes = self.layout.block_bytes();
-        let (planes, factors) =
-            self.blocks[block * bytes..][..bytes].split_at(self.layout.planes_bytes());
-        let mut sums = [0; CODE_ROWS];
-        let mut planes = planes.chunks_exact(plane_bytes(self.layout.padded));
-        index_kernels().scan_block(planes.next().expect("a bit"), &cue.tables, &mut sums);
-        for (weight, plane) in (1..).zip(planes) {
-            let mut heavier = [0; CODE_ROWS];
-            index_kernels().scan_block(plane, &cue.tables, &mut heavier);
-            sums.iter_mut().zip(heavier).for_each(|(sum, more)| *sum += more << weight);
-        }
-        #[allow(clippy::cast_precision_loss)]
-        let top = ((1 << self.layout.bits as usize) - 1) as f32;
         let origin = match self.layout.estimand {
             Estimand::SquaredDistance => cue.norm_squared,
             Estimand::InnerProduct => 0.0,
         };
-        let estimating = Estimating {
-            factors: <_>::ref_from_bytes(factors).expect("blocks are aligned to floats"),
-            scale: 1.0,
-            step: cue.table_step,
-            base: cue.table_base * top,
-            origin,
-            bound,
-        };
-        index_kernels().estimate(&estimating, &sums, estimates)
+        let block = &self.blocks[block * bytes..][..bytes];
+        self.layout.estimate(cue, block, origin, bound, estimates)
     }
 }

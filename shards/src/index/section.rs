@@ -15,13 +15,13 @@ use std::io;
 use zerocopy::little_endian::{F32, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::codes::{CodeBits, CodeLayout, FlatCodes};
+use super::codes::{CodeLayout, FlatCodes};
 use super::graph::build::{BuildSettings, Builder};
 use super::graph::page::PageLayout;
 use super::graph::search::GraphView;
 use super::projection::Projection;
 use super::simd::CODE_ROWS;
-use crate::episode::Metric;
+use crate::episode::{CodeBits, Metric, SpaceSettings};
 
 /// Rows from which on a section has an index: fewer are scanned as fast as a graph is walked.
 pub const INDEX_ROWS_MIN: usize = 1024;
@@ -39,6 +39,7 @@ pub struct IndexHead {
     version: U32,
     /// Coordinates of a point.
     padded: U32,
+    /// Of the codes of the rows; those of the entries have one.
     code_bits: U32,
     entries: U32,
     /// The largest norm of a row, where points are scaled by it.
@@ -52,6 +53,7 @@ const _: () = assert!(size_of::<IndexHead>() == ALIGNMENT);
 #[derive(Debug)]
 pub struct SectionIndexBuilder {
     projection: Projection,
+    bits: CodeBits,
     norm_max: f32,
     builder: Builder,
     point: Vec<f32>,
@@ -106,13 +108,14 @@ impl Arranging {
 
 impl SectionIndexBuilder {
     /// For so many rows, the largest norm among which is `norm_max`.
-    pub fn new(metric: Metric, dimensions: usize, rows: usize, norm_max: f32) -> io::Result<Self> {
-        let projection = Projection::new(metric, dimensions, norm_max);
+    pub fn new(settings: &SpaceSettings, rows: usize, norm_max: f32) -> io::Result<Self> {
+        let projection = Projection::new(settings.metric, settings.dimensions as usize, norm_max);
         let padded = projection.padded();
         Ok(Self {
             builder: Builder::new(rows, padded, BuildSettings::default())?,
             point: vec![0.0; padded],
             projection,
+            bits: settings.codes,
             norm_max,
             nodes: Vec::new(),
             rows: Vec::new(),
@@ -154,10 +157,6 @@ impl SectionIndexBuilder {
         PageLayout::new(self.projection.padded())
     }
 
-    fn code_layout(&self) -> CodeLayout {
-        code_layout(&self.projection)
-    }
-
     /// Rows that were arranged.
     pub fn rows(&self) -> usize {
         self.nodes.len()
@@ -179,11 +178,11 @@ impl SectionIndexBuilder {
     pub fn put_codes(&mut self, block: usize, out: &mut Vec<u8>) {
         let first = block * CODE_ROWS;
         let rows = first..self.rows().min(first + CODE_ROWS);
-        self.put_block(rows, out);
+        self.put_block(self.bits, rows, out);
     }
 
-    fn put_block(&mut self, rows: impl Iterator<Item = usize>, out: &mut Vec<u8>) {
-        let layout = self.code_layout();
+    fn put_block(&mut self, bits: CodeBits, rows: impl Iterator<Item = usize>, out: &mut Vec<u8>) {
+        let layout = code_layout(&self.projection, bits);
         // Blocks hold floats, so they are made where those are aligned.
         let mut block = vec![0.0_f32; layout.block_bytes() / size_of::<f32>()];
         for (nth, row) in rows.enumerate() {
@@ -202,7 +201,7 @@ impl SectionIndexBuilder {
         let head = IndexHead {
             version: VERSION.into(),
             padded: narrow(self.projection.padded()).into(),
-            code_bits: (CodeBits::One as u32).into(),
+            code_bits: (self.bits as u32).into(),
             entries: narrow(count).into(),
             norm_max: self.norm_max.into(),
             zero: [0; 44],
@@ -214,7 +213,7 @@ impl SectionIndexBuilder {
         }
         out.resize(from + entries_end(count), 0);
         for rows in entries.chunks(CODE_ROWS) {
-            self.put_block(rows.iter().copied(), out);
+            self.put_block(CodeBits::One, rows.iter().copied(), out);
         }
     }
 }
@@ -223,8 +222,8 @@ fn narrow(number: usize) -> u32 {
     u32::try_from(number).expect("a section has fewer rows")
 }
 
-fn code_layout(projection: &Projection) -> CodeLayout {
-    CodeLayout { padded: projection.padded(), bits: CodeBits::One, estimand: projection.estimand() }
+fn code_layout(projection: &Projection, bits: CodeBits) -> CodeLayout {
+    CodeLayout { padded: projection.padded(), bits, estimand: projection.estimand() }
 }
 
 /// Where in the index column the codes of the entries begin.
@@ -244,6 +243,7 @@ pub struct IndexColumns<'a> {
 #[derive(Debug)]
 pub struct SectionIndex {
     pub projection: Projection,
+    bits: CodeBits,
     entries: usize,
 }
 
@@ -259,16 +259,16 @@ impl SectionIndex {
         let (head, _) = IndexHead::ref_from_prefix(columns.index).ok()?;
         let projection = Projection::new(metric, dimensions, head.norm_max.get());
         let entries = head.entries.get() as usize;
-        let layout = code_layout(&projection);
+        let bits = CodeBits::of(head.code_bits.get())?;
+        let [codes, entry_codes] = [bits, CodeBits::One].map(|bits| code_layout(&projection, bits));
         let fits = head.version.get() == VERSION
             && head.padded.get() as usize == projection.padded()
-            && head.code_bits.get() == CodeBits::One as u32
             && (1..=ENTRIES_MAX).contains(&entries)
             && columns.graph.len() == rows * PageLayout::new(projection.padded()).bytes()
-            && columns.codes.len() == rows.div_ceil(CODE_ROWS) * layout.block_bytes()
+            && columns.codes.len() == rows.div_ceil(CODE_ROWS) * codes.block_bytes()
             && columns.index.len()
-                == entries_end(entries) + entries.div_ceil(CODE_ROWS) * layout.block_bytes();
-        fits.then_some(Self { projection, entries })
+                == entries_end(entries) + entries.div_ceil(CODE_ROWS) * entry_codes.block_bytes();
+        fits.then_some(Self { projection, bits, entries })
     }
 
     /// The graph in its columns, the ones that were opened.
@@ -280,14 +280,77 @@ impl SectionIndex {
             pages: columns.graph,
             entries: <[u32]>::ref_from_bytes(entries).expect("columns are aligned"),
             entry_codes: FlatCodes {
-                layout: code_layout(&self.projection),
+                layout: code_layout(&self.projection, CodeBits::One),
                 blocks: &columns.index[entries_end(self.entries)..],
             },
         }
     }
 
+    /// The shape of the rows' codes.
+    pub fn code_layout(&self) -> CodeLayout {
+        code_layout(&self.projection, self.bits)
+    }
+
     /// The codes of the rows in their column, the one that was opened.
     pub fn codes<'a>(&self, columns: IndexColumns<'a>) -> FlatCodes<'a> {
-        FlatCodes { layout: code_layout(&self.projection), blocks: columns.codes }
+        FlatCodes { layout: self.code_layout(), blocks: columns.codes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::cue::Cue;
+    use crate::index::rotation::split_mix;
+
+    #[test]
+    fn an_index_is_read_with_the_bits_that_it_was_written_with() {
+        let (rows, dimensions) = (200, 96);
+        let mut state = 1;
+        let vectors: Vec<Vec<f32>> = (0..rows)
+            .map(|_| (0..dimensions).map(|_| (split_mix(&mut state) >> 40) as f32 - 8e6).collect())
+            .collect();
+        let mut bytes = Vec::new();
+        for codes in CodeBits::ALL {
+            let settings = SpaceSettings {
+                name: "s".into(),
+                dimensions: dimensions as u32,
+                metric: Metric::L2,
+                codes,
+                model: String::new(),
+                shards: 1,
+            };
+            let norm_max = 8e6 * (dimensions as f32).sqrt();
+            let mut builder = SectionIndexBuilder::new(&settings, rows, norm_max).unwrap();
+            vectors.iter().for_each(|vector| builder.push(vector, 1.0));
+            while !builder.step() {}
+            while !builder.arrange_some() {}
+            assert_eq!(builder.order(), (0..rows as u32).collect::<Vec<_>>(), "all are one group");
+            let [mut graph, mut blocks, mut head] = [const { Vec::new() }; 3];
+            (0..rows).for_each(|row| builder.put_page(row, &mut graph));
+            (0..builder.code_blocks()).for_each(|block| builder.put_codes(block, &mut blocks));
+            builder.put_head(&mut head);
+            // Columns are aligned where they are mapped.
+            let [blocks, head] = [blocks, head].map(|bytes| aligned(&bytes));
+            let columns =
+                IndexColumns { graph: &graph, codes: blocks.as_bytes(), index: head.as_bytes() };
+            let index = SectionIndex::open(Metric::L2, dimensions, rows, columns).unwrap();
+            assert_eq!(index.code_layout().bits, codes);
+            let (mut cue, mut estimates) = (Cue::default(), [0.0; CODE_ROWS]);
+            index.projection.cue(&vectors[70], &mut cue);
+            index.codes(columns).estimate(&cue, 2, f32::INFINITY, &mut estimates);
+            let nearest = (0..CODE_ROWS).min_by(|a, b| estimates[*a].total_cmp(&estimates[*b]));
+            assert_eq!(nearest, Some(70 - 2 * CODE_ROWS));
+            bytes.push(columns.codes.len());
+            let other = IndexColumns { codes: &columns.codes[4..], ..columns };
+            assert!(SectionIndex::open(Metric::L2, dimensions, rows, other).is_none());
+        }
+        assert!(bytes.is_sorted_by(|narrow, wide| narrow < wide), "{bytes:?}");
+    }
+
+    fn aligned(bytes: &[u8]) -> Vec<f32> {
+        let mut words = vec![0.0_f32; bytes.len() / size_of::<f32>()];
+        words.as_mut_bytes().copy_from_slice(bytes);
+        words
     }
 }

@@ -4,9 +4,8 @@ use super::costs::Shape;
 use super::narrowing::Narrowing;
 use super::view::Method;
 use super::{Filtered, Recall};
-use crate::episode::{Conditions, Effort, Metric, Tier};
+use crate::episode::{CodeBits, Conditions, Effort, Metric, Tier};
 use crate::format::columns::COLUMN_BLOCK_BYTES;
-use crate::index::buckets::estimate_block;
 use crate::index::calibration::answers;
 use crate::index::cue::Cue;
 use crate::index::graph::search::{Effort as Walking, Found, Search};
@@ -34,9 +33,6 @@ const GATHER_BYTES: usize = 1 << 10;
 const TRIED_BLOCKS: usize = 4;
 /// Bitmaps of marks that are kept for the next recall.
 const MARKS_KEPT_MAX: usize = 8;
-/// Rows that codes propose for each that is asked for, and at least: they are less exact.
-const PROPOSED_PER_RESULT: usize = 8;
-const PROPOSED_MIN: usize = 96;
 /// Buckets that are probed at most, and the rows that are to be seen in them: a share of all, and
 /// at least so many.
 const PROBES_MAX: usize = 384;
@@ -55,6 +51,17 @@ struct Looked {
     /// Those that the filter need not be asked of.
     sure: u64,
     next: usize,
+}
+
+/// Rows that codes propose for each that is asked for, and at least: the fewer, the more exact the
+/// codes are.
+fn proposed(k: usize, bits: CodeBits) -> usize {
+    let (per_result, least) = match bits {
+        CodeBits::One => (8, 96),
+        CodeBits::Two => (4, 48),
+        CodeBits::Four => (2, 24),
+    };
+    (per_result * k).max(least)
 }
 
 /// Memory that recalls of a shard use in turn.
@@ -222,7 +229,7 @@ impl Recall {
                 }
             }
         };
-        let walking = Walking::with_beam(beam, answers);
+        let walking = Walking { share, ..Walking::with_beam(beam, answers) };
         let Scratch { search, found, .. } = scratch;
         let walked = match is_among {
             true => search.run_among(&graph, &self.proposals.cue, walking, accept, found),
@@ -234,10 +241,10 @@ impl Recall {
         self.work.estimated += u64::from(walked.estimates);
         self.work.filtered += filtered;
         self.damaged = self.damaged.or(damaged);
-        // A walk that met fewer than it looks for has not seen where those are that may be found.
+        // A walk that met few of those that may be found has not seen where the others are.
         let wanted = if is_among { answers } else { k };
         let most = narrowing.and_then(Narrowing::marked).unwrap_or(rows);
-        if found.len() < wanted.min(most) {
+        if walked.is_lopsided || found.len() < wanted.min(most) {
             self.view.replan(Method::Codes, 0);
             return spent;
         }
@@ -256,7 +263,7 @@ impl Recall {
         self.proposals.prepare(projection, &self.request.cue);
         let mut spent = 0;
         if !std::mem::replace(&mut self.proposals.is_open, true) {
-            self.proposals.sorted.reset(self.proposed());
+            self.proposals.sorted.reset(proposed(self.request.k, buckets.layout().bits));
             self.proposals.begin_probing(buckets);
             spent += PROBE_BYTES;
         }
@@ -276,13 +283,14 @@ impl Recall {
             let blocks = buckets.blocks(arena, next as usize);
             blocks.for_each(|(_, block)| prefetch(block));
         }
-        let origin = buckets.router().origin(bucket, &self.proposals.cue, buckets.estimand());
+        let layout = buckets.layout();
+        let origin = buckets.router().origin(bucket, &self.proposals.cue, layout.estimand);
         let mut seen = 0;
         for (rows, block) in buckets.blocks(arena, bucket) {
             let mut distances = [0.0; CODE_ROWS];
             let bound = self.proposals.sorted.bound();
             let mut below =
-                estimate_block(&self.proposals.cue, block, origin, bound, &mut distances);
+                layout.estimate(&self.proposals.cue, block, origin, bound, &mut distances);
             spent += block.len();
             seen += rows.len();
             while below != 0 {
@@ -302,10 +310,6 @@ impl Recall {
         spent
     }
 
-    fn proposed(&self) -> usize {
-        (PROPOSED_PER_RESULT * self.request.k).max(PROPOSED_MIN)
-    }
-
     /// Compares what the codes of a part propose.
     fn compare_proposals(&mut self, part: Part<'_>) {
         self.proposals.is_open = false;
@@ -319,7 +323,8 @@ impl Recall {
         let projection = part.code_projection().expect("a scan is planned where there are codes");
         self.proposals.prepare(projection, &self.request.cue);
         if !std::mem::replace(&mut self.proposals.is_open, true) {
-            self.proposals.sorted.reset(self.proposed());
+            let bits = part.code_bits().expect("a scan is planned where there are codes");
+            self.proposals.sorted.reset(proposed(self.request.k, bits));
         }
         let nth = self.view.block();
         let Looked { rows, sure, next } = self.look(part, nth);

@@ -1,11 +1,10 @@
 //! The buckets of a large tail: which rows are in which, and their codes.
 
 use crate::arena::{Arena, CHUNK_BYTES, Chunk};
-use crate::index::buckets::{Router, bucket_block_bytes, put_in_block};
-use crate::index::bytes::quantize;
-use crate::index::codes::{Estimand, SignWord};
+use crate::index::buckets::Router;
+use crate::index::codes::CodeLayout;
 use crate::index::cue::Cue;
-use crate::index::simd::{BytesOf, CODE_ROWS};
+use crate::index::simd::CODE_ROWS;
 
 /// The rows of one bucket, and its blocks of codes.
 #[derive(Debug, Default)]
@@ -18,31 +17,30 @@ struct Bucket {
 #[derive(Debug)]
 pub struct TailBuckets {
     router: Router,
-    estimand: Estimand,
-    padded: usize,
+    layout: CodeLayout,
     buckets: Vec<Bucket>,
     /// Blocks are cut from these, one after the other.
     chunks: Vec<Chunk>,
     blocks: usize,
     rows: u32,
     point: Cue,
-    bytes: Vec<u8>,
-    signs: Vec<SignWord>,
+    /// The centroid of the bucket that a point goes into, and how far it is from there.
+    centre: Vec<f32>,
+    difference: Vec<f32>,
 }
 
 impl TailBuckets {
-    pub(super) fn new(router: Router, padded: usize, estimand: Estimand) -> Self {
+    pub(super) fn new(router: Router, layout: CodeLayout) -> Self {
         Self {
             buckets: (0..router.buckets()).map(|_| Bucket::default()).collect(),
             router,
-            estimand,
-            padded,
+            layout,
             chunks: Vec::new(),
             blocks: 0,
             rows: 0,
             point: Cue::default(),
-            bytes: vec![0; padded],
-            signs: vec![0; padded / SignWord::BITS as usize],
+            centre: vec![0.0; layout.padded],
+            difference: vec![0.0; layout.padded],
         }
     }
 
@@ -55,21 +53,21 @@ impl TailBuckets {
         &self.router
     }
 
-    pub fn estimand(&self) -> Estimand {
-        self.estimand
+    pub fn layout(&self) -> CodeLayout {
+        self.layout
     }
 
     fn blocks_per_chunk(&self) -> usize {
-        CHUNK_BYTES / bucket_block_bytes(self.padded)
+        CHUNK_BYTES / self.layout.block_bytes()
     }
 
     /// Puts the next row of the tail into its bucket.
     pub(super) fn push(&mut self, arena: &mut Arena, point: &[f32]) {
         self.point.of_point(point);
         let number = self.router.route(&self.point);
-        let (row, _) = quantize(point, &mut self.bytes);
-        let bytes = BytesOf { bytes: &self.bytes, step: row.step };
-        let factors = self.router.encode(number, bytes, self.estimand, &mut self.signs);
+        self.router.centre(number, &mut self.centre);
+        let pairs = point.iter().zip(&self.centre);
+        self.difference.iter_mut().zip(pairs).for_each(|(out, (at, centre))| *out = at - centre);
         let nth = self.buckets[number].rows.len() % CODE_ROWS;
         if nth == 0 {
             let block = u32::try_from(self.blocks).expect("a shard's memory holds fewer");
@@ -82,10 +80,10 @@ impl TailBuckets {
         let bucket = &mut self.buckets[number];
         let block = *bucket.blocks.last().expect("just made sure") as usize;
         bucket.rows.push(self.rows);
-        let (per_chunk, bytes) = (self.blocks_per_chunk(), bucket_block_bytes(self.padded));
+        let (per_chunk, bytes) = (self.blocks_per_chunk(), self.layout.block_bytes());
         let chunk = arena.bytes_mut(&self.chunks[block / per_chunk]);
         let block = &mut chunk[block % per_chunk * bytes..][..bytes];
-        put_in_block(&self.signs, factors, nth, block);
+        self.layout.put_difference(&self.difference, &self.centre, nth, block);
         self.rows += 1;
     }
 
@@ -95,7 +93,7 @@ impl TailBuckets {
         arena: &'a Arena,
         bucket: usize,
     ) -> impl Iterator<Item = (&'a [u32], &'a [u8])> {
-        let (per_chunk, bytes) = (self.blocks_per_chunk(), bucket_block_bytes(self.padded));
+        let (per_chunk, bytes) = (self.blocks_per_chunk(), self.layout.block_bytes());
         let Bucket { rows, blocks } = &self.buckets[bucket];
         rows.chunks(CODE_ROWS).zip(blocks).map(move |(rows, block)| {
             let block = *block as usize;

@@ -11,9 +11,9 @@
 use super::TailBuckets;
 use super::rows::Rows;
 use crate::arena::{Arena, CHUNK_BYTES, Chunk};
-use crate::episode::Metric;
+use crate::episode::{CodeBits, Metric};
 use crate::index::buckets::RouterBuilder;
-use crate::index::codes::{CodeBits, CodeLayout, FlatCodes};
+use crate::index::codes::{CodeLayout, FlatCodes};
 use crate::index::projection::Projection;
 use crate::index::simd::CODE_ROWS;
 use crate::limits::DIMENSIONS_MAX;
@@ -53,7 +53,7 @@ enum Bucketing {
 
 impl TailCodes {
     /// Of no rows yet; `None` where codes do not pay.
-    pub fn new(metric: Metric, dimensions: usize) -> Option<Self> {
+    pub fn new(metric: Metric, dimensions: usize, bits: CodeBits) -> Option<Self> {
         if dimensions < CODED_DIMENSIONS_MIN {
             return None;
         }
@@ -61,7 +61,7 @@ impl TailCodes {
         let padded = projection.padded();
         let estimand = projection.estimand();
         Some(Self {
-            layout: CodeLayout { padded, bits: CodeBits::One, estimand },
+            layout: CodeLayout { padded, bits, estimand },
             point: vec![0.0; padded],
             projection,
             chunks: Vec::new(),
@@ -73,6 +73,10 @@ impl TailCodes {
     /// Rows that are coded: the first so many of the tail.
     pub fn rows(&self) -> u32 {
         self.rows
+    }
+
+    pub(super) fn layout(&self) -> CodeLayout {
+        self.layout
     }
 
     pub fn projection(&self) -> &Projection {
@@ -136,8 +140,7 @@ impl TailCodes {
             }
             Bucketing::Building(builder) => {
                 if let Some(router) = builder.step() {
-                    let CodeLayout { padded, estimand, .. } = self.layout;
-                    let buckets = TailBuckets::new(router, padded, estimand);
+                    let buckets = TailBuckets::new(router, self.layout);
                     self.bucketing = Bucketing::Ready(Box::new(buckets));
                 }
             }

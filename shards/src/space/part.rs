@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use super::rows::{Columns, Record};
 use super::{Deaths, Section, Tail, TailCodes};
 use crate::arena::Arena;
-use crate::episode::{Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
+use crate::episode::{CodeBits, Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
 use crate::filter::Filter;
 use crate::format::columns::ZoneBlock;
 use crate::format::{LinkRecords, StoreSizes};
@@ -189,6 +189,15 @@ impl<'a> Part<'a> {
             Self::Tail(tail, _) => tail.codes.as_ref().map(TailCodes::projection),
             Self::Section(section) => section.index().map(|(index, _)| &index.projection),
         }
+    }
+
+    /// Bits of each coordinate in the codes; `None` without codes.
+    pub fn code_bits(self) -> Option<CodeBits> {
+        let layout = match self {
+            Self::Tail(tail, _) => tail.codes.as_ref()?.layout(),
+            Self::Section(section) => section.index()?.0.code_layout(),
+        };
+        Some(layout.bits)
     }
 
     /// Where the codes of the 32 rows of a block are: codes, and the number of the block in them.

@@ -26,7 +26,7 @@ impl Tail {
     pub(super) fn new(number: PartNumber, settings: &SpaceSettings) -> Self {
         let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
         let dimensions = settings.dimensions as usize;
-        let codes = TailCodes::new(settings.metric, dimensions);
+        let codes = TailCodes::new(settings.metric, dimensions, settings.codes);
         Self { number, rows: Rows::new(dimensions), deaths, bodies, ids, codes }
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::arena::{CHUNK_BYTES, Region};
 use crate::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Metric, Priority, RecallRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Metric, Priority, RecallRequest,
     StoreRequest,
 };
 use crate::filter::Filter;
@@ -36,7 +36,14 @@ fn identity(through: u64) -> ColumnsIdentity {
 
 fn settings(metric: Metric) -> SpaceSettings {
     let (name, model) = ("notes".to_owned(), String::new());
-    SpaceSettings { name, dimensions: DIMENSIONS as u32, metric, model, shards: 1 }
+    SpaceSettings {
+        name,
+        dimensions: DIMENSIONS as u32,
+        metric,
+        codes: CodeBits::One,
+        model,
+        shards: 1,
+    }
 }
 
 /// What was stored under an id, and when.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{FileId, FileKind};
@@ -63,20 +63,29 @@ impl Bench {
     }
 
     pub fn with(settings: ShardSettings, metric: Metric) -> Self {
+        Self::of(settings, metric, CodeBits::One)
+    }
+
+    pub fn with_codes(metric: Metric, codes: CodeBits) -> Self {
+        Self::of(settings(), metric, codes)
+    }
+
+    fn of(settings: ShardSettings, metric: Metric, codes: CodeBits) -> Self {
         let disk = MemoryDisk::default();
         let (shard, _) = Shard::open(disk.io(), &settings, &|_| {}).unwrap();
         let (space, random, model) = (SpaceNumber(1), Random::new(7), BTreeMap::new());
         let mut bench = Self { settings, disk, shard, space, random, tickets: 0, model };
-        bench.create("s", metric);
+        bench.create("s", metric, codes);
         bench
     }
 
-    pub fn create(&mut self, name: &str, metric: Metric) -> SpaceNumber {
+    pub fn create(&mut self, name: &str, metric: Metric, codes: CodeBits) -> SpaceNumber {
         let ticket = self.ticket();
         let settings = SpaceSettings {
             name: name.into(),
             dimensions: DIMENSIONS,
             metric,
+            codes,
             model: "m".into(),
             shards: 1,
         };

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use engram_shards::episode::{Metric, Refusal};
+use engram_shards::episode::{CodeBits, Metric, Refusal};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 
 use super::Command;
@@ -22,13 +22,15 @@ pub struct SpaceCreate {
     /// Empty when none was given.
     pub model: String,
     pub metric: Metric,
+    pub codes: CodeBits,
     /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
     pub shards: Option<u32>,
 }
 
 pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
-    let (mut dimensions, mut model, mut metric, mut shards) = (None, None, None, None);
+    let (mut dimensions, mut model, mut shards) = (None, None, None);
+    let (mut metric, mut codes) = (None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -46,6 +48,11 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = choice("METRIC", &arguments.value("METRIC")?, &metrics);
                 set_once(&mut metric, "METRIC", value)?;
             }
+            b"CODES" => {
+                let widths = [("1", CodeBits::One), ("2", CodeBits::Two), ("4", CodeBits::Four)];
+                let value = choice("CODES", &arguments.value("CODES")?, &widths);
+                set_once(&mut codes, "CODES", value)?;
+            }
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -61,6 +68,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         dimensions,
         model: model.unwrap_or_default(),
         metric: metric.unwrap_or_default(),
+        codes: codes.unwrap_or_default(),
         shards: shards.flatten(),
     }))
 }

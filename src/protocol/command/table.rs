@@ -113,6 +113,7 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             one_of("metric", &[token("cosine"), token("dot"), token("l2")])
                 .behind("METRIC")
                 .optional(),
+            one_of("bits", &[token("1"), token("2"), token("4")]).behind("CODES").optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal, SpaceNumber,
+    CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal, SpaceNumber,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -106,15 +106,17 @@ fn spaces() {
         dimensions: 768,
         model: "bge".to_owned(),
         metric: Metric::L2,
+        codes: CodeBits::Four,
         shards: Some(2),
     };
     assert_eq!(
-        parse("eg.space create notes dim 768 MODEL bge metric L2 shards 2"),
+        parse("eg.space create notes dim 768 MODEL bge metric L2 codes 4 shards 2"),
         Ok(Command::SpaceCreate(create))
     );
     match parse("EG.SPACE CREATE notes SHARDS all DIM 1").unwrap() {
         Command::SpaceCreate(create) => {
             assert_eq!((create.shards, create.metric), (None, Metric::Cosine));
+            assert_eq!(create.codes, CodeBits::One);
         }
         other => panic!("{other:?}"),
     }
@@ -127,6 +129,7 @@ fn spaces() {
         ("EG.SPACE CREATE notes DIM 5 DIM 5", "DIM is given twice"),
         ("EG.SPACE CREATE notes METRIC l2", "DIM is missing; usage: EG.SPACE CREATE space DIM"),
         ("EG.SPACE CREATE notes DIM 5 METRIC l3", "cosine, dot, l2, got 'l3'"),
+        ("EG.SPACE CREATE notes DIM 5 CODES 3", "CODES is one of 1, 2, 4, got '3'"),
         ("EG.SPACE CREATE notes DIM 5 SHARDS 65", "from 1 to 64, got '65'"),
         ("EG.SPACE CREATE notes DIM 5 COLOR red", "unknown option 'COLOR'; usage"),
         ("EG.SPACE CREATE no\ttes DIM 5", "no control characters"),
@@ -467,8 +470,8 @@ fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
     let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO \
                  CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
                  KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM TARGET \
-                 NOREINFORCE WITH BYTES DIM MODEL METRIC SHARDS notes e1 * {} {\"a\":1} 0 1 2 3 -1 \
-                 0.5 nan 18446744073709551616 text meta disk all @";
+                 NOREINFORCE WITH BYTES DIM MODEL METRIC CODES SHARDS notes e1 * {} {\"a\":1} \
+                 0 1 2 3 -1 0.5 nan 18446744073709551616 text meta disk all @";
     let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
     let word = prop_oneof![
         20 => prop::sample::select(words).prop_map(|word| match word {

@@ -48,6 +48,10 @@ pub(crate) struct Settings {
     /// How embeddings are compared; the daemon takes cosine when left out
     #[arg(long)]
     metric: Option<Metric>,
+    /// Bits of each coordinate that the index keeps to find candidates with: 1, 2 or 4; the daemon
+    /// takes 1 when left out
+    #[arg(long, value_name = "BITS")]
+    codes: Option<u32>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -74,6 +78,9 @@ impl Settings {
                 Metric::Dot => "dot",
                 Metric::L2 => "l2",
             });
+        }
+        if let Some(codes) = self.codes {
+            command.arg("CODES").arg(codes);
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

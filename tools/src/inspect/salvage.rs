@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use clap::Args;
-use engram_shards::episode::{Metric, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{CodeBits, Metric, SpaceNumber, SpaceSettings};
 use engram_shards::format::{Frame, GapReason, StorePayload};
 use serde_json::json;
 
@@ -249,16 +249,18 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         name: format!("space-{}", number.0),
         dimensions: u32::try_from(space.dimensions).expect("a vector has few dimensions"),
         metric: Metric::Cosine,
+        codes: CodeBits::default(),
         model: String::new(),
         shards,
     };
-    let SpaceSettings { name, dimensions, metric, model, shards } =
+    let SpaceSettings { name, dimensions, metric, codes, model, shards } =
         space.settings.clone().unwrap_or_else(guessed);
     SalvagedSpace {
         number: number.0,
         name,
         dimensions: dimensions as usize,
         metric: metric_name(metric),
+        codes: codes as u32,
         model,
         shards,
         is_dropped: space.is_dropped,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use engram_shards::episode::CodeBits;
 use engram_shards::format::GapReason;
 use serde::Serialize;
 
@@ -44,6 +45,8 @@ pub(super) struct SalvagedSpace {
     pub(super) name: String,
     pub(super) dimensions: usize,
     pub(super) metric: &'static str,
+    /// Bits of each coordinate in the index.
+    pub(super) codes: u32,
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -148,6 +151,9 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
         "  engram space create {name} --dim {} --metric {}",
         space.dimensions, space.metric
     );
+    if space.codes != CodeBits::default() as u32 {
+        create.push_str(&format!(" --codes {}", space.codes));
+    }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));
     }

@@ -102,7 +102,8 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
         let (_, stores) = rows.entry(space.number).or_insert_with(|| {
             let shards = space.shards.to_string();
             let number = space.number.to_string();
-            let row = vec![number, space.dimensions.to_string(), space.metric.into(), shards];
+            let (dimensions, codes) = (space.dimensions.to_string(), space.codes.to_string());
+            let row = vec![number, dimensions, space.metric.into(), codes, shards];
             (row.into_iter().chain([space.model.clone(), space.name.clone()]).collect(), 0)
         });
         *stores += space.stores;
@@ -111,6 +112,7 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
         ("space", Align::Right),
         ("dim", Align::Right),
         ("metric", Align::Left),
+        ("codes", Align::Right),
         ("shards", Align::Right),
         ("model", Align::Left),
         ("stores", Align::Right),
@@ -119,7 +121,7 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
     let rows: Vec<_> = rows
         .into_values()
         .map(|(mut row, stores)| {
-            row.insert(5, grouped(stores));
+            row.insert(6, grouped(stores));
             row
         })
         .collect();

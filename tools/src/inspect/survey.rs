@@ -109,6 +109,7 @@ pub(crate) struct Space {
     pub(crate) name: String,
     pub(crate) dimensions: u32,
     pub(crate) metric: &'static str,
+    pub(crate) codes: u32,
     pub(crate) model: String,
     pub(crate) shards: u32,
     /// Into this shard; forgotten and replaced episodes included.
@@ -320,6 +321,7 @@ impl Surveyor {
                 name: settings.name,
                 dimensions: settings.dimensions,
                 metric: metric_name(settings.metric),
+                codes: settings.codes as u32,
                 model: settings.model,
                 shards: settings.shards,
                 stores,

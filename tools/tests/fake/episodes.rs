@@ -15,6 +15,7 @@ pub(crate) struct State {
 struct Space {
     dimensions: usize,
     metric: String,
+    codes: i64,
     model: String,
     episodes: BTreeMap<String, Episode>,
     /// The sequence that the first store with a key was answered.
@@ -105,6 +106,7 @@ impl State {
                 let space = Space {
                     dimensions: arguments[3].parse().unwrap(),
                     metric: find("METRIC").unwrap_or_else(|| "cosine".to_owned()),
+                    codes: find("CODES").map_or(1, |bits| bits.parse().unwrap()),
                     model: find("MODEL").unwrap_or_default(),
                     ..Space::default()
                 };
@@ -235,6 +237,7 @@ fn describe(name: &str, space: &Space) -> Reply {
         ("name", Reply::text(name)),
         ("dim", Reply::Int(space.dimensions as i64)),
         ("metric", Reply::text(&space.metric)),
+        ("codes", Reply::Int(space.codes)),
         ("model", Reply::text(&space.model)),
         ("shards", Reply::Int(1)),
         ("episodes", Reply::Int(space.episodes.len() as i64)),

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{
     FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, StateHeader, StateRecord,
@@ -93,6 +93,7 @@ impl TestStore {
             name: "notes".into(),
             dimensions: 4,
             metric: Metric::Cosine,
+            codes: CodeBits::One,
             model: "test".into(),
             shards,
         };
@@ -213,6 +214,7 @@ pub fn consolidate(store: &ClosedStore) {
         name: "notes".into(),
         dimensions: 4,
         metric: Metric::Cosine,
+        codes: CodeBits::One,
         model: "test".into(),
         shards: 2,
     };

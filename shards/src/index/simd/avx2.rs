@@ -1,19 +1,22 @@
 //! The kernels in AVX2.
 
 use core::arch::x86_64::{
-    __m256, __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
-    _mm_shuffle_epi32, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_castsi256_si128,
-    _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtph_ps,
-    _mm256_cvtps_epi32, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_movemask_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_packs_epi16,
+    __m256, __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi32_si128, _mm_cvtsi128_si32,
+    _mm_loadu_si128, _mm_shuffle_epi32, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi16, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_extracti128_si256,
+    _mm256_floor_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps,
+    _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_packs_epi16,
     _mm256_packs_epi32, _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32,
     _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
-    _mm256_xor_si256,
+    _mm256_shuffle_epi8, _mm256_sll_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_ps, _mm256_xor_si256,
 };
 
-use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Norms, Relation, TILE, scalar};
+use super::{
+    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Levels, Norms, Relation, TILE, scalar,
+};
 
 const LANES: usize = 8;
 
@@ -312,4 +315,55 @@ pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
     scalar::signs(values, signs)
+}
+
+/// # Safety
+/// The CPU has AVX2; there are as many values as others, and a word for every 64 of them in each
+/// plane.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn levels(
+    values: &[f32],
+    others: &[f32],
+    scale: f32,
+    planes: &mut [u64],
+) -> Levels {
+    let words = values.len() / 64;
+    let [lowest, highest] =
+        scalar::level_bounds(planes.len() / words).map(|bound| _mm256_set1_ps(bound));
+    // Sixteen lanes, as everywhere: of two registers each.
+    let [mut along, mut beside] = [[_mm256_set1_ps(0.0); 2]; 2];
+    planes.fill(0);
+    for at in (0..values.len()).step_by(LANES) {
+        // SAFETY: 8 of both; AVX2 is enabled here.
+        let (value, other) = unsafe {
+            (_mm256_loadu_ps(values.as_ptr().add(at)), _mm256_loadu_ps(others.as_ptr().add(at)))
+        };
+        let scaled = _mm256_max_ps(_mm256_mul_ps(value, _mm256_set1_ps(scale)), lowest);
+        let floor = _mm256_floor_ps(_mm256_min_ps(scaled, highest));
+        let odd = _mm256_add_ps(_mm256_add_ps(floor, floor), _mm256_set1_ps(1.0));
+        let half = at / LANES % 2;
+        along[half] = _mm256_add_ps(along[half], _mm256_mul_ps(value, odd));
+        beside[half] = _mm256_add_ps(beside[half], _mm256_mul_ps(other, odd));
+        let level = _mm256_cvtps_epi32(_mm256_sub_ps(floor, lowest));
+        for (weight, plane) in planes.chunks_exact_mut(words).enumerate() {
+            // The bit of that weight, where a register keeps its signs.
+            let shift = _mm_cvtsi32_si128(31 - weight as i32);
+            let signs = _mm256_castsi256_ps(_mm256_sll_epi32(level, shift));
+            let bits = _mm256_movemask_ps(signs).cast_unsigned();
+            plane[at / 64] |= u64::from(bits) << (at % 64);
+        }
+    }
+    // SAFETY: AVX2 is enabled here.
+    unsafe { Levels { along: sum_floats(along), beside: sum_floats(beside) } }
+}
+
+/// The sum of sixteen lanes.
+#[inline(always)]
+unsafe fn sum_floats(registers: [__m256; 2]) -> f32 {
+    let mut lanes = [0.0; scalar::LANES];
+    for (lanes, register) in lanes.chunks_exact_mut(LANES).zip(registers) {
+        // SAFETY: the caller vouches for AVX2; 8 floats are written.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), register) };
+    }
+    scalar::sum_lanes(lanes)
 }

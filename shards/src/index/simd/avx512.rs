@@ -1,21 +1,24 @@
 //! The kernels in AVX-512 (F, BW, VNNI).
 
 use core::arch::x86_64::{
-    __m128i, __m512, __m512i, _CMP_GE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_loadu_si128,
-    _mm_storeu_si128, _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32,
-    _mm_unpacklo_epi64, _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi8, _mm512_add_epi16,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtepu32_ps, _mm512_cvtph_ps,
-    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_ps, _mm512_mask_sub_ps, _mm512_max_ps,
-    _mm512_mul_ps, _mm512_mullo_epi32, _mm512_permute_ps, _mm512_reduce_add_epi32,
-    _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    __m128i, __m512, __m512i, _CMP_GE_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEG_INF,
+    _mm_add_epi32, _mm_loadu_si128, _mm_storeu_si128, _mm_unpackhi_epi32, _mm_unpackhi_epi64,
+    _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi8,
+    _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtepu32_ps,
+    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32,
+    _mm512_extracti64x4_epi64, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_ps,
+    _mm512_mask_sub_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_mullo_epi32,
+    _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_roundscale_ps, _mm512_set1_epi8,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps,
-    _mm512_xor_si512,
+    _mm512_test_epi32_mask, _mm512_xor_si512,
 };
 
-use super::{ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Norms, Relation, TILE, scalar};
+use super::{
+    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Levels, Norms, Relation, TILE, scalar,
+};
 
 const LANES: usize = 16;
 
@@ -368,6 +371,42 @@ pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
     }
     // SAFETY: AVX-512F is enabled here.
     unsafe { Norms { squares: sum_floats(squares), absolute: sum_floats(absolute) } }
+}
+
+/// # Safety
+/// The CPU has AVX-512F; there are as many values as others, and a word for every 64 of them in
+/// each plane.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn levels(
+    values: &[f32],
+    others: &[f32],
+    scale: f32,
+    planes: &mut [u64],
+) -> Levels {
+    const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+    let words = values.len() / 64;
+    let [lowest, highest] =
+        scalar::level_bounds(planes.len() / words).map(|bound| _mm512_set1_ps(bound));
+    let [mut along, mut beside] = [_mm512_setzero_ps(); 2];
+    planes.fill(0);
+    for at in (0..values.len()).step_by(LANES) {
+        // SAFETY: 16 of both; AVX-512F is enabled here.
+        let (value, other) = unsafe {
+            (_mm512_loadu_ps(values.as_ptr().add(at)), _mm512_loadu_ps(others.as_ptr().add(at)))
+        };
+        let scaled = _mm512_max_ps(_mm512_mul_ps(value, _mm512_set1_ps(scale)), lowest);
+        let floor = _mm512_roundscale_ps::<DOWN>(_mm512_min_ps(scaled, highest));
+        let odd = _mm512_add_ps(_mm512_add_ps(floor, floor), _mm512_set1_ps(1.0));
+        along = _mm512_add_ps(along, _mm512_mul_ps(value, odd));
+        beside = _mm512_add_ps(beside, _mm512_mul_ps(other, odd));
+        let level = _mm512_cvtps_epi32(_mm512_sub_ps(floor, lowest));
+        for (weight, plane) in planes.chunks_exact_mut(words).enumerate() {
+            let bits = _mm512_test_epi32_mask(level, _mm512_set1_epi32(1 << weight));
+            plane[at / 64] |= u64::from(bits) << (at % 64);
+        }
+    }
+    // SAFETY: AVX-512F is enabled here.
+    unsafe { Levels { along: sum_floats(along), beside: sum_floats(beside) } }
 }
 
 /// Sixteen coordinates of a row of bytes.

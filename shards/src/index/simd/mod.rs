@@ -8,6 +8,7 @@
 //! | `widen` | makes f32 of the f16 factors of a page | graph |
 //! | `largest`, `round_bytes`, `fill_tables` | prepare a query; quantize a row | cues, build |
 //! | `signs` | the signs and norms of a rotated row | tail |
+//! | `levels` | a rotated row in levels of a few bits | tail, sections |
 //! | `relate` | the difference of two rows of bytes: signs and norms | build |
 //! | `dot` | inner product of biased bytes with signed bytes | graph search, routing, pruning |
 //! | `dot_strip` | the same for 4 rows with many | bulk build |
@@ -71,6 +72,7 @@ type FillTables = unsafe fn(&[f32], f32, &mut [u8]);
 type Widen = unsafe fn(&[u8; 4 * CODE_ROWS], &mut [f32; 2 * CODE_ROWS]);
 type Relate = unsafe fn(BytesOf<'_>, BytesOf<'_>, &mut [u64]) -> Relation;
 type Signs = unsafe fn(&[f32], &mut [u64]) -> Norms;
+type RoundLevels = unsafe fn(&[f32], &[f32], f32, &mut [u64]) -> Levels;
 type Combine = unsafe fn(&Combining<'_>, &[i32], &mut [f32]);
 
 /// What turns the sums of a block into distances.
@@ -110,6 +112,15 @@ pub struct Norms {
     pub squares: f32,
     /// The sum of absolute values.
     pub absolute: f32,
+}
+
+/// Inner products with a row's levels.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Levels {
+    /// Of the row itself.
+    pub along: f32,
+    /// Of another one.
+    pub beside: f32,
 }
 
 /// How one row differs from another, `own`.
@@ -152,6 +163,7 @@ pub struct IndexKernels {
     fill_tables: FillTables,
     widen: Widen,
     signs: Signs,
+    levels: RoundLevels,
     relate: Relate,
     combine: Combine,
 }
@@ -176,6 +188,7 @@ static CANDIDATES: &[IndexKernels] = &[
         fill_tables: avx512::fill_tables,
         widen: avx512::widen,
         signs: avx512::signs,
+        levels: avx512::levels,
         relate: avx512::relate,
         combine: avx512::combine,
     },
@@ -193,6 +206,7 @@ static CANDIDATES: &[IndexKernels] = &[
         fill_tables: avx2::fill_tables,
         widen: avx2::widen,
         signs: avx2::signs,
+        levels: avx2::levels,
         relate: avx2::relate,
         combine: avx2::combine,
     },
@@ -210,6 +224,7 @@ static CANDIDATES: &[IndexKernels] = &[
         fill_tables: neon::fill_tables,
         widen: neon::widen,
         signs: neon::signs,
+        levels: neon::levels,
         relate: neon::relate,
         combine: neon::combine,
     },
@@ -226,6 +241,7 @@ static CANDIDATES: &[IndexKernels] = &[
         fill_tables: scalar::fill_tables,
         widen: scalar::widen,
         signs: scalar::signs,
+        levels: scalar::levels,
         relate: scalar::relate,
         combine: scalar::combine,
     },
@@ -403,6 +419,24 @@ impl IndexKernels {
         assert_eq!(values.len(), signs.len() * DIMENSIONS_STEP, "values");
         // SAFETY: the CPU supports the instruction set (see `supported`); lengths were checked.
         unsafe { (self.signs)(values, signs) }
+    }
+
+    /// Rounds `values * scale` to the nearest of evenly spaced levels, read as the odd numbers
+    /// about zero, and writes those in bits: planes of equal weight, the lightest first, each with
+    /// a word for every 64 values, lowest bit first. The number of planes is that of bits.
+    ///
+    /// # Panics
+    /// When there are not as many `others` as values, or no whole number of planes up to eight.
+    #[inline]
+    pub fn levels(&self, values: &[f32], others: &[f32], scale: f32, planes: &mut [u64]) -> Levels {
+        let (count, words) = (values.len(), values.len() / DIMENSIONS_STEP);
+        let fits = count == others.len()
+            && count.is_multiple_of(DIMENSIONS_STEP)
+            && planes.len().is_multiple_of(words)
+            && (1..=8).contains(&(planes.len() / words));
+        assert!(fits, "{count} and {} values, {} words", others.len(), planes.len());
+        // SAFETY: the CPU supports the instruction set (see `supported`); lengths were checked.
+        unsafe { (self.levels)(values, others, scale, planes) }
     }
 
     /// Compares `other` with `own`; the signs of the difference go to `signs`, lowest bit first, a

@@ -10,8 +10,8 @@ use core::arch::aarch64::{
 };
 
 use super::{
-    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Norms, Relation, TABLE_ENTRIES, TILE,
-    scalar,
+    ByteSums, BytesOf, CODE_ROWS, Combining, Estimating, Levels, Norms, Relation, TABLE_ENTRIES,
+    TILE, scalar,
 };
 
 const LANES: usize = 4;
@@ -201,4 +201,17 @@ pub(super) unsafe fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
     scalar::signs(values, signs)
+}
+
+/// # Safety
+/// The CPU has NEON; there are as many values as others, and a word for every 64 of them in each
+/// plane.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn levels(
+    values: &[f32],
+    others: &[f32],
+    scale: f32,
+    planes: &mut [u64],
+) -> Levels {
+    scalar::levels(values, others, scale, planes)
 }

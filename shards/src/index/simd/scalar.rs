@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::{
-    ByteSums, BytesOf, CODE_ROWS, Combining, DIMENSIONS_STEP, Estimating, Norms, Relation,
+    ByteSums, BytesOf, CODE_ROWS, Combining, DIMENSIONS_STEP, Estimating, Levels, Norms, Relation,
     TABLE_DIMENSIONS, TABLE_ENTRIES, TILE,
 };
 
@@ -149,6 +149,38 @@ pub(super) fn signs(values: &[f32], signs: &mut [u64]) -> Norms {
         }
     }
     Norms { squares: sum_lanes(squares), absolute: sum_lanes(absolute) }
+}
+
+#[inline(always)]
+pub(super) fn levels(values: &[f32], others: &[f32], scale: f32, planes: &mut [u64]) -> Levels {
+    let words = values.len() / DIMENSIONS_STEP;
+    let [lowest, highest] = level_bounds(planes.len() / words);
+    planes.fill(0);
+    let [mut along, mut beside] = [[0.0; LANES]; 2];
+    for (nth, (&value, &other)) in values.iter().zip(others).enumerate() {
+        let scaled = value * scale;
+        let scaled = if scaled > lowest { scaled } else { lowest };
+        let scaled = if scaled < highest { scaled } else { highest };
+        let floor = scaled.floor();
+        let odd = 2.0 * floor + 1.0;
+        along[nth % LANES] += value * odd;
+        beside[nth % LANES] += other * odd;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let level = (floor - lowest) as u32;
+        let (word, bit) = (nth / DIMENSIONS_STEP, nth % DIMENSIONS_STEP);
+        for (weight, plane) in planes.chunks_exact_mut(words).enumerate() {
+            plane[word] |= u64::from(level >> weight & 1) << bit;
+        }
+    }
+    Levels { along: sum_lanes(along), beside: sum_lanes(beside) }
+}
+
+/// The lowest and the highest level, before they are made odd.
+#[inline(always)]
+pub(super) fn level_bounds(bits: usize) -> [f32; 2] {
+    #[allow(clippy::cast_precision_loss)]
+    let half = (1 << bits >> 1) as f32;
+    [-half, half - 1.0]
 }
 
 pub(super) fn relate(own: BytesOf<'_>, other: BytesOf<'_>, signs: &mut [u64]) -> Relation {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::index::rotation::split_mix;
 
 fn oracle() -> &'static IndexKernels {
     IndexKernels::all_supported().last().expect("scalar is always supported")
@@ -103,8 +104,8 @@ proptest! {
 
     #[test]
     fn preparing_a_query_is_the_same_everywhere(
-        steps in 1_usize..=17,
-        values in proptest::collection::vec(-3.0_f32..3.0, 17 * 64),
+        steps in 1_usize..=65,
+        values in proptest::collection::vec(-3.0_f32..3.0, 65 * 64),
     ) {
         let values = &values[..steps * 64];
         let largest = oracle().largest(values);
@@ -125,8 +126,8 @@ proptest! {
 
     #[test]
     fn signs_are_the_same_everywhere(
-        steps in 1_usize..=17,
-        values in proptest::collection::vec(-3.0_f32..3.0, 17 * 64),
+        steps in 1_usize..=65,
+        values in proptest::collection::vec(-3.0_f32..3.0, 65 * 64),
     ) {
         let values = &values[..steps * 64];
         let mut expected = vec![0; steps];
@@ -139,9 +140,28 @@ proptest! {
     }
 
     #[test]
+    fn levels_are_the_same_everywhere(
+        steps in 1_usize..=65,
+        bits in 1_usize..=8,
+        scale in 0.1_f32..9.0,
+        values in proptest::collection::vec(-3.0_f32..3.0, 65 * 64),
+        others in proptest::collection::vec(-3.0_f32..3.0, 65 * 64),
+    ) {
+        let (values, others) = (&values[..steps * 64], &others[..steps * 64]);
+        let mut expected = vec![0; bits * steps];
+        let levels = oracle().levels(values, others, scale, &mut expected);
+        for kernels in IndexKernels::all_supported() {
+            let mut got = vec![7; bits * steps];
+            let got_levels = kernels.levels(values, others, scale, &mut got);
+            prop_assert_eq!(got_levels, levels, "{}", kernels.name());
+            prop_assert_eq!(&got, &expected, "{}", kernels.name());
+        }
+    }
+
+    #[test]
     fn relate_and_combine_are_the_same_everywhere(
-        steps in 1_usize..=17,
-        (own, other) in (bytes(17 * 64, u8::MAX), bytes(17 * 64, u8::MAX)),
+        steps in 1_usize..=65,
+        (own, other) in (bytes(65 * 64, u8::MAX), bytes(65 * 64, u8::MAX)),
         (own_step, other_step) in (1e-4_f32..1.0, 1e-4_f32..1.0),
         rows in proptest::collection::vec((-1000..1000, 1e-4_f32..1.0, 0.0_f32..9.0, -9..9), 40),
     ) {
@@ -164,6 +184,42 @@ proptest! {
             let mut got = vec![1.0; rows.len()];
             kernels.combine(&with, &products, &mut got);
             prop_assert_eq!(&got, &distances, "{}", kernels.name());
+        }
+    }
+}
+
+/// The lengths that spaces really have: below, at and above a step, up to the longest and what is
+/// one longer for the sake of inner products.
+#[test]
+fn every_kernel_is_the_same_everywhere_at_every_length() {
+    for dimensions in [1_usize, 15, 63, 64, 65, 100, 384, 767, 768, 1024, 1536, 4096, 4097] {
+        let padded = dimensions.next_multiple_of(DIMENSIONS_STEP);
+        let mut state = dimensions as u64;
+        let mut uniform = || (split_mix(&mut state) >> 40) as f32 / 8_388_608.0 - 1.0;
+        let [values, others] = [0, 1].map(|_| (0..padded).map(|_| uniform()).collect::<Vec<_>>());
+        let codes: Vec<u8> = (0..padded * 16).map(|_| (uniform() * 128.0) as i8 as u8).collect();
+        let mut expected = None;
+        for kernels in IndexKernels::all_supported() {
+            let words = padded / DIMENSIONS_STEP;
+            let (mut levels, mut tables) = (vec![0; padded], vec![0; padded * 4]);
+            let (mut planes, mut signs) = (vec![0; 4 * words], vec![0; words]);
+            let (mut sums, mut products) = ([0; CODE_ROWS], [0; TILE * TILE]);
+            let largest = kernels.largest(&values);
+            let rounded = kernels.round_bytes(&values, 127.0 / largest, &mut levels);
+            kernels.fill_tables(&values, 63.0 / (4.0 * largest), &mut tables);
+            kernels.scan_block(&codes[..padded * 4], &tables, &mut sums);
+            let product = kernels.dot(&codes[..padded], &levels);
+            let leveled = kernels.levels(&values, &others, 3.0, &mut planes);
+            let norms = kernels.signs(&others, &mut signs);
+            let [own, other] =
+                [0, 1].map(|nth| BytesOf { bytes: &codes[nth * padded..][..padded], step: 0.5 });
+            let mut differences = vec![0; words];
+            let relation = kernels.relate(own, other, &mut differences);
+            let (left, right) = codes[..padded * 8].split_at(padded * 4);
+            kernels.dot_strip(left, right, &mut products);
+            let bits = (levels, tables, planes, signs, differences);
+            let got = (bits, sums, products, rounded, product, leveled, norms, relation);
+            assert!(got == *expected.get_or_insert(got.clone()), "{} {padded}", kernels.name());
         }
     }
 }
@@ -192,6 +248,35 @@ fn hadamard_twice_multiplies_by_the_length() {
     index_kernels().hadamard(&mut values);
     index_kernels().hadamard(&mut values);
     assert!(values.iter().zip(0_u8..).all(|(&got, nth)| got == 128.0 * f32::from(nth)));
+}
+
+#[test]
+fn levels_are_the_nearest_and_none_lies_outside() {
+    let values: Vec<f32> = (0..64).map(|nth| nth as f32 / 4.0 - 8.0).collect();
+    let mut planes = [0; 2];
+    index_kernels().levels(&values, &values, 1.0, &mut planes);
+    for (nth, value) in values.iter().enumerate() {
+        let level = (planes[0] >> nth & 1) + 2 * (planes[1] >> nth & 1);
+        let nearest = match *value {
+            ..-1.0 => 0,
+            ..0.0 => 1,
+            ..1.0 => 2,
+            _ => 3,
+        };
+        assert_eq!(level, nearest, "{value}");
+    }
+}
+
+#[test]
+fn values_that_are_no_numbers_have_a_level() {
+    let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX].repeat(16);
+    let mut expected = vec![0; 4];
+    oracle().levels(&values, &values, 9.0, &mut expected);
+    for kernels in IndexKernels::all_supported() {
+        let mut got = vec![1; 4];
+        kernels.levels(&values, &values, 9.0, &mut got);
+        assert_eq!(got, expected, "{}", kernels.name());
+    }
 }
 
 #[test]

@@ -14,10 +14,9 @@ use crate::arena::Zeroed;
 const SLACK: usize = 64;
 
 /// A squared distance and a node, in one word whose order is that of the distances.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub(super) struct Candidate(u64);
 
 impl Candidate {
