@@ -32,13 +32,16 @@ use crate::runtime::{self, Breath};
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
 const RECALL_SLICE_BYTES: usize = 512 << 10;
-/// How long recalls compute between two breaths while requests come in, and how long at most when
-/// none do. A breath costs about 9 µs.
+/// How long recalls compute between two breaths at least, and at most. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
-const COMPUTE_IDLE_NS: u64 = 400_000;
-/// How long the work that nobody waits for goes on between two breaths, and in how many units.
+const STRETCH_NS_MAX: u64 = 400_000;
+/// Of the time that the rest took since, recalls compute for one part in so many: under a flood of
+/// stores, whose breaths are long, they would starve otherwise.
+const COMPUTE_SHARE: u64 = 2;
+/// The same of the work that nobody waits for; and in how many units it is done at most.
 const WORK_NS: u64 = 50_000;
-const WORK_UNITS_MAX: usize = 32;
+const WORK_SHARE: u64 = 4;
+const WORK_UNITS_MAX: usize = 256;
 /// Requests between two ticks up to which a shard is taken for quiet.
 const QUIET_REQUESTS: u64 = 50;
 /// Recalls under way on a shard at once; each gets its slices in turn.
@@ -121,6 +124,8 @@ pub(super) struct Inner {
     /// Who waits for a peer, by call.
     called: Slab<Origin>,
     recalls: VecDeque<ActiveRecall>,
+    /// When the work that nobody waits for was last done.
+    worked_ns: u64,
     /// Few requests came between the last two ticks.
     is_quiet: bool,
     /// Requests there had been at the last tick.
@@ -151,6 +156,7 @@ impl Core {
             waiting: Slab::new(),
             called: Slab::new(),
             recalls: VecDeque::new(),
+            worked_ns: 0,
             is_quiet: false,
             activity_ticked: 0,
             may_work: false,
@@ -346,9 +352,10 @@ impl Core {
     /// The task that computes recalls, slice by slice, round and round.
     pub(super) async fn compute(self: Rc<Self>) {
         let mut stretch_ns = COMPUTE_NS;
-        let mut seen = 0;
+        let (mut seen, mut ended_ns) = (0, self.now_ns());
         loop {
             let began_ns = self.now_ns();
+            let away_ns = began_ns - ended_ns;
             let mut has_more = true;
             while has_more && self.now_ns() - began_ns < stretch_ns {
                 has_more = self.inner.borrow_mut().compute_slice();
@@ -356,13 +363,15 @@ impl Core {
             self.turn();
             if !has_more {
                 self.compute.wait().await;
+                ended_ns = self.now_ns();
                 continue;
             }
+            ended_ns = self.now_ns();
             self.breathe().await;
             let activity = self.activity.get();
             stretch_ns = match activity == seen {
-                true => (stretch_ns * 2).min(COMPUTE_IDLE_NS),
-                false => COMPUTE_NS,
+                true => (stretch_ns * 2).min(STRETCH_NS_MAX),
+                false => (away_ns / COMPUTE_SHARE).clamp(COMPUTE_NS, STRETCH_NS_MAX),
             };
             seen = activity;
         }
@@ -598,18 +607,21 @@ impl Inner {
     /// Does some of the work that nobody waits for, as long as no recall does.
     fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
         let began_ns = now_ns();
+        let away_ns = began_ns - self.worked_ns;
+        let stretch_ns = (away_ns / WORK_SHARE).clamp(WORK_NS, STRETCH_NS_MAX);
         self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);
         let mut advanced = Advanced::Worked;
         for _ in 0..WORK_UNITS_MAX {
             advanced = self.shard.advance(self.is_quiet, &mut effects);
-            let is_over = !self.recalls.is_empty() || now_ns() - began_ns >= WORK_NS;
+            let is_over = !self.recalls.is_empty() || now_ns() - began_ns >= stretch_ns;
             if advanced != Advanced::Worked || is_over {
                 break;
             }
         }
         self.take_effects(&mut effects);
         self.effects = effects;
+        self.worked_ns = now_ns();
         advanced
     }
 

@@ -129,8 +129,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let consolidated_after_s = beyond.elapsed().as_secs_f64();
     control.call(&["CONFIG", "RESETSTAT"], |_| ())?;
     let outcome = client.run(&[asking(5)])?.remove(0);
-    let found = Some(recall(&daemon.socket(), &queries)?);
-    phases.push(phase("idle", &outcome, found, &mut control)?);
+    let mut idle = phase("idle", &outcome, None, &mut control)?;
+    idle.recall_at_10 = Some(recall(&daemon.socket(), &queries)?);
+    phases.push(idle);
     let at_once = store_and_ask(&daemon, &rows, count, arguments.at_once)?;
     drop(client);
     daemon.stop()?;
