@@ -3,6 +3,7 @@
 //! The engine is the daemon's own, over a folder on a real disk; only sockets and the executor are
 //! left out. What is timed is a recall from its request to its hits.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,6 +73,7 @@ struct Report {
     stored_per_s: f64,
     indexed_per_s: f64,
     exact_us_p50: f64,
+    units: BTreeMap<&'static str, Units>,
     points: Vec<Point>,
 }
 
@@ -101,6 +103,16 @@ struct Bench {
     settings: SpaceSettings,
     effects: Vec<Effect>,
     k: usize,
+    units: BTreeMap<&'static str, Units>,
+}
+
+/// Units of work of a stage of consolidations: a recall may have to wait for one.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Units {
+    count: u64,
+    seconds: f64,
+    longest_us: f64,
+    above_200_us: u64,
 }
 
 impl Bench {
@@ -122,13 +134,14 @@ impl Bench {
         let never = ConsolidationSettings {
             rows_idle: u64::MAX,
             rows_forced: u64::MAX,
+            log_bytes_forced: u64::MAX,
             ..ConsolidationSettings::default()
         };
         let shard_settings = ShardSettings {
             identity,
             log: LogSettings::default(),
             recovery: RecoverySettings::default(),
-            memory_bytes_max: (rows * (dimensions * 4 + 2048)) as u64 + (64 << 20),
+            memory_bytes_max: (rows * (dimensions * 4 + 2048)) as u64 * 3 + (64 << 20),
             memory_prefault_bytes: 0,
             consolidation: never,
         };
@@ -142,7 +155,14 @@ impl Bench {
             shards: 1,
         };
         shard.create_space(Ticket(0), None, &settings, 0)?;
-        let mut bench = Self { shard, space: SpaceNumber(1), settings, effects: Vec::new(), k: 10 };
+        let mut bench = Self {
+            shard,
+            space: SpaceNumber(1),
+            settings,
+            effects: Vec::new(),
+            k: 10,
+            units: BTreeMap::new(),
+        };
         bench.settle(1)?;
         Ok(bench)
     }
@@ -213,7 +233,15 @@ impl Bench {
     /// Works until nothing is left to do and so many answers have come.
     fn work(&mut self, mut answers: usize) -> Result<(), Box<dyn Error>> {
         loop {
+            let stage = self.shard.consolidation().0.stage.unwrap_or("others");
+            let began = Instant::now();
             let advanced = self.shard.advance(true, &mut self.effects);
+            let unit_us = began.elapsed().as_secs_f64() * 1e6;
+            let units = self.units.entry(stage).or_default();
+            units.count += 1;
+            units.seconds += unit_us / 1e6;
+            units.longest_us = units.longest_us.max(unit_us);
+            units.above_200_us += u64::from(unit_us > 200.0);
             answers -= self.turn()?.min(answers);
             match advanced {
                 Advanced::Idle if answers == 0 => return Ok(()),
@@ -335,6 +363,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         stored_per_s,
         indexed_per_s,
         exact_us_p50,
+        units: bench.units,
         points,
     };
     match arguments.json {
@@ -352,6 +381,10 @@ fn print_text(report: &Report) {
     );
     println!("stored {stored_per_s:.0}/s, indexed {indexed_per_s:.0}/s");
     println!("compared one by one, while in memory: {exact_us_p50:.0} us p50");
+    println!("{:16}    units  seconds  longest us  above 200 us", "stage");
+    for (stage, Units { count, seconds, longest_us, above_200_us }) in &report.units {
+        println!("{stage:16} {count:8} {seconds:8.2} {longest_us:11.0} {above_200_us:13}");
+    }
     println!("{:16} recall   p50 us   p99 us  compared estimated   hops", "");
     for point in points {
         let Point { what, recall, p50_us, p99_us, rows_compared, rows_estimated, hops } = point;

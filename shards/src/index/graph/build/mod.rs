@@ -143,6 +143,8 @@ impl Gathered {
 
 #[derive(Debug)]
 enum Phase {
+    /// Pools are filled in no order.
+    Touch,
     Partition(Box<Partition>),
     Compare(Box<Leaf>),
     Thin(Box<Thinning>),
@@ -184,7 +186,7 @@ impl Builder {
                 rows: Vec::with_capacity(nodes),
                 sums: Vec::with_capacity(nodes),
             },
-            phase: Phase::Partition(Box::default()),
+            phase: Phase::Touch,
             leaves: Vec::new(),
             groups: Vec::new(),
             near: Pools::new(nodes, settings.candidates_max)?,
@@ -208,6 +210,10 @@ impl Builder {
     /// pushed before the first.
     pub fn step(&mut self) -> bool {
         match &mut self.phase {
+            Phase::Touch if self.near.touch_some() && self.back.touch_some() => {
+                self.phase = Phase::Partition(Box::default());
+            }
+            Phase::Touch => {}
             Phase::Partition(partition) => {
                 let random = &mut self.random;
                 let draw = |below: usize| (split_mix(random) % below as u64) as usize;

@@ -54,6 +54,11 @@ impl Pools {
         Ok(Self { capacity, counts, bounds, candidates })
     }
 
+    /// Takes some memory from the kernel; whether that was all.
+    pub(super) fn touch_some(&mut self) -> bool {
+        self.candidates.touch_some()
+    }
+
     /// Gives some memory back, when the pools are not needed any more; whether that was all.
     pub(super) fn release_some(&mut self) -> bool {
         self.candidates.release_some()
