@@ -60,7 +60,12 @@ fn everything_that_was_stored_is_served() {
 
 fn check_listing(client: &mut Client, expected: &Value) {
     let listing = fixtures::listing::of(client);
-    for (got, want) in spaces(&listing).iter().zip(spaces(expected)) {
+    let mut expected = expected.clone();
+    for space in expected["spaces"].as_array_mut().unwrap() {
+        // Stores that are older than the setting have codes of one bit.
+        space["settings"]["codes"] = 1.into();
+    }
+    for (got, want) in spaces(&listing).iter().zip(spaces(&expected)) {
         assert_eq!(got["settings"], want["settings"]);
         let (got, want) = (got["episodes"].as_array(), want["episodes"].as_array());
         for (got, want) in got.into_iter().flatten().zip(want.into_iter().flatten()) {

@@ -85,8 +85,9 @@ impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> Zeroed<T> {
         Ok(Self { region: Region::new(bytes)?, len, touched: 0, released: 0, of: PhantomData })
     }
 
-    /// Takes one chunk from the kernel; whether all are. Whoever goes on in no order would take many
-    /// in a short time, and where a hypervisor has to find the memory first each takes milliseconds.
+    /// Takes one chunk from the kernel; whether all are. Whoever goes on in no order would take
+    /// many in a short time, and where a hypervisor has to find the memory first each takes
+    /// milliseconds.
     pub fn touch_some(&mut self) -> bool {
         if self.touched < self.region.len() {
             let at = self.region.from + self.touched;
