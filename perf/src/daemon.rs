@@ -222,13 +222,19 @@ impl Control {
         Ok(control)
     }
 
+    /// Waits for answers however long they take.
+    pub fn patient(self) -> Result<Self, DaemonError> {
+        self.stream.set_read_timeout(None)?;
+        Ok(self)
+    }
+
     /// Sends a command and takes what is wanted from its reply.
     pub fn call<T>(
         &mut self,
-        command: &[&str],
+        command: &[impl AsRef<[u8]>],
         take: impl FnOnce(&Reply<'_>) -> T,
     ) -> Result<T, DaemonError> {
-        let parts: Vec<&[u8]> = command.iter().map(|part| part.as_bytes()).collect();
+        let parts: Vec<&[u8]> = command.iter().map(AsRef::as_ref).collect();
         let mut out = Vec::new();
         push_command(&mut out, &parts);
         self.stream.write_all(&out)?;
@@ -238,7 +244,7 @@ impl Control {
             if let Some((reply, _)) = Reply::read(&inbox)? {
                 return match reply {
                     Reply::Error(error) => Err(DaemonError::Refused {
-                        command: command.join(" "),
+                        command: text_of(&parts),
                         error: String::from_utf8_lossy(error).into_owned(),
                     }),
                     reply => Ok(take(&reply)),
@@ -250,6 +256,12 @@ impl Control {
             }
         }
     }
+}
+
+/// The parts of a command that are text, as vectors are not.
+fn text_of(parts: &[&[u8]]) -> String {
+    let text = parts.iter().filter_map(|part| std::str::from_utf8(part).ok());
+    text.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,11 +1,54 @@
 //! Vectors to measure with: rows of an `.npy` file of float16, or points around random centres.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use half::f16;
 
 use crate::random::Random;
+
+/// Which vectors a program measures with.
+#[derive(Debug, Args)]
+pub struct VectorArguments {
+    /// An .npy file of float16 rows; made up unless given.
+    #[arg(long)]
+    vectors: Option<PathBuf>,
+    /// Rows to make up.
+    #[arg(long, default_value_t = 20_000)]
+    count: usize,
+    /// An .npy file of rows to ask for; rows of the others, which are then left out, unless given.
+    #[arg(long, value_name = "FILE.npy")]
+    asked: Option<PathBuf>,
+    /// Rows that are asked for.
+    #[arg(long, default_value_t = 500)]
+    queries: usize,
+    /// Take no more than so many.
+    #[arg(long)]
+    rows_max: Option<usize>,
+}
+
+impl VectorArguments {
+    /// The rows to search, and those to ask for.
+    pub fn read(&self) -> io::Result<(Vectors, Vectors)> {
+        let all = match &self.vectors {
+            Some(path) => Vectors::read_npy(path)?,
+            None => Vectors::clustered(self.count + self.queries, MADE_UP_DIMENSIONS),
+        };
+        let (mut base, queries) = match &self.asked {
+            Some(path) => (all, Vectors::read_npy(path)?.hold_out(self.queries).1),
+            None => all.hold_out(self.queries),
+        };
+        if let Some(rows) = self.rows_max {
+            base.floats.truncate(rows * base.dimensions);
+            base.floats.shrink_to_fit();
+        }
+        Ok((base, queries))
+    }
+}
+
+/// Coordinates of rows that are made up.
+const MADE_UP_DIMENSIONS: usize = 768;
 
 /// Rows of float16 as they stand in a file: half the memory where all of many are needed.
 #[derive(Debug)]

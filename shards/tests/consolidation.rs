@@ -8,7 +8,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 
@@ -17,8 +16,8 @@ use engram_shards::format::{
     FileId, Frame, FrameHead, LogPlace, Manifest, NamedColumns, NamedState, StateHeader,
     StateReader, StateRecord, StateWriter,
 };
-use engram_shards::io::simulated::{Faults, Power, SimulatedDisk, SimulatedIo, World};
-use engram_shards::io::{Clock, FileEvent, Io, PIECE_BYTES, Piece, Random};
+use engram_shards::io::simulated::{Faults, Power, SimulatedDisk, SimulatedIo, Still};
+use engram_shards::io::{FileEvent, Io, PIECE_BYTES, Piece, Random};
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{
     Appending, Basis, Log, LogEvent, LogIdentity, LogSettings, RecoveryError, RecoverySettings,
@@ -28,27 +27,6 @@ const IDENTITY: LogIdentity =
     LogIdentity { store_id: [5; 16], shard: 0, segment_bytes: 32 << 10, may_be_empty: true };
 const ROUNDS: u64 = 4;
 const FRAMES: u64 = 9;
-
-#[derive(Debug, Default)]
-struct Time(Cell<u64>);
-
-impl World for Time {
-    fn clock(&self) -> Clock {
-        Clock { wall_us: || 1, monotonic_ns: || 1 }
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-
-    fn advance_to(&self, ns: u64) {
-        self.0.set(ns);
-    }
-
-    fn wake_at(&self, _ns: u64) {}
-
-    fn trace(&self, _event: fmt::Arguments<'_>) {}
-}
 
 /// What was promised so far, over all starts.
 #[derive(Debug, Default)]
@@ -284,7 +262,7 @@ fn state_file(number: u64, place: LogPlace) -> (Vec<u8>, NamedState) {
 struct Machine {
     power: Rc<Power>,
     disk: SimulatedDisk,
-    time: Rc<Time>,
+    time: Rc<Still>,
     /// It is the process that ends when the power is said to fail.
     is_killing: Cell<bool>,
 }
@@ -299,7 +277,7 @@ impl Machine {
     /// Starts and works until the work is done or the process ends; a start that the power or an
     /// error of the disk ends is no process at all.
     fn live(&self, promised: &mut Promised) -> bool {
-        let io = self.disk.io(Rc::<Time>::clone(&self.time));
+        let io = self.disk.io(Rc::<Still>::clone(&self.time));
         let mut driver = match Driver::start(io, promised) {
             Ok(driver) => driver,
             Err(RecoveryError::Io(_)) => return false,
@@ -400,11 +378,11 @@ fn a_file_that_rots_is_noticed_and_so_is_a_manifest_in_both_slots() {
         let mut promised = Promised::default();
         assert!(machine.live(&mut promised));
         let before = machine.disk.snapshot();
-        let mut io = machine.disk.io(Rc::<Time>::clone(&machine.time));
+        let mut io = machine.disk.io(Rc::<Still>::clone(&machine.time));
         let manifest = Basis::read(&mut io, &IDENTITY).unwrap().manifest.newest().unwrap();
         drop(io);
         machine.disk.rot_file(FileId::state(manifest.state.number)).unwrap();
-        let mut io = machine.disk.io(Rc::<Time>::clone(&machine.time));
+        let mut io = machine.disk.io(Rc::<Still>::clone(&machine.time));
         let mapped = io.map_file(FileId::state(manifest.state.number)).unwrap();
         StateReader::new(&mapped, &manifest.state, &IDENTITY.store_id, 0).unwrap_err();
         machine.disk.restore(&before);

@@ -4,8 +4,6 @@
 //! the loss of power at any later call, nor another one while that start is at it, leaves a byte of
 //! the episode in any file.
 
-use std::cell::Cell;
-use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,8 +12,7 @@ use engram_shards::episode::{
     SpaceSettings, StoreRequest,
 };
 use engram_shards::format::FileKind;
-use engram_shards::io::Clock;
-use engram_shards::io::simulated::{Power, SimulatedDisk, SimulatedIo, World};
+use engram_shards::io::simulated::{Power, SimulatedDisk, SimulatedIo, Still, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
@@ -30,31 +27,10 @@ const ERASE: u64 = STORED + 2;
 /// So long nothing happens when nothing will any more.
 const IDLE_NS: u64 = 20_000_000;
 
-#[derive(Debug, Default)]
-struct Time(Cell<u64>);
-
-impl World for Time {
-    fn clock(&self) -> Clock {
-        Clock { wall_us: || 1, monotonic_ns: || 1 }
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-
-    fn advance_to(&self, ns: u64) {
-        self.0.set(self.0.get().max(ns));
-    }
-
-    fn wake_at(&self, _ns: u64) {}
-
-    fn trace(&self, _event: fmt::Arguments<'_>) {}
-}
-
 struct Machine {
     power: Rc<Power>,
     disk: SimulatedDisk,
-    time: Rc<Time>,
+    time: Rc<Still>,
 }
 
 fn settings() -> ShardSettings {
@@ -67,10 +43,8 @@ fn settings() -> ShardSettings {
         memory_bytes_max: 32 << 20,
         memory_prefault_bytes: 0,
         consolidation: ConsolidationSettings {
-            rows_idle: u64::MAX,
-            rows_forced: u64::MAX,
             retry_after_ns: 0,
-            ..ConsolidationSettings::default()
+            ..ConsolidationSettings::when_asked()
         },
     }
 }
@@ -111,7 +85,7 @@ impl Machine {
 
     /// A start; nothing when the power fails in it.
     fn open(&self) -> Option<Shard<SimulatedIo>> {
-        let io = self.disk.io(Rc::<Time>::clone(&self.time));
+        let io = self.disk.io(Rc::<Still>::clone(&self.time));
         match Shard::open(io, &settings(), &|_| {}) {
             Ok((shard, _)) => Some(shard),
             Err(_) if self.power.is_off() => None,

@@ -1,9 +1,12 @@
 //! Recalls with conditions, over tails and sections: never fewer than there are, and none that the
 //! conditions do not admit.
 
+mod bench;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bench::{blob, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
@@ -13,10 +16,8 @@ use engram_shards::filter::Filter;
 use engram_shards::format::columns::{ColumnEntry, ColumnKind, ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
-use engram_shards::limits::SEGMENT_BYTES_MIN;
-use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::recall::cue;
-use engram_shards::shard::{ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket};
+use engram_shards::shard::{Effect, Reply, Shard, Ticket};
 
 const DIMENSIONS: usize = 64;
 
@@ -38,27 +39,6 @@ struct Bench {
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 const TIERS: [Tier; 4] = [Tier::Exact, Tier::Gather, Tier::Codes, Tier::Graph];
-
-fn settings() -> ShardSettings {
-    let identity = LogIdentity {
-        store_id: [1; 16],
-        shard: 0,
-        segment_bytes: SEGMENT_BYTES_MIN,
-        may_be_empty: true,
-    };
-    ShardSettings {
-        identity,
-        log: LogSettings::default(),
-        recovery: RecoverySettings::default(),
-        memory_bytes_max: 256 << 20,
-        memory_prefault_bytes: 0,
-        consolidation: ConsolidationSettings {
-            rows_idle: u64::MAX,
-            rows_forced: u64::MAX,
-            ..ConsolidationSettings::default()
-        },
-    }
-}
 
 impl Bench {
     fn new() -> Self {
@@ -285,10 +265,6 @@ impl Bench {
         while !self.shard.recall_step(&mut recall, 1 << 16).unwrap() {}
         self.shard.recall_finish(recall)
     }
-}
-
-fn blob(vector: &[f32]) -> Bytes {
-    vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
 }
 
 fn id(hit: &Hit) -> String {

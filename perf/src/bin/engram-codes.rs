@@ -5,12 +5,11 @@
 //! query by query, so that whatever else the machine does hits them alike.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
 use engram_perf::huge_pages::HugeFloats;
-use engram_perf::vectors::Vectors;
+use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{CodeBits, Metric};
 use engram_shards::index::codes::{CodeLayout, FlatCodes};
 use engram_shards::index::cue::Cue;
@@ -23,18 +22,8 @@ use zerocopy::IntoBytes;
 /// Measures codes of each width.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// An .npy file of float16 rows; made up unless given.
-    #[arg(long)]
-    vectors: Option<PathBuf>,
-    /// Rows to make up.
-    #[arg(long, default_value_t = 20_000)]
-    count: usize,
-    /// Rows that are asked for and not coded.
-    #[arg(long, default_value_t = 500)]
-    queries: usize,
-    /// Code no more than so many.
-    #[arg(long)]
-    rows_max: Option<usize>,
+    #[command(flatten)]
+    vectors: VectorArguments,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -139,14 +128,7 @@ fn nearest(
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let all = match &arguments.vectors {
-        Some(path) => Vectors::read_npy(path)?,
-        None => Vectors::clustered(arguments.count + arguments.queries, 768),
-    };
-    let (mut rows, queries) = all.hold_out(arguments.queries);
-    if let Some(rows_max) = arguments.rows_max {
-        rows.floats.truncate(rows_max * rows.dimensions);
-    }
+    let (rows, queries) = arguments.vectors.read()?;
     let projection = Projection::streaming(Metric::Cosine, rows.dimensions);
     let coded = CodeBits::ALL.into_iter().map(|bits| Coded::new(bits, &projection, &rows));
     let mut coded = coded.collect::<Result<Vec<_>, _>>()?;

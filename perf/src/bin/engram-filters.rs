@@ -136,11 +136,7 @@ impl Bench {
             recovery: RecoverySettings::default(),
             memory_bytes_max: (rows * (dimensions * 5 + 2048)) as u64 + (1 << 30),
             memory_prefault_bytes: 0,
-            consolidation: ConsolidationSettings {
-                rows_idle: u64::MAX,
-                rows_forced: u64::MAX,
-                ..ConsolidationSettings::default()
-            },
+            consolidation: ConsolidationSettings::when_asked(),
         };
         let folder = TempDir::new_in(&arguments.dir)?;
         let uring = UringSettings {
@@ -444,22 +440,21 @@ fn measure(
 fn main() -> Result<(), Failure> {
     let mut arguments = Arguments::parse();
     let wanted = arguments.rows + arguments.queries;
-    let vectors = match &arguments.vectors {
+    let mut vectors = match &arguments.vectors {
         Some(path) => Vectors::read_npy(path)?,
         None => Vectors::clustered(wanted, 256),
     };
-    let all: Vec<&[f32]> = vectors.floats.chunks_exact(vectors.dimensions).take(wanted).collect();
-    let step = all.len() / arguments.queries;
-    let is_query = |nth: usize| nth % step == step / 2 && nth / step < arguments.queries;
-    let held = all.iter().enumerate().filter(|(nth, _)| is_query(*nth)).map(|(_, row)| *row);
-    let queries: Vec<&[f32]> = held.collect();
-    let kept = all.iter().enumerate().filter(|(nth, _)| !is_query(*nth)).map(|(_, row)| *row);
-    let base: Vec<&[f32]> = kept.take(arguments.rows).collect();
+    vectors.floats.truncate(wanted * vectors.dimensions);
+    let dimensions = vectors.dimensions;
+    let (base, queries) = vectors.hold_out(arguments.queries);
+    let queries: Vec<&[f32]> = queries.floats.chunks_exact(dimensions).collect();
+    let base = base.floats.chunks_exact(dimensions).take(arguments.rows);
+    let base: Vec<&[f32]> = base.collect();
     arguments.rows = base.len();
     let rows = base.len();
     let pivots: Vec<&[f32]> = (0..PIVOTS).map(|nth| base[nth * rows / PIVOTS]).collect();
     let steps: Vec<Vec<u64>> = pivots.iter().map(|pivot| steps_from(pivot, &base)).collect();
-    let mut bench = Bench::new(&arguments, vectors.dimensions, rows)?;
+    let mut bench = Bench::new(&arguments, dimensions, rows)?;
     let mut random = Random::default();
     let orders: [Vec<u64>; 3] = std::array::from_fn(|_| shuffled(rows, &mut random));
     let began = Instant::now();

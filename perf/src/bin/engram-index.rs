@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
-use engram_perf::vectors::Vectors;
+use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
@@ -27,22 +27,8 @@ use serde::Serialize;
 /// Measures what the index finds, and how fast.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// An .npy file of float16 rows; made up unless given.
-    #[arg(long)]
-    vectors: Option<PathBuf>,
-    /// Rows to make up.
-    #[arg(long, default_value_t = 20_000)]
-    count: usize,
-    /// An .npy file of rows to ask for; rows of the others, which are then not stored, unless
-    /// given.
-    #[arg(long, value_name = "FILE.npy")]
-    asked: Option<PathBuf>,
-    /// Rows that are asked for.
-    #[arg(long, default_value_t = 500)]
-    queries: usize,
-    /// Store no more than so many.
-    #[arg(long)]
-    rows_max: Option<usize>,
+    #[command(flatten)]
+    vectors: VectorArguments,
     /// Directory for the shard's folder; it should be on the disk of the data directory.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
@@ -131,19 +117,13 @@ impl Bench {
             segment_bytes: 256 << 20,
             may_be_empty: true,
         };
-        let never = ConsolidationSettings {
-            rows_idle: u64::MAX,
-            rows_forced: u64::MAX,
-            log_bytes_forced: u64::MAX,
-            ..ConsolidationSettings::default()
-        };
         let shard_settings = ShardSettings {
             identity,
             log: LogSettings::default(),
             recovery: RecoverySettings::default(),
             memory_bytes_max: (rows * (dimensions * 4 + 2048)) as u64 * 3 + (64 << 20),
             memory_prefault_bytes: 0,
-            consolidation: never,
+            consolidation: ConsolidationSettings::when_asked(),
         };
         let (mut shard, _) = Shard::open(io, &shard_settings, &|_| {})?;
         let settings = SpaceSettings {
@@ -315,17 +295,7 @@ fn blob(vector: &[f32]) -> Bytes {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let all = match &arguments.vectors {
-        Some(path) => Vectors::read_npy(path)?,
-        None => Vectors::clustered(arguments.count + arguments.queries, 768),
-    };
-    let (mut base, queries) = match &arguments.asked {
-        Some(path) => (all, Vectors::read_npy(path)?.hold_out(arguments.queries).1),
-        None => all.hold_out(arguments.queries),
-    };
-    if let Some(rows) = arguments.rows_max {
-        base.floats.truncate(rows * base.dimensions);
-    }
+    let (base, queries) = arguments.vectors.read()?;
     let dir = tempfile::tempdir_in(&arguments.dir)?;
     let mut bench = Bench::open(dir.path(), base.dimensions, arguments.codes, base.count())?;
     bench.k = arguments.k;

@@ -6,17 +6,15 @@
 //! soon as it is acknowledged.
 
 use std::error::Error;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use engram_perf::daemon::{Control, Daemon, DaemonSettings};
+use engram_perf::daemon::{Control, Daemon, DaemonError, DaemonSettings};
 use engram_perf::open_loop::{Kind, OpenLoop, Outcome, Stream, Target};
-use engram_perf::resp::{Reply, push_command};
+use engram_perf::resp::Reply;
 use engram_perf::vectors::Halves;
 use serde::Serialize;
 
@@ -123,14 +121,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let beyond = Instant::now();
     let outcome = client.run(&[asking(5)])?.remove(0);
     let mut busy = phase("while it is consolidated", &outcome, None, &mut control)?;
-    busy.recall_at_10 = Some(recall(&daemon.socket(), &queries)?);
+    busy.recall_at_10 = Some(recall(&mut control, &queries)?);
     phases.push(busy);
     wait_until_consolidated(&mut control)?;
     let consolidated_after_s = beyond.elapsed().as_secs_f64();
     control.call(&["CONFIG", "RESETSTAT"], |_| ())?;
     let outcome = client.run(&[asking(5)])?.remove(0);
     let mut idle = phase("idle", &outcome, None, &mut control)?;
-    idle.recall_at_10 = Some(recall(&daemon.socket(), &queries)?);
+    idle.recall_at_10 = Some(recall(&mut control, &queries)?);
     phases.push(idle);
     let at_once = store_and_ask(&daemon, &rows, count, arguments.at_once)?;
     drop(client);
@@ -177,44 +175,17 @@ fn wait_until_consolidated(control: &mut Control) -> Result<(), Box<dyn Error>> 
     }
 }
 
-/// One connection, one request at a time.
-struct Caller(UnixStream);
+/// Ids of hits.
+type Ids = Result<Vec<Vec<u8>>, DaemonError>;
 
-impl Caller {
-    fn connect(socket: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut caller = Self(UnixStream::connect(socket)?);
-        caller.ids(&[b"HELLO", b"3"])?;
-        Ok(caller)
-    }
-
-    /// Sends a command; the ids of the hits in the reply, if those are what it has.
-    fn ids(&mut self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
-        let mut out = Vec::new();
-        push_command(&mut out, parts);
-        self.0.write_all(&out)?;
-        let (mut inbox, mut piece) = (Vec::new(), [0; 64 << 10]);
-        loop {
-            if let Some((reply, _)) = Reply::read(&inbox)? {
-                return match reply {
-                    Reply::Error(error) => Err(String::from_utf8_lossy(error).into()),
-                    Reply::Array(hits) => Ok(hits.iter().filter_map(id).collect()),
-                    _ => Ok(Vec::new()),
-                };
-            }
-            match self.0.read(&mut piece)? {
-                0 => return Err("engramd hung up".into()),
-                bytes => inbox.extend_from_slice(&piece[..bytes]),
-            }
-        }
-    }
-
-    fn recall(&mut self, k: &[u8], cue: &[u8], more: &[&[u8]]) -> Ids {
-        let parts = [b"EG.RECALL", SPACE.as_bytes(), b"K", k, b"VEC", cue];
-        self.ids(&[&parts, more].concat())
-    }
+/// The ids of what a recall finds.
+fn recall_ids(control: &mut Control, cue: &[u8], more: &[&[u8]]) -> Ids {
+    let parts: [&[u8]; 6] = [b"EG.RECALL", SPACE.as_bytes(), b"K", b"10", b"VEC", cue];
+    control.call(&[&parts, more].concat(), |reply| match reply {
+        Reply::Array(hits) => hits.iter().filter_map(id).collect(),
+        _ => Vec::new(),
+    })
 }
-
-type Ids = Result<Vec<Vec<u8>>, Box<dyn Error>>;
 
 fn id(hit: &Reply<'_>) -> Option<Vec<u8>> {
     match hit.get("id")? {
@@ -224,12 +195,11 @@ fn id(hit: &Reply<'_>) -> Option<Vec<u8>> {
 }
 
 /// The share of the ten nearest that usual recalls find.
-fn recall(socket: &Path, queries: &[Vec<u8>]) -> Result<f64, Box<dyn Error>> {
-    let mut caller = Caller::connect(socket)?;
+fn recall(control: &mut Control, queries: &[Vec<u8>]) -> Result<f64, DaemonError> {
     let (mut found, mut sought) = (0, 0);
     for cue in queries {
-        let exact = caller.recall(b"10", cue, &[b"EXACT"])?;
-        let usual = caller.recall(b"10", cue, &[])?;
+        let exact = recall_ids(control, cue, &[b"EXACT"])?;
+        let usual = recall_ids(control, cue, &[])?;
         found += usual.iter().filter(|id| exact.contains(id)).count();
         sought += exact.len();
     }
@@ -244,8 +214,8 @@ fn store_and_ask(
     count: u64,
 ) -> Result<AtOnce, Box<dyn Error>> {
     let (next, found, is_over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let work = || -> Result<(), String> {
-        let mut caller = Caller::connect(&daemon.socket()).map_err(|error| error.to_string())?;
+    let work = || -> Result<(), DaemonError> {
+        let mut control = daemon.control()?;
         loop {
             let nth = next.fetch_add(1, Ordering::Relaxed);
             if nth >= count {
@@ -253,30 +223,28 @@ fn store_and_ask(
             }
             let vector = rows.blob((first + nth) as usize);
             let id = format!("at-once-{nth}");
-            let store = [b"EG.STORE", SPACE.as_bytes(), id.as_bytes(), b"VEC", &vector];
-            caller.ids(&store).map_err(|error| error.to_string())?;
-            let hits = caller.recall(b"10", &vector, &[]).map_err(|error| error.to_string())?;
+            let store: [&[u8]; 5] = [b"EG.STORE", SPACE.as_bytes(), id.as_bytes(), b"VEC", &vector];
+            control.call(&store, |_| ())?;
+            let hits = recall_ids(&mut control, &vector, &[])?;
             found.fetch_add(u64::from(hits.contains(&id.into_bytes())), Ordering::Relaxed);
         }
     };
-    let socket = daemon.socket();
+    let consolidate = || -> Result<u64, DaemonError> {
+        let mut control = daemon.control()?.patient()?;
+        let mut consolidations = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            control.call(&["EG.CONSOLIDATE"], |_| ())?;
+            consolidations += 1;
+        }
+        Ok(consolidations)
+    };
     let consolidations = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        let consolidating = scope.spawn(|| {
-            let mut consolidations = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                let asked = Caller::connect(&socket).and_then(|mut caller| {
-                    caller.ids(&[b"EG.CONSOLIDATE"]).map_err(|error| error.to_string().into())
-                });
-                asked.map_err(|error| error.to_string())?;
-                consolidations += 1;
-            }
-            Ok::<u64, String>(consolidations)
-        });
+        let consolidating = scope.spawn(consolidate);
         let ended: Vec<_> = workers.into_iter().map(|one| one.join().expect("no panic")).collect();
         is_over.store(true, Ordering::Relaxed);
         let consolidations = consolidating.join().expect("no panic");
-        ended.into_iter().collect::<Result<Vec<()>, String>>().and(consolidations)
+        ended.into_iter().collect::<Result<Vec<()>, _>>().and(consolidations)
     })?;
     Ok(AtOnce { stored: count, found: found.into_inner(), consolidations })
 }

@@ -15,12 +15,11 @@
 #![allow(unsafe_code)]
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
 use engram_perf::huge_pages::HugeFloats;
-use engram_perf::vectors::Vectors;
+use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{CodeBits, Metric};
 use engram_shards::index::bytes::{self, ByteRow};
 use engram_shards::index::codes::{CodeLayout, FlatCodes};
@@ -38,18 +37,8 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Compares layouts of a graph.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// An .npy file of float16 rows; made up unless given.
-    #[arg(long)]
-    vectors: Option<PathBuf>,
-    /// Rows to make up.
-    #[arg(long, default_value_t = 20_000)]
-    count: usize,
-    /// Rows that are asked for and not in the graph.
-    #[arg(long, default_value_t = 500)]
-    queries: usize,
-    /// Take no more than so many.
-    #[arg(long)]
-    rows_max: Option<usize>,
+    #[command(flatten)]
+    vectors: VectorArguments,
     /// Beams to walk with.
     #[arg(long, value_delimiter = ',', default_value = "32,48,64,96,128,192")]
     beams: Vec<usize>,
@@ -548,15 +537,7 @@ fn measure(graph: &Graph, queries: &Vectors, truth: &[Vec<u32>], beam: usize) ->
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let all = match &arguments.vectors {
-        Some(path) => Vectors::read_npy(path)?,
-        None => Vectors::clustered(arguments.count + arguments.queries, 768),
-    };
-    let (mut base, queries) = all.hold_out(arguments.queries);
-    if let Some(rows) = arguments.rows_max {
-        base.floats.truncate(rows * base.dimensions);
-        base.floats.shrink_to_fit();
-    }
+    let (base, queries) = arguments.vectors.read()?;
     let (rows, dimensions) = (base.count(), base.dimensions);
     let graph = Graph::build(base)?;
     let everything: Vec<u32> = (0..u32::try_from(rows)?).collect();

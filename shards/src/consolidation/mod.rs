@@ -58,6 +58,19 @@ pub struct ConsolidationSettings {
     pub index_rows_min: usize,
 }
 
+impl ConsolidationSettings {
+    /// None of these bounds is ever reached: a consolidation begins when it is asked for, or when
+    /// tails press on the memory.
+    pub fn when_asked() -> Self {
+        Self {
+            rows_idle: u64::MAX,
+            rows_forced: u64::MAX,
+            log_bytes_forced: u64::MAX,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for ConsolidationSettings {
     fn default() -> Self {
         Self {

@@ -11,7 +11,7 @@ use super::graph::search::{Effort, Found, GraphView, Search};
 use super::projection::Projection;
 use super::sorted::{Key, Sorted};
 use crate::episode::Metric;
-use crate::kernels::{kernels, padded, row_floats};
+use crate::kernels::{key, padded, row_floats};
 
 /// Neighbours that are looked for.
 pub const CALIBRATED_K: usize = 10;
@@ -210,12 +210,8 @@ impl Calibrator {
                 if sample.row.is_some_and(|own| own as usize == row) {
                     continue;
                 }
-                let vector = graph.vector(row);
-                let distance = match graph.metric {
-                    Metric::Cosine => -kernels().dot(&sample.query, vector) * graph.scales[row],
-                    Metric::Dot => -kernels().dot(&sample.query, vector),
-                    Metric::L2 => kernels().l2(&sample.query, vector),
-                };
+                let scale = || graph.scales[row];
+                let distance = -key(graph.metric, &sample.query, graph.vector(row), scale);
                 if distance < sample.nearest.bound() {
                     sample.nearest.insert(Key::new(distance, row as u32));
                 }

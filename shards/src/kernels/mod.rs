@@ -55,6 +55,8 @@ mod neon;
 #[cfg(test)]
 mod tests;
 
+use crate::episode::Metric;
+
 pub use crate::limits::ROW_FLOATS_STEP;
 pub use dispatch::{Kernels, kernels};
 pub use norm::NonFinite;
@@ -67,6 +69,17 @@ const _: () = assert!(SUMS.is_multiple_of(ROW_FLOATS_STEP));
 /// Floats from the begin of one row of `dimensions` components to that of the next.
 pub const fn row_floats(dimensions: usize) -> usize {
     dimensions.next_multiple_of(ROW_FLOATS_STEP)
+}
+
+/// What rows are ordered by, the nearest first: larger is nearer. `scale`, one over a row's norm,
+/// is only asked for under cosine; the query's length is one then.
+#[inline]
+pub fn key(metric: Metric, query: &[f32], row: &[f32], scale: impl FnOnce() -> f32) -> f32 {
+    match metric {
+        Metric::Cosine => kernels().dot(query, row) * scale(),
+        Metric::Dot => kernels().dot(query, row),
+        Metric::L2 => -kernels().l2(query, row),
+    }
 }
 
 /// A query as the kernels take it: padded with zeros to the length of a row.

@@ -4,7 +4,7 @@ use super::costs::Shape;
 use super::narrowing::Narrowing;
 use super::view::Method;
 use super::{Filtered, Recall};
-use crate::episode::{CodeBits, Conditions, Effort, Metric, Tier};
+use crate::episode::{CodeBits, Conditions, Effort, Tier};
 use crate::format::columns::COLUMN_BLOCK_BYTES;
 use crate::index::calibration::answers;
 use crate::index::cue::Cue;
@@ -12,7 +12,7 @@ use crate::index::graph::search::{Effort as Walking, Found, Search};
 use crate::index::projection::{Projection, ProjectionKey};
 use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
-use crate::kernels::kernels;
+use crate::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
 use crate::space::{Damaged, Part, Section, TailBuckets};
 use crate::terms::Truth;
@@ -428,12 +428,8 @@ impl Recall {
     ) {
         rows.clone().for_each(|row| part.prefetch(row));
         for row in rows {
-            let vector = part.vector(row);
-            let key = match self.metric {
-                Metric::Cosine => kernels().dot(&self.query, vector) * part.columns(row).scale,
-                Metric::Dot => kernels().dot(&self.query, vector),
-                Metric::L2 => -kernels().l2(&self.query, vector),
-            };
+            let scale = || part.columns(row).scale;
+            let key = kernels::key(self.metric, &self.query, part.vector(row), scale);
             self.work.compared += 1;
             self.offer(part, row, key, how);
         }

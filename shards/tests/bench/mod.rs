@@ -49,11 +49,7 @@ pub fn settings() -> ShardSettings {
         recovery: RecoverySettings::default(),
         memory_bytes_max: 256 << 20,
         memory_prefault_bytes: 0,
-        consolidation: ConsolidationSettings {
-            rows_idle: u64::MAX,
-            rows_forced: u64::MAX,
-            ..ConsolidationSettings::default()
-        },
+        consolidation: ConsolidationSettings::when_asked(),
     }
 }
 

@@ -185,13 +185,7 @@ impl Search {
                 break;
             }
         }
-        found.clear();
-        let answers = self.best.iter();
-        found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
-        for node in self.touched.drain(..) {
-            self.met[node as usize / 64] = 0;
-            self.read[node as usize / 64] = 0;
-        }
+        self.end(found);
         walked
     }
 
@@ -230,6 +224,12 @@ impl Search {
                 break;
             }
         }
+        self.end(found);
+        walked
+    }
+
+    /// Hands out the best nodes and makes ready for the next walk.
+    fn end(&mut self, found: &mut Vec<Found>) {
         found.clear();
         let answers = self.best.iter();
         found.extend(answers.map(|key| Found { distance: key.distance(), node: key.number() }));
@@ -240,7 +240,6 @@ impl Search {
         for node in self.asked_nodes.drain(..) {
             self.asked[node as usize / 64] = 0;
         }
-        walked
     }
 
     /// Takes a node among the best, if it counts and is near enough, or corrects its distance.

@@ -61,6 +61,28 @@ pub trait World: fmt::Debug {
     fn trace(&self, event: fmt::Arguments<'_>);
 }
 
+/// A world in which time only moves when the disk is waited for, and nobody is told anything.
+#[derive(Debug, Default)]
+pub struct Still(Cell<u64>);
+
+impl World for Still {
+    fn clock(&self) -> Clock {
+        Clock { wall_us: || 1, monotonic_ns: || 1 }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn advance_to(&self, ns: u64) {
+        self.0.set(self.0.get().max(ns));
+    }
+
+    fn wake_at(&self, _ns: u64) {}
+
+    fn trace(&self, _event: fmt::Arguments<'_>) {}
+}
+
 /// How often what goes wrong, in a million calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {

@@ -7,28 +7,6 @@ use crate::io::{BatchWrite, Buffer, Completion, FileEvent, Io, PIECE_BYTES, Piec
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
-/// Time that only moves when the disk is waited for.
-#[derive(Debug, Default)]
-struct Still(Cell<u64>);
-
-impl World for Still {
-    fn clock(&self) -> Clock {
-        Clock { wall_us: || 1, monotonic_ns: || 1 }
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-
-    fn advance_to(&self, ns: u64) {
-        self.0.set(ns);
-    }
-
-    fn wake_at(&self, _ns: u64) {}
-
-    fn trace(&self, _event: fmt::Arguments<'_>) {}
-}
-
 struct Bench {
     disk: SimulatedDisk,
     power: Rc<Power>,
