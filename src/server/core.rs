@@ -32,9 +32,14 @@ use crate::runtime::{self, Breath};
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
 const RECALL_SLICE_BYTES: usize = 512 << 10;
+/// Slices of a recall in turn, before the next recall has its own: most end within them, and find
+/// what they had in the caches.
+const SLICES_IN_TURN: u32 = 4;
 /// How long recalls compute between two breaths at least, and at most. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
 const STRETCH_NS_MAX: u64 = 400_000;
+/// What each recall that waits adds to a stretch: where many wait, breaths hold all of them up.
+const COMPUTE_QUEUED_NS: u64 = 12_500;
 /// Of the time that the rest took since, recalls compute for one part in so many: under a flood of
 /// stores, whose breaths are long, they would starve otherwise.
 const COMPUTE_SHARE: u64 = 2;
@@ -91,6 +96,8 @@ struct ActiveRecall {
     recall: Recall,
     origin: Origin,
     began_ns: u64,
+    /// Slices it has had.
+    slices: u32,
 }
 
 /// See the top of the file.
@@ -371,7 +378,10 @@ impl Core {
             let activity = self.activity.get();
             stretch_ns = match activity == seen {
                 true => (stretch_ns * 2).min(STRETCH_NS_MAX),
-                false => (away_ns / COMPUTE_SHARE).clamp(COMPUTE_NS, STRETCH_NS_MAX),
+                false => {
+                    let queued_ns = self.inner.borrow().recalls.len() as u64 * COMPUTE_QUEUED_NS;
+                    (away_ns / COMPUTE_SHARE).max(queued_ns).clamp(COMPUTE_NS, STRETCH_NS_MAX)
+                }
             };
             seen = activity;
         }
@@ -521,8 +531,8 @@ impl Inner {
                 self.metrics.recalls += 1;
                 match self.begin_recall(*request) {
                     Ok(recall) => {
-                        let began_ns = asked.at_ns;
-                        self.recalls.push_back(ActiveRecall { recall, origin, began_ns });
+                        let (began_ns, slices) = (asked.at_ns, 0);
+                        self.recalls.push_back(ActiveRecall { recall, origin, began_ns, slices });
                     }
                     Err(refusal) => self.deliver(origin, Answer::Hits(Err(refusal))),
                 }
@@ -625,11 +635,18 @@ impl Inner {
         advanced
     }
 
-    /// Works on the first recall and sends it to the back of the queue; whether there is more.
+    /// Works on the first recall, and sends it to the back of the queue when it had its slices in
+    /// turn; whether there is more.
     fn compute_slice(&mut self) -> bool {
         let Some(mut active) = self.recalls.pop_front() else { return false };
         match self.shard.recall_step(&mut active.recall, RECALL_SLICE_BYTES) {
-            Ok(false) => self.recalls.push_back(active),
+            Ok(false) => {
+                active.slices += 1;
+                match active.slices % SLICES_IN_TURN {
+                    0 => self.recalls.push_back(active),
+                    _ => self.recalls.push_front(active),
+                }
+            }
             Ok(true) => {
                 let hits = self.shard.recall_finish(active.recall);
                 let now = (self.clock.monotonic_ns)();
