@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{
-    BatchWrite, Buffer, Completion, Copied, FileEvent, FolderCopy, Io, IoFacts, Piece,
+    BatchWrite, Buffer, Completion, Copied, FileEvent, FolderCopy, Io, IoFacts, Piece, Purpose,
     SLOT_FILE_BYTES, SegmentCopy, SlotFile, Transfer,
 };
-use crate::arena::Mapped;
+use crate::arena::{Mapped, Stretch};
 use crate::format::{FileId, FileKind, segment_file_name};
 use crate::limits::SECTOR_BYTES;
 
@@ -426,6 +426,15 @@ impl Io for MemoryIo {
     fn copy_folder(&mut self, copy: FolderCopy) {
         assert!(self.copying.is_none(), "one copy at a time");
         self.copying = Some(copy);
+    }
+
+    fn bring_in(&mut self, purpose: Purpose, stretch: Stretch) {
+        let result = stretch.bring_in();
+        self.held.push_back(Completion::BroughtIn { purpose, result });
+    }
+
+    fn let_go(&mut self, mapped: Mapped) {
+        drop(mapped);
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
