@@ -226,12 +226,6 @@ impl Building {
         ground: &mut Ground<'_, I>,
         writer: &mut FileWriter,
     ) -> Result<Built, Failure> {
-        if let Some(index) = self.step.as_mut().and_then(Step::index) {
-            self.bringing.ask(index, &mut self.next_chunk, ground.log.io_mut());
-            if self.bringing.through() < index.chunks_needed() {
-                return Ok(Built::Waits);
-            }
-        }
         let Some(job) = self.jobs.last() else {
             let place = self.columns.take().map(|columns| columns.finish(&mut self.out));
             self.flush(writer)?;
@@ -248,6 +242,12 @@ impl Building {
             (self.step, _) = (None, self.jobs.pop());
             return Ok(Built::Some);
         };
+        if let Some(index) = self.step.as_mut().and_then(Step::index) {
+            self.bringing.ask(index, &mut self.next_chunk, ground.log.io_mut());
+            if self.bringing.through() < index.chunks_needed() {
+                return Ok(Built::Waits);
+            }
+        }
         let first = Step::Check { source: 0, column: 0, block: 0 };
         let step = self.step.take().unwrap_or(first);
         self.step = self.advance(step, space, arena)?;

@@ -75,8 +75,10 @@ impl MemoryDisk {
             held: VecDeque::new(),
             copying: None,
             clock_us: 1_000_000,
+            brought: VecDeque::new(),
             hold: false,
             hold_copy: false,
+            hold_memory: false,
         }
     }
 
@@ -179,8 +181,11 @@ pub struct MemoryIo {
     /// The copy that is under way: it is made when it ends.
     copying: Option<FolderCopy>,
     clock_us: i64,
+    /// Memory that is on its way. Touching it would change nothing.
+    brought: VecDeque<(Purpose, Stretch)>,
     hold: bool,
     hold_copy: bool,
+    hold_memory: bool,
 }
 
 impl MemoryIo {
@@ -196,6 +201,11 @@ impl MemoryIo {
     /// While held, a copy of the folder stays under way.
     pub fn hold_copy(&mut self, hold: bool) {
         self.hold_copy = hold;
+    }
+
+    /// While held, memory stays on its way.
+    pub fn hold_memory(&mut self, hold: bool) {
+        self.hold_memory = hold;
     }
 }
 
@@ -309,6 +319,10 @@ impl Io for MemoryIo {
         if self.held.is_empty() && !self.hold_copy {
             let result = self.copying.take().map(|copy| self.make_copy(copy));
             self.held.extend(result.map(|result| Completion::Copied { result }));
+        }
+        if self.held.is_empty() && !self.hold_memory {
+            let (purpose, _) = self.brought.pop_front()?;
+            return Some(Completion::BroughtIn { purpose, result: Ok(()) });
         }
         self.held.pop_front()
     }
@@ -429,8 +443,7 @@ impl Io for MemoryIo {
     }
 
     fn bring_in(&mut self, purpose: Purpose, stretch: Stretch) {
-        let result = stretch.bring_in();
-        self.held.push_back(Completion::BroughtIn { purpose, result });
+        self.brought.push_back((purpose, stretch));
     }
 
     fn let_go(&mut self, mapped: Mapped) {
