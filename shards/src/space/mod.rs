@@ -72,27 +72,28 @@ pub struct Space {
     asked: Asked,
 }
 
-/// Parts that a section has replaced. Giving back a large tail takes long, so it is done in slices.
+/// Parts that a section has replaced, or of a space that was dropped. Giving back a large tail takes
+/// long, so it is done in slices.
 #[derive(Debug)]
 #[must_use = "the memory of a tail is the arena's"]
 pub struct Retired {
-    tail: Option<Tail>,
+    tails: Vec<Tail>,
     sections: Vec<Section>,
 }
 
 impl Retired {
     /// Rows that are not in memory any more.
     pub fn rows(&self) -> u64 {
-        self.tail.as_ref().map_or(0, |tail| u64::from(tail.deaths.rows()))
+        self.tails.iter().map(|tail| u64::from(tail.deaths.rows())).sum()
     }
 
     /// Gives up to `chunks` of memory back; whether that was all.
     pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
         self.sections.clear();
-        if self.tail.as_mut().is_none_or(|tail| tail.release_some(arena, chunks)) {
-            self.tail = None;
+        if self.tails.last_mut().is_some_and(|tail| tail.release_some(arena, chunks)) {
+            self.tails.pop();
         }
-        self.tail.is_none()
+        self.tails.is_empty()
     }
 }
 
@@ -335,15 +336,16 @@ impl Space {
         let sections = self.sections.extract_if(.., replaced).collect();
         self.all_deaths_mut().for_each(Deaths::forget_noted);
         self.publications += 1;
-        (section.map(|section| self.adopt(section)), Retired { tail, sections })
+        (
+            section.map(|section| self.adopt(section)),
+            Retired { tails: tail.into_iter().collect(), sections },
+        )
     }
 
-    /// Gives all memory back to the arena.
-    pub fn release(mut self, arena: &mut Arena) {
-        self.tail.release_some(arena, usize::MAX);
-        self.frozen.iter_mut().for_each(|frozen| {
-            frozen.release_some(arena, usize::MAX);
-        });
+    /// Ends the space: its memory is to be released.
+    pub fn retire(self) -> Retired {
+        let tails = std::iter::once(self.tail).chain(self.frozen).collect();
+        Retired { tails, sections: self.sections }
     }
 
     /// Reads an episode back with the fields that were asked for.
