@@ -72,8 +72,8 @@ pub struct Space {
     asked: Asked,
 }
 
-/// Parts that a section has replaced, or of a space that was dropped. Giving back a large tail takes
-/// long, so it is done in slices.
+/// Parts that a section has replaced, or of a space that was dropped. Giving back a large tail
+/// takes long, so it is done in slices.
 #[derive(Debug)]
 #[must_use = "the memory of a tail is the arena's"]
 pub struct Retired {

@@ -310,8 +310,8 @@ impl UringIo {
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
         // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are
-        // mappings owned by `self` meanwhile, stretches in `memory_calls` keep theirs mapped, names are heap strings in `preparation`, `file_calls`
-        // and `copying`.
+        // mappings owned by `self` meanwhile, stretches in `memory_calls` keep theirs mapped, names
+        // are heap strings in `preparation`, `file_calls` and `copying`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }
