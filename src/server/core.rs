@@ -47,6 +47,8 @@ const COMPUTE_SHARE: u64 = 2;
 const WORK_NS: u64 = 50_000;
 const WORK_SHARE: u64 = 4;
 const WORK_UNITS_MAX: usize = 256;
+/// While recalls are under way it is done one unit at a time, so long apart.
+const WORK_PAUSE_NS: u64 = 300_000;
 /// Requests between two ticks up to which a shard is taken for quiet.
 const QUIET_REQUESTS: u64 = 50;
 /// Recalls under way on a shard at once; each gets its slices in turn.
@@ -395,8 +397,8 @@ impl Core {
             match advanced {
                 Advanced::Worked => self.breathe().await,
                 Advanced::Waits => {
-                    // Said behind the own turn: the next one, which a completion brings, notifies.
-                    // Said before it, this would go round and round.
+                    // Said behind the own turn: the next one, which a completion or a recall brings,
+                    // notifies. Said before it, this would go round and round.
                     self.inner.borrow_mut().may_work = true;
                     self.background.wait().await;
                 }
@@ -614,10 +616,13 @@ impl Inner {
         }
     }
 
-    /// Does some of the work that nobody waits for, as long as no recall does.
+    /// Does some of the work that nobody waits for; little of it while somebody waits for a recall.
     fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
         let began_ns = now_ns();
         let away_ns = began_ns - self.worked_ns;
+        if !self.recalls.is_empty() && away_ns < WORK_PAUSE_NS {
+            return Advanced::Waits;
+        }
         let stretch_ns = (away_ns / WORK_SHARE).clamp(WORK_NS, STRETCH_NS_MAX);
         self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);

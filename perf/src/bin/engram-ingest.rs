@@ -81,6 +81,9 @@ struct AtOnce {
 }
 
 const SPACE: &str = "stream";
+/// How long recalls are measured while the shard consolidates, and while it is idle.
+const CONSOLIDATED_S: u32 = 20;
+const IDLE_S: u32 = 10;
 /// Those that store and ask at once.
 const THREADS: u64 = 4;
 
@@ -123,14 +126,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stored_per_s = outcomes[0].answered as f64 / began.elapsed().as_secs_f64();
     let mut phases = vec![phase("while it is stored", &outcomes[1], None, &mut control)?];
     let beyond = Instant::now();
-    let outcome = client.run(&[asking(5)])?.remove(0);
+    let outcome = client.run(&[asking(CONSOLIDATED_S)])?.remove(0);
     let mut busy = phase("while it is consolidated", &outcome, None, &mut control)?;
     busy.recall_at_10 = Some(recall(&mut control, &queries)?);
     phases.push(busy);
     wait_until_consolidated(&mut control)?;
     let consolidated_after_s = beyond.elapsed().as_secs_f64();
     control.call(&["CONFIG", "RESETSTAT"], |_| ())?;
-    let outcome = client.run(&[asking(5)])?.remove(0);
+    let outcome = client.run(&[asking(IDLE_S)])?.remove(0);
     let mut idle = phase("idle", &outcome, None, &mut control)?;
     idle.recall_at_10 = Some(recall(&mut control, &queries)?);
     phases.push(idle);
