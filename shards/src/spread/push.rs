@@ -1,0 +1,419 @@
+//! Spreading mass along links, as far as it matters and no further.
+//!
+//! This is the forward push of Andersen, Chung and Lang ("Local graph partitioning using PageRank
+//! vectors", 2006), which computes personalised PageRank around some nodes without looking at the
+//! rest. Each node has an activation and a residual: mass that has arrived and waits. A push of a
+//! node keeps a share of its residual as activation and passes the rest on along its links
+//! (`operator.rs`). What is left waiting when it ends bounds the error.
+//!
+//! **Rounds.** A push goes in rounds. At the beginning of one the nodes in the queue, first come
+//! first served, have their residual taken; then each passes on what was taken. So in round r goes
+//! what has come over r links, or had to wait, and a bound on the depth is one on the rounds. With
+//! no threshold this is the power iteration, term by term. Rejected: passing on also what comes in
+//! during the round, which visits some fewer edges for the same error, but lets mass go further than
+//! the depth.
+//!
+//! **The threshold is for each link.** A node with 600 links has to have 600 times as much waiting
+//! as one with a single link before it is its turn: visiting it costs 600 times as much. On the
+//! relations of WordNet, with 20 seeds, 1,400 edges so chosen find as much of the exact answer as
+//! 4,000 with a threshold for each node. A node is asked whether it has enough when its turn comes;
+//! if not, it leaves the queue and what waits stays. A seed that would carry too little on each link
+//! still gets its turn, once everything else is done: whoever names a hub gets its links as far as
+//! the budget goes.
+//!
+//! **Scores.** A node's score is its activation and (1 − decay) of its residual: what it would keep
+//! if it had one more turn. This is the exact answer of the same operator but for what would have
+//! been passed on. It ranks better than the activation alone, or than any other share that was tried.
+//!
+//! **Order.** Nodes take turns in the order in which they came to be queued, links go by key, and
+//! arithmetic is in single precision in that order. The same links, seeds and settings give the same
+//! bits, in however many steps and whether links lie at rest or in the delta.
+//!
+//! **Caches.** Nearly all the time goes into misses: the head of a node, its first edges, and the
+//! states of its targets, of which each is known only when the one before has been read. So they are
+//! asked for ahead: heads and states of the queue when a round begins, edges as soon as the head has
+//! said where, and the states of the targets some turns before they are written.
+
+use thiserror::Error;
+
+use super::activations::Activations;
+use super::graph::{Graph, Links};
+use super::link::Edge;
+use super::operator::{DEPTH_UNLIMITED, Operator, Settings};
+use super::prefetch::prefetch;
+use super::state::{NONE, State};
+use super::workspace::{Arrival, Lent, Parts, Turn};
+
+/// Mass that one seed may have, and the least.
+pub const MASS_MAX: f32 = 1e12;
+pub const MASS_MIN: f32 = 1e-12;
+/// Nodes of the queue whose heads and states are asked for ahead.
+const HEADS_AHEAD: usize = 12;
+/// Turns and links whose targets' states are asked for ahead.
+const TURNS_AHEAD: usize = 2;
+const EDGES_AHEAD: usize = 16;
+
+/// Why mass can't be put on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+pub enum SeedError {
+    #[error("node {node} does not exist: there are {nodes}")]
+    Node { node: u32, nodes: u32 },
+    #[error("the mass of a seed must be from {MASS_MIN} to {MASS_MAX}, but is {0}")]
+    Mass(f32),
+}
+
+/// How far a push is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    Working,
+    /// There would be, but the edges are used up.
+    Spent,
+    /// Nothing has enough mass waiting, or the depth is reached.
+    Done,
+}
+
+/// The work of a push.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Work {
+    pub edges: u64,
+    /// Turns in which mass was passed on.
+    pub turns: u64,
+    pub rounds: u32,
+    pub nodes_touched: u64,
+    /// Whether it ended because its edges were used up.
+    pub was_spent: bool,
+}
+
+/// Where all mass is; in [`Fan::Degree`](super::operator::Fan::Degree) it adds up to what was put
+/// in.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Ledger {
+    pub activation: f64,
+    /// Waiting.
+    pub residual: f64,
+    /// Handed over for remote nodes.
+    pub handed_over: f64,
+    /// Kept back by hubs.
+    pub inhibited: f64,
+    /// What was left of the last turn when the edges were used up.
+    pub cut_off: f64,
+}
+
+/// A push under way. It can be driven in steps, be given mass in between, and go on after mass has
+/// been handed over.
+#[derive(Debug)]
+pub struct Push<S: State> {
+    operator: Operator,
+    work: Work,
+    edges_left: u64,
+    rounds_left: u32,
+    /// Whose turn it is, and from which key on its links are still to come.
+    turn: usize,
+    from_key: u64,
+    /// What this turn has passed on already, if it had to stop within its links.
+    passed: f64,
+    /// Only the parts that are not in the states.
+    ledger: Ledger,
+    at: Lent<S>,
+}
+
+impl<S: State> Push<S> {
+    /// Nothing spread yet. At most `edges_max` edges will be visited; with 0 there are the seeds
+    /// alone.
+    pub fn new(operator: Operator, edges_max: u64, at: Lent<S>) -> Self {
+        Self {
+            operator,
+            work: Work::default(),
+            edges_left: edges_max,
+            rounds_left: operator.settings().depth_max,
+            turn: 0,
+            from_key: 0,
+            passed: 0.0,
+            ledger: Ledger::default(),
+            at,
+        }
+    }
+
+    /// Puts mass on a node to begin with. Mass of the same seed adds up.
+    pub fn seed(&mut self, graph: &Graph<'_>, node: u32, mass: f32) -> Result<(), SeedError> {
+        self.receive(graph, node, mass)?;
+        if !self.at.seeds.contains(&node) {
+            self.at.seeds.push(node);
+        }
+        Ok(())
+    }
+
+    /// Takes mass that another shard hands over.
+    pub fn receive(&mut self, graph: &Graph<'_>, node: u32, mass: f32) -> Result<(), SeedError> {
+        if !(MASS_MIN..=MASS_MAX).contains(&mass) {
+            return Err(SeedError::Mass(mass));
+        }
+        let nodes = graph.nodes().min(self.at.nodes());
+        if node >= nodes {
+            return Err(SeedError::Node { node, nodes });
+        }
+        let Parts { states, touched, queue, .. } = self.at.parts();
+        let state = &mut states[node as usize];
+        if !state.amounts().is_touched() {
+            touched.push(node);
+        }
+        state.amounts_mut().add(mass);
+        state.note(mass, NONE);
+        if !state.amounts().is_queued() {
+            state.amounts_mut().set_queued(true);
+            queue.push(node);
+        }
+        Ok(())
+    }
+
+    /// Tells the mass that waits for remote nodes, once for each node, and forgets it.
+    pub fn hand_over(&mut self, mut to: impl FnMut(u32, f32)) {
+        let mut outbox = std::mem::take(&mut self.at.outbox);
+        for node in outbox.drain(..) {
+            let mass = self.at.states()[node as usize].amounts_mut().take_all();
+            self.ledger.handed_over += f64::from(mass);
+            to(node, mass);
+        }
+        self.at.outbox = outbox;
+    }
+
+    /// Allows more edges and, to a push whose depth is bounded, more rounds.
+    pub fn grant(&mut self, edges: u64, rounds: u32) {
+        self.edges_left = self.edges_left.saturating_add(edges);
+        self.rounds_left = self.rounds_left.saturating_add(rounds);
+    }
+
+    /// Goes on for so many edges.
+    pub fn step(&mut self, graph: &Graph<'_>, edges_max: u64) -> Progress {
+        let mut edges = edges_max;
+        loop {
+            let is_round_over = self.turn == self.at.turns.len();
+            let is_nothing_queued = self.at.queue.is_empty() && self.at.late.is_empty();
+            if is_round_over && (is_nothing_queued || self.rounds_left == 0) {
+                return Progress::Done;
+            }
+            if self.edges_left == 0 {
+                return Progress::Spent;
+            }
+            if edges == 0 {
+                return Progress::Working;
+            }
+            if is_round_over {
+                self.begin_round(graph);
+                continue;
+            }
+            let visited = self.take_turns(graph, edges.min(self.edges_left));
+            edges -= visited;
+            self.edges_left -= visited;
+            self.work.edges += visited;
+        }
+    }
+
+    /// Goes on until the edges are used up or nothing is left to do.
+    pub fn run(&mut self, graph: &Graph<'_>) -> Progress {
+        self.step(graph, u64::MAX)
+    }
+
+    /// Takes the mass of the nodes whose turn it will be. Seeds that had to wait come when nothing
+    /// else does.
+    fn begin_round(&mut self, graph: &Graph<'_>) {
+        self.at.turns.clear();
+        self.turn = 0;
+        let is_last = self.at.queue.is_empty();
+        let mut queue = std::mem::take(match is_last {
+            true => &mut self.at.late,
+            false => &mut self.at.queue,
+        });
+        for (at, &node) in queue.iter().enumerate() {
+            if let Some(&ahead) = queue.get(at + HEADS_AHEAD) {
+                graph.base.prefetch_head(ahead);
+                prefetch(self.at.states(), ahead as usize);
+            }
+            self.plan_turn(graph, node, is_last);
+        }
+        queue.clear();
+        match is_last {
+            true => self.at.late = queue,
+            false => self.at.queue = queue,
+        }
+        if self.rounds_left != DEPTH_UNLIMITED {
+            self.rounds_left -= 1;
+        }
+        self.work.rounds += 1;
+    }
+
+    /// Decides about one node of the queue.
+    #[inline]
+    fn plan_turn(&mut self, graph: &Graph<'_>, node: u32, is_last: bool) {
+        let Settings { decay, threshold, .. } = *self.operator.settings();
+        let scale = graph.scale(node);
+        let Parts { states, turns, late, outbox, .. } = self.at.parts();
+        let amounts = states[node as usize].amounts_mut();
+        if scale.fan == 0 {
+            if graph.remote.contains(node) {
+                outbox.push(node);
+            } else {
+                let mass = amounts.take_all();
+                amounts.keep(mass);
+            }
+            return;
+        }
+        let outflow = self.operator.outflow(scale);
+        if outflow == 0.0 {
+            let mass = amounts.take_all();
+            amounts.keep((1.0 - decay) * mass);
+            self.ledger.inhibited += f64::from(decay * mass);
+            return;
+        }
+        if amounts.residual() * outflow < threshold * scale.fan as f32 && !is_last {
+            amounts.set_queued(false);
+            if self.work.rounds == 0 {
+                late.push(node);
+            }
+            return;
+        }
+        let mass = amounts.take_all();
+        let leaves = decay * mass * outflow;
+        turns.push(Turn { node, mass, leaves, per_weight: leaves * scale.inverse_sum });
+        graph.base.prefetch_links(node);
+    }
+
+    /// Takes turns until the round is over or so many edges were visited; how many were.
+    fn take_turns(&mut self, graph: &Graph<'_>, edges_max: u64) -> u64 {
+        let decay = self.operator.settings().decay;
+        let mass_min = self.operator.mass_min();
+        let mut edges_left = edges_max;
+        while let Some(&turn) = self.at.turns.get(self.turn) {
+            let Parts { states, touched, queue, turns, arrivals, .. } = self.at.parts();
+            if let Some(ahead) = turns.get(self.turn + TURNS_AHEAD) {
+                let links = graph.base.links(ahead.node);
+                let first = &links[..links.len().min(EDGES_AHEAD)];
+                first.iter().for_each(|edge| prefetch(states, edge.target as usize));
+            }
+            let before = states[turn.node as usize].arrival();
+            let per_weight = turn.per_weight;
+            let source = turn.node;
+            let mut arriving =
+                Arriving { mass_min, per_weight, source, before, states, touched, queue, arrivals };
+            let links = graph.links_from(source, self.from_key);
+            let visited = arriving.along(links, edges_left);
+            edges_left -= visited.edges;
+            self.ledger.cut_off += visited.beyond;
+            if let Some(key) = visited.stopped_at {
+                self.passed += visited.passed;
+                self.from_key = key;
+                break;
+            }
+            self.end_turn(turn, decay);
+        }
+        edges_max - edges_left
+    }
+
+    fn end_turn(&mut self, turn: Turn, decay: f32) {
+        self.at.states()[turn.node as usize].amounts_mut().keep((1.0 - decay) * turn.mass);
+        self.ledger.inhibited += f64::from(decay * turn.mass) - f64::from(turn.leaves);
+        (self.from_key, self.passed) = (0, 0.0);
+        self.turn += 1;
+        self.work.turns += 1;
+    }
+
+    /// Ends the push where it is. Mass that was taken for turns that did not come waits again.
+    pub fn finish(mut self) -> Activations<S> {
+        let decay = self.operator.settings().decay;
+        self.work.was_spent = self.edges_left == 0 && self.turn < self.at.turns.len();
+        if self.from_key > 0 {
+            let turn = self.at.turns[self.turn];
+            self.ledger.cut_off += f64::from(turn.leaves) - self.passed;
+            self.end_turn(turn, decay);
+        }
+        let Parts { states, turns, .. } = self.at.parts();
+        for turn in &turns[self.turn..] {
+            states[turn.node as usize].amounts_mut().add(turn.mass);
+        }
+        self.work.nodes_touched = self.at.touched.len() as u64;
+        Activations::new(self.operator, self.work, self.ledger, self.at)
+    }
+}
+
+/// Mass on its way from one node.
+struct Arriving<'a, S> {
+    mass_min: f32,
+    per_weight: f32,
+    source: u32,
+    /// By which arrival the source got most of its own.
+    before: u32,
+    states: &'a mut [S],
+    touched: &'a mut Vec<u32>,
+    queue: &'a mut Vec<u32>,
+    arrivals: &'a mut Vec<Arrival>,
+}
+
+/// What came of the links of a turn.
+#[derive(Default)]
+struct Visited {
+    edges: u64,
+    /// The key of the first link that there were no edges left for, and what was passed until then.
+    stopped_at: Option<u64>,
+    passed: f64,
+    /// Mass for nodes that are younger than the push.
+    beyond: f64,
+}
+
+impl<S: State> Arriving<'_, S> {
+    fn along(&mut self, links: Links<'_>, edges_max: u64) -> Visited {
+        let mut visited = Visited::default();
+        let links = match links {
+            Links::AtRest(links) => links,
+            Links::Merged(links) => {
+                for edge in links {
+                    if visited.edges == edges_max {
+                        visited.stopped_at = Some(edge.key());
+                        break;
+                    }
+                    self.arrive(edge, &mut visited);
+                    visited.edges += 1;
+                    visited.passed += f64::from(self.per_weight * edge.weight.get());
+                }
+                return visited;
+            }
+        };
+        let (now, later) = links.split_at(links.len().min(edges_max as usize));
+        for (at, &edge) in now.iter().enumerate() {
+            if let Some(ahead) = now.get(at + EDGES_AHEAD) {
+                prefetch(self.states, ahead.target as usize);
+            }
+            self.arrive(edge, &mut visited);
+        }
+        visited.edges = now.len() as u64;
+        if let Some(next) = later.first() {
+            visited.stopped_at = Some(next.key());
+            let passed = now.iter().map(|edge| f64::from(self.per_weight * edge.weight.get()));
+            visited.passed = passed.sum();
+        }
+        visited
+    }
+
+    #[inline(always)]
+    fn arrive(&mut self, edge: Edge, visited: &mut Visited) {
+        // A node that gets mass has to be told from one that never did, however little it is.
+        let mass = (self.per_weight * edge.weight.get()).max(f32::MIN_POSITIVE);
+        let Some(state) = self.states.get_mut(edge.target as usize) else {
+            visited.beyond += f64::from(mass);
+            return;
+        };
+        let amounts = state.amounts_mut();
+        if !amounts.is_touched() {
+            self.touched.push(edge.target);
+        }
+        amounts.add(mass);
+        if amounts.residual() >= self.mass_min && !amounts.is_queued() {
+            amounts.set_queued(true);
+            self.queue.push(edge.target);
+        }
+        if S::TRACED && state.note(mass, self.arrivals.len() as u32) {
+            let (source, before) = (self.source, self.before);
+            self.arrivals.push(Arrival { source, kind: edge.kind, before });
+        }
+    }
+}
