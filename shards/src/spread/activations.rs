@@ -57,7 +57,7 @@ impl<S: State> Activations<S> {
         let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         // What is below the bound can't be among the best.
         let mut bound = f32::MIN_POSITIVE;
-        for &node in &self.at.touched {
+        for &node in self.touched() {
             let score = self.score(node);
             if score < bound || !wanted(node) {
                 continue;
@@ -76,7 +76,7 @@ impl<S: State> Activations<S> {
     /// Where all mass is.
     pub fn ledger(&self) -> Ledger {
         let mut ledger = self.ledger;
-        for &node in &self.at.touched {
+        for &node in self.touched() {
             let amounts = self.at.state(node).amounts();
             ledger.activation += f64::from(amounts.activation());
             ledger.residual += f64::from(amounts.residual());

@@ -22,6 +22,7 @@ pub mod delta;
 pub mod exact;
 pub mod graph;
 pub mod link;
+mod list;
 pub mod nodes;
 pub mod operator;
 mod prefetch;

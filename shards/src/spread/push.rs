@@ -37,8 +37,10 @@
 use thiserror::Error;
 
 use super::activations::Activations;
+use super::delta::Merged;
 use super::graph::{Graph, Links};
 use super::link::Edge;
+use super::list::List;
 use super::operator::{DEPTH_UNLIMITED, Operator, Settings};
 use super::prefetch::prefetch;
 use super::state::{NONE, State};
@@ -52,6 +54,8 @@ const HEADS_AHEAD: usize = 12;
 /// Turns and links whose targets' states are asked for ahead.
 const TURNS_AHEAD: usize = 2;
 const EDGES_AHEAD: usize = 16;
+/// Links for which the lists have room at a time.
+const CHUNK_EDGES: usize = 256;
 
 /// Why mass can't be put on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
@@ -221,132 +225,150 @@ impl<S: State> Push<S> {
         self.at.turns.clear();
         self.turn = 0;
         let is_last = self.at.queue.is_empty();
-        let mut queue = std::mem::take(match is_last {
-            true => &mut self.at.late,
-            false => &mut self.at.queue,
-        });
+        let workspace = &mut *self.at;
+        std::mem::swap(&mut workspace.queue, &mut workspace.queue_before);
+        if is_last {
+            workspace.late.drain(..).for_each(|node| workspace.queue_before.push(node));
+        }
+        let mut queue = std::mem::take(&mut workspace.queue_before);
+        let Parts { states, turns, late, outbox, .. } = self.at.parts();
+        turns.reserve(queue.len());
+        let mut planning = Planning {
+            operator: self.operator,
+            is_first: self.work.rounds == 0,
+            is_last,
+            graph,
+            states,
+            turns,
+            late,
+            outbox,
+            inhibited: 0.0,
+        };
         for (at, &node) in queue.iter().enumerate() {
             if let Some(&ahead) = queue.get(at + HEADS_AHEAD) {
                 graph.base.prefetch_head(ahead);
-                prefetch(self.at.states(), ahead as usize);
+                prefetch(planning.states, ahead as usize);
             }
-            self.plan_turn(graph, node, is_last);
+            planning.plan(node);
         }
+        self.ledger.inhibited += planning.inhibited;
         queue.clear();
-        match is_last {
-            true => self.at.late = queue,
-            false => self.at.queue = queue,
-        }
+        self.at.queue_before = queue;
         if self.rounds_left != DEPTH_UNLIMITED {
             self.rounds_left -= 1;
         }
         self.work.rounds += 1;
     }
 
-    /// Decides about one node of the queue.
-    #[inline]
-    fn plan_turn(&mut self, graph: &Graph<'_>, node: u32, is_last: bool) {
-        let Settings { decay, threshold, .. } = *self.operator.settings();
-        let scale = graph.scale(node);
-        let Parts { states, turns, late, outbox, .. } = self.at.parts();
-        let amounts = states[node as usize].amounts_mut();
-        if scale.fan == 0 {
-            if graph.remote.contains(node) {
-                outbox.push(node);
-            } else {
-                let mass = amounts.take_all();
-                amounts.keep(mass);
-            }
-            return;
-        }
-        let outflow = self.operator.outflow(scale);
-        if outflow == 0.0 {
-            let mass = amounts.take_all();
-            amounts.keep((1.0 - decay) * mass);
-            self.ledger.inhibited += f64::from(decay * mass);
-            return;
-        }
-        if amounts.residual() * outflow < threshold * scale.fan as f32 && !is_last {
-            amounts.set_queued(false);
-            if self.work.rounds == 0 {
-                late.push(node);
-            }
-            return;
-        }
-        let mass = amounts.take_all();
-        let leaves = decay * mass * outflow;
-        turns.push(Turn { node, mass, leaves, per_weight: leaves * scale.inverse_sum });
-        graph.base.prefetch_links(node);
-    }
-
     /// Takes turns until the round is over or so many edges were visited; how many were.
     fn take_turns(&mut self, graph: &Graph<'_>, edges_max: u64) -> u64 {
-        let decay = self.operator.settings().decay;
+        let keep = 1.0 - self.operator.settings().decay;
+        let Parts { states, touched, queue, turns, arrivals, .. } = self.at.parts();
         let mass_min = self.operator.mass_min();
+        let mut passing = Passing { mass_min, states, touched, queue, arrivals, beyond: 0.0 };
         let mut edges_left = edges_max;
-        while let Some(&turn) = self.at.turns.get(self.turn) {
-            let Parts { states, touched, queue, turns, arrivals, .. } = self.at.parts();
+        while let Some(turn) = turns.get(self.turn) {
             if let Some(ahead) = turns.get(self.turn + TURNS_AHEAD) {
-                let links = graph.base.links(ahead.node);
-                let first = &links[..links.len().min(EDGES_AHEAD)];
-                first.iter().for_each(|edge| prefetch(states, edge.target as usize));
+                passing.prefetch_targets(graph, ahead.node);
             }
-            let before = states[turn.node as usize].arrival();
-            let per_weight = turn.per_weight;
-            let source = turn.node;
-            let mut arriving =
-                Arriving { mass_min, per_weight, source, before, states, touched, queue, arrivals };
-            let links = graph.links_from(source, self.from_key);
-            let visited = arriving.along(links, edges_left);
+            let links = graph.links_from(turn.node, self.from_key);
+            let visited = passing.along(turn, links, edges_left);
             edges_left -= visited.edges;
-            self.ledger.cut_off += visited.beyond;
             if let Some(key) = visited.stopped_at {
                 self.passed += visited.passed;
                 self.from_key = key;
                 break;
             }
-            self.end_turn(turn, decay);
+            passing.states[turn.node as usize].amounts_mut().keep(keep * turn.mass);
+            self.from_key = 0;
+            self.passed = 0.0;
+            self.turn += 1;
+            self.work.turns += 1;
         }
+        self.ledger.cut_off += passing.beyond;
         edges_max - edges_left
-    }
-
-    fn end_turn(&mut self, turn: Turn, decay: f32) {
-        self.at.states()[turn.node as usize].amounts_mut().keep((1.0 - decay) * turn.mass);
-        self.ledger.inhibited += f64::from(decay * turn.mass) - f64::from(turn.leaves);
-        (self.from_key, self.passed) = (0, 0.0);
-        self.turn += 1;
-        self.work.turns += 1;
     }
 
     /// Ends the push where it is. Mass that was taken for turns that did not come waits again.
     pub fn finish(mut self) -> Activations<S> {
-        let decay = self.operator.settings().decay;
         self.work.was_spent = self.edges_left == 0 && self.turn < self.at.turns.len();
-        if self.from_key > 0 {
-            let turn = self.at.turns[self.turn];
-            self.ledger.cut_off += f64::from(turn.leaves) - self.passed;
-            self.end_turn(turn, decay);
-        }
+        let keep = 1.0 - self.operator.settings().decay;
         let Parts { states, turns, .. } = self.at.parts();
-        for turn in &turns[self.turn..] {
-            states[turn.node as usize].amounts_mut().add(turn.mass);
+        let mut rest = turns[self.turn..].iter();
+        if self.from_key > 0
+            && let Some(turn) = rest.next()
+        {
+            self.ledger.cut_off += f64::from(turn.leaves) - self.passed;
+            states[turn.node as usize].amounts_mut().keep(keep * turn.mass);
         }
+        rest.for_each(|turn| states[turn.node as usize].amounts_mut().add(turn.mass));
         self.work.nodes_touched = self.at.touched.len() as u64;
         Activations::new(self.operator, self.work, self.ledger, self.at)
     }
 }
 
-/// Mass on its way from one node.
-struct Arriving<'a, S> {
-    mass_min: f32,
-    per_weight: f32,
-    source: u32,
-    /// By which arrival the source got most of its own.
-    before: u32,
+/// Deciding whose turn it will be.
+struct Planning<'a, S> {
+    operator: Operator,
+    is_first: bool,
+    /// Whether nothing is left but seeds that would carry too little.
+    is_last: bool,
+    graph: &'a Graph<'a>,
     states: &'a mut [S],
-    touched: &'a mut Vec<u32>,
-    queue: &'a mut Vec<u32>,
+    turns: &'a mut Vec<Turn>,
+    late: &'a mut Vec<u32>,
+    outbox: &'a mut Vec<u32>,
+    inhibited: f64,
+}
+
+impl<S: State> Planning<'_, S> {
+    #[inline]
+    fn plan(&mut self, node: u32) {
+        let Settings { decay, threshold, .. } = *self.operator.settings();
+        let scale = self.graph.scale(node);
+        let outflow = self.operator.outflow(scale);
+        let amounts = self.states[node as usize].amounts_mut();
+        if scale.fan == 0 || outflow == 0.0 {
+            return self.end(node, scale.fan, decay);
+        }
+        let is_enough = amounts.residual() * outflow >= threshold * scale.fan as f32;
+        let is_turn = is_enough | self.is_last;
+        let mass = amounts.take_if(is_turn);
+        let leaves = decay * mass * outflow;
+        // Written in any case and then taken back: nobody foresees whether it is its turn.
+        self.turns.push(Turn { node, mass, leaves, per_weight: leaves * scale.inverse_sum });
+        self.turns.truncate(self.turns.len() - usize::from(!is_turn));
+        self.graph.base.prefetch_links(node);
+        self.inhibited += f64::from(if is_turn { decay * mass - leaves } else { 0.0 });
+        if self.is_first && !is_turn {
+            self.late.push(node);
+        }
+    }
+
+    /// Nothing goes on from a node without links, or from a hub that passes nothing on.
+    #[cold]
+    fn end(&mut self, node: u32, fan: u32, decay: f32) {
+        if fan == 0 && self.graph.remote.contains(node) {
+            self.outbox.push(node);
+            return;
+        }
+        let kept = if fan == 0 { 1.0 } else { 1.0 - decay };
+        let amounts = self.states[node as usize].amounts_mut();
+        let mass = amounts.take_all();
+        amounts.keep(kept * mass);
+        self.inhibited += f64::from(mass - kept * mass);
+    }
+}
+
+/// Passing mass on.
+struct Passing<'a, S> {
+    mass_min: f32,
+    states: &'a mut [S],
+    touched: &'a mut List,
+    queue: &'a mut List,
     arrivals: &'a mut Vec<Arrival>,
+    /// Mass for nodes that are younger than the push.
+    beyond: f64,
 }
 
 /// What came of the links of a turn.
@@ -356,64 +378,85 @@ struct Visited {
     /// The key of the first link that there were no edges left for, and what was passed until then.
     stopped_at: Option<u64>,
     passed: f64,
-    /// Mass for nodes that are younger than the push.
-    beyond: f64,
 }
 
-impl<S: State> Arriving<'_, S> {
-    fn along(&mut self, links: Links<'_>, edges_max: u64) -> Visited {
-        let mut visited = Visited::default();
-        let links = match links {
-            Links::AtRest(links) => links,
-            Links::Merged(links) => {
-                for edge in links {
-                    if visited.edges == edges_max {
-                        visited.stopped_at = Some(edge.key());
-                        break;
-                    }
-                    self.arrive(edge, &mut visited);
-                    visited.edges += 1;
-                    visited.passed += f64::from(self.per_weight * edge.weight.get());
-                }
-                return visited;
-            }
-        };
-        let (now, later) = links.split_at(links.len().min(edges_max as usize));
-        for (at, &edge) in now.iter().enumerate() {
-            if let Some(ahead) = now.get(at + EDGES_AHEAD) {
-                prefetch(self.states, ahead.target as usize);
-            }
-            self.arrive(edge, &mut visited);
+impl<S: State> Passing<'_, S> {
+    #[inline]
+    fn prefetch_targets(&self, graph: &Graph<'_>, node: u32) {
+        let links = graph.base.links(node);
+        let first = &links[..links.len().min(EDGES_AHEAD)];
+        first.iter().for_each(|edge| prefetch(self.states, edge.target as usize));
+    }
+
+    #[inline]
+    fn along(&mut self, turn: &Turn, links: Links<'_>, edges_max: u64) -> Visited {
+        match links {
+            Links::AtRest(links) => self.along_slice(turn, links, edges_max),
+            Links::Merged(links) => self.along_merged(turn, links, edges_max),
         }
-        visited.edges = now.len() as u64;
-        if let Some(next) = later.first() {
-            visited.stopped_at = Some(next.key());
-            let passed = now.iter().map(|edge| f64::from(self.per_weight * edge.weight.get()));
+    }
+
+    #[inline]
+    fn along_slice(&mut self, turn: &Turn, links: &[Edge], edges_max: u64) -> Visited {
+        let now = &links[..links.len().min(edges_max as usize)];
+        for (nth, edges) in now.chunks(CHUNK_EDGES).enumerate() {
+            let ahead = &now[(nth * CHUNK_EDGES + EDGES_AHEAD).min(now.len())..];
+            self.pass(turn, edges, ahead);
+        }
+        let mut visited = Visited { edges: now.len() as u64, ..Visited::default() };
+        if now.len() < links.len() {
+            visited.stopped_at = Some(links[now.len()].key());
+            let passed = now.iter().map(|edge| f64::from(turn.per_weight * edge.weight.get()));
             visited.passed = passed.sum();
         }
         visited
     }
 
+    #[inline(never)]
+    fn along_merged(&mut self, turn: &Turn, links: Merged<'_>, edges_max: u64) -> Visited {
+        let mut visited = Visited::default();
+        for edge in links {
+            if visited.edges == edges_max {
+                visited.stopped_at = Some(edge.key());
+                break;
+            }
+            self.pass(turn, &[edge], &[]);
+            visited.edges += 1;
+            visited.passed += f64::from(turn.per_weight * edge.weight.get());
+        }
+        visited
+    }
+
+    /// Passes mass along some links, and asks for the states of those ahead.
     #[inline(always)]
-    fn arrive(&mut self, edge: Edge, visited: &mut Visited) {
-        // A node that gets mass has to be told from one that never did, however little it is.
-        let mass = (self.per_weight * edge.weight.get()).max(f32::MIN_POSITIVE);
-        let Some(state) = self.states.get_mut(edge.target as usize) else {
-            visited.beyond += f64::from(mass);
-            return;
+    fn pass(&mut self, turn: &Turn, edges: &[Edge], ahead: &[Edge]) {
+        let touched = self.touched.room(edges.len());
+        let queue = self.queue.room(edges.len());
+        let (mut touched_count, mut queued_count) = (0, 0);
+        let before = match S::TRACED {
+            true => self.states[turn.node as usize].arrival(),
+            false => NONE,
         };
-        let amounts = state.amounts_mut();
-        if !amounts.is_touched() {
-            self.touched.push(edge.target);
+        for (at, edge) in edges.iter().enumerate() {
+            if let Some(ahead) = ahead.get(at) {
+                prefetch(self.states, ahead.target as usize);
+            }
+            // A node that gets mass has to be told from one that never did, however little it is.
+            let mass = (turn.per_weight * edge.weight.get()).max(f32::MIN_POSITIVE);
+            let Some(state) = self.states.get_mut(edge.target as usize) else {
+                self.beyond += f64::from(mass);
+                continue;
+            };
+            let amounts = state.amounts_mut();
+            touched[touched_count] = edge.target;
+            touched_count += usize::from(!amounts.is_touched());
+            queue[queued_count] = edge.target;
+            queued_count += usize::from(amounts.add_and_queue(mass, self.mass_min));
+            if S::TRACED && state.note(mass, self.arrivals.len() as u32) {
+                self.arrivals.push(Arrival { source: turn.node, kind: edge.kind, before });
+            }
         }
-        amounts.add(mass);
-        if amounts.residual() >= self.mass_min && !amounts.is_queued() {
-            amounts.set_queued(true);
-            self.queue.push(edge.target);
-        }
-        if S::TRACED && state.note(mass, self.arrivals.len() as u32) {
-            let (source, before) = (self.source, self.before);
-            self.arrivals.push(Arrival { source, kind: edge.kind, before });
-        }
+        self.touched.advance(touched_count);
+        self.queue.advance(queued_count);
     }
 }

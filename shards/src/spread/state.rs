@@ -50,6 +50,25 @@ impl Amounts {
         self.waiting = (self.residual() + mass).copysign(self.waiting);
     }
 
+    /// Adds mass, and puts the node into the queue if so much is enough; whether it was not there
+    /// before. Has no branch.
+    #[inline]
+    pub(super) fn add_and_queue(&mut self, mass: f32, enough: f32) -> bool {
+        let sum = self.residual() + mass;
+        let was_queued = self.waiting.to_bits() >> 31;
+        let is_queued = was_queued | u32::from(sum >= enough);
+        self.waiting = f32::from_bits(sum.to_bits() | is_queued << 31);
+        is_queued != was_queued
+    }
+
+    /// Leaves the queue, with the mass that waits or without; what is taken.
+    #[inline]
+    pub(super) fn take_if(&mut self, takes: bool) -> f32 {
+        let mass = self.residual();
+        self.waiting = if takes { f32::MIN_POSITIVE } else { mass };
+        mass
+    }
+
     /// Takes the mass that waits and leaves the queue. As little as a float can hold stays, so that
     /// the node still counts as touched.
     #[inline]

@@ -16,6 +16,7 @@ use std::ops::{Deref, DerefMut};
 
 use thiserror::Error;
 
+use super::list::List;
 use super::state::State;
 use crate::arena::Zeroed;
 
@@ -100,10 +101,11 @@ pub(super) struct Arrival {
 pub struct Workspace<S> {
     states: States<S>,
     /// Nodes whose state is not zero, in the order in which mass came to them.
-    pub(super) touched: Vec<u32>,
+    pub(super) touched: List,
     pub(super) seeds: Vec<u32>,
-    /// Nodes for the next round.
-    pub(super) queue: Vec<u32>,
+    /// Nodes for the next round, and those that a round begins with.
+    pub(super) queue: List,
+    pub(super) queue_before: List,
     /// Nodes of this round.
     pub(super) turns: Vec<Turn>,
     /// Seeds whose links would carry too little to come first.
@@ -117,9 +119,10 @@ impl<S: State> Workspace<S> {
     pub fn new(nodes: u32) -> io::Result<Self> {
         Ok(Self {
             states: States::new(nodes as usize)?,
-            touched: Vec::new(),
+            touched: List::default(),
             seeds: Vec::new(),
-            queue: Vec::new(),
+            queue: List::default(),
+            queue_before: List::default(),
             turns: Vec::new(),
             late: Vec::new(),
             outbox: Vec::new(),
@@ -133,8 +136,10 @@ impl<S: State> Workspace<S> {
     }
 
     pub fn bytes(&self) -> usize {
-        let numbers = [&self.touched, &self.seeds, &self.queue, &self.late, &self.outbox];
+        let lists = [&self.touched, &self.queue, &self.queue_before];
+        let numbers = [&self.seeds, &self.late, &self.outbox];
         States::<S>::bytes_for(self.states.len())
+            + lists.map(List::bytes).iter().sum::<usize>()
             + numbers.map(|list| list.capacity() * size_of::<u32>()).iter().sum::<usize>()
             + self.turns.capacity() * size_of::<Turn>()
             + self.arrivals.capacity() * size_of::<Arrival>()
@@ -165,7 +170,8 @@ impl<S: State> Workspace<S> {
 
     fn clear(&mut self) {
         let states = &mut *self.states;
-        self.touched.drain(..).for_each(|node| states[node as usize] = S::default());
+        self.touched.iter().for_each(|node| states[*node as usize] = S::default());
+        self.touched.clear();
         self.seeds.clear();
         self.queue.clear();
         self.turns.clear();
@@ -178,8 +184,8 @@ impl<S: State> Workspace<S> {
 /// What the inner loop of a push writes to.
 pub(super) struct Parts<'a, S> {
     pub states: &'a mut [S],
-    pub touched: &'a mut Vec<u32>,
-    pub queue: &'a mut Vec<u32>,
+    pub touched: &'a mut List,
+    pub queue: &'a mut List,
     pub turns: &'a mut Vec<Turn>,
     pub late: &'a mut Vec<u32>,
     pub outbox: &'a mut Vec<u32>,
