@@ -18,6 +18,8 @@ pub mod recovery;
 pub mod recovery_store;
 pub mod resp;
 pub mod spread;
+pub mod spread_layouts;
+pub mod spread_pool;
 pub mod spreads;
 pub mod usage;
 pub mod vectors;

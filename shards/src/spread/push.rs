@@ -398,6 +398,16 @@ impl<S: State> Passing<'_, S> {
 
     #[inline]
     fn along_slice(&mut self, turn: &Turn, links: &[Edge], edges_max: u64) -> Visited {
+        if links.len() <= EDGES_AHEAD && links.len() as u64 <= edges_max {
+            // Nearly all lists are so short, and were asked for some turns ago.
+            self.pass(turn, links, &[]);
+            return Visited { edges: links.len() as u64, ..Visited::default() };
+        }
+        self.along_many(turn, links, edges_max)
+    }
+
+    #[inline(never)]
+    fn along_many(&mut self, turn: &Turn, links: &[Edge], edges_max: u64) -> Visited {
         let now = &links[..links.len().min(edges_max as usize)];
         for (nth, edges) in now.chunks(CHUNK_EDGES).enumerate() {
             let ahead = &now[(nth * CHUNK_EDGES + EDGES_AHEAD).min(now.len())..];
