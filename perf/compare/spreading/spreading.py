@@ -191,7 +191,11 @@ def arguments() -> argparse.Namespace:
     add("--queries", type=int, default=1000, help="rows of seeds for Engram")
     add("--judged", type=int, default=50, help="rows for scipy and igraph, and for the overlap")
     add("--decay", type=float, default=0.5, help="the share that a node passes on")
-    add("--points", default="4096:3e-5,4096:1e-4,1024:3e-4", help="edges:threshold of pushes")
+    add(
+        "--points",
+        default="4096:5e-5,4096:3e-5,4096:1e-4,1024:3e-4",
+        help="edges:threshold of pushes",
+    )
     add("--seed", type=int, default=1, help="decides which nodes are seeds")
     add("--core", type=int, default=0, help="the core that all run on")
     add("--spread", type=Path, default=REPOSITORY / "target/release/engram-spread")
@@ -204,15 +208,17 @@ def engram(given: argparse.Namespace, *options: str) -> dict[str, Any]:
     if given.relations:
         source = ["--relations", str(given.relations)]
     command = [str(given.spread), *source, "--decay", str(given.decay), *options]
-    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    answer: dict[str, Any] = json.loads(
+        subprocess.run(command, check=True, capture_output=True).stdout
+    )
     return answer
 
 
 def markdown(race: Race, results: dict[str, Any]) -> str:
     first = race.table[0].p50_us
     lines = [
-        f"{results['graph']}: {race.graph.nodes:,} nodes, {race.graph.links:,} links; {SEEDS} seeds, "
-        f"decay {race.decay}; the best {BEST} that are no seeds, against {TRUTH_ITERATIONS} "
+        f"{results['graph']}: {race.graph.nodes:,} nodes, {race.graph.links:,} links; "
+        f"{SEEDS} seeds, decay {race.decay}; the best {BEST} that are no seeds, against {TRUTH_ITERATIONS} "
         "iterations in double precision.",
         f"{results['processor']}, one core, load average {results['load_average_before']} before, "
         f"igraph {igraph.__version__}, scipy {scipy.__version__}, "
@@ -248,9 +254,7 @@ def main() -> None:
         graph = Graph.read(links, known["nodes"])
         linked = np.unique(graph.sources[: graph.links])
         random = np.random.default_rng(given.seed)
-        rows = np.array(
-            [random.choice(linked, SEEDS, replace=False) for _ in range(given.queries)]
-        )
+        rows = np.array([random.choice(linked, SEEDS, replace=False) for _ in range(given.queries)])
         rows.astype("<u4").tofile(seeds)
         judged = rows[: given.judged]
         truth = [

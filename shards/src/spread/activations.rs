@@ -2,7 +2,7 @@
 
 use super::operator::Operator;
 use super::push::{Ledger, Work};
-use super::state::{NONE, State, Traced};
+use super::state::{Amounts, NONE, State, Traced};
 use super::workspace::Lent;
 
 /// The end of a push.
@@ -41,9 +41,12 @@ impl<S: State> Activations<S> {
     }
 
     /// The activation, and of the residual what the node would keep.
-    #[inline]
     pub fn score(&self, node: u32) -> f32 {
-        let amounts = self.at.state(node).amounts();
+        self.at.states().get(node as usize).map_or(0.0, |state| self.score_of(state.amounts()))
+    }
+
+    #[inline]
+    fn score_of(&self, amounts: Amounts) -> f32 {
         amounts.activation() + (1.0 - self.operator.settings().decay) * amounts.residual()
     }
 
@@ -57,8 +60,9 @@ impl<S: State> Activations<S> {
         let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         // What is below the bound can't be among the best.
         let mut bound = f32::MIN_POSITIVE;
+        let states = self.at.states();
         for &node in self.touched() {
-            let score = self.score(node);
+            let score = self.score_of(states[node as usize].amounts());
             if score < bound || !wanted(node) {
                 continue;
             }
@@ -76,8 +80,9 @@ impl<S: State> Activations<S> {
     /// Where all mass is.
     pub fn ledger(&self) -> Ledger {
         let mut ledger = self.ledger;
+        let states = self.at.states();
         for &node in self.touched() {
-            let amounts = self.at.state(node).amounts();
+            let amounts = states[node as usize].amounts();
             ledger.activation += f64::from(amounts.activation());
             ledger.residual += f64::from(amounts.residual());
         }
@@ -102,11 +107,11 @@ impl Activations<Traced> {
     /// link that brought most at once, and from there by the one that had brought most until then.
     /// Empty for a seed that got most from outside, and for a node that mass never came to.
     pub fn path(&self, node: u32) -> Vec<Step> {
-        let state = self.at.state(node);
         let mut steps = Vec::new();
-        if !state.amounts().is_touched() {
-            return steps;
-        }
+        let state = match self.at.states().get(node as usize) {
+            Some(state) if state.amounts().is_touched() => state,
+            _ => return steps,
+        };
         let (mut target, mut arrival) = (node, state.arrival());
         while arrival != NONE {
             let by = self.at.arrivals[arrival as usize];

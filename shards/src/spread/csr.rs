@@ -56,15 +56,10 @@ impl<'a> Csr<'a> {
         prefetch(self.heads, node as usize);
     }
 
-    /// Asks the caches for the first edges of a node.
+    /// Where the edges of a node begin, and how many there are.
     #[inline]
-    pub(super) fn prefetch_links(&self, node: u32) {
-        if let Some(head) = self.heads.get(node as usize) {
-            prefetch(self.edges, head.start as usize);
-            if head.scale.fan > 4 {
-                prefetch(self.edges, head.start as usize + 8);
-            }
-        }
+    pub(super) fn place(&self, node: u32) -> (u32, u32) {
+        self.heads.get(node as usize).map_or((0, 0), |head| (head.start, head.scale.fan))
     }
 }
 

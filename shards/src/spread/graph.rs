@@ -35,6 +35,15 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Where all links of a node lie at rest, and how many they are; none when some have changed.
+    #[inline]
+    pub(super) fn at_rest(&self, node: u32) -> (u32, u32) {
+        match self.delta.changed(node) {
+            None => self.base.place(node),
+            Some(_) => (0, 0),
+        }
+    }
+
     /// The links of a node whose keys are not below `from`.
     #[inline]
     pub(super) fn links_from(&self, node: u32, from: u64) -> Links<'a> {

@@ -10,6 +10,7 @@
 //! | [`operator`] | What does a node do with the mass that comes to it? |
 //! | [`push`] | How far does it go, in which order, at what cost? |
 //! | [`activations`] | Who got how much, and by which way? |
+//! | [`state`], [`nodes`] | What is known about a node meanwhile, and which are elsewhere? |
 //! | [`workspace`] | Where does the memory for this come from? |
 //! | [`exact`] | What would be the answer if nothing were left out? |
 //!

@@ -62,11 +62,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// For seeds of mass 1 together. With such a threshold about 4,000 edges are visited.
+    /// For seeds of mass 1 together. On the relations of WordNet, 20 seeds then visit 2,400 edges and
+    /// find .98 of the exact best fifty; with 3e-5 it is 3,500 and .987, with 1e-4 1,400 and .975.
     fn default() -> Self {
         Self {
             decay: 0.5,
-            threshold: 3e-5,
+            threshold: 5e-5,
             depth_max: DEPTH_UNLIMITED,
             fan: Fan::Degree,
             fan_cap: u32::MAX,

@@ -175,7 +175,7 @@ impl<S: State> Push<S> {
     pub fn hand_over(&mut self, mut to: impl FnMut(u32, f32)) {
         let mut outbox = std::mem::take(&mut self.at.outbox);
         for node in outbox.drain(..) {
-            let mass = self.at.states()[node as usize].amounts_mut().take_all();
+            let mass = self.at.states_mut()[node as usize].amounts_mut().take_all();
             self.ledger.handed_over += f64::from(mass);
             to(node, mass);
         }
@@ -232,7 +232,7 @@ impl<S: State> Push<S> {
         }
         let mut queue = std::mem::take(&mut workspace.queue_before);
         let Parts { states, turns, late, outbox, .. } = self.at.parts();
-        turns.reserve(queue.len());
+        turns.resize(queue.len(), Turn::default());
         let mut planning = Planning {
             operator: self.operator,
             is_first: self.work.rounds == 0,
@@ -240,6 +240,7 @@ impl<S: State> Push<S> {
             graph,
             states,
             turns,
+            turns_count: 0,
             late,
             outbox,
             inhibited: 0.0,
@@ -252,6 +253,8 @@ impl<S: State> Push<S> {
             planning.plan(node);
         }
         self.ledger.inhibited += planning.inhibited;
+        let turns_count = planning.turns_count;
+        self.at.turns.truncate(turns_count);
         queue.clear();
         self.at.queue_before = queue;
         if self.rounds_left != DEPTH_UNLIMITED {
@@ -269,10 +272,9 @@ impl<S: State> Push<S> {
         let mut edges_left = edges_max;
         while let Some(turn) = turns.get(self.turn) {
             if let Some(ahead) = turns.get(self.turn + TURNS_AHEAD) {
-                passing.prefetch_targets(graph, ahead.node);
+                passing.prefetch_targets(graph, ahead);
             }
-            let links = graph.links_from(turn.node, self.from_key);
-            let visited = passing.along(turn, links, edges_left);
+            let visited = passing.along(graph, turn, self.from_key, edges_left);
             edges_left -= visited.edges;
             if let Some(key) = visited.stopped_at {
                 self.passed += visited.passed;
@@ -315,7 +317,9 @@ struct Planning<'a, S> {
     is_last: bool,
     graph: &'a Graph<'a>,
     states: &'a mut [S],
-    turns: &'a mut Vec<Turn>,
+    /// As many as there could be, of which the first so many are.
+    turns: &'a mut [Turn],
+    turns_count: usize,
     late: &'a mut Vec<u32>,
     outbox: &'a mut Vec<u32>,
     inhibited: f64,
@@ -335,10 +339,12 @@ impl<S: State> Planning<'_, S> {
         let is_turn = is_enough | self.is_last;
         let mass = amounts.take_if(is_turn);
         let leaves = decay * mass * outflow;
-        // Written in any case and then taken back: nobody foresees whether it is its turn.
-        self.turns.push(Turn { node, mass, leaves, per_weight: leaves * scale.inverse_sum });
-        self.turns.truncate(self.turns.len() - usize::from(!is_turn));
-        self.graph.base.prefetch_links(node);
+        let (start, fan) = self.graph.at_rest(node);
+        prefetch(self.graph.base.edges, start as usize);
+        // Written in any case, as nobody foresees whether it counts.
+        let per_weight = leaves * scale.inverse_sum;
+        self.turns[self.turns_count] = Turn { node, mass, leaves, per_weight, start, fan };
+        self.turns_count += usize::from(is_turn);
         self.inhibited += f64::from(if is_turn { decay * mass - leaves } else { 0.0 });
         if self.is_first && !is_turn {
             self.late.push(node);
@@ -382,28 +388,30 @@ struct Visited {
 
 impl<S: State> Passing<'_, S> {
     #[inline]
-    fn prefetch_targets(&self, graph: &Graph<'_>, node: u32) {
-        let links = graph.base.links(node);
-        let first = &links[..links.len().min(EDGES_AHEAD)];
-        first.iter().for_each(|edge| prefetch(self.states, edge.target as usize));
-    }
-
-    #[inline]
-    fn along(&mut self, turn: &Turn, links: Links<'_>, edges_max: u64) -> Visited {
-        match links {
-            Links::AtRest(links) => self.along_slice(turn, links, edges_max),
-            Links::Merged(links) => self.along_merged(turn, links, edges_max),
+    fn prefetch_targets(&self, graph: &Graph<'_>, turn: &Turn) {
+        let (start, fan) = (turn.start as usize, turn.fan as usize);
+        if let Some(links) = graph.base.edges.get(start..start + fan.min(EDGES_AHEAD)) {
+            links.iter().for_each(|edge| prefetch(self.states, edge.target as usize));
         }
     }
 
+    /// Passes on what a turn has, along its links from a key on.
     #[inline]
-    fn along_slice(&mut self, turn: &Turn, links: &[Edge], edges_max: u64) -> Visited {
-        if links.len() <= EDGES_AHEAD && links.len() as u64 <= edges_max {
+    fn along(&mut self, graph: &Graph<'_>, turn: &Turn, from: u64, edges_max: u64) -> Visited {
+        let (start, fan) = (turn.start as usize, turn.fan as usize);
+        if from == 0
+            && (1..=EDGES_AHEAD).contains(&fan)
+            && fan as u64 <= edges_max
+            && let Some(links) = graph.base.edges.get(start..start + fan)
+        {
             // Nearly all lists are so short, and were asked for some turns ago.
             self.pass(turn, links, &[]);
-            return Visited { edges: links.len() as u64, ..Visited::default() };
+            return Visited { edges: fan as u64, ..Visited::default() };
         }
-        self.along_many(turn, links, edges_max)
+        match graph.links_from(turn.node, from) {
+            Links::AtRest(links) => self.along_many(turn, links, edges_max),
+            Links::Merged(links) => self.along_merged(turn, links, edges_max),
+        }
     }
 
     #[inline(never)]

@@ -78,13 +78,16 @@ impl<S: State> DerefMut for States<S> {
 }
 
 /// A node whose turn it is, and the mass it had when its round began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Turn {
     pub node: u32,
     pub mass: f32,
     /// What leaves it, and what of that each unit of weight carries.
     pub leaves: f32,
     pub per_weight: f32,
+    /// Where its edges lie at rest; none, where the delta has to be asked.
+    pub start: u32,
+    pub fan: u32,
 }
 
 /// The most of a node's mass that came at once: from where, by what kind of link, and by which
@@ -145,13 +148,13 @@ impl<S: State> Workspace<S> {
             + self.arrivals.capacity() * size_of::<Arrival>()
     }
 
-    pub(super) fn states(&mut self) -> &mut [S] {
-        &mut self.states
+    /// Whoever reads many takes the slice once: finding it costs more than reading one.
+    pub(super) fn states(&self) -> &[S] {
+        &self.states
     }
 
-    #[inline]
-    pub(super) fn state(&self, node: u32) -> S {
-        self.states.get(node as usize).copied().unwrap_or_default()
+    pub(super) fn states_mut(&mut self) -> &mut [S] {
+        &mut self.states
     }
 
     /// The states and the lists, apart.
@@ -207,9 +210,9 @@ pub struct PoolCounters {
 
 /// Workspaces to be used again.
 #[derive(Debug)]
-#[expect(clippy::vec_box, reason = "a pointer goes back and forth, not three hundred bytes")]
 pub struct Pool<S> {
-    idle: Vec<Box<Workspace<S>>>,
+    /// With their bytes.
+    idle: Vec<(usize, Box<Workspace<S>>)>,
     bytes_idle: usize,
     /// Of those at work, as they were when they were taken.
     bytes_lent: usize,
@@ -270,15 +273,14 @@ impl<S: State> Pool<S> {
     /// A workspace for so many nodes, all of them untouched.
     #[inline]
     pub fn acquire(&mut self, nodes: u32) -> Result<Lent<S>, PoolError> {
-        match self.idle.pop_if(|workspace| workspace.nodes() >= nodes) {
-            Some(workspace) => Ok(self.lend(workspace)),
+        match self.idle.pop_if(|(_, workspace)| workspace.nodes() >= nodes) {
+            Some(idle) => Ok(self.lend(idle)),
             None => self.acquire_slowly(nodes),
         }
     }
 
     #[inline]
-    fn lend(&mut self, workspace: Box<Workspace<S>>) -> Lent<S> {
-        let bytes = workspace.bytes();
+    fn lend(&mut self, (bytes, workspace): (usize, Box<Workspace<S>>)) -> Lent<S> {
         self.bytes_idle -= bytes;
         self.bytes_lent += bytes;
         self.counters.hits += 1;
@@ -288,9 +290,9 @@ impl<S: State> Pool<S> {
     /// Looks further down, and makes one if there is none.
     #[cold]
     fn acquire_slowly(&mut self, nodes: u32) -> Result<Lent<S>, PoolError> {
-        if let Some(at) = self.idle.iter().rposition(|workspace| workspace.nodes() >= nodes) {
-            let workspace = self.idle.remove(at);
-            return Ok(self.lend(workspace));
+        if let Some(at) = self.idle.iter().rposition(|(_, idle)| idle.nodes() >= nodes) {
+            let idle = self.idle.remove(at);
+            return Ok(self.lend(idle));
         }
         // A space grows node by node; a quarter more saves making one for each.
         let roomy = nodes.saturating_add(nodes / 4);
@@ -313,10 +315,11 @@ impl<S: State> Pool<S> {
     #[inline]
     pub fn release(&mut self, lent: Lent<S>) {
         let Lent { mut workspace, bytes } = lent;
-        workspace.clear();
         self.bytes_lent -= bytes;
-        self.bytes_idle += workspace.bytes();
-        self.idle.push(workspace);
+        let bytes = workspace.bytes();
+        workspace.clear();
+        self.bytes_idle += bytes;
+        self.idle.push((bytes, workspace));
         if self.bytes() > self.bytes_high_water {
             self.bytes_high_water = self.bytes();
         }
@@ -329,7 +332,7 @@ impl<S: State> Pool<S> {
     pub fn shrink(&mut self, bytes_idle_max: usize) {
         let mut drop = 0;
         while self.bytes_idle > bytes_idle_max {
-            self.bytes_idle -= self.idle[drop].bytes();
+            self.bytes_idle -= self.idle[drop].0;
             drop += 1;
         }
         self.idle.drain(..drop);
