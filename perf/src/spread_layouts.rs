@@ -479,7 +479,7 @@ pub fn compare(
     let edges = edges as f64 / (all.len() * rows.len()) as f64;
     us.iter_mut().for_each(|us| us.sort_by(f64::total_cmp));
     let plain_us = us[0][us[0].len() / 2];
-    let point = |(layout, us): (&Box<dyn Spread>, &Vec<f64>)| {
+    let point = |(layout, us): (&dyn Spread, &Vec<f64>)| {
         let p50_us = us[us.len() / 2];
         LayoutPoint {
             layout: layout.name(),
@@ -491,5 +491,5 @@ pub fn compare(
             times_plain: plain_us / p50_us,
         }
     };
-    all.iter().zip(&us).map(point).collect()
+    all.iter().map(Box::as_ref).zip(&us).map(point).collect()
 }

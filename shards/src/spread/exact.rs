@@ -5,7 +5,7 @@
 //! and edges without end: mass that has gone so many links keeps its share and goes no further.
 
 use super::graph::Graph;
-use super::operator::{DEPTH_UNLIMITED, Operator};
+use super::operator::Operator;
 
 /// With less mass left on its way than this part of what there was, the answer is exact enough.
 const REST: f64 = 1e-12;
@@ -90,10 +90,5 @@ impl Exact {
         let mut exact = Self::new(operator, graph.nodes(), seeds);
         while !exact.step(graph, u32::MAX) {}
         exact.into_scores()
-    }
-
-    /// Whether the depth is bounded, so that the answer has no rest at all.
-    pub fn is_bounded(&self) -> bool {
-        self.operator.settings().depth_max != DEPTH_UNLIMITED
     }
 }

@@ -141,8 +141,9 @@ impl<S: State> Push<S> {
 
     /// Puts mass on a node to begin with. Mass of the same seed adds up.
     pub fn seed(&mut self, graph: &Graph<'_>, node: u32, mass: f32) -> Result<(), SeedError> {
+        let touched_before = self.at.touched.len();
         self.receive(graph, node, mass)?;
-        if !self.at.seeds.contains(&node) {
+        if self.at.touched.len() > touched_before || !self.at.seeds.contains(&node) {
             self.at.seeds.push(node);
         }
         Ok(())
@@ -192,9 +193,7 @@ impl<S: State> Push<S> {
     pub fn step(&mut self, graph: &Graph<'_>, edges_max: u64) -> Progress {
         let mut edges = edges_max;
         loop {
-            let is_round_over = self.turn == self.at.turns.len();
-            let is_nothing_queued = self.at.queue.is_empty() && self.at.late.is_empty();
-            if is_round_over && (is_nothing_queued || self.rounds_left == 0) {
+            if self.is_over() {
                 return Progress::Done;
             }
             if self.edges_left == 0 {
@@ -203,7 +202,7 @@ impl<S: State> Push<S> {
             if edges == 0 {
                 return Progress::Working;
             }
-            if is_round_over {
+            if self.turn == self.at.turns.len() {
                 self.begin_round(graph);
                 continue;
             }
@@ -212,6 +211,12 @@ impl<S: State> Push<S> {
             self.edges_left -= visited;
             self.work.edges += visited;
         }
+    }
+
+    /// Whether nothing is left to do, however many edges there are.
+    fn is_over(&self) -> bool {
+        let is_queued = !self.at.queue.is_empty() || !self.at.late.is_empty();
+        self.turn == self.at.turns.len() && (!is_queued || self.rounds_left == 0)
     }
 
     /// Goes on until the edges are used up or nothing is left to do.
@@ -293,7 +298,7 @@ impl<S: State> Push<S> {
 
     /// Ends the push where it is. Mass that was taken for turns that did not come waits again.
     pub fn finish(mut self) -> Activations<S> {
-        self.work.was_spent = self.edges_left == 0 && self.turn < self.at.turns.len();
+        self.work.was_spent = self.edges_left == 0 && !self.is_over();
         let keep = 1.0 - self.operator.settings().decay;
         let Parts { states, turns, .. } = self.at.parts();
         let mut rest = turns[self.turn..].iter();
@@ -335,12 +340,15 @@ impl<S: State> Planning<'_, S> {
         if scale.fan == 0 || outflow == 0.0 {
             return self.end(node, scale.fan, decay);
         }
-        let is_enough = amounts.residual() * outflow >= threshold * scale.fan as f32;
-        let is_turn = is_enough | self.is_last;
+        let residual = amounts.residual();
+        let is_enough = residual * outflow >= threshold * scale.fan as f32;
+        // A seed that had to wait may have had its turn since, after more had come to it.
+        let is_turn = is_enough | (self.is_last & (residual >= MASS_MIN));
         let mass = amounts.take_if(is_turn);
         let leaves = decay * mass * outflow;
         let (start, fan) = self.graph.at_rest(node);
         prefetch(self.graph.base.edges, start as usize);
+        prefetch(self.graph.base.edges, start as usize + (fan as usize).min(EDGES_AHEAD));
         // Written in any case, as nobody foresees whether it counts.
         let per_weight = leaves * scale.inverse_sum;
         self.turns[self.turns_count] = Turn { node, mass, leaves, per_weight, start, fan };

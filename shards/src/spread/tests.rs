@@ -172,6 +172,19 @@ fn a_million_links_on_a_node_cost_no_more_than_the_edges_allowed() {
 }
 
 #[test]
+fn a_seed_that_waited_and_had_its_turn_after_all_gets_no_second() {
+    // The hub has too little for its links at first, and enough when the other seed has given.
+    let mut links: Vec<_> = (2..102).map(|target| (0, target, 1.0)).collect();
+    links.push((1, 0, 1.0));
+    let world = World::new(102, &links);
+    let hasty = operator(|of| of.threshold = 3e-3);
+    let got = spread(&world, hasty, 10_000, &[(0, 0.1), (1, 0.9)]);
+    assert_eq!((got.work().edges, got.work().turns), (101, 2));
+    let alone = spread(&world, hasty, 10_000, &[(0, 0.1)]);
+    assert_eq!((alone.work().edges, alone.work().turns), (100, 1));
+}
+
+#[test]
 fn hubs_keep_back_what_the_cap_says() {
     let links: Vec<_> = (1..=40).map(|target| (0, target, 1.0)).collect();
     let world = World::new(41, &links);
