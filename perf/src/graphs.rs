@@ -110,10 +110,10 @@ fn relations(path: &Path) -> Result<Links, Box<dyn Error>> {
     Links::new(path.display().to_string(), nodes, links)
 }
 
-/// A graph with hubs. Every node has `degree / 2` links to others, each of which links back with the
-/// same weight, between ½ and 1½. The node of rank r is linked to with a probability like r^−½, so
-/// degrees follow a power law of exponent 3, and the largest is about `degree / 2 · √nodes`. Ranks
-/// are strewn over the numbers, so hubs and neighbours lie anywhere.
+/// A graph with hubs. Every node has `degree / 2` links to others, each of which links back with
+/// the same weight, between ½ and 1½. The node of rank r is linked to with a probability like r^−½,
+/// so degrees follow a power law of exponent 3, and the largest is about `degree / 2 · √nodes`.
+/// Ranks are strewn over the numbers, so hubs and neighbours lie anywhere.
 fn power_law(nodes: u32, degree: u32) -> Result<Links, Box<dyn Error>> {
     let mut random = Random::default();
     let mut unit = || f64::from((random.next_u64() >> 32) as u32) / f64::from(1_u32 << 31) / 2.0;

@@ -2,13 +2,13 @@
 //!
 //! | Layout | A node's links | A node's state |
 //! |---|---|---|
-//! | plain | where they begin, one over their sum, targets and weights: four arrays | residual, activation and flags: three arrays |
+//! | plain | four arrays: starts, sums, targets, weights | three: residuals, activations, flags |
 //! | record | one record of 64 bytes, edges of 8 bytes | in the same record |
 //! | packed | heads of 16 bytes, edges of 8 bytes | 8 bytes |
 //!
-//! The record has in one line all that a node could be asked for: its id, its state, where its edges
-//! and its vector are, and when it was used. The packed one is the engine's. The push here is the
-//! engine's too, reduced to links at rest: rounds, the same threshold, the same order, so all
+//! The record has in one line all that a node could be asked for: its id, its state, where its
+//! edges and its vector are, and when it was used. The packed one is the engine's. The push here is
+//! the engine's too, reduced to links at rest: rounds, the same threshold, the same order, so all
 //! layouts give the same bits. They take turns, query by query.
 
 use std::time::Instant;

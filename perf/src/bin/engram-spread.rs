@@ -1,9 +1,9 @@
 //! Spreading activation, in three tables.
 //!
-//! *Spread*: time and work of pushes by edges and threshold, with and without noting paths, and what
-//! they find of the exact best. *Layouts*: the same push over three layouts of nodes and states.
-//! *Pool*: what a push's memory costs, and whether it grows over very many pushes. With `--seeds` it
-//! answers rows of seeds that another program chose, for comparisons.
+//! *Spread*: time and work of pushes by edges and threshold, with and without noting paths, and
+//! what they find of the exact best. *Layouts*: the same push over three layouts of nodes and
+//! states. *Pool*: what a push's memory costs, and whether it grows over very many pushes. With
+//! `--seeds` it answers rows of seeds that another program chose, for comparisons.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -50,8 +50,8 @@ impl<S: State> Activations<S> {
         amounts.activation() + (1.0 - self.operator.settings().decay) * amounts.residual()
     }
 
-    /// The best by score, the lower node first where scores are equal, at most `count` of those that
-    /// are wanted. `best` is emptied first.
+    /// The best by score, the lower node first where scores are equal, at most `count` of those
+    /// that are wanted. `best` is emptied first.
     pub fn best(&self, count: usize, wanted: impl Fn(u32) -> bool, best: &mut Vec<(u32, f32)>) {
         best.clear();
         if count == 0 {

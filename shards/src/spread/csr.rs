@@ -3,8 +3,8 @@
 //!
 //! A head is sixteen bytes and tells where the node's edges are and what a push multiplies with, so
 //! visiting a node reads one line of the cache before its edges. The edges of a node are in the
-//! order of their keys. Both arrays are plain values without pointers: they are read where they lie,
-//! be it in a mapped column or in memory.
+//! order of their keys. Both arrays are plain values without pointers: they are read where they
+//! lie, be it in a mapped column or in memory.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

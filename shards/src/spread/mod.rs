@@ -14,8 +14,8 @@
 //! | [`workspace`] | Where does the memory for this come from? |
 //! | [`exact`] | What would be the answer if nothing were left out? |
 //!
-//! All of it is computation over slices and lists. What is deliberately absent: ids, episodes, disk,
-//! time, and any knowledge of where links came from.
+//! All of it is computation over slices and lists. What is deliberately absent: ids, episodes,
+//! disk, time, and any knowledge of where links came from.
 
 pub mod activations;
 pub mod csr;

@@ -10,29 +10,30 @@
 //! first served, have their residual taken; then each passes on what was taken. So in round r goes
 //! what has come over r links, or had to wait, and a bound on the depth is one on the rounds. With
 //! no threshold this is the power iteration, term by term. Rejected: passing on also what comes in
-//! during the round, which visits some fewer edges for the same error, but lets mass go further than
-//! the depth.
+//! during the round, which visits some fewer edges for the same error, but lets mass go further
+//! than the depth.
 //!
 //! **The threshold is for each link.** A node with 600 links has to have 600 times as much waiting
 //! as one with a single link before it is its turn: visiting it costs 600 times as much. On the
 //! relations of WordNet, with 20 seeds, 1,400 edges so chosen find as much of the exact answer as
 //! 4,000 with a threshold for each node. A node is asked whether it has enough when its turn comes;
-//! if not, it leaves the queue and what waits stays. A seed that would carry too little on each link
-//! still gets its turn, once everything else is done: whoever names a hub gets its links as far as
-//! the budget goes.
+//! if not, it leaves the queue and what waits stays. A seed that would carry too little on each
+//! link still gets its turn, once everything else is done: whoever names a hub gets its links as
+//! far as the budget goes.
 //!
 //! **Scores.** A node's score is its activation and (1 − decay) of its residual: what it would keep
 //! if it had one more turn. This is the exact answer of the same operator but for what would have
-//! been passed on. It ranks better than the activation alone, or than any other share that was tried.
+//! been passed on. It ranks better than the activation alone, or than any other share that was
+//! tried.
 //!
 //! **Order.** Nodes take turns in the order in which they came to be queued, links go by key, and
-//! arithmetic is in single precision in that order. The same links, seeds and settings give the same
-//! bits, in however many steps and whether links lie at rest or in the delta.
+//! arithmetic is in single precision in that order. The same links, seeds and settings give the
+//! same bits, in however many steps and whether links lie at rest or in the delta.
 //!
 //! **Caches.** Nearly all the time goes into misses: the head of a node, its first edges, and the
-//! states of its targets, of which each is known only when the one before has been read. So they are
-//! asked for ahead: heads and states of the queue when a round begins, edges as soon as the head has
-//! said where, and the states of the targets some turns before they are written.
+//! states of its targets, of which each is known only when the one before has been read. So they
+//! are asked for ahead: heads and states of the queue when a round begins, edges as soon as the
+//! head has said where, and the states of the targets some turns before they are written.
 
 use thiserror::Error;
 

@@ -7,9 +7,9 @@
 //!
 //! A pool belongs to a shard. It bounds the memory of all its workspaces, those at work included:
 //! over the bound there is none to be had, and the caller answers without spreading or not at all.
-//! Under pressure the pool is told to shrink, and lets idle workspaces go. Nothing is shared between
-//! threads, so there is no lock and no list without one: taking a workspace is taking a pointer off
-//! a vector.
+//! Under pressure the pool is told to shrink, and lets idle workspaces go. Nothing is shared
+//! between threads, so there is no lock and no list without one: taking a workspace is taking a
+//! pointer off a vector.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
