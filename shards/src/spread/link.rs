@@ -32,9 +32,7 @@ pub enum LinkError {
 /// Eleven bits are more than anybody knows about an association. Because the exponents are few, the
 /// sum of a node's weights fits into an integer: it is exact, it depends on no order, and a weight
 /// that goes takes away what it had brought.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct Weight(u16);
 

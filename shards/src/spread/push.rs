@@ -276,7 +276,9 @@ impl<S: State> Push<S> {
         let mass_min = self.operator.mass_min();
         let mut passing = Passing { mass_min, states, touched, queue, arrivals, beyond: 0.0 };
         let mut edges_left = edges_max;
-        while let Some(turn) = turns.get(self.turn) {
+        while edges_left > 0
+            && let Some(turn) = turns.get(self.turn)
+        {
             if let Some(ahead) = turns.get(self.turn + TURNS_AHEAD) {
                 passing.prefetch_targets(graph, ahead);
             }
@@ -300,16 +302,19 @@ impl<S: State> Push<S> {
     /// Ends the push where it is. Mass that was taken for turns that did not come waits again.
     pub fn finish(mut self) -> Activations<S> {
         self.work.was_spent = self.edges_left == 0 && !self.is_over();
-        let keep = 1.0 - self.operator.settings().decay;
+        let decay = self.operator.settings().decay;
         let Parts { states, turns, .. } = self.at.parts();
         let mut rest = turns[self.turn..].iter();
         if self.from_key > 0
             && let Some(turn) = rest.next()
         {
             self.ledger.cut_off += f64::from(turn.leaves) - self.passed;
-            states[turn.node as usize].amounts_mut().keep(keep * turn.mass);
+            states[turn.node as usize].amounts_mut().keep((1.0 - decay) * turn.mass);
         }
-        rest.for_each(|turn| states[turn.node as usize].amounts_mut().add(turn.mass));
+        for turn in rest {
+            states[turn.node as usize].amounts_mut().add(turn.mass);
+            self.ledger.inhibited -= f64::from(decay * turn.mass - turn.leaves);
+        }
         self.work.nodes_touched = self.at.touched.len() as u64;
         Activations::new(self.operator, self.work, self.ledger, self.at)
     }

@@ -191,6 +191,10 @@ fn hubs_keep_back_what_the_cap_says() {
     let got = spread(&world, operator(|of| of.fan_cap = 10), 100, &[(0, 1.0)]);
     assert!((got.score(7) - 0.5 * 0.25 / 40.0).abs() < 1e-7);
     assert!((got.ledger().inhibited - 0.375).abs() < 1e-6);
+    // A hub whose turn does not come keeps nothing back.
+    let two = World::new(6, &[(0, 2, 1.0), (0, 3, 1.0), (1, 4, 1.0), (1, 5, 1.0)]);
+    let got = spread(&two, operator(|of| of.fan_cap = 1), 2, &[(0, 0.5), (1, 0.5)]);
+    assert!((got.ledger().inhibited - 0.125).abs() < 1e-6, "{:?}", got.ledger());
     let strength = operator(|of| (of.fan, of.depth_max) = (Fan::Strength(2.0), 3));
     let got = spread(&world, strength, 100, &[(0, 1.0)]);
     assert_eq!((got.score(0), got.work().edges), (0.5, 0));
