@@ -397,8 +397,8 @@ impl Core {
             match advanced {
                 Advanced::Worked => self.breathe().await,
                 Advanced::Waits => {
-                    // Said behind the own turn: the next one, which a completion or a recall brings,
-                    // notifies. Said before it, this would go round and round.
+                    // Said behind the own turn: the next one, which a completion or a recall
+                    // brings, notifies. Said before it, this would go round and round.
                     self.inner.borrow_mut().may_work = true;
                     self.background.wait().await;
                 }

@@ -52,6 +52,8 @@ struct Report {
     rows: usize,
     dimensions: usize,
     queries: usize,
+    /// Rows for which the bulk build finds neighbours, from their vectors on.
+    built_per_s: f64,
     points: Vec<Point>,
 }
 
@@ -83,6 +85,7 @@ const LAYOUTS: [&str; 3] = ["page", "lean", "bytes"];
 
 /// A graph in all three layouts, and its rows.
 struct Graph {
+    built_per_s: f64,
     projection: Projection,
     rows: Vectors,
     /// The row of each node.
@@ -106,11 +109,13 @@ impl Graph {
         let padded = projection.padded();
         let mut builder = Builder::new(count, padded, BuildSettings::default())?;
         let mut point = vec![0.0; padded];
+        let began = Instant::now();
         for nth in 0..count {
             projection.row(base.row(nth), 1.0, &mut point);
             builder.push(&point);
         }
         while !builder.step() {}
+        let built_per_s = count as f64 / began.elapsed().as_secs_f64();
         let mut order: Vec<u32> = (0..u32::try_from(count)?).collect();
         order.sort_by_key(|node| builder.groups()[*node as usize]);
         let mut place = vec![0; count];
@@ -120,6 +125,7 @@ impl Graph {
         let record_bytes = (padded + 16 + 4 * DEGREE).next_multiple_of(64);
         let code_words = (padded / 64 + 1).next_multiple_of(WORDS);
         let mut graph = Self {
+            built_per_s,
             pages: HugeFloats::zeroed(count * layout.bytes() / 4)?,
             records: HugeFloats::zeroed(count * record_bytes / 4)?,
             codes: HugeFloats::zeroed(count * code_words * 2)?,
@@ -545,7 +551,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let truth: Vec<Vec<u32>> = truth.collect();
     let points = arguments.beams.iter().flat_map(|&beam| measure(&graph, &queries, &truth, beam));
     let points = points.collect();
-    let report = Report { rows, dimensions, queries: queries.count(), points };
+    let (queries, built_per_s) = (queries.count(), graph.built_per_s);
+    let report = Report { rows, dimensions, queries, built_per_s, points };
     match arguments.json {
         true => println!("{}", serde_json::to_string_pretty(&report)?),
         false => print_text(&report),
@@ -554,8 +561,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn print_text(report: &Report) {
-    let Report { rows, dimensions, queries, points } = report;
+    let Report { rows, dimensions, queries, built_per_s, points } = report;
     println!("{rows} rows of {dimensions}, {queries} queries, the ten nearest");
+    println!("the graph was built at {built_per_s:.0} rows/s");
     println!("layout  bytes/row   beam  recall   p50 us   p99 us   hops");
     for point in points {
         let Point { layout, bytes_per_row, beam, recall_at_10, p50_us, p99_us, hops } = point;
