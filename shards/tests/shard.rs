@@ -232,9 +232,11 @@ fn two_stores_with_one_key_in_one_batch_write_one_episode() {
     let mut bench = Bench::new();
     let space = bench.space(2, Metric::Dot);
     let store = StoreRequest { key: "k".into(), ..request(space, "a", &[1.0, 0.0]) };
+    let frames = bench.shard.stats().log.frames;
     for ticket in [Ticket(100), Ticket(101)] {
         assert_eq!(bench.shard.store(ticket, &store), Ok(None));
     }
+    assert_eq!(bench.shard.stats().log.frames, frames + 1, "the second one writes nothing");
     let outcomes: Vec<_> = bench
         .answers()
         .into_iter()

@@ -32,7 +32,7 @@ use crate::format::{
     forget_bytes, space_bytes, store_sizes,
 };
 use crate::io::{Copied, Io, Purpose};
-use crate::keys::KeyHash;
+use crate::keys::{FirstAnswer, KeyHash};
 use crate::limits::SPACES_MAX;
 use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
@@ -131,6 +131,11 @@ struct Pending {
     owner: Owner,
     durability: Durability,
     progress: Progress,
+    /// What it would be repeated by.
+    key: Option<KeyHash>,
+    /// Stores that repeated its key meanwhile: they write nothing and are answered when it is
+    /// durable.
+    followers: Vec<Ticket>,
 }
 
 /// Who waits for a frame.
@@ -201,6 +206,9 @@ pub struct Shard<I> {
     log: Log<I>,
     memory: Memory,
     pending: VecDeque<Pending>,
+    /// The keys that came with pending stores. A store that repeats one must not be logged: once
+    /// the first is erased, it would be a store of its own to a replay.
+    pending_keys: HashMap<KeyHash, FirstAnswer>,
     /// Spaces whose creation or drop is logged and not applied yet, by name, with the sequence:
     /// neither can be asked for again, and a space on its way out takes no more stores.
     changing: HashMap<String, u64>,
@@ -220,11 +228,12 @@ struct Admission {
     owner: Owner,
     durability: Durability,
     uses_reserve: bool,
+    key: Option<KeyHash>,
 }
 
 impl Admission {
     fn of(owner: Owner, durability: Durability) -> Self {
-        Self { owner, durability, uses_reserve: false }
+        Self { owner, durability, uses_reserve: false, key: None }
     }
 
     /// What makes room, or ends something, is also taken when the disk is full.
@@ -266,6 +275,7 @@ impl<I: Io> Shard<I> {
             log,
             memory,
             pending,
+            pending_keys: HashMap::new(),
             changing,
             last_number,
             eraser,
@@ -298,10 +308,14 @@ impl<I: Io> Shard<I> {
             return Err(Refusal::NoSpace(space.settings.name.clone()));
         }
         let norm = check_vector(&space.settings, &request.episode.vector)?;
-        if !request.key.is_empty() {
-            let key = KeyHash::new(request.space, &request.episode.id, &request.key);
-            let first = self.memory.keys.get(key);
-            if let Some(first) = first.filter(|first| first.sequence <= self.log.durable()) {
+        let key = (!request.key.is_empty())
+            .then(|| KeyHash::new(request.space, &request.episode.id, &request.key));
+        if let Some(key) = key {
+            if let Some(&FirstAnswer { sequence, .. }) = self.pending_keys.get(&key) {
+                self.pending_at(sequence).followers.push(ticket);
+                return Ok(None);
+            }
+            if let Some(first) = self.memory.keys.get(key) {
                 return Ok(Some(Reply::Stored(first.again(self.memory.pressure()))));
             }
         }
@@ -315,9 +329,13 @@ impl<I: Io> Shard<I> {
         };
         let (sizes, bytes) = store_sizes(request);
         let how = Admission::of(Owner::Caller(ticket), request.durability);
-        self.append(how, &head, bytes, |out| {
+        let sequence = self.append(Admission { key, ..how }, &head, bytes, |out| {
             encode_store(request, sizes, norm, out);
         })?;
+        if let Some(key) = key {
+            let confidence = request.episode.confidence;
+            self.pending_keys.insert(key, FirstAnswer { sequence, confidence });
+        }
         Ok(None)
     }
 
@@ -440,7 +458,7 @@ impl<I: Io> Shard<I> {
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, Refusal> {
-        let Admission { owner, durability, uses_reserve } = how;
+        let Admission { owner, durability, uses_reserve, key } = how;
         let appending = Appending { eager: durability == Durability::Os, uses_reserve };
         let appended = self.log.append(head, bytes, appending, fill);
         let sequence = appended.map_err(|error| match error {
@@ -450,8 +468,15 @@ impl<I: Io> Shard<I> {
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
         let progress = Progress::Logged;
-        self.pending.push_back(Pending { sequence, owner, durability, progress });
+        let followers = Vec::new();
+        self.pending.push_back(Pending { sequence, owner, durability, progress, key, followers });
         Ok(sequence)
+    }
+
+    fn pending_at(&mut self, sequence: u64) -> &mut Pending {
+        let first = self.pending.front().expect("every frame of this process is pending").sequence;
+        let nth = usize::try_from(sequence - first).expect("pending is contiguous");
+        &mut self.pending[nth]
     }
 
     /// Hands batches to the disk as far as it has room, and has memory brought in for what will be
@@ -521,7 +546,9 @@ impl<I: Io> Shard<I> {
                 Ok(sequence) => {
                     let (owner, durability) = (Owner::Eraser, Durability::Disk);
                     let progress = Progress::Logged;
-                    pending.push_back(Pending { sequence, owner, durability, progress });
+                    let (key, followers) = (None, Vec::new());
+                    let frame = Pending { sequence, owner, durability, progress, key, followers };
+                    pending.push_back(frame);
                     Ok(Some(sequence))
                 }
                 Err(AppendError::Busy) => Ok(None),
@@ -537,9 +564,7 @@ impl<I: Io> Shard<I> {
             let payload = SpacePayload::decode(frame.payload).expect("just applied");
             self.changing.remove(&payload.settings.name);
         }
-        let first = self.pending.front().expect("every frame of this process is pending").sequence;
-        let nth = usize::try_from(frame.sequence - first).expect("pending is contiguous");
-        let pending = &mut self.pending[nth];
+        let pending = self.pending_at(frame.sequence);
         pending.progress = match pending.durability {
             Durability::Disk => Progress::Applied(applied),
             Durability::Os => {
@@ -554,7 +579,7 @@ impl<I: Io> Shard<I> {
 
     fn answer_through(&mut self, through: u64, effects: &mut Vec<Effect>) {
         while self.pending.front().is_some_and(|pending| pending.sequence <= through) {
-            let Pending { sequence, owner, progress, .. } =
+            let Pending { sequence, owner, progress, key, followers, .. } =
                 self.pending.pop_front().expect("just seen");
             match progress {
                 Progress::Applied(Some(reply)) => match owner {
@@ -572,20 +597,29 @@ impl<I: Io> Shard<I> {
                 Progress::Applied(None) | Progress::Answered => {}
                 Progress::Logged => unreachable!("the log applies before it calls durable"),
             }
+            if let Some(first) = key.and_then(|key| self.pending_keys.remove(&key)) {
+                let pressure = self.memory.pressure();
+                let answer = |ticket| {
+                    let result = Ok(Reply::Stored(first.again(pressure)));
+                    Effect::Answer { ticket, result }
+                };
+                effects.extend(followers.into_iter().map(answer));
+            }
         }
     }
 
     /// Answers everything from a sequence on, as far as it was not answered, with a refusal.
     fn refuse_from(&mut self, from: u64, reason: &str, effects: &mut Vec<Effect>) {
         let kept = self.pending.iter().take_while(|pending| pending.sequence < from).count();
-        for Pending { owner, progress, .. } in self.pending.drain(kept..) {
-            if let Some(ticket) = owner.ticket()
-                && !matches!(progress, Progress::Answered)
-            {
+        for Pending { owner, progress, followers, .. } in self.pending.drain(kept..) {
+            let is_answered = matches!(progress, Progress::Answered);
+            let owner = owner.ticket().filter(|_| !is_answered);
+            effects.extend(owner.into_iter().chain(followers).map(|ticket| {
                 let result = Err(Refusal::ReadOnly(reason.into()));
-                effects.push(Effect::Answer { ticket, result });
-            }
+                Effect::Answer { ticket, result }
+            }));
         }
+        self.pending_keys.retain(|_, first| first.sequence < from);
         self.changing.retain(|_, sequence| *sequence < from);
     }
 
