@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
+use super::links::Marks;
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
 use crate::episode::{Metric, SpaceNumber};
@@ -42,6 +43,7 @@ pub type ColumnsFile = Arc<dyn MappedBytes>;
 pub struct Section {
     pub(super) number: PartNumber,
     pub(super) deaths: Deaths,
+    pub(super) relinked: Marks,
     file: ColumnsFile,
     entry: SectionEntry,
     /// Where in the file each required column is.
@@ -104,11 +106,22 @@ impl Section {
             id_hashes: place(ColumnKind::IdHashes)?,
             id_rows: place(ColumnKind::IdRows)?,
         };
-        let deaths = Deaths::of_rows(entry.rows);
+        let (deaths, relinked) = (Deaths::of_rows(entry.rows), Marks::default());
         let stride = row_floats(entry.dimensions as usize);
         let tried = vec![Cell::new(Tried::Blocks(0)); entry.columns.len()].into_boxed_slice();
         let (number, index, calibration) = (PartNumber(0), None, Calibration::default());
-        Ok(Self { number, deaths, file, entry, places, stride, index, calibration, tried })
+        Ok(Self {
+            number,
+            deaths,
+            relinked,
+            file,
+            entry,
+            places,
+            stride,
+            index,
+            calibration,
+            tried,
+        })
     }
 
     /// Tries the checksums of some more blocks of a column; whether any are left.
@@ -196,6 +209,11 @@ impl Section {
 
     pub fn deaths(&self) -> &Deaths {
         &self.deaths
+    }
+
+    /// Rows whose links are not those that the file has.
+    pub fn rows_relinked(&self) -> u32 {
+        self.relinked.count()
     }
 
     pub fn entry(&self) -> &SectionEntry {

@@ -2,7 +2,8 @@
 //!
 //! The sources are the frozen tail and the sections that are merged with it. They do not move
 //! meanwhile, so the writer can stop anywhere: each call does a slice of the work and leaves the
-//! space to others. What is written are the rows that lived at the freeze; those that die during
+//! space to others. What is written are the rows that lived at the freeze, with the links that they
+//! had; those that die during
 //! the work are written all the same, because their deaths may not be durable, and die again when
 //! the section is [published](super::Space::publish).
 
@@ -34,8 +35,10 @@ struct Source {
     number: PartNumber,
     /// By row, the new row plus one; 0 where the row did not live at the freeze.
     rows: Vec<u32>,
-    /// How many of the deaths noted in the source have followed.
+    /// How many of the deaths noted in the source have followed, and how many of the rows whose
+    /// links changed.
     followed: usize,
+    relinked_followed: usize,
 }
 
 impl Moved {
@@ -43,7 +46,7 @@ impl Moved {
     pub fn new(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
         let source = |&number| {
             let rows = space.part(arena, number).map_or(0, Part::rows) as usize;
-            Source { number, rows: vec![0; rows], followed: 0 }
+            Source { number, rows: vec![0; rows], followed: 0, relinked_followed: 0 }
         };
         Self { sources: sources.iter().map(source).collect() }
     }
@@ -58,19 +61,28 @@ impl Moved {
         self.sources.iter().map(|source| source.number)
     }
 
-    /// Lets up to `deaths` of what was noted in the sources since the freeze follow its rows into
-    /// the section; whether that was all. Before a section is published, this is done again and
+    /// Lets up to `count` deaths and as many changes of links that were noted in the sources since
+    /// the freeze follow their rows into the section; whether that was all. Before a section is published, this is done again and
     /// again, so that little is left when it is.
     pub fn follow(
         &mut self,
         space: &Space,
         arena: &Arena,
         section: &mut Section,
-        deaths: usize,
+        count: usize,
     ) -> bool {
-        let mut left = deaths;
+        let mut left = count;
+        let mut relinked_left = count;
         for source in &mut self.sources {
             let part = space.part(arena, source.number).expect("sources stay until published");
+            let relinked = &part.relinked().noted()[source.relinked_followed..];
+            for row in relinked.iter().take(relinked_left) {
+                if let Some(row) = source.rows[*row as usize].checked_sub(1) {
+                    section.relinked.set(row);
+                }
+            }
+            source.relinked_followed += relinked.len().min(relinked_left);
+            relinked_left -= relinked.len().min(relinked_left);
             let noted = &part.deaths().noted()[source.followed..];
             for (row, at) in noted.iter().take(left) {
                 if let Some(row) = source.rows[*row as usize].checked_sub(1) {
@@ -79,7 +91,7 @@ impl Moved {
             }
             source.followed += noted.len().min(left);
             left -= noted.len().min(left);
-            if left == 0 {
+            if left == 0 || relinked_left == 0 {
                 return false;
             }
         }
@@ -341,11 +353,22 @@ impl SectionWriter {
                 }
             }
             ColumnKind::Records => {
-                let record = part.record(row);
+                let mut record = part.record(row);
+                if let Some(links) = space.links_at_freeze(part, row) {
+                    (record.sizes.links, record.sizes.links_bytes) = links.sizes();
+                }
                 writer.put(record.block(self.body_offset).as_bytes(), out);
                 self.body_offset += record.sizes.body_bytes() as u64;
             }
-            ColumnKind::Bodies => writer.put(part.body_bytes(row)?, out),
+            ColumnKind::Bodies => match space.links_at_freeze(part, row) {
+                None => writer.put(part.body_bytes(row)?, out),
+                Some(links) => {
+                    let body = part.body_bytes(row)?;
+                    let stored_bytes = part.record(row).sizes.links_bytes as usize;
+                    writer.put(&body[..body.len() - stored_bytes], out);
+                    writer.put(links.records().0, out);
+                }
+            },
             ColumnKind::IdRows => writer.put(&self.id_rows[self.next].to_le_bytes(), out),
             _ => unreachable!("the other columns are sorted or the index's"),
         }

@@ -1,0 +1,13 @@
+//! Links: the associations of episodes.
+//!
+//! The links of an episode are a set: no two have the same target and kind. They belong to the
+//! episode they leave, so they are where it is, and part of its body. What they lead to is an id,
+//! of an episode here or on another shard, or of none.
+//!
+//! A body never changes. Where links change after the episode was stored, [`LinkList`] is the whole
+//! list as it is now; the memory space keeps it beside the body until a consolidation writes a new
+//! one (`space/links.rs`).
+
+mod list;
+
+pub use list::{LinkList, TooManyLinks};
