@@ -108,6 +108,17 @@ fn an_episode_is_stored_recalled_read_and_forgotten() {
     assert_eq!(recent.as_array().unwrap().len(), 1);
     assert_eq!(recent[0]["id"], "ferry");
 
+    let link = ["link", "s", "ferry", "taxi", "0.25", "--kind", "then", "--mutual"];
+    assert_eq!(succeed(&daemon, &link), "created 'ferry' → 'taxi' in 's' (2 links)\n");
+    let read = json(&succeed(&daemon, &["get", "s", "taxi", "--json", "--with", "links"]));
+    assert_eq!(read["links"], json(r#"[{"id": "ferry", "weight": 0.25, "kind": "then"}]"#));
+    assert!(fail(&daemon, 1, &["link", "s", "bus", "taxi", "1"]).contains("NOEPISODE"));
+    assert!(fail(&daemon, 2, &["link", "s", "ferry", "taxi", "much"]).contains("much"));
+    let unlink = ["unlink", "s", "ferry", "taxi"];
+    assert_eq!(succeed(&daemon, &unlink), "removed 1 of 'ferry' → 'taxi' in 's'\n");
+    assert_eq!(json(&succeed(&daemon, &[&unlink[..], &["--json"]].concat()))["removed"], 0);
+    assert!(fail(&daemon, 1, &["unlink", "s", "bus", "taxi"]).contains("NOEPISODE"));
+
     succeed(&daemon, &["forget", "s", "ferry"]);
     assert!(fail(&daemon, 1, &["get", "s", "ferry"]).contains("no episode 'ferry'"));
     assert!(fail(&daemon, 1, &["forget", "s", "ferry"]).contains("NOEPISODE"));

@@ -542,6 +542,9 @@ mod tests {
         let points = [(16, 0.5), (24, 0.75)];
         let points = points.map(|(beam, recall)| CalibrationPoint { beam, recall });
         let calibration = Calibration::new(points.to_vec(), true).unwrap();
+        let mut links = LinkList::default();
+        links.set(b"a", b"kind", 0.5).unwrap();
+        links.set(b"longer", b"", 2.0).unwrap();
         vec![
             StateRecord::Space { space: SpaceNumber(4), settings },
             StateRecord::Keys(vec![key(1), key(u128::MAX)]),
@@ -549,6 +552,8 @@ mod tests {
             StateRecord::Tombstones(Tombstones { file, space, rows: vec![0, 7, u32::MAX] }),
             StateRecord::Erasures(vec![1, u64::MAX]),
             StateRecord::Calibration(SectionCalibration { file, space, calibration }),
+            StateRecord::Links(RowLinks { file, space, row: 7, links }),
+            StateRecord::Links(RowLinks { file, space, row: 9, links: LinkList::default() }),
         ]
     }
 

@@ -40,7 +40,7 @@ use crate::log::{
 };
 use crate::memory::{Applied, Memory, Rebuilding, gone};
 use crate::recall::{Recall, Scratch, check_vector};
-use crate::space::Page;
+use crate::space::{Page, Space};
 
 /// The hint that goes with a refusal for want of room in the log.
 const RETRY_LOG_MS: u32 = 5;
@@ -289,6 +289,15 @@ impl<I: Io> Shard<I> {
         self.log.io_mut()
     }
 
+    /// A space that takes more into it: not one on its way out.
+    fn open_space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
+        let space = self.memory.space(number)?;
+        if self.changing.contains_key(&space.settings.name) {
+            return Err(Refusal::NoSpace(space.settings.name.clone()));
+        }
+        Ok(space)
+    }
+
     /// Admits a store. `None` means that the answer follows as an effect; a store that repeats the
     /// idempotency key of a durable one is answered at once and writes nothing.
     pub fn store(
@@ -296,10 +305,7 @@ impl<I: Io> Shard<I> {
         ticket: Ticket,
         request: &StoreRequest,
     ) -> Result<Option<Reply>, Refusal> {
-        let space = self.memory.space(request.space)?;
-        if self.changing.contains_key(&space.settings.name) {
-            return Err(Refusal::NoSpace(space.settings.name.clone()));
-        }
+        let space = self.open_space(request.space)?;
         let norm = check_vector(&space.settings, &request.episode.vector)?;
         if !request.key.is_empty() {
             let key = KeyHash::new(request.space, &request.episode.id, &request.key);
@@ -345,10 +351,7 @@ impl<I: Io> Shard<I> {
     /// Admits a link. Whether there is an episode whose it is, and room for it, is found out in its
     /// turn.
     pub fn link(&mut self, ticket: Ticket, request: &LinkRequest) -> Result<(), Refusal> {
-        let space = self.memory.space(request.space)?;
-        if self.changing.contains_key(&space.settings.name) {
-            return Err(Refusal::NoSpace(space.settings.name.clone()));
-        }
+        self.open_space(request.space)?;
         self.check_memory()?;
         let head = self.head(Operation::Link, request.writer_uid);
         let how = Admission::of(Owner::Caller(ticket), request.durability);
