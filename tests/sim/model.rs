@@ -219,9 +219,10 @@ impl History {
     }
 
     pub fn send_floating(&mut self, write: u64, episode: Rc<Episode>) {
-        let episode = Some(episode);
-        let version = Version::sent(write, Change::Whole(episode.clone()));
-        self.floating.push(Version { episode, ..version });
+        self.linked.extend(episode.links.clone());
+        let mut version = Version::sent(write, Change::Whole(Some(episode)));
+        version.follow(&self.versions[0]);
+        self.floating.push(version);
     }
 
     /// Works out every version from the first on.
