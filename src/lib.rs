@@ -12,6 +12,7 @@
 //! | [`lanes`] | How do shards talk to each other? |
 //! | [`runtime`] | Which executor runs all this, and by which rules? |
 //! | [`metrics`], [`clock`] | What is measured, and with which clock? |
+//! | [`heap`] | When does the allocator change the memory map? |
 //!
 //! What is deliberately absent: locks between shards, and any knowledge of bytes on disk.
 
@@ -19,6 +20,7 @@ pub mod acceptor;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod heap;
 pub mod lanes;
 pub mod lobby;
 pub mod metrics;

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     }
     log_to_stderr(loaded.config.log_level);
     abort_on_panic();
+    if !engramd::heap::settle() {
+        tracing::warn!("the allocator keeps its own ways; some requests take milliseconds longer");
+    }
     match engramd::daemon::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

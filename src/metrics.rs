@@ -62,6 +62,8 @@ pub struct Metrics {
     pub commit_flush: Latency,
     /// From the request to the shard's own result.
     pub recall: Latency,
+    /// A unit of the work that nobody waits for: what a request may find the thread busy with.
+    pub work: Latency,
     pub commands: u64,
     pub stores: u64,
     /// Links that were made or removed.
@@ -112,6 +114,7 @@ impl Metrics {
             &self.commit_write,
             &self.commit_flush,
             &self.recall,
+            &self.work,
         ];
         latencies.into_iter().map(Latency::bytes).sum()
     }
@@ -125,6 +128,7 @@ impl Metrics {
             (&mut self.commit_write, &other.commit_write),
             (&mut self.commit_flush, &other.commit_flush),
             (&mut self.recall, &other.recall),
+            (&mut self.work, &other.work),
         ] {
             own.add(other);
         }

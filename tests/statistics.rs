@@ -130,6 +130,10 @@ fn figures_of_a_phase_begin_anew() {
     for name in ["commit", "recall"] {
         assert_eq!(stats.at("latency_us").at(name).at("count").int(), 0, "{name}");
     }
+    client.ask(&command!["EG.CONSOLIDATE"]);
+    let worked = client.ask(&command!["EG.STATS"]).at("latency_us").at("work").at("count").int();
+    assert!(worked > 0, "a consolidation is made of units");
+    assert!(client.ask(&command!["INFO", "latency"]).text().contains("work_us:count="));
     assert_eq!((stats.at("stores").int(), stats.at("recalls").int()), (0, 0));
     assert_eq!(stats.at("episodes").int(), 20);
     assert!(stats.at("connections_open").int() >= 1);

@@ -147,6 +147,7 @@ impl EngineLog {
                     | LogEvent::ManifestWritten { .. }
                     | LogEvent::Released { .. }
                     | LogEvent::Copied { .. }
+                    | LogEvent::BroughtIn { .. }
                     | LogEvent::File(_) => {
                         unreachable!("nothing is erased, consolidated or copied")
                     }

@@ -238,7 +238,7 @@ impl<'a> Recovery<'a> {
 
 /// An arena whose first `bytes` have been touched.
 fn touch(bytes_max: u64, bytes: u64) -> Result<Arena, RecoveryMeasureError> {
-    let touched = Arena::reserve(bytes_max, &|_| {}).and_then(|arena| {
+    let touched = Arena::reserve(bytes_max, &|_| {}).and_then(|mut arena| {
         arena.prefault(bytes)?;
         Ok(arena)
     });

@@ -18,7 +18,7 @@ use crate::limits::EPISODE_LINKS_MAX;
 use crate::links::LinkList;
 use crate::log::Replay;
 use crate::shard::Reply;
-use crate::space::{CATCH_UP_ROWS, PartNumber, Section, Space};
+use crate::space::{CATCH_UP_ROWS, PartNumber, Retired, Section, Space};
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
 const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
@@ -40,6 +40,8 @@ pub(crate) struct Memory {
     /// Highest space number ever used here.
     pub(crate) last_space: u32,
     pub(crate) applied: u64,
+    /// Of spaces that were dropped: what is to be given back piece by piece.
+    pub(crate) retired: Vec<Retired>,
     /// Rows in memory, of all spaces.
     pub(crate) rows: u64,
     /// Memory of links that are not those of bodies, of all spaces.
@@ -62,6 +64,7 @@ impl Memory {
             keys: Keys::new(KEYS_MAX),
             last_space: 0,
             applied: 0,
+            retired: Vec::new(),
             rows: 0,
             overlay_bytes: 0,
             codes_rows: false,
@@ -181,7 +184,7 @@ impl Memory {
         if let Some(space) = self.spaces.remove(&space) {
             self.rows -= space.rows_in_memory();
             self.overlay_bytes -= space.overlays().bytes();
-            space.release(&mut self.arena);
+            self.retired.push(space.retire());
         }
     }
 
@@ -346,6 +349,10 @@ impl Replay for Rebuilding {
             ));
         }
         self.memory.apply(&frame).map_err(|error| error.to_string())?;
+        // Nobody waits meanwhile, and what follows may need the room.
+        for mut retired in self.memory.retired.drain(..) {
+            while !retired.release(&mut self.memory.arena, usize::MAX) {}
+        }
         match Operation::from_u16(frame.head.operation) {
             Some(Operation::Erase) => {
                 let erase = ErasePayload::decode(frame.payload).map_err(|e| e.to_string())?;

@@ -71,6 +71,68 @@ fn an_acknowledged_episode_is_found_at_once_while_others_are_consolidated() {
     assert!(recall >= 0.95, "{recall}");
 }
 
+/// Works until a consolidation waits for memory.
+fn until_it_waits(bench: &mut Bench) {
+    let waits = |bench: &mut Bench| {
+        let advanced = bench.shard.advance(false, &mut Vec::new());
+        bench.answers();
+        advanced == Advanced::Waits && bench.shard.consolidation().0.stage == Some("sections")
+    };
+    assert!((0..1_000_000).any(|_| waits(bench)), "it never waits");
+    // Nothing else is under way, so it goes on waiting.
+    assert!((0..100).all(|_| waits(bench)));
+}
+
+#[test]
+fn a_consolidation_waits_for_the_memory_that_it_builds_with() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..3000).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.shard.io_mut().hold_memory(true);
+    let ticket = bench.ticket();
+    bench.shard.consolidate(ticket, true).unwrap();
+    until_it_waits(&mut bench);
+    // Everybody else does not wait.
+    (0..3000).for_each(|nth| bench.store(&format!("n{nth}")));
+    bench.forget("e7");
+    bench.check();
+    bench.shard.io_mut().hold_memory(false);
+    bench.settle(false);
+    assert_eq!(bench.shard.consolidation().0.published, 1);
+    bench.check();
+    let recall = bench.recall_at_ten(50);
+    assert!(recall >= 0.95, "{recall}");
+    bench.restart().check();
+}
+
+#[test]
+fn memory_that_comes_late_is_nobody_s() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..3000).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.shard.io_mut().hold_memory(true);
+    let ticket = bench.ticket();
+    bench.shard.consolidate(ticket, true).unwrap();
+    until_it_waits(&mut bench);
+    // Given up: its space is gone, and with it what was asked for.
+    let ticket = bench.ticket();
+    bench.shard.drop_space(ticket, bench.space, 0).unwrap();
+    bench.settle(false);
+    assert_eq!(bench.shard.consolidation().0.failed, 1);
+    assert_eq!(bench.shard.stats().memory_bytes, 0, "all is given back");
+    bench.space = bench.create("s", Metric::Cosine, CodeBits::One);
+    bench.model.clear();
+    (0..3000).for_each(|nth| bench.store(&format!("e{nth}")));
+    bench.shard.io_mut().hold_memory(false);
+    bench.consolidate(|_, _| {});
+    bench.check();
+    // Nor is it, when the whole shard goes first.
+    (0..3000).for_each(|nth| bench.store(&format!("f{nth}")));
+    bench.shard.io_mut().hold_memory(true);
+    let ticket = bench.ticket();
+    bench.shard.consolidate(ticket, true).unwrap();
+    until_it_waits(&mut bench);
+    bench.restart().check();
+}
+
 #[test]
 fn conditions_never_cost_a_result() {
     let mut bench = Bench::new(Metric::Cosine);

@@ -629,17 +629,20 @@ impl Inner {
         let stretch_ns = (away_ns / WORK_SHARE).clamp(WORK_NS, STRETCH_NS_MAX);
         self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);
-        let mut advanced = Advanced::Worked;
+        let (mut advanced, mut unit_ns) = (Advanced::Worked, began_ns);
         for _ in 0..WORK_UNITS_MAX {
             advanced = self.shard.advance(self.is_quiet, &mut effects);
-            let is_over = !self.recalls.is_empty() || now_ns() - began_ns >= stretch_ns;
+            let ended_ns = now_ns();
+            self.metrics.work.record(ended_ns - unit_ns);
+            unit_ns = ended_ns;
+            let is_over = !self.recalls.is_empty() || ended_ns - began_ns >= stretch_ns;
             if advanced != Advanced::Worked || is_over {
                 break;
             }
         }
         self.take_effects(&mut effects);
         self.effects = effects;
-        self.worked_ns = now_ns();
+        self.worked_ns = unit_ns;
         advanced
     }
 

@@ -41,7 +41,7 @@ async fn reports(core: &Rc<Core>) -> Vec<Report> {
 }
 
 /// The latencies by the names they have everywhere.
-fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 6] {
+fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 7] {
     [
         ("queue_wait", &metrics.queue_wait),
         ("commit", &metrics.commit),
@@ -49,6 +49,7 @@ fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 6] {
         ("commit_write", &metrics.commit_write),
         ("commit_flush", &metrics.commit_flush),
         ("recall", &metrics.recall),
+        ("work", &metrics.work),
     ]
 }
 

@@ -67,6 +67,10 @@ struct Phase {
     /// What the shard itself took.
     shard_p50_us: f64,
     shard_p99_us: f64,
+    /// How long a unit of its background work took.
+    work_p99_us: f64,
+    work_p999_us: f64,
+    work_max_us: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,14 +154,27 @@ fn phase(
     control: &mut Control,
 ) -> Result<Phase, Box<dyn Error>> {
     let us = |quantile| outcome.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+    let figures =
+        [("recall", "p50"), ("recall", "p99"), ("work", "p99"), ("work", "p999"), ("work", "max")];
     let shard = control.call(&["EG.STATS"], |stats| {
-        let recall = stats.get("latency_us").and_then(|all| all.get("recall"));
-        ["p50", "p99"].map(|key| recall.and_then(|one| one.get(key)).and_then(Reply::number))
+        let of = |name| stats.get("latency_us").and_then(|all| all.get(name));
+        figures.map(|(name, key)| of(name).and_then(|one| one.get(key)).and_then(Reply::number))
     })?;
     control.call(&["CONFIG", "RESETSTAT"], |_| ())?;
-    let [shard_p50_us, shard_p99_us] = shard.map(|us| us.unwrap_or(f64::NAN));
-    let (recalls, p50_us, p99_us) = (outcome.answered, us(0.5), us(0.99));
-    Ok(Phase { what, recalls, recall_at_10, p50_us, p99_us, shard_p50_us, shard_p99_us })
+    let [shard_p50_us, shard_p99_us, work_p99_us, work_p999_us, work_max_us] =
+        shard.map(|us| us.unwrap_or(f64::NAN));
+    Ok(Phase {
+        what,
+        recalls: outcome.answered,
+        recall_at_10,
+        p50_us: us(0.5),
+        p99_us: us(0.99),
+        shard_p50_us,
+        shard_p99_us,
+        work_p99_us,
+        work_p999_us,
+        work_max_us,
+    })
 }
 
 fn wait_until_consolidated(control: &mut Control) -> Result<(), Box<dyn Error>> {
@@ -253,14 +270,18 @@ fn print_text(report: &Report) {
     let Report { rows, stored_per_s, refused, phases, consolidated_after_s, at_once } = report;
     println!("{rows} rows stored at {stored_per_s:.0}/s on one shard, {refused} refused");
     println!("consolidated {consolidated_after_s:.1} s after the last");
-    println!("{:26}recalls recall@10   p50 us   p99 us  shard p50      p99", "");
+    println!(
+        "{:26}recalls recall@10   p50 us   p99 us  shard p50      p99 work p99   p999      max",
+        ""
+    );
     for phase in phases {
         let Phase { what, recalls, recall_at_10, p50_us, p99_us, .. } = phase;
-        let Phase { shard_p50_us, shard_p99_us, .. } = phase;
+        let Phase { shard_p50_us, shard_p99_us, work_p99_us, work_p999_us, work_max_us, .. } =
+            phase;
         let recall = recall_at_10.map_or("-".into(), |recall| format!("{recall:.4}"));
         println!(
             "{what:26}{recalls:7} {recall:>9} {p50_us:8.0} {p99_us:8.0} {shard_p50_us:10.0} \
-             {shard_p99_us:8.0}"
+             {shard_p99_us:8.0} {work_p99_us:8.0} {work_p999_us:6.0} {work_max_us:8.0}"
         );
     }
     let AtOnce { stored, found, consolidations } = at_once;

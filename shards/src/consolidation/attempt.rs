@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::building::Building;
+use super::building::{Building, Built};
 use super::calibrating::calibrate;
 use super::files::FileWriter;
 use super::saving::Saving;
@@ -51,7 +51,7 @@ pub(super) enum Stage {
         place: ColumnsPlace,
     },
     Populate {
-        mapped: Mapped,
+        mapped: Arc<Mapped>,
         place: ColumnsPlace,
         at: usize,
     },
@@ -130,9 +130,13 @@ impl Consolidator {
                 if !writer.has_room() {
                     return Ok(writer.pump(ground.log.io_mut(), false)?);
                 }
-                let Some(place) = building.step(ground, writer)? else {
-                    writer.pump(ground.log.io_mut(), false)?;
-                    return Ok(Advanced::Worked);
+                let place = match building.step(ground, writer)? {
+                    Built::Some => {
+                        writer.pump(ground.log.io_mut(), false)?;
+                        return Ok(Advanced::Worked);
+                    }
+                    Built::Waits => return Ok(Advanced::Waits),
+                    Built::All(place) => place,
                 };
                 attempt.moved = building.take_moved();
                 let Stage::Sections { writer, .. } = std::mem::replace(
@@ -152,6 +156,8 @@ impl Consolidator {
                     return Ok(writer.pump(ground.log.io_mut(), true)?);
                 }
                 let (place, mapped) = (*place, ground.log.io_mut().map_file(attempt.file)?);
+                self.regions.extend(writer.take_regions());
+                let mapped = Arc::new(mapped);
                 attempt.stage = Stage::Populate { mapped, place, at: 0 };
                 Ok(Advanced::Worked)
             }
@@ -162,8 +168,8 @@ impl Consolidator {
                     *at = until;
                     return Ok(Advanced::Worked);
                 }
-                let place = *place;
-                self.open_new(place, ground)?;
+                let (place, mapped) = (*place, Arc::clone(mapped));
+                self.open_new(place, mapped, ground)?;
                 Ok(Advanced::Worked)
             }
             Stage::Calibrate { nth, calibrator } => {
@@ -191,6 +197,7 @@ impl Consolidator {
                 if !writer.is_sealed() {
                     return Ok(writer.pump(ground.log.io_mut(), true)?);
                 }
+                self.regions.extend(writer.take_regions());
                 let named = named.expect("just seen");
                 self.begin_manifest(named, ground);
                 Ok(Advanced::Worked)
@@ -210,10 +217,10 @@ impl Consolidator {
     fn open_new<I: Io>(
         &mut self,
         place: ColumnsPlace,
-        ground: &mut Ground<'_, I>,
+        mapped: Arc<Mapped>,
+        ground: &Ground<'_, I>,
     ) -> Result<(), Failure> {
         let attempt = self.attempt.as_mut().expect("an attempt is under way");
-        let mapped = ground.log.io_mut().map_file(attempt.file)?;
         let whose = (*ground.log.store_id(), ground.log.shard(), attempt.file.number);
         let directory = ColumnsDirectory::decode(&mapped, &place, whose)?;
         let named = NamedColumns {
@@ -223,7 +230,6 @@ impl Consolidator {
             directory_bytes: place.directory_bytes,
             directory_crc: place.directory_crc,
         };
-        let mapped = Arc::new(mapped);
         let frozen = self.frozen.as_ref().expect("what is written is frozen");
         let mut sections = Vec::new();
         for entry in directory.sections {
@@ -253,7 +259,7 @@ impl Consolidator {
             })
         });
         let saving = Saving::new(file.number, frozen, kept, measured.collect(), ground);
-        let writer = Box::new(FileWriter::new(file));
+        let writer = Box::new(FileWriter::new(file, std::mem::take(&mut self.regions)));
         attempt.stage = Stage::State { writer, saving: Box::new(saving), named: None };
     }
 
@@ -307,24 +313,30 @@ impl Consolidator {
         self.note_culprit(failure, ground);
         let attempt = self.attempt.as_mut().expect("an attempt is under way");
         let (mut files, mut under_way) = (vec![attempt.file], 0);
-        match &attempt.stage {
-            Stage::Sections { writer, .. }
-            | Stage::Settle { writer, .. }
-            | Stage::State { writer, .. } => {
-                under_way = writer.under_way();
-                files = vec![attempt.file, writer.file()];
-                files.dedup();
-                if !writer.has_begun() {
-                    files.pop();
-                }
+        let given_up = Stage::GiveUp { files: Vec::new(), under_way: 0 };
+        let stage = std::mem::replace(&mut attempt.stage, given_up);
+        let (writer, building, mapped) = match stage {
+            Stage::Sections { writer, building } => (Some(writer), Some(building), None),
+            Stage::Settle { writer, .. } | Stage::State { writer, .. } => {
+                (Some(writer), None, None)
             }
-            Stage::Populate { .. }
-            | Stage::Calibrate { .. }
-            | Stage::Manifest { .. }
-            | Stage::GiveUp { .. } => {}
+            Stage::Populate { mapped, .. } => (None, None, Some(mapped)),
+            Stage::Calibrate { .. } | Stage::Manifest { .. } | Stage::GiveUp { .. } => {
+                (None, None, None)
+            }
+        };
+        if let Some(mut writer) = writer {
+            under_way = writer.under_way();
+            files = vec![attempt.file, writer.file()];
+            files.dedup();
+            if !writer.has_begun() {
+                files.pop();
+            }
+            self.regions.extend(writer.take_regions());
         }
+        self.leftovers.indexes.extend(building.and_then(|building| building.into_index()));
+        self.leftovers.files.extend(attempt.new.take().map(|new| new.mapped).or(mapped));
         attempt.stage = Stage::GiveUp { files, under_way };
-        attempt.new = None;
         match failure {
             Failure::Dropped => self.failure = Some(failure.to_string()),
             _ => self.note_failure(failure, ground),

@@ -9,7 +9,7 @@ use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
 use crate::index::graph::page::NODES_MAX;
 use crate::index::section::SectionIndexBuilder;
-use crate::io::Io;
+use crate::io::{Io, Purpose};
 use crate::kernels::kernels;
 use crate::space::{
     CODED_DIMENSIONS_MIN, Moved, Part, PartNumber, RowAt, SectionWriter, Space, TimeOrder,
@@ -22,6 +22,46 @@ const PAGES: usize = 4;
 const ARRANGED_ROWS: usize = 4096;
 /// Bytes of columns that one unit writes.
 const COLUMN_BYTES: usize = 32 << 10;
+
+/// Chunks of memory that are on their way at once: enough that the kernel is never without work.
+const BROUGHT_MAX: usize = 16;
+
+/// The memory that an index is built with, on its way.
+#[derive(Debug, Default)]
+struct Bringing {
+    /// Chunks of this index that were asked for.
+    asked: usize,
+    /// Of those, the ones that are not there, with the numbers they were asked for under.
+    under_way: Vec<(u64, usize)>,
+}
+
+impl Bringing {
+    /// Asks for more as long as there is more; `next` is the number for the next one.
+    fn ask<I: Io>(&mut self, index: &mut SectionIndexBuilder, next: &mut u64, io: &mut I) {
+        while self.under_way.len() < BROUGHT_MAX {
+            let Some(chunk) = index.next_chunk() else { return };
+            self.under_way.push((*next, self.asked));
+            io.bring_in(Purpose::Consolidation(*next), chunk);
+            (*next, self.asked) = (*next + 1, self.asked + 1);
+        }
+    }
+
+    /// All before this chunk are there.
+    fn through(&self) -> usize {
+        self.under_way.iter().map(|(_, nth)| *nth).min().unwrap_or(self.asked)
+    }
+}
+
+/// What a call of [`Building::step`] comes to.
+#[derive(Debug)]
+pub(super) enum Built {
+    /// One unit of work was done, and there is more.
+    Some,
+    /// There has to be more memory first.
+    Waits,
+    /// All: where the directory of the file is, if there was anything to write.
+    All(Option<ColumnsPlace>),
+}
 
 /// A space and the parts that its new section is made of.
 #[derive(Debug)]
@@ -77,12 +117,25 @@ enum Step {
     Release(Box<SectionIndexBuilder>),
 }
 
+impl Step {
+    /// The index, as long as memory is wanted for it.
+    fn index(&mut self) -> Option<&mut SectionIndexBuilder> {
+        match self {
+            Self::Push { index, .. } | Self::Index { index, .. } => Some(index),
+            _ => None,
+        }
+    }
+}
+
 /// See the top of the file.
 #[derive(Debug)]
 pub(super) struct Building {
     /// Jobs to do, the next one last.
     jobs: Vec<Job>,
     step: Option<Step>,
+    bringing: Bringing,
+    /// The number of the next chunk that is asked for. Each is used once.
+    next_chunk: u64,
     /// The file, once there is something to write.
     columns: Option<ColumnsWriter>,
     identity: ColumnsIdentity,
@@ -122,9 +175,21 @@ impl Building {
             through,
             created_at_us: ground.log.io().wall_us(),
         };
-        let (step, columns) = (None, None);
-        let (out, page, moved) = (Vec::new(), Vec::new(), Vec::new());
-        Self { jobs, step, columns, identity, through, index_rows_min, out, page, moved, rows }
+        Self {
+            jobs,
+            step: None,
+            bringing: Bringing::default(),
+            // No two attempts have the same file.
+            next_chunk: number << 32,
+            columns: None,
+            identity,
+            through,
+            index_rows_min,
+            out: Vec::new(),
+            page: Vec::new(),
+            moved: Vec::new(),
+            rows,
+        }
     }
 
     /// Rows that the file will have.
@@ -136,17 +201,36 @@ impl Building {
         std::mem::take(&mut self.moved)
     }
 
-    /// Does one unit of work. When all is done: where the directory of the file is, if there was
-    /// anything to write.
+    /// What was asked for under this number is there.
+    pub(super) fn take_memory(&mut self, number: u64) {
+        self.bringing.under_way.retain(|(asked, _)| *asked != number);
+    }
+
+    /// The index that was being built, if one was: its memory is to be given back in slices.
+    pub(super) fn into_index(self) -> Option<SectionIndexBuilder> {
+        let index = match self.step? {
+            Step::Push { index, .. }
+            | Step::Index { index, .. }
+            | Step::Arrange { index, .. }
+            | Step::Graph { index, .. }
+            | Step::Codes { index, .. }
+            | Step::Release(index) => Some(index),
+            Step::Columns { index, .. } => index,
+            Step::Check { .. } | Step::Order(_) | Step::Measure { .. } => None,
+        };
+        index.map(|index| *index)
+    }
+
+    /// Does one unit of work.
     pub(super) fn step<I: Io>(
         &mut self,
-        ground: &Ground<'_, I>,
+        ground: &mut Ground<'_, I>,
         writer: &mut FileWriter,
-    ) -> Result<Option<Option<ColumnsPlace>>, Failure> {
+    ) -> Result<Built, Failure> {
         let Some(job) = self.jobs.last() else {
             let place = self.columns.take().map(|columns| columns.finish(&mut self.out));
             self.flush(writer)?;
-            return Ok(Some(place));
+            return Ok(Built::All(place));
         };
         let space = ground.memory.spaces.get(&job.space);
         let arena = &ground.memory.arena;
@@ -157,8 +241,14 @@ impl Building {
                 return Err(Failure::Dropped);
             }
             (self.step, _) = (None, self.jobs.pop());
-            return Ok(None);
+            return Ok(Built::Some);
         };
+        if let Some(index) = self.step.as_mut().and_then(Step::index) {
+            self.bringing.ask(index, &mut self.next_chunk, ground.log.io_mut());
+            if self.bringing.through() < index.chunks_needed() {
+                return Ok(Built::Waits);
+            }
+        }
         let first = Step::Check { source: 0, column: 0, block: 0 };
         let step = self.step.take().unwrap_or(first);
         self.step = self.advance(step, space, arena)?;
@@ -166,7 +256,7 @@ impl Building {
             self.jobs.pop();
         }
         self.flush(writer)?;
-        Ok(None)
+        Ok(Built::Some)
     }
 
     fn flush(&mut self, writer: &mut FileWriter) -> Result<(), Failure> {
@@ -191,7 +281,7 @@ impl Building {
                 true => self.begin_space(order.finish(), space, arena)?,
             },
             Step::Measure { order, next, norm_max } => {
-                Some(measure(order, next, norm_max, space, arena)?)
+                Some(self.measure(order, next, norm_max, space, arena)?)
             }
             Step::Push { order, next, mut index } => {
                 let until = order.len().min(next + PUSH_ROWS);
@@ -276,7 +366,9 @@ impl Building {
             && space.dimensions() >= CODED_DIMENSIONS_MIN;
         Ok(Some(match is_indexed {
             false => self.begin_columns(order, None, space, arena),
-            true if space.settings.metric == Metric::Cosine => begin_push(order, 1.0, space)?,
+            true if space.settings.metric == Metric::Cosine => {
+                self.begin_push(order, 1.0, space)?
+            }
             true => Step::Measure { order, next: 0, norm_max: 0.0 },
         }))
     }
@@ -323,28 +415,30 @@ impl Building {
         columns.put(&self.page, &mut self.out);
         Step::Release(index)
     }
-}
 
-fn measure(
-    order: Vec<RowAt>,
-    next: usize,
-    norm_max: f32,
-    space: &Space,
-    arena: &Arena,
-) -> io::Result<Step> {
-    let until = order.len().min(next + LOOK_ROWS);
-    let mut norm_max = norm_max;
-    for at in &order[next..until] {
-        let vector = space.part(arena, at.part).expect("sources stay").vector(at.row);
-        norm_max = norm_max.max(kernels().dot(vector, vector).sqrt());
+    fn measure(
+        &mut self,
+        order: Vec<RowAt>,
+        next: usize,
+        norm_max: f32,
+        space: &Space,
+        arena: &Arena,
+    ) -> io::Result<Step> {
+        let until = order.len().min(next + LOOK_ROWS);
+        let mut norm_max = norm_max;
+        for at in &order[next..until] {
+            let vector = space.part(arena, at.part).expect("sources stay").vector(at.row);
+            norm_max = norm_max.max(kernels().dot(vector, vector).sqrt());
+        }
+        match until == order.len() {
+            true => self.begin_push(order, norm_max, space),
+            false => Ok(Step::Measure { order, next: until, norm_max }),
+        }
     }
-    match until == order.len() {
-        true => begin_push(order, norm_max, space),
-        false => Ok(Step::Measure { order, next: until, norm_max }),
-    }
-}
 
-fn begin_push(order: Vec<RowAt>, norm_max: f32, space: &Space) -> io::Result<Step> {
-    let index = SectionIndexBuilder::new(&space.settings, order.len(), norm_max)?;
-    Ok(Step::Push { order, next: 0, index: Box::new(index) })
+    fn begin_push(&mut self, order: Vec<RowAt>, norm_max: f32, space: &Space) -> io::Result<Step> {
+        let index = SectionIndexBuilder::new(&space.settings, order.len(), norm_max)?;
+        self.bringing = Bringing::default();
+        Ok(Step::Push { order, next: 0, index: Box::new(index) })
+    }
 }

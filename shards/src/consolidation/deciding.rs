@@ -55,7 +55,7 @@ impl Consolidator {
         self.attempt = Some(Attempt {
             rows: building.rows(),
             stage: Stage::Sections {
-                writer: Box::new(FileWriter::new(file)),
+                writer: Box::new(FileWriter::new(file, std::mem::take(&mut self.regions))),
                 building: Box::new(building),
             },
             merged,

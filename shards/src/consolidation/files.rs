@@ -39,7 +39,8 @@ pub(super) struct FileWriter {
 }
 
 impl FileWriter {
-    pub(super) fn new(file: FileId) -> Self {
+    /// Writes from these regions of a piece each, and makes more if need be.
+    pub(super) fn new(file: FileId, free: Vec<Region>) -> Self {
         Self {
             file,
             life: Life::New,
@@ -47,9 +48,15 @@ impl FileWriter {
             filling: None,
             filled: 0,
             full: VecDeque::new(),
-            free: Vec::new(),
+            free,
             under_way: 0,
         }
+    }
+
+    /// The regions that the disk does not have.
+    pub(super) fn take_regions(&mut self) -> impl Iterator<Item = Region> {
+        let held = self.filling.take().into_iter().chain(self.full.drain(..));
+        held.chain(self.free.drain(..))
     }
 
     pub(super) fn file(&self) -> FileId {

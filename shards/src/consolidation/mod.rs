@@ -21,13 +21,14 @@ mod calibrating;
 mod damage;
 mod deciding;
 mod files;
+mod leftovers;
 mod publishing;
 mod restore;
 mod saving;
 
 use std::sync::Arc;
 
-use crate::arena::Mapped;
+use crate::arena::{Mapped, Region};
 use crate::episode::{SpaceNumber, SpaceSettings};
 use crate::format::{FileId, LogPlace, NamedColumns, NamedState};
 use crate::index::section::INDEX_ROWS_MIN;
@@ -35,10 +36,11 @@ use crate::io::Io;
 use crate::log::Log;
 use crate::memory::Memory;
 use crate::shard::Notice;
-use crate::space::{PartNumber, Retired};
+use crate::space::PartNumber;
 use attempt::{Attempt, Failure, Stage};
 use calibrating::Recalibrating;
 use damage::{Checking, Damage};
+use leftovers::Leftovers;
 
 pub use restore::RestoreError;
 pub(crate) use restore::{Restored, restore};
@@ -93,7 +95,7 @@ pub enum Advanced {
     Idle,
     /// One unit was done, and there is more.
     Worked,
-    /// The disk has to do something first; a completion will say so.
+    /// The disk or the kernel has to do something first; a completion will say so.
     Waits,
 }
 
@@ -174,8 +176,9 @@ pub(crate) struct Consolidator {
     leaving: Vec<FileId>,
     /// Of those, the ones that could not be removed and are to be tried again.
     staying: Vec<FileId>,
-    /// What was published leaves memory behind that is given back piece by piece.
-    retired: Vec<Retired>,
+    leftovers: Leftovers,
+    /// What files are written from, for the next one: memory that is taken again costs more.
+    regions: Vec<Region>,
     /// The next freeze is one of which all files are merged.
     is_full: bool,
     failed_ns: Option<u64>,
@@ -217,7 +220,8 @@ impl Consolidator {
             done: 0,
             given_up: None,
             leaving: Vec::new(),
-            retired: Vec::new(),
+            leftovers: Leftovers::default(),
+            regions: Vec::new(),
             staying: Vec::new(),
             is_full: false,
             failed_ns: None,
@@ -293,16 +297,14 @@ impl Consolidator {
 
     /// Does one unit of work.
     pub(crate) fn advance<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> Advanced {
+        self.leftovers.retired.append(&mut ground.memory.retired);
+        if !self.leftovers.release_some(&mut ground.memory.arena, ground.log.io_mut()) {
+            return Advanced::Worked;
+        }
         if ground.log.latch().is_some() {
             return self.idle(ground);
         }
         self.remove_staying(ground);
-        if let Some(retired) = self.retired.last_mut() {
-            if retired.release(&mut ground.memory.arena, 1) {
-                self.retired.pop();
-            }
-            return Advanced::Worked;
-        }
         if !ground.memory.sweep_links(SWEPT_LINKS) {
             return Advanced::Worked;
         }
@@ -312,6 +314,14 @@ impl Consolidator {
         match self.work(ground) {
             Ok(advanced) => advanced,
             Err(failure) => self.give_up(&failure, ground),
+        }
+    }
+
+    /// Memory that was asked for under this number is there.
+    pub(crate) fn take_memory(&mut self, number: u64) {
+        let stage = self.attempt.as_mut().map(|attempt| &mut attempt.stage);
+        if let Some(Stage::Sections { building, .. }) = stage {
+            building.take_memory(number);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a durable manifest brings: sections in the place of their sources, and no older files.
 
 use std::io;
+use std::sync::Arc;
 
 use super::attempt::Stage;
 use super::{Consolidator, Ground, LiveFile};
@@ -26,7 +27,7 @@ impl Consolidator {
             if let Some(space) = ground.memory.spaces.get_mut(&number) {
                 let (part, retired) = space.publish(&ground.memory.arena, section, moved);
                 ground.memory.rows -= retired.rows();
-                self.retired.push(retired);
+                self.leftovers.retired.push(retired);
                 parts.extend(part.map(|part| (number, part)));
             }
         }
@@ -41,6 +42,7 @@ impl Consolidator {
         let old_state = self.state.replace(manifest.state);
         self.manifest_number = manifest.number;
         let columns = merged.iter().map(|live| FileId::columns(live.named.number));
+        self.leftovers.files.extend(merged.iter().map(|live| Arc::clone(&live.mapped)));
         for file in columns.chain(old_state.map(|state| FileId::state(state.number))) {
             self.remove(file, ground);
         }

@@ -21,6 +21,7 @@ use super::graph::page::PageLayout;
 use super::graph::search::GraphView;
 use super::projection::Projection;
 use super::simd::CODE_ROWS;
+use crate::arena::Stretch;
 use crate::episode::{CodeBits, Metric, SpaceSettings};
 
 /// Rows from which on a section has an index: fewer are scanned as fast as a graph is walked.
@@ -123,7 +124,18 @@ impl SectionIndexBuilder {
         })
     }
 
-    /// Gives some memory back, when every column was put; whether that was all.
+    /// The next chunk of memory that the graph is built with and nobody was asked to bring in.
+    pub fn next_chunk(&mut self) -> Option<Stretch> {
+        self.builder.next_chunk()
+    }
+
+    /// How many of the first chunks are written to by what comes next.
+    pub fn chunks_needed(&self) -> usize {
+        self.builder.chunks_needed()
+    }
+
+    /// Gives some memory back, when every column was put or none is wanted any more; whether that
+    /// was all.
     pub fn release_some(&mut self) -> bool {
         self.builder.release_some()
     }

@@ -91,7 +91,7 @@ impl LogFolder {
         // SAFETY: the folder belongs to the process that holds the store's lock, and the engine
         // writes to such a file only until it is sealed, under a number that is not used again. The
         // inspector maps what a manifest names, which is sealed.
-        unsafe { Mapped::of_file(opened.as_fd()) }
+        unsafe { Mapped::of_file(opened) }
     }
 
     pub fn open_segment(&self, segment: u64, flags: OFlags) -> io::Result<OwnedFd> {

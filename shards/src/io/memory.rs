@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{
-    BatchWrite, Buffer, Completion, Copied, FileEvent, FolderCopy, Io, IoFacts, Piece,
+    BatchWrite, Buffer, Completion, Copied, FileEvent, FolderCopy, Io, IoFacts, Piece, Purpose,
     SLOT_FILE_BYTES, SegmentCopy, SlotFile, Transfer,
 };
-use crate::arena::Mapped;
+use crate::arena::{Mapped, Stretch};
 use crate::format::{FileId, FileKind, segment_file_name};
 use crate::limits::SECTOR_BYTES;
 
@@ -75,8 +75,10 @@ impl MemoryDisk {
             held: VecDeque::new(),
             copying: None,
             clock_us: 1_000_000,
+            brought: VecDeque::new(),
             hold: false,
             hold_copy: false,
+            hold_memory: false,
         }
     }
 
@@ -179,8 +181,11 @@ pub struct MemoryIo {
     /// The copy that is under way: it is made when it ends.
     copying: Option<FolderCopy>,
     clock_us: i64,
+    /// Memory that is on its way. Touching it would change nothing.
+    brought: VecDeque<(Purpose, Stretch)>,
     hold: bool,
     hold_copy: bool,
+    hold_memory: bool,
 }
 
 impl MemoryIo {
@@ -196,6 +201,11 @@ impl MemoryIo {
     /// While held, a copy of the folder stays under way.
     pub fn hold_copy(&mut self, hold: bool) {
         self.hold_copy = hold;
+    }
+
+    /// While held, memory stays on its way.
+    pub fn hold_memory(&mut self, hold: bool) {
+        self.hold_memory = hold;
     }
 }
 
@@ -309,6 +319,10 @@ impl Io for MemoryIo {
         if self.held.is_empty() && !self.hold_copy {
             let result = self.copying.take().map(|copy| self.make_copy(copy));
             self.held.extend(result.map(|result| Completion::Copied { result }));
+        }
+        if self.held.is_empty() && !self.hold_memory {
+            let (purpose, _) = self.brought.pop_front()?;
+            return Some(Completion::BroughtIn { purpose, result: Ok(()) });
         }
         self.held.pop_front()
     }
@@ -426,6 +440,14 @@ impl Io for MemoryIo {
     fn copy_folder(&mut self, copy: FolderCopy) {
         assert!(self.copying.is_none(), "one copy at a time");
         self.copying = Some(copy);
+    }
+
+    fn bring_in(&mut self, purpose: Purpose, stretch: Stretch) {
+        self.brought.push_back((purpose, stretch));
+    }
+
+    fn let_go(&mut self, mapped: Mapped) {
+        drop(mapped);
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {

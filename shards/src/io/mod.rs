@@ -4,6 +4,10 @@
 //! io_uring in the daemon ([`UringIo`]) and on a disk of plain memory in tests ([`MemoryIo`]),
 //! where every write can be lost, cut or refused.
 //!
+//! Memory comes from there too: whoever touches a page that has no memory yet is stopped until the
+//! kernel, or a hypervisor below it, has found some, so an [`Io`] has it touched elsewhere
+//! ([`Io::bring_in`]); and it takes apart what the kernel would take long to ([`Io::let_go`]).
+//!
 //! What happens while a shard serves is asynchronous: the log submits, goes on, and asks for
 //! completions. Cutting, removing and replacing happen in recovery only, before anything is served,
 //! and block.
@@ -26,7 +30,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::arena::{Mapped, Region};
+use crate::arena::{Mapped, Region, Stretch};
 use crate::format::{FileId, SLOTS};
 use crate::limits::SECTOR_BYTES;
 
@@ -87,6 +91,15 @@ pub struct Piece {
     /// end of the file.
     pub from: usize,
     pub bytes: usize,
+}
+
+/// What memory is brought in for. The numbers are the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A chunk of the arena.
+    Chunk(u32),
+    /// A consolidation builds with it.
+    Consolidation(u64),
 }
 
 /// The files of [`SLOTS`] sectors.
@@ -182,6 +195,11 @@ pub enum Completion {
         result: io::Result<()>,
     },
     File(FileEvent),
+    /// There is memory behind what was to be brought in; if that failed, it comes when it is used.
+    BroughtIn {
+        purpose: Purpose,
+        result: io::Result<()>,
+    },
     /// The copy is complete and flushed, with its folder. Whether the folder's own name is, is for
     /// its parent to say. After an error anything may be in it.
     Copied {
@@ -262,6 +280,13 @@ pub trait Io: fmt::Debug {
 
     /// Starts to make a copy of what is in the folder; one at a time.
     fn copy_folder(&mut self, copy: FolderCopy);
+
+    /// Starts to bring memory in. It is there for its owner to use meanwhile, and may cease to be.
+    fn bring_in(&mut self, purpose: Purpose, stretch: Stretch);
+
+    /// Lets a file in memory go that nobody looks at any more, and of which nothing is mapped: what
+    /// the kernel still has to do when the file was removed takes no time of this thread.
+    fn let_go(&mut self, mapped: Mapped);
 
     /// Shows a sealed file in memory.
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped>;

@@ -42,7 +42,9 @@ use crate::format::{
     Anchor, BatchBuilder, BatchPlace, BatchView, FrameHead, LogPlace, SEGMENT_HEADER_BYTES,
     SegmentHeader, StoreId,
 };
-use crate::io::{BatchWrite, Buffer, Completion, Copied, FileEvent, Io, SlotFile, Transfer};
+use crate::io::{
+    BatchWrite, Buffer, Completion, Copied, FileEvent, Io, Purpose, SlotFile, Transfer,
+};
 use crate::limits::{BATCH_BYTES_MAX, SECTOR_BYTES};
 
 pub use basis::Basis;
@@ -145,6 +147,8 @@ pub enum LogEvent {
     File(FileEvent),
     /// What became of a copy of the folder that was asked of the log's [`Io`].
     Copied { result: io::Result<Copied> },
+    /// Memory that was asked of the log's [`Io`] is there, or comes when it is used.
+    BroughtIn { purpose: Purpose },
     /// The log has latched: nothing that was not durable will be acknowledged.
     Failed { reason: String },
 }
@@ -640,6 +644,9 @@ impl<I: Io> Log<I> {
             Completion::File(event) => self.take_file(event),
             Completion::Copied { result } => {
                 self.transferred.push_back(LogEvent::Copied { result });
+            }
+            Completion::BroughtIn { purpose, .. } => {
+                self.transferred.push_back(LogEvent::BroughtIn { purpose });
             }
             Completion::Read { transfer, result } => {
                 self.end_transfer(&transfer);

@@ -64,14 +64,15 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    /// Does one unit of the work that nobody waits for, some ten microseconds: consolidation, and
-    /// codes of rows that a replay left without. `is_quiet` says that there is little else to do.
+    /// Does one unit of the work that nobody waits for, some ten microseconds: consolidation, codes
+    /// of rows that a replay left without, and clearing memory that was given back. `is_quiet` says
+    /// that there is little else to do.
     pub fn advance(&mut self, is_quiet: bool, effects: &mut Vec<Effect>) -> Advanced {
         let advanced =
             self.with_ground(is_quiet, |consolidator, ground| consolidator.advance(ground));
         self.answer_consolidated(effects);
         // Codes are worked on in turn with a consolidation: recalls profit from them sooner.
-        match self.code_some() {
+        match self.code_some() && self.memory.arena.clear_some() {
             true => advanced,
             false => Advanced::Worked,
         }

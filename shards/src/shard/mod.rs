@@ -31,7 +31,7 @@ use crate::format::{
     Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_link, encode_space,
     encode_store, encode_unlink, forget_bytes, link_bytes, space_bytes, store_sizes, unlink_bytes,
 };
-use crate::io::{Copied, Io};
+use crate::io::{Copied, Io, Purpose};
 use crate::keys::KeyHash;
 use crate::limits::SPACES_MAX;
 use crate::log::{
@@ -244,7 +244,7 @@ impl<I: Io> Shard<I> {
         bind: Binder<'_>,
     ) -> Result<(Self, Recovered), OpenError> {
         let bytes = settings.memory_bytes_max;
-        let arena =
+        let mut arena =
             Arena::reserve(bytes, bind).map_err(|error| OpenError::Memory { bytes, error })?;
         arena
             .prefault(settings.memory_prefault_bytes)
@@ -483,9 +483,13 @@ impl<I: Io> Shard<I> {
         Ok(sequence)
     }
 
-    /// Hands batches to the disk as far as it has room. Call after a round of requests and after
+    /// Hands batches to the disk as far as it has room, and has memory brought in for what will be
+    /// stored. Call after a round of requests and after
     /// [`poll`](Self::poll). Answers when to call again if a batch lingers, on the monotonic clock.
     pub fn pump(&mut self) -> Option<u64> {
+        while let Some((chunk, stretch)) = self.memory.arena.next_ahead() {
+            self.log.io_mut().bring_in(Purpose::Chunk(chunk), stretch);
+        }
         self.log.pump()
     }
 
@@ -513,6 +517,12 @@ impl<I: Io> Shard<I> {
                 LogEvent::File(event) => self.take_file(event, effects),
                 LogEvent::Copied { result } => self.take_copied(result, effects),
                 LogEvent::Released { .. } => {}
+                LogEvent::BroughtIn { purpose: Purpose::Chunk(chunk) } => {
+                    self.memory.arena.brought_in(chunk);
+                }
+                LogEvent::BroughtIn { purpose: Purpose::Consolidation(number) } => {
+                    self.consolidator.take_memory(number);
+                }
                 LogEvent::Overwritten { transfer } => {
                     let erased = self.eraser.take_overwritten(&mut self.log, transfer);
                     self.answer_erased(erased, effects);
@@ -630,6 +640,7 @@ impl<I: Io> Shard<I> {
 
     /// To be called from time to time, e.g. every 100 ms.
     pub fn tick(&mut self) {
+        self.memory.arena.tick();
         self.log.tick();
     }
 

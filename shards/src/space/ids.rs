@@ -100,6 +100,12 @@ impl Ids {
         Some(found.remove().0.row)
     }
 
+    /// Gives one stripe's memory back; whether there was none. The table is not looked at any more.
+    pub fn release_some(&mut self) -> bool {
+        let full = self.stripes.iter_mut().find(|stripe| stripe.capacity() > 0);
+        full.map(std::mem::take).is_none()
+    }
+
     /// The first `count` entries from a position on, and those at the position of the last one:
     /// hashes and rows, ascending.
     pub fn list_from(&self, from: u64, count: usize) -> Vec<(u64, u32)> {

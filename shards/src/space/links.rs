@@ -219,6 +219,16 @@ impl Overlays {
         self.by_row.insert(row, overlay);
     }
 
+    /// Drops up to `count` of them, when nobody reads them any more; whether none is left.
+    pub(super) fn release_some(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            if self.by_row.pop_first().is_none() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Has everything looked at that was there at a freeze, now that it is published.
     pub(super) fn begin_sweep(&mut self, through: u64) {
         self.sweep = Some(Sweep { through, row: 0 });

@@ -59,6 +59,8 @@ pub use tail::Tail;
 
 /// Sections of a space: a large one, and a medium one that is merged into it from time to time.
 pub const SECTIONS_MAX: usize = 2;
+/// Rows whose links are given back at once.
+const RELEASED_LINKS: usize = 64;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -78,27 +80,32 @@ pub struct Space {
     overlays: Overlays,
 }
 
-/// Parts that a section has replaced. Giving back a large tail takes long, so it is done in slices.
+/// Parts that a section has replaced, or of a space that was dropped. Giving back a large tail
+/// takes long, so it is done in slices.
 #[derive(Debug)]
 #[must_use = "the memory of a tail is the arena's"]
 pub struct Retired {
-    tail: Option<Tail>,
+    tails: Vec<Tail>,
     sections: Vec<Section>,
+    overlays: Overlays,
 }
 
 impl Retired {
     /// Rows that are not in memory any more.
     pub fn rows(&self) -> u64 {
-        self.tail.as_ref().map_or(0, |tail| u64::from(tail.deaths.rows()))
+        self.tails.iter().map(|tail| u64::from(tail.deaths.rows())).sum()
     }
 
     /// Gives up to `chunks` of memory back; whether that was all.
     pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
         self.sections.clear();
-        if self.tail.as_mut().is_none_or(|tail| tail.release_some(arena, chunks)) {
-            self.tail = None;
+        if !self.overlays.release_some(RELEASED_LINKS) {
+            return false;
         }
-        self.tail.is_none()
+        if self.tails.last_mut().is_some_and(|tail| tail.release_some(arena, chunks)) {
+            self.tails.pop();
+        }
+        self.tails.is_empty()
     }
 }
 
@@ -449,15 +456,16 @@ impl Space {
         self.all_relinked_mut().for_each(|(_, relinked)| relinked.forget_noted());
         self.overlays.begin_sweep(self.frozen_through);
         self.publications += 1;
-        (section.map(|section| self.adopt(section)), Retired { tail, sections })
+        (
+            section.map(|section| self.adopt(section)),
+            Retired { tails: tail.into_iter().collect(), sections, overlays: Overlays::default() },
+        )
     }
 
-    /// Gives all memory back to the arena.
-    pub fn release(mut self, arena: &mut Arena) {
-        self.tail.release_some(arena, usize::MAX);
-        self.frozen.iter_mut().for_each(|frozen| {
-            frozen.release_some(arena, usize::MAX);
-        });
+    /// Ends the space: its memory is to be released.
+    pub fn retire(self) -> Retired {
+        let tails = std::iter::once(self.tail).chain(self.frozen).collect();
+        Retired { tails, sections: self.sections, overlays: self.overlays }
     }
 
     /// Reads an episode back with the fields that were asked for.

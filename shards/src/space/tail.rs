@@ -118,14 +118,14 @@ impl Tail {
         true
     }
 
-    /// Gives up to `chunks` back to the arena; whether those were the last. The tail is not looked
-    /// at any more.
+    /// Gives up to `chunks` back to the arena, and when there are none left, a part of its table;
+    /// whether that was the last. The tail is not looked at any more.
     pub(super) fn release_some(&mut self, arena: &mut Arena, chunks: usize) -> bool {
         let mut left = chunks;
         left -= self.rows.release_some(arena, left);
         left -= self.bodies.release_some(arena, left);
         left -= self.codes.as_mut().map_or(0, |codes| codes.release_some(arena, left));
-        left > 0
+        left == chunks && self.ids.release_some()
     }
 
     /// What does not agree within the part, in words.

@@ -417,7 +417,8 @@ proptest! {
             finish(&bench, metric, Asked { recall, model: bench.model.clone() });
         }
         let in_use = bench.arena.bytes_in_use();
-        bench.space.release(&mut bench.arena);
+        let mut retired = bench.space.retire();
+        while !retired.release(&mut bench.arena, 1) {}
         prop_assert!(bench.arena.bytes_in_use() == 0 && in_use <= 4 * CHUNK_BYTES as u64);
     }
 

@@ -6,10 +6,11 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
-use engram_shards::arena::Mapped;
+use engram_shards::arena::{Mapped, Stretch};
 use engram_shards::format::{FileId, segment_file_name};
 use engram_shards::io::{
-    BatchWrite, Buffer, Completion, FolderCopy, Io, IoFacts, LogFolder, Piece, SlotFile, Transfer,
+    BatchWrite, Buffer, Completion, FolderCopy, Io, IoFacts, LogFolder, Piece, Purpose, SlotFile,
+    Transfer,
 };
 use engram_shards::limits::SECTOR_BYTES;
 
@@ -183,6 +184,15 @@ impl Io for ReadOnlyIo {
 
     fn copy_folder(&mut self, copy: FolderCopy) {
         unreachable!("nobody takes a snapshot of what is inspected: {copy:?}")
+    }
+
+    fn bring_in(&mut self, purpose: Purpose, stretch: Stretch) {
+        let result = stretch.bring_in();
+        self.done.push_back(Completion::BroughtIn { purpose, result });
+    }
+
+    fn let_go(&mut self, mapped: Mapped) {
+        drop(mapped);
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {

@@ -6,11 +6,11 @@ use std::io;
 use std::rc::Rc;
 
 use super::{DEVICE_SECTOR_BYTES, Disk, Extent, Faults, File, SimulatedDisk, World, keep_some};
-use crate::arena::Mapped;
+use crate::arena::{Mapped, Stretch};
 use crate::format::{FileId, FileKind, segment_file_name};
 use crate::io::{
-    BatchWrite, Buffer, Completion, FileEvent, FolderCopy, Io, IoFacts, Piece, Random, SlotFile,
-    Transfer, whole,
+    BatchWrite, Buffer, Completion, FileEvent, FolderCopy, Io, IoFacts, Piece, Purpose, Random,
+    SlotFile, Transfer, whole,
 };
 use crate::limits::SECTOR_BYTES;
 
@@ -53,6 +53,10 @@ enum Call {
     Seal(FileId),
     Remove(FileId),
     Copy(FolderCopy),
+    BringIn {
+        purpose: Purpose,
+        _stretch: Stretch,
+    },
 }
 
 /// A [`SimulatedDisk`] in use by a process.
@@ -243,7 +247,8 @@ impl Disk {
             Call::Seal(file) if random.chance(500_000) => drop(self.seal_file(file)),
             Call::Remove(file) if random.chance(500_000) => drop(self.remove_file(file)),
             Call::Create(_) | Call::Seal(_) | Call::Remove(_) => {}
-            Call::Read(_) | Call::Flush { .. } | Call::FailedFlush { .. } | Call::Copy(_) => {}
+            Call::Read(_) | Call::Flush { .. } | Call::FailedFlush { .. } => {}
+            Call::Copy(_) | Call::BringIn { .. } => {}
         }
     }
 }
@@ -265,6 +270,13 @@ impl SimulatedIo {
         if ends_ns < u64::MAX {
             self.world.wake_at(ends_ns);
         }
+    }
+
+    /// Starts a call that is none to the disk: it takes its time, and is not where the power fails.
+    fn start_beside(&mut self, call: Call) {
+        let ends_ns = self.world.now_ns() + self.disk.0.borrow_mut().call_ns();
+        self.calls.push((ends_ns, call));
+        self.world.wake_at(ends_ns);
     }
 
     /// Begins a call that blocks: it takes its time, and the power may fail.
@@ -363,6 +375,10 @@ impl SimulatedIo {
                 let result = disk.copy_folder(copy);
                 self.world.trace(format_args!("the folder is copied: {result:?}"));
                 self.done.push_back(Completion::Copied { result });
+            }
+            // Touching it would change nothing.
+            Call::BringIn { purpose, .. } => {
+                self.done.push_back(Completion::BroughtIn { purpose, result: Ok(()) });
             }
             Call::FailedFlush { batch } => {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
@@ -474,6 +490,14 @@ impl Io for SimulatedIo {
 
     fn copy_folder(&mut self, copy: FolderCopy) {
         self.start(Call::Copy(copy));
+    }
+
+    fn bring_in(&mut self, purpose: Purpose, stretch: Stretch) {
+        self.start_beside(Call::BringIn { purpose, _stretch: stretch });
+    }
+
+    fn let_go(&mut self, mapped: Mapped) {
+        drop(mapped);
     }
 
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {

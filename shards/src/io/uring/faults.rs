@@ -67,7 +67,9 @@ impl Faults {
                 _ => false,
             },
             Tag::Copy => *kind == Kind::Copy,
-            Tag::Prepare | Tag::Read(_) | Tag::Overwrite(_) | Tag::Slot(_) => false,
+            Tag::Prepare | Tag::Read(_) | Tag::Overwrite(_) | Tag::Slot(_) | Tag::Memory(_) => {
+                false
+            }
         };
         if !is_meant || result < 0 {
             return result;

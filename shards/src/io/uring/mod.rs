@@ -15,6 +15,7 @@ mod copy;
 #[cfg(feature = "simulation")]
 mod faults;
 mod files;
+mod memory;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,13 @@ use rustix::fs::{self, Mode, OFlags};
 
 use self::copy::Copying;
 use self::files::{FILE_CALLS_MAX, FileCalls};
+use self::memory::{MEMORY_CALLS_MAX, MemoryCalls};
 use self::prepare::Preparation;
 use super::folder::LogFolder;
-use super::{BatchWrite, Buffer, Completion, FolderCopy, Io, IoFacts, Piece, SlotFile, Transfer};
-use crate::arena::{Mapped, Region};
+use super::{
+    BatchWrite, Buffer, Completion, FolderCopy, Io, IoFacts, Piece, Purpose, SlotFile, Transfer,
+};
+use crate::arena::{Mapped, Region, Stretch};
 use crate::format::{FileId, FileKind};
 use crate::limits::SECTOR_BYTES;
 
@@ -51,12 +55,13 @@ const TRANSFERS_MAX: usize = 16;
 /// Segments that stay open for reads and overwrites.
 const OPENED_MAX: usize = 4;
 /// Kernel workers that may run flushes and file operations of this ring, per class: two for the
-/// log, as many as calls to other files can occupy, and one for a copy of the folder.
-const WORKERS_MAX: u32 = 2 + FILE_CALLS_MAX as u32 + 1;
+/// log, as many as calls to other files and to memory can occupy, and one for a copy of the folder.
+const WORKERS_MAX: u32 = (2 + FILE_CALLS_MAX + MEMORY_CALLS_MAX + 1) as u32;
 /// What is under way at most: writes and transfers with their flushes, one step of a preparation,
-/// a slot of each file of slots with its flush, one step of each call to another file, and one of a
-/// copy.
-const UNDER_WAY_MAX: usize = WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 * 2 + FILE_CALLS_MAX + 1;
+/// a slot of each file of slots with its flush, one step of each call to another file, calls to
+/// memory, and one step of a copy.
+const UNDER_WAY_MAX: usize =
+    WRITES_MAX * 2 + TRANSFERS_MAX * 2 + 1 + 2 * 2 + FILE_CALLS_MAX + MEMORY_CALLS_MAX + 1;
 
 const _: () = assert!(WRITES_MAX < FILE_SLOTS as usize);
 const _: () = assert!(UNDER_WAY_MAX <= RING_ENTRIES as usize);
@@ -124,6 +129,7 @@ pub struct UringIo {
     anchors: SlotWrites,
     manifest: SlotWrites,
     file_calls: FileCalls,
+    memory_calls: MemoryCalls,
     copying: Option<Box<Copying>>,
     done: VecDeque<Completion>,
     #[cfg(feature = "simulation")]
@@ -151,6 +157,8 @@ enum Tag {
     File(usize),
     /// The present step of a copy of the folder.
     Copy,
+    /// A call to memory.
+    Memory(usize),
 }
 
 impl Tag {
@@ -166,6 +174,7 @@ impl Tag {
             Self::FlushSlot(file) => 7 << 8 | file as u64,
             Self::File(slot) => 8 << 8 | slot as u64,
             Self::Copy => 9 << 8,
+            Self::Memory(slot) => 10 << 8 | slot as u64,
         }
     }
 
@@ -182,7 +191,8 @@ impl Tag {
             6 => Self::Slot(file),
             7 => Self::FlushSlot(file),
             8 => Self::File(slot),
-            _ => Self::Copy,
+            9 => Self::Copy,
+            _ => Self::Memory(slot),
         }
     }
 }
@@ -199,6 +209,7 @@ impl UringIo {
         if !settings.worker_cpus.is_empty() {
             submitter.register_iowq_aff(&cpu_set(&settings.worker_cpus))?;
         }
+        let memory_calls = MemoryCalls::new(&ring);
         let folder = LogFolder::open(&settings.folder)?;
         let direct = probe_folder(&settings.folder)?;
         Ok(Self {
@@ -218,6 +229,7 @@ impl UringIo {
             anchors: SlotWrites::new()?,
             manifest: SlotWrites::new()?,
             file_calls: FileCalls::default(),
+            memory_calls,
             copying: None,
             done: VecDeque::new(),
             #[cfg(feature = "simulation")]
@@ -298,8 +310,8 @@ impl UringIo {
     fn push(&mut self, entries: &[squeue::Entry]) {
         // SAFETY: every entry points into memory that stays in place until its completion is
         // reaped: batch buffers, `zeros` and the regions of slots, transfers and pieces are
-        // mappings owned by `self` meanwhile, names are heap strings in `preparation`, `file_calls`
-        // and `copying`.
+        // mappings owned by `self` meanwhile, stretches in `memory_calls` keep theirs mapped, names
+        // are heap strings in `preparation`, `file_calls` and `copying`.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         pushed.expect("the ring has room for everything the log may have under way");
     }
@@ -362,6 +374,7 @@ impl UringIo {
             }
             Tag::File(slot) => self.continue_file(slot, result),
             Tag::Copy => self.continue_copy(result),
+            Tag::Memory(slot) => self.end_memory(slot, result),
         }
     }
 }
@@ -546,6 +559,14 @@ impl Io for UringIo {
         self.begin_copy(copy);
     }
 
+    fn bring_in(&mut self, purpose: Purpose, stretch: Stretch) {
+        self.begin_bring_in(purpose, stretch);
+    }
+
+    fn let_go(&mut self, mapped: Mapped) {
+        mapped.into_file().into_iter().for_each(|file| self.begin_close(file));
+    }
+
     fn map_file(&mut self, file: FileId) -> io::Result<Mapped> {
         self.folder.map(file)
     }
@@ -596,6 +617,7 @@ impl Drop for UringIo {
                 || io.anchors.is_under_way
                 || io.manifest.is_under_way
                 || !io.file_calls.is_idle()
+                || !io.memory_calls.is_idle()
                 || io.copying.is_some()
         };
         while busy(self) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::arena::CHUNK_BYTES;
 use crate::io::{Copied, FileEvent, PIECE_BYTES, SLOT_FILE_BYTES, SegmentCopy};
 
 fn clock() -> Clock {
@@ -306,4 +307,82 @@ fn a_copy_on_another_file_system_is_one_of_bytes() {
     let copied = copy(&mut io(folder.path()), &into).unwrap();
     assert_copied(folder.path(), &into);
     assert_eq!((copied.files_linked, copied.files_copied), (0, 5));
+}
+
+/// How many small pages of a region have memory.
+fn pages_there(region: &Region) -> usize {
+    let mut pages = vec![0_u8; region.len() / 4096];
+    // SAFETY: the region is mapped, and there is a byte for each of its pages.
+    let result = unsafe {
+        libc::mincore(region.as_ptr().cast_mut().cast(), region.len(), pages.as_mut_ptr())
+    };
+    assert_eq!(result, 0);
+    pages.iter().filter(|&&page| page & 1 == 1).count()
+}
+
+#[test]
+fn memory_is_brought_in_changes_nothing_and_may_cease_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut io = io(folder.path());
+    for has_workers in [true, false] {
+        if !has_workers {
+            io.memory_calls.forget_workers();
+        }
+        let mut regions: Vec<_> = (0..5).map(|_| Region::new(CHUNK_BYTES).unwrap()).collect();
+        regions[0][5] = 7;
+        assert_eq!(pages_there(&regions[1]), 0);
+        for (nth, region) in (0..).zip(&regions) {
+            io.bring_in(Purpose::Chunk(nth), region.stretch(0..CHUNK_BYTES));
+        }
+        let mut there: Vec<u32> = (0..5)
+            .map(|_| match next(&mut io) {
+                Completion::BroughtIn { purpose: Purpose::Chunk(nth), result: Ok(()) } => nth,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        there.sort_unstable();
+        assert_eq!(there, [0, 1, 2, 3, 4]);
+        for region in &regions {
+            assert_eq!(pages_there(region), CHUNK_BYTES / 4096);
+        }
+        assert_eq!((regions[0][5], regions[0].iter().filter(|byte| **byte != 0).count()), (7, 1));
+        assert!(regions[4].iter().all(|byte| *byte == 0));
+
+        io.bring_in(Purpose::Consolidation(9), regions[0].stretch(0..4096));
+        drop(regions);
+        let purpose = Purpose::Consolidation(9);
+        let Completion::BroughtIn { purpose: got, .. } = next(&mut io) else { panic!() };
+        assert_eq!(got, purpose);
+    }
+    let region = Region::new(CHUNK_BYTES).unwrap();
+    io.memory_calls = MemoryCalls::new(&io.ring);
+    io.bring_in(Purpose::Chunk(0), region.stretch(0..CHUNK_BYTES));
+    drop((region, io));
+}
+
+#[test]
+fn a_file_that_is_let_go_is_closed_by_a_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut io = io(folder.path());
+    fill(folder.path());
+    let state = folder.path().join(FileId::state(4).to_string());
+    let is_open = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let mut open = open.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        open.any(|file| file == state)
+    };
+    for has_workers in [true, false] {
+        if !has_workers {
+            io.memory_calls.forget_workers();
+        }
+        let mut mapped = io.map_file(FileId::state(4)).unwrap();
+        assert!(mapped[0] == b's' && is_open());
+        while !mapped.release_some() {}
+        io.let_go(mapped);
+        while !io.memory_calls.is_idle() {
+            io.wait().unwrap();
+            assert!(io.complete().is_none(), "nobody is told");
+        }
+        assert!(!is_open());
+    }
 }

@@ -28,7 +28,7 @@ mod thin;
 use std::io;
 
 use super::page::{DEGREE, NODES_MAX};
-use crate::arena::Zeroed;
+use crate::arena::{Stretch, Zeroed};
 use crate::index::bytes::{ByteRow, quantize};
 use crate::index::rotation::split_mix;
 use crate::index::simd::{BytesOf, TILE};
@@ -143,8 +143,6 @@ impl Gathered {
 
 #[derive(Debug)]
 enum Phase {
-    /// Pools are filled in no order.
-    Touch,
     Partition(Box<Partition>),
     Compare(Box<Leaf>),
     Thin(Box<Thinning>),
@@ -186,7 +184,7 @@ impl Builder {
                 rows: Vec::with_capacity(nodes),
                 sums: Vec::with_capacity(nodes),
             },
-            phase: Phase::Touch,
+            phase: Phase::Partition(Box::default()),
             leaves: Vec::new(),
             groups: Vec::new(),
             near: Pools::new(nodes, settings.candidates_max)?,
@@ -195,6 +193,28 @@ impl Builder {
             degrees: vec![0; nodes],
             random: settings.seed,
         })
+    }
+
+    /// The next chunk of memory that the graph is built with and nobody was asked to bring in.
+    pub fn next_chunk(&mut self) -> Option<Stretch> {
+        let nodes = self.nodes.bytes.next_chunk();
+        nodes
+            .or_else(|| self.near.next_chunk())
+            .or_else(|| self.back.next_chunk())
+            .or_else(|| self.lists.next_chunk())
+    }
+
+    /// How many of the first chunks are written to by what comes next. Where one is not there yet,
+    /// writing waits for it.
+    pub fn chunks_needed(&self) -> usize {
+        let until = [self.nodes.bytes.chunks(), self.near.chunks(), self.back.chunks()];
+        match &self.phase {
+            Phase::Partition(_) => until[0],
+            Phase::Compare(_) => until[..2].iter().sum(),
+            Phase::Thin(_) => until.iter().sum(),
+            Phase::Mend(_) => until.iter().sum::<usize>() + self.lists.chunks(),
+            Phase::Release | Phase::Done => 0,
+        }
     }
 
     /// Adds the next node: its rotated vector.
@@ -210,10 +230,6 @@ impl Builder {
     /// pushed before the first.
     pub fn step(&mut self) -> bool {
         match &mut self.phase {
-            Phase::Touch if self.near.touch_some() && self.back.touch_some() => {
-                self.phase = Phase::Partition(Box::default());
-            }
-            Phase::Touch => {}
             Phase::Partition(partition) => {
                 let random = &mut self.random;
                 let draw = |below: usize| (split_mix(random) % below as u64) as usize;
@@ -262,9 +278,13 @@ impl Builder {
         false
     }
 
-    /// Gives some memory back, when every page was written; whether that was all.
+    /// Gives some memory back, when every page was written or none is wanted any more; whether that
+    /// was all.
     pub fn release_some(&mut self) -> bool {
-        self.nodes.bytes.release_some() && self.lists.release_some()
+        self.near.release_some()
+            && self.back.release_some()
+            && self.nodes.bytes.release_some()
+            && self.lists.release_some()
     }
 
     /// For each node the group of similar ones that it belongs to.

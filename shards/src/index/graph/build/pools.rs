@@ -8,7 +8,7 @@ use std::io;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::arena::Zeroed;
+use crate::arena::{Stretch, Zeroed};
 
 /// Candidates that a pool takes beyond its capacity before it is cut.
 const SLACK: usize = 64;
@@ -54,9 +54,13 @@ impl Pools {
         Ok(Self { capacity, counts, bounds, candidates })
     }
 
-    /// Takes some memory from the kernel; whether that was all.
-    pub(super) fn touch_some(&mut self) -> bool {
-        self.candidates.touch_some()
+    pub(super) fn chunks(&self) -> usize {
+        self.candidates.chunks()
+    }
+
+    /// The next chunk of memory that nobody was asked to bring in.
+    pub(super) fn next_chunk(&mut self) -> Option<Stretch> {
+        self.candidates.next_chunk()
     }
 
     /// Gives some memory back, when the pools are not needed any more; whether that was all.
