@@ -256,6 +256,20 @@ fn what_is_exported_imports_to_the_same() {
 }
 
 #[test]
+fn an_episode_with_more_links_than_a_store_takes_is_imported_whole() {
+    let daemon = FakeDaemon::start();
+    let link = |nth: u32| format!(r#"{{"id":"t{nth}","weight":{nth}.5,"kind":"k"}}"#);
+    let links: Vec<String> = (0..1500).map(link).collect();
+    let line = format!("{{\"id\":\"hub\",\"links\":[{}],\"vector\":[1,2]}}\n", links.join(","));
+    let file = daemon.path("hub.jsonl");
+    fs::write(&file, &line).unwrap();
+    let import = ["import", "s", "--create", "--episodes", file.to_str().unwrap()];
+    succeed(&daemon, &import);
+    let read = json(&succeed(&daemon, &["get", "s", "hub", "--json", "--with", "links"]));
+    assert!(read["links"] == json(&line)["links"], "some of the links are not there");
+}
+
+#[test]
 fn load_stores_what_it_says_and_verifies_it() {
     let daemon = FakeDaemon::start();
     let acked = daemon.path("acked");

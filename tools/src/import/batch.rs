@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use engram_shards::limits::LINKS_MAX;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::linking;
@@ -66,11 +65,6 @@ impl Batch {
                         normalize(&mut episode.vector);
                     }
                     let links = linking::split_off(&mut episode);
-                    if episode.id.is_none() && !links.is_empty() {
-                        let reason = format!("more than {LINKS_MAX} links, and no \"id\"");
-                        bad.push(BadLine { line: line.number, reason });
-                        continue;
-                    }
                     batch.push(line.number, &episode, links);
                 }
                 Err(reason) => bad.push(BadLine { line: line.number, reason }),

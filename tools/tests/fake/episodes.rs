@@ -306,6 +306,7 @@ impl Episode {
                 other => panic!("unknown field {other}"),
             }
         }
+        assert!(episode.links.len() <= 256, "a store takes no more links");
         episode
     }
 
