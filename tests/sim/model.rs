@@ -107,54 +107,98 @@ pub enum Change {
     },
 }
 
+/// What an id may be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    pub episode: Option<Rc<Episode>>,
+    pub links: Links,
+    /// The sequence that the episode was stored with, if that is known.
+    pub stored: Option<u64>,
+}
+
+impl State {
+    /// Whether a reply to a get is this.
+    pub fn is_shown(&self, reply: &Value) -> bool {
+        match (&self.episode, reply) {
+            (None, Value::Nil) => true,
+            (Some(episode), Value::Map(_)) => {
+                episode.is(reply)
+                    && links_of(reply).as_ref() == Some(&self.links)
+                    && self.stored.is_none_or(|stored| stored == reply.count("seq"))
+            }
+            _ => false,
+        }
+    }
+
+    /// What a change makes of it; a link of nothing changes nothing.
+    fn with(&self, change: &Change, sequence: Option<u64>) -> Self {
+        let mut state = self.clone();
+        match change {
+            Change::Whole(episode) => {
+                let links = episode.as_ref().map(|own| own.links.clone()).unwrap_or_default();
+                return Self { episode: episode.clone(), links, stored: sequence };
+            }
+            _ if self.episode.is_none() => {}
+            Change::Link { to, kind, weight } => {
+                state.links.insert((to.clone(), kind.clone()), *weight);
+            }
+            Change::Unlink { to, kind } => {
+                let is_kind = |own: &str| kind.is_empty() || own == kind;
+                state.links.retain(|(target, own), _| target != to || !is_kind(own));
+            }
+        }
+        state
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Version {
     /// Number of the write that made it, in the order of sending.
     pub write: u64,
     pub change: Change,
-    /// What the change made of the version before.
-    pub episode: Option<Rc<Episode>>,
-    pub links: Links,
-    /// The sequence that the episode was stored with.
-    pub stored: Option<u64>,
+    /// What it is if every write before it was carried out; then what else it may be.
+    pub states: Vec<State>,
+    /// The same, and what was before it if it may not have been carried out.
+    after: Vec<State>,
     pub sequence: Option<u64>,
     pub promise: Promise,
 }
 
 impl Version {
     fn sent(write: u64, change: Change) -> Self {
-        let (links, stored, sequence, promise) = (Links::new(), None, None, Promise::None);
-        Self { write, change, episode: None, links, stored, sequence, promise }
+        let state = State::default().with(&change, None);
+        let (states, after) = (vec![state.clone()], vec![state]);
+        Self { write, change, states, after, sequence: None, promise: Promise::None }
     }
 
-    /// Whether a reply with text, vector, metadata and links is this version's episode.
-    pub fn is(&self, reply: &Value) -> bool {
-        self.episode.as_ref().is_some_and(|episode| episode.is(reply))
-            && links_of(reply).as_ref() == Some(&self.links)
+    /// A version that is what was seen.
+    pub fn seen(&self, state: State, sequence: Option<u64>) -> Self {
+        let (states, after) = (vec![state.clone()], vec![state]);
+        Self { states, after, sequence, ..self.clone() }
+    }
+
+    /// What it is, as far as anybody knows.
+    pub fn state(&self) -> &State {
+        &self.states[0]
+    }
+
+    pub fn episode(&self) -> Option<&Rc<Episode>> {
+        self.state().episode.as_ref()
     }
 
     /// Works out what the change makes of the version before.
     fn follow(&mut self, before: &Self) {
-        if let Change::Whole(episode) = &self.change {
-            self.links = episode.as_ref().map(|own| own.links.clone()).unwrap_or_default();
-            (self.episode, self.stored) = (episode.clone(), self.sequence);
-            return;
-        }
-        (self.episode, self.stored) = (before.episode.clone(), before.stored);
-        self.links = before.links.clone();
-        if self.episode.is_none() {
-            return;
-        }
-        match &self.change {
-            Change::Link { to, kind, weight } => {
-                self.links.insert((to.clone(), kind.clone()), *weight);
+        self.states.clear();
+        for state in &before.after {
+            let state = state.with(&self.change, self.sequence);
+            if !self.states.contains(&state) {
+                self.states.push(state);
             }
-            Change::Unlink { to, kind } => {
-                let goes =
-                    |own: &(String, String)| own.0 == *to && (kind.is_empty() || own.1 == *kind);
-                self.links.retain(|own, _| !goes(own));
-            }
-            Change::Whole(_) => {}
+        }
+        self.after = self.states.clone();
+        if self.promise == Promise::None {
+            let is_new = |state: &&State| !self.states.contains(state);
+            self.after.extend(before.after.iter().filter(is_new).cloned());
         }
     }
 }
@@ -299,13 +343,14 @@ impl History {
     pub fn certain(&self, write: u64) -> Option<&Version> {
         let mut possible = self.possible(write);
         let first = possible.next();
-        if possible.next().is_none() { first } else { None }
+        first.filter(|first| possible.next().is_none() && first.states.len() == 1)
     }
 
     /// The version right before a write, if it is certain.
     pub fn before(&self, write: u64) -> Option<&Version> {
         let before = self.versions.iter().rev().find(|version| version.write < write)?;
-        (before.promise > Promise::None && self.floating.is_empty()).then_some(before)
+        let is_certain = before.promise > Promise::None && before.states.len() == 1;
+        (is_certain && self.floating.is_empty()).then_some(before)
     }
 
     /// What a restart may show when everything up to a sequence was recovered.
@@ -361,7 +406,7 @@ impl History {
     pub fn settle(&mut self, seen: Version) {
         // Before its first version an id led nowhere, and does again when that one is lost.
         let may_return =
-            |version: &Version| version.sequence.is_some() || version.episode.is_none();
+            |version: &Version| version.sequence.is_some() || version.episode().is_none();
         self.past.extend(self.versions.drain(..).filter(may_return));
         self.versions = vec![Version { promise: Promise::Disk, ..seen }];
         self.floating.clear();
@@ -445,9 +490,13 @@ impl Space {
         let mut expected = Vec::new();
         for (id, history) in &self.ids {
             let Some(version) = history.certain(write) else { return false };
-            let Some(episode) = &version.episode else { continue };
+            let Some(episode) = version.episode() else { continue };
             expected.push((self.measure.similarity(cue, &episode.vector), id, version));
         }
+        let is_shown = |version: &Version, hit: &Value| {
+            version.episode().is_some_and(|episode| episode.is(hit))
+                && links_of(hit).as_ref() == Some(&version.state().links)
+        };
         expected.sort_by(|a, b| b.0.total_cmp(&a.0));
         let hits = reply.list();
         assert_eq!(hits.len(), k.min(expected.len()), "hits of a recall in {}", self.name);
@@ -460,7 +509,7 @@ impl Space {
             let got = hit.get("similarity").and_then(Value::number).expect("a similarity");
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * (1.0 + a.abs());
             assert!(
-                close(got, *own) && close(got, *best) && version.is(hit),
+                close(got, *own) && close(got, *best) && is_shown(version, hit),
                 "a recall in {} found {id} with {got}: it has {own}, the next best {best}",
                 self.name
             );

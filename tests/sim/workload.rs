@@ -324,7 +324,7 @@ impl Client {
         let ((mut to, mut kind), _) = self.some_link();
         let mut model = self.model.borrow_mut();
         let history = model.history(self.space, &id);
-        let links = &history.last().links;
+        let links = &history.last().state().links;
         // Mostly one that is there.
         if !links.is_empty() && self.random.chance(800_000) {
             let own = links.keys().nth(self.random.index(links.len())).expect("just counted");
@@ -405,7 +405,12 @@ impl Client {
                 }
                 if let Some(before) = history.before(write) {
                     let existed = reply.get("seq").is_some();
-                    assert_eq!(existed, before.episode.is_some(), "forget {id} in {}", self.space);
+                    assert_eq!(
+                        existed,
+                        before.episode().is_some(),
+                        "forget {id} in {}",
+                        self.space
+                    );
                 }
                 let sequence = reply.get("seq").map(|_| reply.count("seq"));
                 history.acknowledge(write, sequence, promise);
@@ -427,7 +432,7 @@ impl Client {
                         text => assert!(text.starts_with("READONLY"), "{text}"),
                     };
                 }
-                let was = history.before(write).is_some_and(|before| before.episode.is_some());
+                let was = history.before(write).is_some_and(|before| before.episode().is_some());
                 assert!(!was || reply.get("seq").is_some(), "erase {id} in {}", self.space);
                 let sequence = reply.get("seq").map(|_| reply.count("seq"));
                 history.acknowledge(write, sequence, Promise::Disk);
@@ -479,7 +484,7 @@ impl Client {
     ) {
         let history = model.history(self.space, id);
         let own = history.all().find(|version| version.write == write).expect("it was sent");
-        let (change, after) = (own.change.clone(), own.links.len());
+        let (change, after) = (own.change.clone(), own.state().links.len());
         let before = history.before(write).cloned();
         let is_unknown = match reply {
             Value::Nil => true,
@@ -487,7 +492,7 @@ impl Client {
             _ => false,
         };
         if is_unknown {
-            let was = before.is_some_and(|before| before.episode.is_some());
+            let was = before.is_some_and(|before| before.episode().is_some());
             assert!(!was, "{id} in {} is there: {reply:?}", self.space);
             return history.take_back(write);
         }
@@ -495,15 +500,18 @@ impl Client {
             return;
         }
         if let Some(before) = before {
-            assert!(before.episode.is_some(), "link {id} in {}: {reply:?}", self.space);
+            assert!(before.episode().is_some(), "link {id} in {}: {reply:?}", self.space);
             match &change {
                 Change::Link { to, kind, .. } => {
-                    let was = before.links.contains_key(&(to.clone(), kind.clone()));
+                    let was = before.state().links.contains_key(&(to.clone(), kind.clone()));
                     let expected = if was { "replaced" } else { "created" };
                     let outcome = reply.get("outcome").and_then(Value::text);
                     assert_eq!((outcome, reply.count("links")), (Some(expected), after as u64));
                 }
-                _ => assert_eq!(reply.count("removed"), (before.links.len() - after) as u64),
+                _ => {
+                    let removed = before.state().links.len() - after;
+                    assert_eq!(reply.count("removed"), removed as u64);
+                }
             }
         }
         history.acknowledge(write, Some(reply.count("seq")), promise);
@@ -540,7 +548,7 @@ impl Client {
             return history.confirm(sequence, promise);
         }
         if let Some(before) = history.before(write) {
-            let expected = if before.episode.is_some() { "replaced" } else { "created" };
+            let expected = if before.episode().is_some() { "replaced" } else { "created" };
             assert_eq!(outcome, expected, "store {id} in {}", self.space);
         }
         history.acknowledge(write, Some(sequence), promise);
@@ -562,14 +570,8 @@ fn is_refused(reply: &Value, history: &mut History, write: u64) -> bool {
 }
 
 /// Whether a reply to a get is this version.
-pub fn shows(version: &crate::model::Version, reply: &Value) -> bool {
-    match (&version.episode, reply) {
-        (None, Value::Nil) => true,
-        (Some(_), Value::Map(_)) => {
-            version.is(reply) && version.stored.is_none_or(|n| n == reply.count("seq"))
-        }
-        _ => false,
-    }
+fn shows(version: &crate::model::Version, reply: &Value) -> bool {
+    version.states.iter().any(|state| state.is_shown(reply))
 }
 
 pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -> Vec<Vec<u8>> {

@@ -170,7 +170,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_changes_come_to_the_same_as_a_map(
-            changes in prop::collection::vec((any::<bool>(), 0..6_usize, 0..3_usize, 1..9_u8), 0..80),
+            changes in
+                prop::collection::vec((any::<bool>(), 0..6_usize, 0..3_usize, 1..9_u8), 0..80),
         ) {
             let targets = [&b"a"[..], b"b", b"ab", b"abc", b"", b"bc"];
             let kinds = [&b""[..], b"c", b"k"];

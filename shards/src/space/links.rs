@@ -15,8 +15,9 @@
 //! - the part notes the row, so that its mark can follow it into the new section.
 //!
 //! Once it is published, overlays that have not changed since the freeze say what the new bodies
-//! say. They are taken away in slices ([`Overlays::sweep`]), and so are those of rows that are gone.
-//! Overlays of rows in sections that were not rewritten stay; a start has them from the state file.
+//! say. They are taken away in slices ([`Overlays::sweep`]), and so are those of rows that are
+//! gone. Overlays of rows in sections that were not rewritten stay; a start has them from the state
+//! file.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -58,7 +58,8 @@ fn links(id: u16, bits: u32) -> Vec<Link> {
         let kind = ["", "near", "far"][nth as usize];
         Link { target: target.into(), weight: 0.5 + nth as f32, kind: kind.into() }
     };
-    (0..bits % 4).map(link).filter(|_| bits % 3 > 0).collect()
+    let count = if bits.is_multiple_of(3) { 0 } else { bits % 4 };
+    (0..count).map(link).collect()
 }
 
 /// What was stored under an id, and when.
