@@ -108,7 +108,7 @@ impl LinksBuilder {
                 None => self.rows + self.far.number(target),
             };
             // What a client gave is in the body. A push needs no more than this tells apart.
-            let weight = Weight::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("just clamped");
+            let weight = Weight::new(weight.max(WEIGHT_MIN).min(WEIGHT_MAX)).expect("in bounds");
             let kind = self.kind(kind);
             self.edges.push(Edge { target, weight, kind });
         }

@@ -27,10 +27,12 @@ impl LinkList {
     /// The links of a body. Of several with the same target and kind, which bodies had once, the
     /// last counts.
     pub fn of_records(records: LinkRecords<'_>) -> Self {
-        let count = records.clone().count();
+        let mut rest = records.clone();
+        let count = rest.by_ref().count();
         if count > LINKS_MAX {
             // More than a store gives: a list was written as this body, and no two are alike.
-            return Self { records: records.0.to_vec(), count };
+            let whole = records.0.len() - rest.0.len();
+            return Self { records: records.0[..whole].to_vec(), count };
         }
         let mut list = Self { records: Vec::with_capacity(records.0.len()), count: 0 };
         for (weight, target, kind) in records {

@@ -450,7 +450,7 @@ impl SectionWriter {
                 if let Some(links) = space.links_at_freeze(part, row) {
                     (record.sizes.links, record.sizes.links_bytes) = links.sizes();
                 }
-                self.has_links |= record.sizes.links > 0;
+                self.has_links |= record.sizes.links_bytes > 0;
                 writer.put(record.block(self.body_offset).as_bytes(), out);
                 self.body_offset += record.sizes.body_bytes() as u64;
             }
