@@ -255,16 +255,18 @@ fn links_that_press_on_the_memory_are_written_into_their_sections() {
     linked.restart();
 }
 
-/// A store of forty episodes in two sections and a tail, all with links that changed.
+/// A store of a hundred episodes in two sections and a tail, all with links that changed.
 fn three_parts() -> Linked {
     let mut linked = Linked::new();
     (0..32).for_each(|nth| linked.store(&id(nth), &[("e1", "", 1.0), ("gone", "k", 2.0)]));
+    // So many that the large section stays as it is.
+    (0..60).for_each(|nth| linked.store(&format!("other{nth}"), &[]));
     linked.bench.consolidate(|_, _| {});
     (32..36).for_each(|nth| linked.store(&id(nth), &[("e2", "", 1.0)]));
     linked.bench.consolidate_new();
     assert_eq!(linked.bench.shard.consolidation().0.files, 2);
     (36..40).for_each(|nth| linked.store(&id(nth), &[("e3", "", 1.0)]));
-    for nth in (0..40).step_by(3) {
+    for nth in (0..40).step_by(7) {
         linked.link(&id(nth), "e4", "late", nth as f32 + 0.5);
         linked.unlink(&id(nth), "e1", "");
     }
@@ -323,6 +325,7 @@ fn sections_that_stay_have_their_links_from_the_state_file() {
         linked.link("e3", "e4", "late", round as f32 + 9.0);
         linked.store("tail", &[]);
         linked.bench.consolidate_new();
+        assert_eq!(linked.bench.shard.consolidation().0.files, 2, "the large one stays");
         linked.check();
         linked = linked.restart();
     }
@@ -330,6 +333,7 @@ fn sections_that_stay_have_their_links_from_the_state_file() {
     linked.forget("e3");
     linked.store("tail", &[]);
     linked.bench.consolidate_new();
+    assert_eq!(linked.bench.shard.consolidation().0.files, 2);
     linked = linked.restart();
     linked.store("e3", &[]);
     assert_eq!(linked.links_of("e3"), Some(Links::new()));

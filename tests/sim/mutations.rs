@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 33] = [
+const MUTATIONS: [Mutation; 31] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -146,22 +146,10 @@ const MUTATIONS: [Mutation; 33] = [
         broken: "let _ = (row, &section);",
     },
     Mutation {
-        name: "write links that are younger than the freeze",
-        file: "shards/src/space/links.rs",
-        line: "match overlay.changed <= through {",
-        broken: "match overlay.changed <= through || true {",
-    },
-    Mutation {
         name: "take links away that changed since the freeze",
         file: "shards/src/space/links.rs",
         line: "if overlay.changed <= through && !stays(*row) {",
         broken: "if !stays(*row) {",
-    },
-    Mutation {
-        name: "save no links of sections that stay",
-        file: "shards/src/consolidation/saving.rs",
-        line: "self.writer.push(&StateRecord::Links(RowLinks { file, space: number, row, links }));",
-        broken: "drop(RowLinks { file, space: number, row, links });",
     },
     Mutation {
         name: "leave links of what is erased in the log",

@@ -262,3 +262,55 @@ impl Overlays {
         self.sweep.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(overlays: &mut Overlays, at: u64, frozen_through: Option<u64>, weight: f32) -> bool {
+        let change = Change { row: 3, body: &[], at, frozen_through };
+        overlays.set(change, (b"to", b""), weight).unwrap().1
+    }
+
+    fn weight(list: Option<&LinkList>) -> Option<f32> {
+        list.and_then(|list| list.records().next()).map(|(weight, ..)| weight)
+    }
+
+    #[test]
+    fn what_a_list_was_at_the_freeze_stays_readable_until_it_is_published() {
+        let mut overlays = Overlays::default();
+        assert!(set(&mut overlays, 10, None, 1.0), "the first change of all");
+        assert_eq!(weight(overlays.at_freeze(3, 12)), Some(1.0));
+        assert!(set(&mut overlays, 13, Some(12), 2.0), "the first since the freeze");
+        assert!(!set(&mut overlays, 14, Some(12), 3.0));
+        assert_eq!(weight(overlays.at_freeze(3, 12)), Some(1.0));
+        assert_eq!(weight(overlays.get(3)), Some(3.0));
+        let bytes = overlays.bytes();
+        overlays.begin_sweep(12);
+        assert!(!overlays.sweep(1, |_| false) && overlays.sweep(1, |_| false));
+        assert_eq!(weight(overlays.get(3)), Some(3.0), "it is younger than what was published");
+        assert_eq!(bytes - overlays.bytes(), 10, "what it was before is given back");
+        overlays.begin_sweep(14);
+        assert!(overlays.sweep(2, |_| false));
+        assert_eq!((overlays.get(3), overlays.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn a_row_whose_links_changed_only_since_the_freeze_had_those_of_its_body() {
+        let mut overlays = Overlays::default();
+        assert!(set(&mut overlays, 13, Some(12), 1.0));
+        assert_eq!(overlays.at_freeze(3, 12), None);
+        let change = Change { row: 4, body: &[], at: 15, frozen_through: Some(12) };
+        assert_eq!(overlays.remove(change, (b"to", b"")), (0, false));
+        assert_eq!(overlays.get(4), None, "nothing has changed");
+    }
+
+    #[test]
+    fn marked_rows_come_in_order() {
+        let mut marks = Marks::default();
+        [130, 3, 64, 3, 63].into_iter().for_each(|row| marks.set(row));
+        assert_eq!(marks.count(), 4);
+        assert_eq!(marks.rows_from(4).collect::<Vec<_>>(), [63, 64, 130]);
+        assert!(marks.has(130) && !marks.has(131) && !marks.has(100_000));
+    }
+}
