@@ -3,8 +3,8 @@
 //! The census hears every frame once, in order, and remembers for each episode the sequence of the
 //! store that made it. A store whose idempotency key was known changed nothing and is passed over,
 //! as the engine passes over it; what an erase named is gone, whether its bytes are still there or
-//! not. A second reading then picks the stores by sequence, so that only ids are kept in memory, and
-//! what links were made and removed after the store.
+//! not. A second reading then picks the stores by sequence, so that only ids are kept in memory,
+//! and what links were made and removed after the store.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
