@@ -107,8 +107,8 @@ impl LinksBuilder {
                 Some(row) => row,
                 None => self.rows + self.far.number(target),
             };
-            // What a client gave is in the body. A push needs no more than this tells apart. What is
-            // no weight, in a body that nobody checked, is the smallest.
+            // What a client gave is in the body. A push needs no more than this tells apart. What
+            // is no weight, in a body that nobody checked, is the smallest.
             let weight = if weight > 0.0 { weight } else { WEIGHT_MIN };
             let weight = Weight::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("in bounds");
             let kind = self.kind(kind);
