@@ -66,6 +66,8 @@ pub struct Metrics {
     pub work: Latency,
     pub commands: u64,
     pub stores: u64,
+    /// Links that were made or removed.
+    pub links: u64,
     pub recalls: u64,
     pub reads: u64,
     pub connections_opened: u64,
@@ -133,6 +135,7 @@ impl Metrics {
         for (own, other) in [
             (&mut self.commands, other.commands),
             (&mut self.stores, other.stores),
+            (&mut self.links, other.links),
             (&mut self.recalls, other.recalls),
             (&mut self.reads, other.reads),
             (&mut self.connections_opened, other.connections_opened),

@@ -46,6 +46,15 @@ fn latches(fault: &str, what: &str) {
     }
     let erase = client.call(&command!["EG.ERASE", "notes", "0"]);
     assert_eq!(erase.code(), "READONLY", "{erase:?}");
+    let first = acknowledged[0].to_string();
+    for words in [
+        &["EG.LINK", "notes", &first, "x", "1"][..],
+        &["EG.LINK", "notes", &first, &first, "1", "MUTUAL"],
+        &["EG.UNLINK", "notes", &first, "x"],
+    ] {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        assert_eq!(client.refused(&common::client::encode(&words)).0, "READONLY");
+    }
     let stats = client.ask(&command!["EG.STATS"]);
     assert_eq!(stats.at("read_only_shards").int(), 1);
     // Reads go on.

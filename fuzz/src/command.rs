@@ -13,7 +13,7 @@ use engram_shards::limits::{
     TEXT_BYTES_MAX, THREAD_BYTES_MAX,
 };
 use engramd::protocol::command::{
-    ClientCommand, Command, CommandQuery, Cue, Hello, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
+    ClientCommand, Command, CommandQuery, Cue, Hello, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
     RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, ScanCommand, StoreCommand,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
@@ -149,6 +149,13 @@ fn check(command: &Command) {
         | Command::Erase { space: name, id: episode } => {
             space(name);
             id(episode);
+        }
+        Command::Link(LinkCommand { space: name, from, to, kind, weight, .. }) => {
+            space(name);
+            id(from);
+            id(to);
+            text("a kind", kind, 0, LINK_KIND_BYTES_MAX);
+            assert!(weight.is_none_or(|weight| weight.is_finite() && weight > 0.0));
         }
         Command::GetMany { space: name, ids, .. } => {
             space(name);

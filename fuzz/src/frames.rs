@@ -6,13 +6,16 @@
 //!   the checks behind a checksum are reached, and both must agree on what a checksum is.
 
 use bytes::Bytes;
-use engram_shards::episode::{Durability, Episode, Link, Priority, StoreRequest};
+use engram_shards::episode::{
+    Durability, Episode, Link, LinkRequest, Priority, StoreRequest, UnlinkRequest,
+};
 use engram_shards::format::{
     Anchor, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchPlace, BatchView, ErasePayload,
-    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkRecords, Manifest,
-    Operation, SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES, SegmentHeader, SlotBlock, SpacePayload,
-    StoreHeader, StoreId, StorePayload, encode_forget, encode_space, encode_store, forget_bytes,
-    rewrite_as_gap, space_bytes, store_sizes,
+    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkPayload, LinkRecords,
+    Manifest, Operation, SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES, SegmentHeader, SlotBlock,
+    SpacePayload, StoreHeader, StoreId, StorePayload, UnlinkPayload, encode_forget, encode_link,
+    encode_space, encode_store, encode_unlink, forget_bytes, link_bytes, rewrite_as_gap,
+    space_bytes, store_sizes, unlink_bytes,
 };
 use engram_shards::limits::SECTOR_BYTES;
 
@@ -237,6 +240,23 @@ fn check_payloads(payload: &[u8]) {
         let mut again = vec![0xaa; erase.bytes()];
         erase.encode(&mut again);
         assert!(again == payload, "other bytes for the same erase");
+    }
+    if let Ok(LinkPayload { space, from, to, kind, weight }) = LinkPayload::decode(payload) {
+        let [from, to, kind] = [from, to, kind].map(Bytes::copy_from_slice);
+        let (durability, writer_uid) = (Durability::Disk, 0);
+        let request = LinkRequest { space, from, to, kind, weight, durability, writer_uid };
+        let mut again = vec![0xaa; link_bytes(&request)];
+        encode_link(&request, &mut again);
+        // Behind the lengths stands the durability, which is not read back.
+        assert!(again[..14] == payload[..14] && again[16..] == payload[16..]);
+    }
+    if let Ok(UnlinkPayload { space, from, to, kind }) = UnlinkPayload::decode(payload) {
+        let [from, to, kind] = [from, to, kind].map(Bytes::copy_from_slice);
+        let (durability, writer_uid) = (Durability::Disk, 0);
+        let request = UnlinkRequest { space, from, to, kind, durability, writer_uid };
+        let mut again = vec![0xaa; unlink_bytes(&request)];
+        encode_unlink(&request, &mut again);
+        assert!(again[..10] == payload[..10] && again[16..] == payload[16..]);
     }
     if let Ok(ForgetPayload { space, id }) = ForgetPayload::decode(payload) {
         let mut again = vec![0xaa; forget_bytes(id)];

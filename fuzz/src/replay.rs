@@ -4,12 +4,12 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Link, Metric, Priority,
-    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Link, LinkRequest,
+    Metric, Priority, RecallRequest, SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
 };
 use engram_shards::format::{
-    ErasePayload, Frame, FrameHead, Operation, encode_forget, encode_space, encode_store,
-    forget_bytes, space_bytes, store_sizes,
+    ErasePayload, Frame, FrameHead, Operation, encode_forget, encode_link, encode_space,
+    encode_store, encode_unlink, forget_bytes, link_bytes, space_bytes, store_sizes, unlink_bytes,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -109,6 +109,8 @@ fn frame(input: &mut Input<'_>) -> (FrameHead, Vec<u8>) {
         3 => (Operation::SpaceDrop as u16, space(input)),
         4 => (Operation::Forget as u16, forget(input)),
         5 => (Operation::Erase as u16, erase(input)),
+        6 if kind & 0x08 != 0 => (Operation::Link as u16, link(input)),
+        6 if kind & 0x10 != 0 => (Operation::Unlink as u16, unlink(input)),
         _ => (Operation::Store as u16, store(input)),
     };
     if kind & 0x80 != 0 && !payload.is_empty() {
@@ -160,6 +162,32 @@ fn forget(input: &mut Input<'_>) -> Vec<u8> {
     let id = short(input);
     let mut payload = vec![0; forget_bytes(&id)];
     encode_forget(space, &id, &mut payload);
+    payload
+}
+
+fn link(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let request = LinkRequest {
+        space,
+        from: short(input),
+        to: short(input),
+        kind: short(input),
+        weight: f32::from_bits(input.u32()),
+        durability: Durability::Disk,
+        writer_uid: 0,
+    };
+    let mut payload = vec![0; link_bytes(&request)];
+    encode_link(&request, &mut payload);
+    payload
+}
+
+fn unlink(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let (from, to, kind) = (short(input), short(input), short(input));
+    let (durability, writer_uid) = (Durability::Disk, 0);
+    let request = UnlinkRequest { space, from, to, kind, durability, writer_uid };
+    let mut payload = vec![0; unlink_bytes(&request)];
+    encode_unlink(&request, &mut payload);
     payload
 }
 

@@ -92,7 +92,8 @@ impl Confidence {
     }
 }
 
-/// An association from the stored episode to another, which need not exist yet.
+/// An association from the stored episode to another, which need not exist yet. Of the links of an
+/// episode no two have the same target and kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Link {
     pub target: Bytes,
@@ -160,14 +161,65 @@ pub struct StoreRequest {
     pub writer_uid: u32,
 }
 
-/// What a store did.
+/// An association to make, or to give another weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkRequest {
+    pub space: SpaceNumber,
+    /// The episode whose link it is.
+    pub from: Bytes,
+    /// What it leads to, which need not exist.
+    pub to: Bytes,
+    /// Empty when none was given.
+    pub kind: Bytes,
+    /// Finite and greater than 0.
+    pub weight: f32,
+    pub durability: Durability,
+    pub writer_uid: u32,
+}
+
+/// Associations to remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnlinkRequest {
+    pub space: SpaceNumber,
+    pub from: Bytes,
+    pub to: Bytes,
+    /// Empty for links of all kinds.
+    pub kind: Bytes,
+    pub durability: Durability,
+    pub writer_uid: u32,
+}
+
+/// The answer to a link.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Linked {
+    pub sequence: Sequence,
+    /// [`Outcome::Replaced`] when there was one to the same target and of the same kind.
+    pub outcome: Outcome,
+    /// Links that the episode has now.
+    pub links: usize,
+    /// As in [`Activation`].
+    pub pressure: f32,
+    pub degraded: bool,
+}
+
+/// The answer to an unlink of an episode that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unlinked {
+    pub sequence: Sequence,
+    /// Links that went.
+    pub removed: usize,
+    /// Links that the episode has now.
+    pub links: usize,
+}
+
+/// What a store or a link did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The id was not known.
+    /// The id, or the link, was not known.
     Created,
     /// The idempotency key had been seen: nothing was written again.
     Existing,
-    /// The id was known: the new episode took its place.
+    /// It was known: the new episode, or weight, took its place.
     Replaced,
 }
 

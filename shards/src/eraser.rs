@@ -3,8 +3,8 @@
 //! An erase begins as a forget: when that is durable, nobody finds the episode any more. Then one
 //! pass for all erases that wait
 //!
-//! 1. reads the log from its first segment and notes every frame that carries one of the ids,
-//!    stores and forgets of all times;
+//! 1. reads the log from its first segment and notes every frame that is about one of the ids:
+//!    stores, forgets, and changes of its links, of all times;
 //! 2. logs an erase frame with their sequences. From here on a crash cannot bring anything back:
 //!    the next start finishes the pass, and takes a frame that was half overwritten for what it is;
 //! 3. overwrites each of them in place with a [gap](crate::format::Gap) and flushes;
@@ -22,7 +22,8 @@ use crate::arena::Region;
 use crate::episode::{Refusal, Sequence, SpaceNumber};
 use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, BatchView, ERASED_MAX, ErasePayload, ForgetPayload, Frame,
-    Gap, GapReason, Operation, SEGMENT_HEADER_BYTES, StorePayload, rewrite_as_gap,
+    Gap, GapReason, LinkPayload, Operation, SEGMENT_HEADER_BYTES, StorePayload, UnlinkPayload,
+    rewrite_as_gap,
 };
 use crate::io::{Io, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, SECTOR_BYTES};
@@ -457,6 +458,14 @@ fn target(
         Operation::Forget => {
             let forget = ForgetPayload::decode(frame.payload).ok()?;
             (forget.space, forget.id, false)
+        }
+        Operation::Link => {
+            let link = LinkPayload::decode(frame.payload).ok()?;
+            (link.space, link.from, false)
+        }
+        Operation::Unlink => {
+            let unlink = UnlinkPayload::decode(frame.payload).ok()?;
+            (unlink.space, unlink.from, false)
         }
         _ => return None,
     };

@@ -6,6 +6,7 @@
 //! | [`shard`] | What happens to a request? |
 //! | [`log`] | When is it durable, and what survives? |
 //! | `memory`, [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
+//! | [`links`] | What is it associated with? |
 //! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
 //! | [`spread`] | What is associated with it? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
@@ -28,6 +29,7 @@ pub mod io;
 pub mod kernels;
 pub mod keys;
 pub mod limits;
+pub mod links;
 pub mod log;
 mod memory;
 pub mod recall;

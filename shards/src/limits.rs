@@ -15,6 +15,8 @@ pub const METADATA_BYTES_MAX: usize = 64 << 10;
 pub const THREAD_BYTES_MAX: usize = 256;
 /// Links given with one store.
 pub const LINKS_MAX: usize = 256;
+/// Links of one episode, however they were made.
+pub const EPISODE_LINKS_MAX: usize = 16_384;
 /// Bytes of the kind of a link.
 pub const LINK_KIND_BYTES_MAX: usize = 64;
 /// Bytes of an idempotency key.
@@ -72,6 +74,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 const _: () = assert!(ROW_FLOATS_STEP * size_of::<f32>() == 64);
+// A store can give no more links than an episode may have, and a record counts them in a u16.
+const _: () = assert!(LINKS_MAX <= EPISODE_LINKS_MAX && EPISODE_LINKS_MAX <= u16::MAX as usize);
 // A row bitmask is a u64.
 const _: () = assert!(BLOCK_ROWS == u64::BITS as usize);
 // Any valid request fits into an empty batch beside the batch header.

@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::arena::Arena;
 use crate::episode::{
-    Activation, Confidence, Outcome, Refusal, Sequence, SpaceNumber, SpaceSettings,
+    Activation, Confidence, Linked, Outcome, Refusal, Sequence, SpaceNumber, SpaceSettings,
+    Unlinked,
 };
 use crate::format::{
-    ErasePayload, ForgetPayload, Frame, Gap, GapReason, Operation, PayloadError, SpacePayload,
-    StorePayload,
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, Operation, PayloadError,
+    SpacePayload, StorePayload, UnlinkPayload,
 };
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
+use crate::limits::EPISODE_LINKS_MAX;
+use crate::links::LinkList;
 use crate::log::Replay;
 use crate::shard::Reply;
 use crate::space::{CATCH_UP_ROWS, PartNumber, Retired, Section, Space};
@@ -23,6 +26,10 @@ const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
 const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
 /// Share of the memory in use from which an answer says `degraded`.
 const DEGRADED_FROM: f32 = 0.8;
+
+/// What a frame comes to for who asked for it.
+pub(crate) type Applied = Result<Reply, Refusal>;
+
 /// What the log says: everything a replay rebuilds.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -37,6 +44,8 @@ pub(crate) struct Memory {
     pub(crate) retired: Vec<Retired>,
     /// Rows in memory, of all spaces.
     pub(crate) rows: u64,
+    /// Memory of links that are not those of bodies, of all spaces.
+    pub(crate) overlay_bytes: u64,
     /// Rows are coded as they are applied. A replay leaves that for later.
     pub(crate) codes_rows: bool,
 }
@@ -57,6 +66,7 @@ impl Memory {
             applied: 0,
             retired: Vec::new(),
             rows: 0,
+            overlay_bytes: 0,
             codes_rows: false,
         }
     }
@@ -76,7 +86,7 @@ impl Memory {
     }
 
     fn bytes_in_tails(&self) -> u64 {
-        self.arena.bytes_in_use() + self.rows * ROW_TABLE_BYTES
+        self.arena.bytes_in_use() + self.rows * ROW_TABLE_BYTES + self.overlay_bytes
     }
 
     fn bytes_of_keys(&self) -> u64 {
@@ -90,6 +100,13 @@ impl Memory {
         self.bytes_in_tails() > left / 2
     }
 
+    /// Whether links that changed after their episodes were stored have more than a quarter of that
+    /// memory: what a consolidation of everything gives back.
+    pub(crate) fn is_pressed_by_links(&self) -> bool {
+        let left = self.arena.bytes_max().saturating_sub(self.bytes_of_keys());
+        self.overlay_bytes > left / 4
+    }
+
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn pressure(&self) -> f32 {
         (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).min(1.0)
@@ -97,28 +114,28 @@ impl Memory {
 
     /// Does what a frame says; the reply, if the frame was somebody's request. Frames that were
     /// admitted cannot fail here; one that does was written by another version or by a bug.
-    pub(crate) fn apply(&mut self, frame: &Frame<'_>) -> Result<Option<Reply>, PayloadError> {
+    pub(crate) fn apply(&mut self, frame: &Frame<'_>) -> Result<Option<Applied>, PayloadError> {
         let malformed = |operation, what| PayloadError { operation, what };
         self.applied = frame.sequence;
         match Operation::from_u16(frame.head.operation) {
-            Some(Operation::Store) => self.apply_store(frame).map(Some),
+            Some(Operation::Store) => self.apply_store(frame).map(|reply| Some(Ok(reply))),
             Some(Operation::Forget) => {
                 let ForgetPayload { space, id } = ForgetPayload::decode(frame.payload)?;
                 // A drop may have overtaken the forget between admission and its turn.
                 let space = self.spaces.get_mut(&space);
                 let existed =
                     space.is_some_and(|space| space.remove(&self.arena, id, frame.sequence));
-                Ok(Some(Reply::Forgotten { sequence: Sequence(frame.sequence), existed }))
+                Ok(Some(Ok(Reply::Forgotten { sequence: Sequence(frame.sequence), existed })))
             }
             Some(Operation::SpaceCreate) => {
                 let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
                 self.insert_space(space, settings);
-                Ok(Some(Reply::SpaceCreated { space }))
+                Ok(Some(Ok(Reply::SpaceCreated { space })))
             }
             Some(Operation::SpaceDrop) => {
                 let SpacePayload { space, settings } = SpacePayload::decode(frame.payload)?;
                 self.remove_space(space, &settings.name);
-                Ok(Some(Reply::SpaceDropped))
+                Ok(Some(Ok(Reply::SpaceDropped)))
             }
             Some(Operation::Erase) => {
                 let erase = ErasePayload::decode(frame.payload)?;
@@ -128,6 +145,14 @@ impl Memory {
             Some(Operation::Gap) => {
                 self.applied = Gap::decode(frame)?.through;
                 Ok(None)
+            }
+            Some(Operation::Link) => {
+                let link = LinkPayload::decode(frame.payload)?;
+                Ok(Some(self.apply_link(&link, frame.sequence)))
+            }
+            Some(Operation::Unlink) => {
+                let unlink = UnlinkPayload::decode(frame.payload)?;
+                Ok(Some(Ok(self.apply_unlink(&unlink, frame.sequence))))
             }
             None => Err(malformed("frame", "an operation that this version does not know")),
         }
@@ -158,8 +183,72 @@ impl Memory {
         self.names.remove(name);
         if let Some(space) = self.spaces.remove(&space) {
             self.rows -= space.rows_in_memory();
+            self.overlay_bytes -= space.overlays().bytes();
             self.retired.push(space.retire());
         }
+    }
+
+    /// Calls `with` with a space and keeps account of its links.
+    fn with_links<T>(
+        &mut self,
+        space: SpaceNumber,
+        with: impl FnOnce(&mut Space, &Arena) -> T,
+    ) -> Option<T> {
+        let space = self.spaces.get_mut(&space)?;
+        self.overlay_bytes -= space.overlays().bytes();
+        let result = with(space, &self.arena);
+        self.overlay_bytes += space.overlays().bytes();
+        Some(result)
+    }
+
+    /// That there is no such episode, or that it has too many links, is found out here: a store may
+    /// be on its way that was admitted before the link. A frame that is refused changes nothing.
+    fn apply_link(&mut self, link: &LinkPayload<'_>, at: u64) -> Applied {
+        let linked = self.with_links(link.space, |space, arena| space.link(arena, link, at));
+        let linked = linked.ok_or_else(|| gone(link.space))?;
+        let from = || String::from_utf8_lossy(link.from).into_owned();
+        let (replaced, links) =
+            linked.ok_or_else(|| Refusal::NoEpisode(from()))?.map_err(|_| {
+                let (what, max) = ("the list of the episode's links", EPISODE_LINKS_MAX);
+                Refusal::TooBig { what, got: max + 1, max }
+            })?;
+        let pressure = self.pressure();
+        Ok(Reply::Linked(Linked {
+            sequence: Sequence(at),
+            outcome: if replaced { Outcome::Replaced } else { Outcome::Created },
+            links,
+            pressure,
+            degraded: pressure >= DEGRADED_FROM,
+        }))
+    }
+
+    fn apply_unlink(&mut self, unlink: &UnlinkPayload<'_>, at: u64) -> Reply {
+        let unlinked =
+            self.with_links(unlink.space, |space, arena| space.unlink(arena, unlink, at));
+        Reply::Unlinked(unlinked.flatten().map(|(removed, links)| {
+            let sequence = Sequence(at);
+            Unlinked { sequence, removed, links }
+        }))
+    }
+
+    /// Gives a row of a section the links that a state file says.
+    pub(crate) fn restore_links(
+        &mut self,
+        space: SpaceNumber,
+        (part, row): (PartNumber, u32),
+        links: LinkList,
+        through: u64,
+    ) {
+        self.with_links(space, |space, _| space.restore_links(part, row, links, through));
+    }
+
+    /// Takes some links away that a publication has made needless; whether none are left.
+    pub(crate) fn sweep_links(&mut self, count: usize) -> bool {
+        let sweeping =
+            self.spaces.values().find(|space| space.overlays().sweeps_through().is_some());
+        let Some(number) = sweeping.map(|space| space.number) else { return true };
+        self.with_links(number, |space, _| space.sweep_links(count));
+        false
     }
 
     fn apply_store(&mut self, frame: &Frame<'_>) -> Result<Reply, PayloadError> {

@@ -8,12 +8,13 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `recall.rs`, `scan.rs`.
+//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `scan.rs`.
 
 mod arguments;
 mod checks;
 mod connection;
 mod docs;
+mod link;
 mod recall;
 mod scan;
 mod space;
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use engram_shards::episode::{Durability, Fields, Refusal};
 
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
+pub use link::LinkCommand;
 pub use recall::{
     Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
 };
@@ -88,6 +90,8 @@ pub enum Command {
         id: Bytes,
         durability: Durability,
     },
+    /// To make a link, or to remove links.
+    Link(LinkCommand),
     Erase {
         space: String,
         id: Bytes,

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use engram_shards::episode::{
-    Activation, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
-    StoredEpisode,
+    Activation, Confidence, Hit, Link, Linked, Metric, Outcome, Refusal, Sequence, SpaceSettings,
+    StoredEpisode, Unlinked,
 };
 use engram_shards::io::Copied;
 
@@ -136,6 +136,38 @@ pub fn forgotten(encoder: &mut Encoder<'_>, sequence: Option<Sequence>) {
     key(encoder, "seq");
     encoder.count(sequence.0);
     text(encoder, "outcome", b"forgotten");
+}
+
+/// The answer to `EG.LINK`, and with `MUTUAL` what became of the link back.
+pub fn linked(encoder: &mut Encoder<'_>, linked: &Linked, back: Option<&Linked>) {
+    encoder.map(if back.is_some() { 7 } else { 5 });
+    key(encoder, "seq");
+    encoder.count(linked.sequence.0);
+    text(encoder, "outcome", outcome_name(linked.outcome).as_bytes());
+    key(encoder, "links");
+    encoder.count(linked.links as u64);
+    key(encoder, "pressure");
+    encoder.double_f32(linked.pressure);
+    key(encoder, "degraded");
+    encoder.boolean(linked.degraded);
+    if let Some(back) = back {
+        key(encoder, "back_seq");
+        encoder.count(back.sequence.0);
+        text(encoder, "back_outcome", outcome_name(back.outcome).as_bytes());
+    }
+}
+
+/// The answer to `EG.UNLINK`; `None` when the id is unknown.
+pub fn unlinked(encoder: &mut Encoder<'_>, unlinked: Option<&Unlinked>) {
+    let Some(unlinked) = unlinked else {
+        return encoder.null();
+    };
+    encoder.map(3);
+    key(encoder, "seq");
+    encoder.count(unlinked.sequence.0);
+    text(encoder, "outcome", b"unlinked");
+    key(encoder, "removed");
+    encoder.count(unlinked.removed as u64);
 }
 
 /// What an erase came to.

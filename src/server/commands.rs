@@ -18,7 +18,7 @@ use super::core::{Core, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request};
 use super::route::Route;
-use super::{info, snapshots, spaces};
+use super::{info, links, snapshots, spaces};
 use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
 use crate::protocol::{Command, reply};
 use crate::runtime;
@@ -43,6 +43,16 @@ pub(super) async fn take(
         Command::StoreMany { space, items } => {
             take_store_many(core, connection, &space, items, at_ns).await;
         }
+        Command::Link(link) if link.is_mutual => {
+            links::take_mutual(core, connection, link).await;
+        }
+        Command::Link(link) => match core.route(&link.space) {
+            Ok(route) => {
+                let (owner, request) = links::request(&route, &link, connection.client.peer.uid);
+                submit(core, connection, owner, request, at_ns, None);
+            }
+            Err(refusal) => refuse(core, connection, refusal),
+        },
         Command::Forget { space, id, durability } => match core.route(&space) {
             Ok(route) => {
                 let (space, writer_uid) = (route.space(), connection.client.peer.uid);
@@ -160,7 +170,7 @@ async fn alone(core: &Rc<Core>, connection: &Rc<Connection>, task: impl Future<O
     fulfil(core, connection, slot, task.await);
 }
 
-fn fulfil(core: &Core, connection: &Connection, slot: u64, encoded: Encoded) {
+pub(super) fn fulfil(core: &Core, connection: &Connection, slot: u64, encoded: Encoded) {
     match encoded {
         Ok(reply) => connection.fulfil(slot, Outgoing::Encode(reply)),
         Err(refusal) => {
@@ -170,7 +180,7 @@ fn fulfil(core: &Core, connection: &Connection, slot: u64, encoded: Encoded) {
     }
 }
 
-fn refuse(core: &Core, connection: &Connection, refusal: Refusal) {
+pub(super) fn refuse(core: &Core, connection: &Connection, refusal: Refusal) {
     core.measure(|metrics| metrics.count_refusal(refusal.code()));
     connection.reply(Outgoing::Refused(refusal));
 }

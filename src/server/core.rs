@@ -459,6 +459,14 @@ impl Inner {
                 self.metrics.stores += 1;
                 self.write(origin, |shard, ticket| shard.store(ticket, &request));
             }
+            Request::Link(request) => {
+                self.metrics.links += 1;
+                self.write(origin, |shard, ticket| shard.link(ticket, &request).map(|()| None));
+            }
+            Request::Unlink(request) => {
+                self.metrics.links += 1;
+                self.write(origin, |shard, ticket| shard.unlink(ticket, &request).map(|()| None));
+            }
             Request::Forget { space, id, durability, writer_uid } => {
                 self.write(origin, |shard, ticket| {
                     shard.forget(ticket, space, &id, durability, writer_uid).map(|()| None)
@@ -671,6 +679,8 @@ impl Inner {
 fn refused(request: &Request, refusal: Refusal) -> Answer {
     match request {
         Request::Store(_)
+        | Request::Link(_)
+        | Request::Unlink(_)
         | Request::Forget { .. }
         | Request::Erase { .. }
         | Request::CreateSpace { .. }

@@ -72,6 +72,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("read_only_shards", sum(|stats| u64::from(stats.is_read_only))),
         ("commands", metrics.commands),
         ("stores", metrics.stores),
+        ("links", metrics.links),
         ("recalls", metrics.recalls),
         ("reads", metrics.reads),
         ("connections_opened", metrics.connections_opened),

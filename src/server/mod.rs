@@ -11,6 +11,7 @@
 //! * `connection` keeps the order of one connection's commands and replies.
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
+//! * `links` makes links that are mutual.
 //! * `snapshots` copies the store while it is written to.
 //! * `serve` is the life of a shard: open, reconcile, serve, drain.
 //!
@@ -25,6 +26,7 @@ mod connection;
 mod core;
 mod inbox;
 mod info;
+mod links;
 mod notify;
 mod outgoing;
 mod request;

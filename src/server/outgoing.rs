@@ -111,6 +111,10 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         Answer::Write(Ok(Reply::Forgotten { sequence, existed })) => {
             reply::forgotten(encoder, existed.then_some(*sequence));
         }
+        Answer::Write(Ok(Reply::Linked(linked))) => reply::linked(encoder, linked, None),
+        Answer::Write(Ok(Reply::Unlinked(unlinked))) => {
+            reply::unlinked(encoder, unlinked.as_ref());
+        }
         Answer::Write(Ok(Reply::Erased { sequence, existed, frames, bytes })) => {
             let (sequence, frames, bytes) = (*sequence, *frames, *bytes);
             reply::erased(encoder, existed.then_some(reply::Erased { sequence, frames, bytes }));

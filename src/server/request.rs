@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Durability, Fields, Hit, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
-    StoredEpisode,
+    Durability, Fields, Hit, LinkRequest, RecallRequest, Refusal, SpaceNumber, SpaceSettings,
+    StoreRequest, StoredEpisode, UnlinkRequest,
 };
 use engram_shards::shard::{Reply, SpaceStats};
 use engram_shards::space::Page;
@@ -16,6 +16,8 @@ use super::info::Report;
 #[derive(Debug)]
 pub enum Request {
     Store(Box<StoreRequest>),
+    Link(Box<LinkRequest>),
+    Unlink(Box<UnlinkRequest>),
     Forget {
         space: SpaceNumber,
         id: Bytes,

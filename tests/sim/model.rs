@@ -12,11 +12,17 @@
 //! | not acknowledged | possible | possible | possible |
 //!
 //! What a restart shows is certain from then on, whatever it was before.
+//!
+//! A change of links is a version too: the episode of the version before it, with other links. What
+//! that is shows when the writes before it are answered, so it is worked out anew whenever one is.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::wire::Value;
+
+/// By target and kind.
+pub type Links = BTreeMap<(String, String), f32>;
 
 /// The content of an episode.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +31,8 @@ pub struct Episode {
     pub vector: Vec<f32>,
     pub happened_at: i64,
     pub metadata: String,
+    /// That it is stored with.
+    pub links: Links,
 }
 
 impl Episode {
@@ -70,13 +78,129 @@ pub enum Promise {
     Disk,
 }
 
+/// The links in a reply; `None` when two are alike.
+pub fn links_of(reply: &Value) -> Option<Links> {
+    let listed = reply.get("links").map(Value::list).unwrap_or_default();
+    let link = |link: &Value| {
+        let text = |name| link.get(name).and_then(Value::text).unwrap_or_default().to_owned();
+        let weight = link.get("weight").and_then(Value::number).expect("a link has a weight");
+        ((text("id"), text("kind")), weight as f32)
+    };
+    let links: Links = listed.iter().map(link).collect();
+    (links.len() == listed.len()).then_some(links)
+}
+
+/// What a write does to an id.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It becomes an episode, or nothing.
+    Whole(Option<Rc<Episode>>),
+    Link {
+        to: String,
+        kind: String,
+        weight: f32,
+    },
+    /// Of all kinds when the kind is empty.
+    Unlink {
+        to: String,
+        kind: String,
+    },
+}
+
+/// What an id may be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    pub episode: Option<Rc<Episode>>,
+    pub links: Links,
+    /// The sequence that the episode was stored with, if that is known.
+    pub stored: Option<u64>,
+}
+
+impl State {
+    /// Whether a reply to a get is this.
+    pub fn is_shown(&self, reply: &Value) -> bool {
+        match (&self.episode, reply) {
+            (None, Value::Nil) => true,
+            (Some(episode), Value::Map(_)) => {
+                episode.is(reply)
+                    && links_of(reply).as_ref() == Some(&self.links)
+                    && self.stored.is_none_or(|stored| stored == reply.count("seq"))
+            }
+            _ => false,
+        }
+    }
+
+    /// What a change makes of it; a link of nothing changes nothing.
+    fn with(&self, change: &Change, sequence: Option<u64>) -> Self {
+        let mut state = self.clone();
+        match change {
+            Change::Whole(episode) => {
+                let links = episode.as_ref().map(|own| own.links.clone()).unwrap_or_default();
+                return Self { episode: episode.clone(), links, stored: sequence };
+            }
+            _ if self.episode.is_none() => {}
+            Change::Link { to, kind, weight } => {
+                state.links.insert((to.clone(), kind.clone()), *weight);
+            }
+            Change::Unlink { to, kind } => {
+                let is_kind = |own: &str| kind.is_empty() || own == kind;
+                state.links.retain(|(target, own), _| target != to || !is_kind(own));
+            }
+        }
+        state
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Version {
     /// Number of the write that made it, in the order of sending.
     pub write: u64,
-    pub episode: Option<Rc<Episode>>,
+    pub change: Change,
+    /// What it is if every write before it was carried out; then what else it may be.
+    pub states: Vec<State>,
+    /// The same, and what was before it if it may not have been carried out.
+    after: Vec<State>,
     pub sequence: Option<u64>,
     pub promise: Promise,
+}
+
+impl Version {
+    fn sent(write: u64, change: Change) -> Self {
+        let state = State::default().with(&change, None);
+        let (states, after) = (vec![state.clone()], vec![state]);
+        Self { write, change, states, after, sequence: None, promise: Promise::None }
+    }
+
+    /// A version that is what was seen.
+    pub fn seen(&self, state: State, sequence: Option<u64>) -> Self {
+        let (states, after) = (vec![state.clone()], vec![state]);
+        Self { states, after, sequence, ..self.clone() }
+    }
+
+    /// What it is, as far as anybody knows.
+    pub fn state(&self) -> &State {
+        &self.states[0]
+    }
+
+    pub fn episode(&self) -> Option<&Rc<Episode>> {
+        self.state().episode.as_ref()
+    }
+
+    /// Works out what the change makes of the version before.
+    fn follow(&mut self, before: &Self) {
+        self.states.clear();
+        for state in &before.after {
+            let state = state.with(&self.change, self.sequence);
+            if !self.states.contains(&state) {
+                self.states.push(state);
+            }
+        }
+        self.after = self.states.clone();
+        if self.promise == Promise::None {
+            let is_new = |state: &&State| !self.states.contains(state);
+            self.after.extend(before.after.iter().filter(is_new).cloned());
+        }
+    }
 }
 
 /// How a daemon's life ended.
@@ -95,26 +219,72 @@ pub struct History {
     floating: Vec<Version>,
     /// Versions that were replaced; when what replaced them is lost they come back.
     past: Vec<Version>,
-    /// All writes of an episode that were ever sent, with the one that first had this content.
+    /// All writes of an episode that were ever sent, with the one that first had this content; and
+    /// of links, whose targets may name them too.
     sent: Vec<(u64, u64)>,
+    /// All links that were ever sent.
+    linked: Vec<((String, String), f32)>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        let nothing = Version { write: 0, episode: None, sequence: None, promise: Promise::Disk };
-        Self { versions: vec![nothing], floating: Vec::new(), past: Vec::new(), sent: Vec::new() }
+        let nothing = Version { promise: Promise::Disk, ..Version::sent(0, Change::Whole(None)) };
+        Self {
+            versions: vec![nothing],
+            floating: Vec::new(),
+            past: Vec::new(),
+            sent: Vec::new(),
+            linked: Vec::new(),
+        }
     }
 }
 
 impl History {
     pub fn send(&mut self, write: u64, episode: Option<Rc<Episode>>) {
         self.sent.extend(episode.iter().map(|episode| (write, episode.first_write())));
-        self.versions.push(Version { write, episode, sequence: None, promise: Promise::None });
+        self.send_change(write, Change::Whole(episode));
+    }
+
+    pub fn send_link(&mut self, write: u64, change: Change) {
+        self.sent.push((write, write));
+        self.send_change(write, change);
+    }
+
+    fn send_change(&mut self, write: u64, change: Change) {
+        match &change {
+            Change::Link { to, kind, weight } => {
+                self.linked.push(((to.clone(), kind.clone()), *weight));
+            }
+            Change::Whole(Some(episode)) => self.linked.extend(episode.links.clone()),
+            Change::Whole(None) | Change::Unlink { .. } => {}
+        }
+        self.versions.push(Version::sent(write, change));
+        self.follow();
     }
 
     pub fn send_floating(&mut self, write: u64, episode: Rc<Episode>) {
-        let episode = Some(episode);
-        self.floating.push(Version { write, episode, sequence: None, promise: Promise::None });
+        self.linked.extend(episode.links.clone());
+        let mut version = Version::sent(write, Change::Whole(Some(episode)));
+        version.follow(&self.versions[0]);
+        self.floating.push(version);
+    }
+
+    /// Works out every version from the first on.
+    fn follow(&mut self) {
+        for nth in 1..self.versions.len() {
+            let (before, own) = self.versions.split_at_mut(nth);
+            own[0].follow(&before[nth - 1]);
+        }
+    }
+
+    /// The version that the next write changes, as far as anybody knows.
+    pub fn last(&self) -> &Version {
+        self.versions.last().expect("there is always one")
+    }
+
+    /// Whether all of these links were sent at some time.
+    pub fn has_sent(&self, links: &Links) -> bool {
+        links.iter().all(|(link, weight)| self.linked.contains(&(link.clone(), *weight)))
     }
 
     /// First writes of contents that were sent before a write and not again since.
@@ -130,6 +300,7 @@ impl History {
     pub fn land(&mut self, write: u64) {
         let landed = self.floating.extract_if(.., |version| version.write == write);
         self.versions.extend(landed);
+        self.follow();
     }
 
     pub fn acknowledge(&mut self, write: u64, sequence: Option<u64>, promise: Promise) {
@@ -142,6 +313,7 @@ impl History {
         let version = self.versions.iter_mut().find(|version| version.write == write);
         let version = version.unwrap_or_else(|| panic!("write {write} is open"));
         (version.sequence, version.promise) = (sequence, promise);
+        self.follow();
     }
 
     /// A repetition was answered with the sequence of the first store: what was promised for the
@@ -157,6 +329,7 @@ impl History {
     pub fn take_back(&mut self, write: u64) {
         self.versions.retain(|version| version.write != write);
         self.floating.retain(|version| version.write != write);
+        self.follow();
     }
 
     /// What a reader that was sent after this write may see.
@@ -170,13 +343,14 @@ impl History {
     pub fn certain(&self, write: u64) -> Option<&Version> {
         let mut possible = self.possible(write);
         let first = possible.next();
-        if possible.next().is_none() { first } else { None }
+        first.filter(|first| possible.next().is_none() && first.states.len() == 1)
     }
 
     /// The version right before a write, if it is certain.
     pub fn before(&self, write: u64) -> Option<&Version> {
         let before = self.versions.iter().rev().find(|version| version.write < write)?;
-        (before.promise > Promise::None && self.floating.is_empty()).then_some(before)
+        let is_certain = before.promise > Promise::None && before.states.len() == 1;
+        (is_certain && self.floating.is_empty()).then_some(before)
     }
 
     /// What a restart may show when everything up to a sequence was recovered.
@@ -232,7 +406,7 @@ impl History {
     pub fn settle(&mut self, seen: Version) {
         // Before its first version an id led nowhere, and does again when that one is lost.
         let may_return =
-            |version: &Version| version.sequence.is_some() || version.episode.is_none();
+            |version: &Version| version.sequence.is_some() || version.episode().is_none();
         self.past.extend(self.versions.drain(..).filter(may_return));
         self.versions = vec![Version { promise: Promise::Disk, ..seen }];
         self.floating.clear();
@@ -316,22 +490,26 @@ impl Space {
         let mut expected = Vec::new();
         for (id, history) in &self.ids {
             let Some(version) = history.certain(write) else { return false };
-            let Some(episode) = &version.episode else { continue };
-            expected.push((self.measure.similarity(cue, &episode.vector), id, episode));
+            let Some(episode) = version.episode() else { continue };
+            expected.push((self.measure.similarity(cue, &episode.vector), id, version));
         }
+        let is_shown = |version: &Version, hit: &Value| {
+            version.episode().is_some_and(|episode| episode.is(hit))
+                && links_of(hit).as_ref() == Some(&version.state().links)
+        };
         expected.sort_by(|a, b| b.0.total_cmp(&a.0));
         let hits = reply.list();
         assert_eq!(hits.len(), k.min(expected.len()), "hits of a recall in {}", self.name);
         for (hit, (best, ..)) in hits.iter().zip(&expected) {
             let id = hit.get("id").and_then(Value::text).expect("a hit has an id");
-            let (own, _, episode) = expected
+            let (own, _, version) = expected
                 .iter()
                 .find(|(_, expected, _)| *expected == id)
                 .unwrap_or_else(|| panic!("a recall in {} found {id}", self.name));
             let got = hit.get("similarity").and_then(Value::number).expect("a similarity");
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * (1.0 + a.abs());
             assert!(
-                close(got, *own) && close(got, *best) && episode.is(hit),
+                close(got, *own) && close(got, *best) && is_shown(version, hit),
                 "a recall in {} found {id} with {got}: it has {own}, the next best {best}",
                 self.name
             );

@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 28] = [
+const MUTATIONS: [Mutation; 31] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -138,6 +138,24 @@ const MUTATIONS: [Mutation; 28] = [
         file: "shards/src/consolidation/saving.rs",
         line: "dead.into_iter().filter(|(_, died)| *died <= through)",
         broken: "dead.into_iter().filter(|_| true)",
+    },
+    Mutation {
+        name: "forget whose links changed while columns were written",
+        file: "shards/src/space/section_writer.rs",
+        line: "section.relinked.set(row);",
+        broken: "let _ = (row, &section);",
+    },
+    Mutation {
+        name: "take links away that changed since the freeze",
+        file: "shards/src/space/links.rs",
+        line: "if overlay.changed <= through && !stays(*row) {",
+        broken: "if !stays(*row) {",
+    },
+    Mutation {
+        name: "leave links of what is erased in the log",
+        file: "shards/src/eraser.rs",
+        line: "(link.space, link.from, false)",
+        broken: "(link.space, link.to, false)",
     },
     Mutation {
         name: "save no idempotency keys",

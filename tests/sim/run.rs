@@ -14,10 +14,10 @@ use engramd::runtime::simulated;
 use engramd::server::{Route, ServeError};
 
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
-use crate::model::{End, Existence, Promise, Version};
+use crate::model::{End, Existence, History, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
 use crate::wire::{Command, Connection, Value};
-use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command, shows};
+use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
 /// Longer than any client may wait, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -343,15 +343,23 @@ impl<'a> World<'a> {
                 let needed = history.must_reach(end);
                 assert!(needed <= reached, "{id}: {needed} was promised, {reached} was recovered");
             }
-            let version = possible.iter().rfind(|version| shows(version, reply));
-            let version = version.unwrap_or_else(|| {
+            let shown = |version: &&Version| match trust {
+                // A change of links in the midst of others may be among what is lost.
+                Trust::Without { .. } => shown_but_for_links(version, history, reply),
+                Trust::Full | Trust::Silent => {
+                    version.states.iter().find(|state| state.is_shown(reply)).cloned()
+                }
+            };
+            let found = possible.iter().rev().find_map(|version| Some((*version, shown(version)?)));
+            let (version, state) = found.unwrap_or_else(|| {
                 panic!(
                     "{id} in {} after {end:?} up to {reached} is {reply:?}; possible {possible:#?}",
                     space.name
                 )
             });
-            let sequence = reply.get("seq").map(|_| reply.count("seq"));
-            seen.insert(id.clone(), Version { sequence, ..(**version).clone() });
+            let stored = reply.get("seq").map(|_| reply.count("seq"));
+            let sequence = version.sequence.or(stored);
+            seen.insert(id.clone(), version.seen(State { stored, ..state }, sequence));
         }
         (found.is_some(), seen)
     }
@@ -372,12 +380,12 @@ impl<'a> World<'a> {
             let route = opened.find(|(_, settings)| settings.name == space.name);
             let route = route.map(|(number, it)| Route::new(*number, it, self.machine.shards()));
             for (id, version) in versions {
-                if let (Some(sequence), Some(route)) = (version.sequence, route) {
+                if let (Some(sequence), Some(route)) = (version.state().stored, route) {
                     let before = places.insert((route.owner(id.as_bytes()), sequence), id.clone());
                     assert_eq!(before, None, "{id} has the same place in the order");
                 }
                 let history = space.ids.get_mut(&id).expect("compared just now");
-                history.settle(Version { promise: Promise::Disk, ..version });
+                history.settle(version);
             }
             for keyed in model.keyed.iter_mut() {
                 if model_name(keyed.space) == space.name {
@@ -400,7 +408,7 @@ impl<'a> World<'a> {
         let (name, dimensions, episodes) = {
             let space = &self.model.borrow().spaces[nth];
             let there = space.ids.values().filter(|history| {
-                history.certain(u64::MAX).is_some_and(|version| version.episode.is_some())
+                history.certain(u64::MAX).is_some_and(|version| version.episode().is_some())
             });
             (space.name.clone(), space.dimensions, there.count() as u64)
         };
@@ -458,7 +466,8 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     let mut found = BTreeMap::new();
     let mut cursor = "0".to_owned();
     loop {
-        let line = format!("EG.SCAN {space} CURSOR {cursor} WITH text WITH vec WITH meta");
+        let with = "WITH text WITH vec WITH meta WITH links";
+        let line = format!("EG.SCAN {space} CURSOR {cursor} {with}");
         let reply = connection.call(&Command::of(&line)).await?;
         let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
         for episode in episodes.list() {
@@ -470,6 +479,16 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
             return Some(found);
         }
     }
+}
+
+/// What a reply shows of this version, with links that were sent at some time.
+fn shown_but_for_links(version: &Version, history: &History, reply: &Value) -> Option<State> {
+    let links = links_of(reply).filter(|links| history.has_sent(links));
+    let states = version.states.iter().map(|state| match links.clone() {
+        Some(links) => State { links, ..state.clone() },
+        None => state.clone(),
+    });
+    states.into_iter().find(|state| state.is_shown(reply))
 }
 
 /// A crash of the machine during the start, after an earlier end.

@@ -9,7 +9,9 @@ use engramd::runtime;
 use std::time::Duration;
 
 use crate::machine::{Shared, trace};
-use crate::model::{Episode, Existence, History, Measure, Promise, Space, writes_in};
+use crate::model::{
+    Change, Episode, Existence, History, Links, Measure, Promise, Space, writes_in,
+};
 use crate::plan::{Plan, Trouble};
 use crate::wire::{Command, Connection, Value, short};
 
@@ -96,6 +98,12 @@ enum Sent {
         id: String,
         promise: Promise,
     },
+    /// A link, or the removal of some.
+    Link {
+        write: u64,
+        id: String,
+        promise: Promise,
+    },
     Get {
         write: u64,
         id: String,
@@ -158,19 +166,21 @@ impl Client {
 
     fn draw(&mut self) -> (Command, Sent) {
         match self.random.below(100) {
-            0..38 => {
+            0..32 => {
                 let (words, store) = self.store(None);
                 (Command::new(&words), Sent::Store(store))
             }
-            38..48 => {
+            32..41 => {
                 let (words, store) = self.keyed_store();
                 (Command::new(&words), Sent::Store(store))
             }
-            48..56 => self.many(),
-            56..66 => self.forget(),
-            66..69 => self.erase(),
-            69..72 => (Command::of("EG.CONSOLIDATE"), Sent::Consolidate),
-            72..85 => self.get(),
+            41..48 => self.many(),
+            48..55 => self.forget(),
+            55..58 => self.erase(),
+            58..68 => self.link(),
+            68..72 => self.unlink(),
+            72..75 => (Command::of("EG.CONSOLIDATE"), Sent::Consolidate),
+            75..85 => self.get(),
             85..92 => self.recall(),
             92..97 => self.intrude(),
             _ => (Command::of("PING"), Sent::Ping),
@@ -200,7 +210,16 @@ impl Client {
             } else {
                 "".into()
             },
+            links: match self.random.chance(250_000) {
+                true => (0..self.random.between(1, 4)).map(|_| self.some_link()).collect(),
+                false => Links::new(),
+            },
         })
+    }
+
+    fn some_link(&mut self) -> ((String, String), f32) {
+        let kind = ["", "near", "far"][self.random.index(3)];
+        ((self.id(), kind.into()), self.random.between(1, 40) as f32 / 8.0)
     }
 
     fn durability(&mut self) -> (Promise, &'static str) {
@@ -280,6 +299,51 @@ impl Client {
         (command, Sent::Forget { write, id, promise })
     }
 
+    /// To an id, or to something that names the write, so that it is seen where it is left.
+    fn link(&mut self) -> (Command, Sent) {
+        let (write, id) = (self.next_write(), self.id());
+        let (promise, durability) = self.durability();
+        let ((mut to, kind), weight) = self.some_link();
+        if self.random.chance(300_000) {
+            to = format!("write {write};");
+        }
+        let (space, shown) = (self.space_name(), weight.to_string());
+        let mut words = vec!["EG.LINK", &space, &id, &to, &shown, "DUR", durability];
+        if !kind.is_empty() {
+            words.extend(["KIND", &kind]);
+        }
+        let command = Command::new(&words);
+        let change = Change::Link { to, kind, weight };
+        self.model.borrow_mut().history(self.space, &id).send_link(write, change);
+        (command, Sent::Link { write, id, promise })
+    }
+
+    fn unlink(&mut self) -> (Command, Sent) {
+        let (write, id) = (self.next_write(), self.id());
+        let (promise, durability) = self.durability();
+        let ((mut to, mut kind), _) = self.some_link();
+        let mut model = self.model.borrow_mut();
+        let history = model.history(self.space, &id);
+        let links = &history.last().state().links;
+        // Mostly one that is there.
+        if !links.is_empty() && self.random.chance(800_000) {
+            let own = links.keys().nth(self.random.index(links.len())).expect("just counted");
+            to.clone_from(&own.0);
+            if self.random.chance(500_000) {
+                kind.clone_from(&own.1);
+            }
+        }
+        let space = model.spaces[self.space].name.clone();
+        let mut words = vec!["EG.UNLINK", &space, &id, &to, "DUR", durability];
+        if !kind.is_empty() {
+            words.extend(["KIND", &kind]);
+        }
+        let command = Command::new(&words);
+        let change = Change::Unlink { to, kind };
+        model.history(self.space, &id).send_link(write, change);
+        (command, Sent::Link { write, id, promise })
+    }
+
     fn erase(&mut self) -> (Command, Sent) {
         let (write, id) = (self.next_write(), self.id());
         let command = Command::of(&format!("EG.ERASE {} {id}", self.space_name()));
@@ -293,7 +357,8 @@ impl Client {
 
     fn get(&mut self) -> (Command, Sent) {
         let id = self.id();
-        let line = format!("EG.GET {} {id} WITH text WITH vec WITH meta", self.space_name());
+        let with = "WITH text WITH vec WITH meta WITH links";
+        let line = format!("EG.GET {} {id} {with}", self.space_name());
         (Command::of(&line), Sent::Get { write: self.model.borrow().write, id })
     }
 
@@ -340,10 +405,19 @@ impl Client {
                 }
                 if let Some(before) = history.before(write) {
                     let existed = reply.get("seq").is_some();
-                    assert_eq!(existed, before.episode.is_some(), "forget {id} in {}", self.space);
+                    assert_eq!(
+                        existed,
+                        before.episode().is_some(),
+                        "forget {id} in {}",
+                        self.space
+                    );
                 }
                 let sequence = reply.get("seq").map(|_| reply.count("seq"));
                 history.acknowledge(write, sequence, promise);
+            }
+            Sent::Link { write, id, promise } => {
+                trace(format_args!("{} link {id} ({write}): {}", self.space, short(reply)));
+                self.check_link(model, (write, &id, promise), reply);
             }
             Sent::Erase { write, id } => {
                 trace(format_args!("{} erase {id} ({write}): {}", self.space, short(reply)));
@@ -358,7 +432,7 @@ impl Client {
                         text => assert!(text.starts_with("READONLY"), "{text}"),
                     };
                 }
-                let was = history.before(write).is_some_and(|before| before.episode.is_some());
+                let was = history.before(write).is_some_and(|before| before.episode().is_some());
                 assert!(!was || reply.get("seq").is_some(), "erase {id} in {}", self.space);
                 let sequence = reply.get("seq").map(|_| reply.count("seq"));
                 history.acknowledge(write, sequence, Promise::Disk);
@@ -402,6 +476,47 @@ impl Client {
         }
     }
 
+    fn check_link(
+        &self,
+        model: &mut Model,
+        (write, id, promise): (u64, &str, Promise),
+        reply: &Value,
+    ) {
+        let history = model.history(self.space, id);
+        let own = history.all().find(|version| version.write == write).expect("it was sent");
+        let (change, after) = (own.change.clone(), own.state().links.len());
+        let before = history.before(write).cloned();
+        let is_unknown = match reply {
+            Value::Nil => true,
+            Value::Error(text) => text.starts_with("NOEPISODE"),
+            _ => false,
+        };
+        if is_unknown {
+            let was = before.is_some_and(|before| before.episode().is_some());
+            assert!(!was, "{id} in {} is there: {reply:?}", self.space);
+            return history.take_back(write);
+        }
+        if is_refused(reply, history, write) {
+            return;
+        }
+        if let Some(before) = before {
+            assert!(before.episode().is_some(), "link {id} in {}: {reply:?}", self.space);
+            match &change {
+                Change::Link { to, kind, .. } => {
+                    let was = before.state().links.contains_key(&(to.clone(), kind.clone()));
+                    let expected = if was { "replaced" } else { "created" };
+                    let outcome = reply.get("outcome").and_then(Value::text);
+                    assert_eq!((outcome, reply.count("links")), (Some(expected), after as u64));
+                }
+                _ => {
+                    let removed = before.state().links.len() - after;
+                    assert_eq!(reply.count("removed"), removed as u64);
+                }
+            }
+        }
+        history.acknowledge(write, Some(reply.count("seq")), promise);
+    }
+
     fn check_store(&self, model: &mut Model, store: &Store, reply: &Value) {
         let Store { write, ref id, promise, keyed } = *store;
         let durability = if promise == Promise::Os { "os" } else { "disk" };
@@ -433,7 +548,7 @@ impl Client {
             return history.confirm(sequence, promise);
         }
         if let Some(before) = history.before(write) {
-            let expected = if before.episode.is_some() { "replaced" } else { "created" };
+            let expected = if before.episode().is_some() { "replaced" } else { "created" };
             assert_eq!(outcome, expected, "store {id} in {}", self.space);
         }
         history.acknowledge(write, Some(sequence), promise);
@@ -455,14 +570,8 @@ fn is_refused(reply: &Value, history: &mut History, write: u64) -> bool {
 }
 
 /// Whether a reply to a get is this version.
-pub fn shows(version: &crate::model::Version, reply: &Value) -> bool {
-    match (&version.episode, reply) {
-        (None, Value::Nil) => true,
-        (Some(episode), Value::Map(_)) => {
-            episode.is(reply) && version.sequence.is_none_or(|n| n == reply.count("seq"))
-        }
-        _ => false,
-    }
+fn shows(version: &crate::model::Version, reply: &Value) -> bool {
+    version.states.iter().any(|state| state.is_shown(reply))
 }
 
 pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -> Vec<Vec<u8>> {
@@ -473,6 +582,12 @@ pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -
     if !episode.metadata.is_empty() {
         words.extend(["META", &episode.metadata].map(Into::into));
     }
+    for ((to, kind), weight) in &episode.links {
+        words.extend(["LINK", to, &weight.to_string()].map(Into::into));
+        if !kind.is_empty() {
+            words.extend(["KIND", kind].map(Into::into));
+        }
+    }
     words
 }
 
@@ -480,7 +595,7 @@ pub fn recall_command(space: &str, k: usize, cue: &[f32]) -> Command {
     let blob: Vec<u8> = cue.iter().flat_map(|value| value.to_le_bytes()).collect();
     let k = k.to_string();
     let words: Vec<&[u8]> = vec![b"EG.RECALL", space.as_bytes(), b"K", k.as_bytes(), b"VEC", &blob];
-    let with = ["WITH", "text", "WITH", "vec", "WITH", "meta"].map(str::as_bytes);
+    let with = ["WITH", "text", "WITH", "vec", "WITH", "meta", "WITH", "links"].map(str::as_bytes);
     Command::new(&[words, with.to_vec()].concat())
 }
 
@@ -519,6 +634,7 @@ impl Keeper {
                 vector: (0..*dimensions).map(|nth| 1.0 + nth as f32).collect(),
                 happened_at: 0,
                 metadata: String::new(),
+                links: Links::new(),
             });
             let id = format!("shelved-{write}");
             bytes.extend(Command::new(&store_words(name, &id, &episode, "disk")).0);

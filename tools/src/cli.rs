@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
-use crate::commands::{forget, get, ping, recall, space, stats, store, topology};
+use crate::commands::{forget, get, link, ping, recall, space, stats, store, topology};
 use crate::error::ToolError;
 use crate::{export, import, inspect, load, restore};
 
@@ -60,6 +60,10 @@ enum Command {
     Recall(recall::Recall),
     /// Read one episode
     Get(get::Get),
+    /// Link an episode to another
+    Link(link::Link),
+    /// Remove links from an episode to another
+    Unlink(link::Unlink),
     /// Forget one episode
     Forget(forget::Forget),
     /// Store the episodes of a JSONL file
@@ -89,6 +93,8 @@ impl Arguments {
             Command::Store(store) => store.run(context),
             Command::Recall(recall) => recall.run(context),
             Command::Get(get) => get.run(context),
+            Command::Link(link) => link.run(context),
+            Command::Unlink(unlink) => unlink.run(context),
             Command::Forget(forget) => forget.run(context),
             Command::Import(import) => import.run(context),
             Command::Export(export) => export.run(context),

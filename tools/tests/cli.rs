@@ -108,6 +108,17 @@ fn an_episode_is_stored_recalled_read_and_forgotten() {
     assert_eq!(recent.as_array().unwrap().len(), 1);
     assert_eq!(recent[0]["id"], "ferry");
 
+    let link = ["link", "s", "ferry", "taxi", "0.25", "--kind", "then", "--mutual"];
+    assert_eq!(succeed(&daemon, &link), "created 'ferry' → 'taxi' in 's' (2 links)\n");
+    let read = json(&succeed(&daemon, &["get", "s", "taxi", "--json", "--with", "links"]));
+    assert_eq!(read["links"], json(r#"[{"id": "ferry", "weight": 0.25, "kind": "then"}]"#));
+    assert!(fail(&daemon, 1, &["link", "s", "bus", "taxi", "1"]).contains("NOEPISODE"));
+    assert!(fail(&daemon, 2, &["link", "s", "ferry", "taxi", "much"]).contains("much"));
+    let unlink = ["unlink", "s", "ferry", "taxi"];
+    assert_eq!(succeed(&daemon, &unlink), "removed 1 of 'ferry' → 'taxi' in 's'\n");
+    assert_eq!(json(&succeed(&daemon, &[&unlink[..], &["--json"]].concat()))["removed"], 0);
+    assert!(fail(&daemon, 1, &["unlink", "s", "bus", "taxi"]).contains("NOEPISODE"));
+
     succeed(&daemon, &["forget", "s", "ferry"]);
     assert!(fail(&daemon, 1, &["get", "s", "ferry"]).contains("no episode 'ferry'"));
     assert!(fail(&daemon, 1, &["forget", "s", "ferry"]).contains("NOEPISODE"));
@@ -242,6 +253,20 @@ fn what_is_exported_imports_to_the_same() {
     assert!(last.contains(r#""meta":{ "z": 1.10 }"#), "{last}");
     assert!(last.contains(r#""vector":[0.1,3e-9]"#), "{last}");
     assert!(last.contains(r#""confidence":0.9,"#), "{last}");
+}
+
+#[test]
+fn an_episode_with_more_links_than_a_store_takes_is_imported_whole() {
+    let daemon = FakeDaemon::start();
+    let link = |nth: u32| format!(r#"{{"id":"t{nth}","weight":{nth}.5,"kind":"k"}}"#);
+    let links: Vec<String> = (0..1500).map(link).collect();
+    let line = format!("{{\"id\":\"hub\",\"links\":[{}],\"vector\":[1,2]}}\n", links.join(","));
+    let file = daemon.path("hub.jsonl");
+    fs::write(&file, &line).unwrap();
+    let import = ["import", "s", "--create", "--episodes", file.to_str().unwrap()];
+    succeed(&daemon, &import);
+    let read = json(&succeed(&daemon, &["get", "s", "hub", "--json", "--with", "links"]));
+    assert!(read["links"] == json(&line)["links"], "some of the links are not there");
 }
 
 #[test]

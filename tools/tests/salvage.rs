@@ -112,6 +112,33 @@ fn the_final_state_is_what_is_salvaged_and_all_versions_if_asked() {
 }
 
 #[test]
+fn links_are_salvaged_as_they_were_last() {
+    let mut store = TestStore::make(1);
+    // Every store comes with a link to 'other'.
+    store.store_all(0, &[("a", "first", "1"), ("b", "kept", "2")]);
+    store.link(0, "a", "gone with the first", 1.0);
+    store.store_all(0, &[("a", "second", "3")]);
+    store.link(0, "a", "b", 2.0);
+    store.link(0, "a", "b", 3.0);
+    store.link(0, "b", "a", 4.0);
+    store.unlink(0, "b", "other");
+    let store = store.close();
+    let salvaged = Salvaged::from(store.path(), 0, &[]);
+    let file = fs::read_to_string(salvaged.path("1-notes.jsonl")).unwrap();
+    let links: Vec<Value> = file
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["links"].take())
+        .collect();
+    let link = |id: &str, weight: f64| json!({ "id": id, "weight": weight, "kind": "k" });
+    assert_eq!(links, [json!([link("a", 4.0)]), json!([link("other", 0.5), link("b", 3.0)])]);
+    let log = engram(&["inspect", text(store.path()), "log", "--json"]);
+    let log = String::from_utf8(log.stdout).unwrap();
+    assert!(log.contains("\"operation\":\"link\"") || log.contains("\"operation\": \"link\""));
+    assert!(log.contains("b → other"), "{log}");
+    assert!(engram(&["inspect", text(store.path()), "verify", "--deep"]).status.success());
+}
+
+#[test]
 fn what_is_left_of_a_damaged_store_is_imported_into_another_daemon() {
     let store = sample().close();
     let log = store.segment(0, 2);

@@ -16,12 +16,13 @@ use super::{ConsolidationSettings, Consolidator, Frozen, Ground, LiveFile};
 use crate::format::FileId;
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::Space;
+use crate::space::{Section, Space};
 
 /// A medium file is merged into the large one when it has more than one in so many of its rows.
 const MERGE_RATIO: u64 = 4;
 
-/// All files are merged when more than one in so many of their rows is gone.
+/// All files are merged when more than one in so many of their rows is dead, or has links that are
+/// in memory and in every state file because its section has older ones.
 const GONE_SHARE: u64 = 4;
 
 /// Segments for which a consolidation leaves room on the disk: the log's next ones.
@@ -97,7 +98,8 @@ impl Consolidator {
     fn freeze<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> bool {
         let gone = self.rows_gone(ground.memory);
         let is_wasteful = gone * GONE_SHARE > self.sound().map(|live| live.rows).sum();
-        if self.asked == self.taken && !self.is_due(is_wasteful, ground) {
+        let is_heavy = gone > 0 && ground.memory.is_pressed_by_links();
+        if self.asked == self.taken && !self.is_due(is_wasteful, is_heavy, ground) {
             return false;
         }
         let (memory, place) = (&mut *ground.memory, *ground.log.durable_place());
@@ -107,7 +109,7 @@ impl Consolidator {
         }
         let rows = rows_in_tails(memory);
         let is_compact = rows == 0 && self.sound().count() < 2 && gone == 0;
-        let is_full = (std::mem::take(&mut self.is_full) || is_wasteful) && !is_compact;
+        let is_full = (std::mem::take(&mut self.is_full) || is_wasteful || is_heavy) && !is_compact;
         self.taken = self.asked;
         // Frames that leave no row, as a forget does, leave a log that can be let go.
         if !is_full && place.through_sequence == self.stats.through_sequence {
@@ -127,23 +129,26 @@ impl Consolidator {
     /// Whether a consolidation is to begin that nobody asked for. Each reason is one that a
     /// consolidation takes away: memory is that of tails with rows in them, and the log that of
     /// frames behind the last manifest.
-    fn is_due<I: Io>(&self, is_wasteful: bool, ground: &Ground<'_, I>) -> bool {
+    fn is_due<I: Io>(&self, is_wasteful: bool, is_heavy: bool, ground: &Ground<'_, I>) -> bool {
         let ConsolidationSettings { rows_idle, rows_forced, log_bytes_forced, .. } = self.settings;
         let rows = rows_in_tails(ground.memory);
         let is_pressed = rows > 0 && ground.memory.is_pressed_by_tails();
         let has_frames = ground.log.durable_place().through_sequence > self.stats.through_sequence;
         let is_long = has_frames && ground.log.needed_bytes() >= log_bytes_forced;
         let is_worthwhile = rows >= rows_idle || is_wasteful;
+        let is_pressed = is_pressed || is_heavy;
         rows >= rows_forced || is_pressed || is_long || (ground.is_quiet && is_worthwhile)
     }
 
-    /// Rows of columns files that are dead, or of spaces that were dropped; of files that may be
-    /// merged.
+    /// Rows of columns files that are dead, of spaces that were dropped, or have links that are not
+    /// in the file; of files that may be merged.
     fn rows_gone(&self, memory: &Memory) -> u64 {
         let live_rows = |live: &LiveFile| -> u64 {
             let sections = live.parts.iter();
             let sections = sections.filter_map(|(space, part)| memory.section(*space, *part));
-            sections.map(|section| u64::from(section.rows() - section.deaths().dead())).sum()
+            let gone = |section: &Section| section.deaths().dead() + section.rows_relinked();
+            let live = |section: &Section| section.rows().saturating_sub(gone(section));
+            sections.map(|section| u64::from(live(section))).sum()
         };
         self.sound().map(|live| live.rows - live_rows(live)).sum()
     }

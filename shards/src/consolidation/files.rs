@@ -31,8 +31,8 @@ pub(super) struct FileWriter {
     /// The piece that is being filled, and how far.
     filling: Option<Region>,
     filled: usize,
-    /// Pieces that wait for the disk. What is put at once may fill two: a column that begins on a
-    /// huge page has up to a piece of zeros in front.
+    /// Pieces that wait for the disk. What is put at once may fill some: a column that begins on a
+    /// huge page has up to a piece of zeros in front, and a body may have thousands of links.
     full: VecDeque<Region>,
     free: Vec<Region>,
     under_way: usize,
@@ -87,7 +87,7 @@ impl FileWriter {
         self.full.is_empty()
     }
 
-    /// Adds bytes: no more than two pieces at a time, and only while there is room.
+    /// Adds bytes: no more than a few pieces at a time, and only while there is room.
     pub(super) fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         assert!(self.has_room() || bytes.is_empty(), "bytes are put while there is room");
         while !bytes.is_empty() {

@@ -45,6 +45,9 @@ use leftovers::Leftovers;
 pub use restore::RestoreError;
 pub(crate) use restore::{Restored, restore};
 
+/// Rows whose links one unit of work looks at after a publication.
+const SWEPT_LINKS: usize = 64;
+
 /// When a consolidation begins by itself, besides when tails have more than half of the memory that
 /// is there for them or columns many dead rows; and how long it waits after one that failed.
 #[derive(Debug, Clone, Copy)]
@@ -302,6 +305,9 @@ impl Consolidator {
             return self.idle(ground);
         }
         self.remove_staying(ground);
+        if !ground.memory.sweep_links(SWEPT_LINKS) {
+            return Advanced::Worked;
+        }
         if self.attempt.is_none() && !self.begin(ground) {
             return self.idle(ground);
         }

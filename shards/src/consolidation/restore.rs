@@ -9,8 +9,8 @@ use super::LiveFile;
 use crate::arena::Mapped;
 use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{
-    FileId, Manifest, NamedColumns, NamedState, SectionCalibration, StateError, StateReader,
-    StateRecord, StoreId, Tombstones,
+    FileId, Manifest, NamedColumns, NamedState, RowLinks, SectionCalibration, StateError,
+    StateReader, StateRecord, StoreId, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
@@ -44,6 +44,7 @@ pub(crate) struct Restored {
 struct AboutSections {
     tombstones: Vec<Tombstones>,
     calibrations: Vec<SectionCalibration>,
+    links: Vec<RowLinks>,
 }
 
 impl AboutSections {
@@ -73,6 +74,9 @@ pub(crate) fn restore<I: Io>(
     let mut files = Vec::new();
     for named in &manifest.columns {
         files.push(restore_columns(io, named, whose, &said, memory)?);
+    }
+    for links in said.links {
+        restore_links(links, &files, manifest.place.through_sequence, memory);
     }
     memory.applied = manifest.place.through_sequence;
     let restored = Restored {
@@ -112,9 +116,20 @@ fn restore_state<I: Io>(
             StateRecord::Tombstones(rows) => said.tombstones.push(rows),
             StateRecord::Erasures(sequences) => erasures.extend(sequences),
             StateRecord::Calibration(measured) => said.calibrations.push(measured),
+            StateRecord::Links(links) => said.links.push(links),
         }
     }
     Ok((said, erasures))
+}
+
+/// What a state file says of a section that is not there is of a space that was dropped.
+fn restore_links(said: RowLinks, files: &[LiveFile], through: u64, memory: &mut Memory) {
+    let RowLinks { file, space, row, links } = said;
+    let live = files.iter().find(|live| live.named.number == file);
+    let part = live.and_then(|live| live.parts.iter().find(|(number, _)| *number == space));
+    if let Some((_, part)) = part {
+        memory.restore_links(space, (*part, row), links, through);
+    }
 }
 
 fn restore_columns<I: Io>(

@@ -6,8 +6,8 @@ use super::files::FileWriter;
 use super::{Frozen, Ground, LiveFile};
 use crate::episode::SpaceNumber;
 use crate::format::{
-    NamedState, STATE_ENTRIES_MAX, SectionCalibration, StateHeader, StateRecord, StateWriter,
-    Tombstones,
+    NamedState, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, StateHeader, StateRecord,
+    StateWriter, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
@@ -27,6 +27,8 @@ pub(super) struct Saving {
     calibrations: Vec<SectionCalibration>,
     /// Dead rows of the section under way that were not written yet.
     tombstones: Option<Vec<u32>>,
+    /// The section's next row whose links are to be written, once its tombstones are.
+    links: Option<u32>,
     /// Keys with a sequence up to here are written.
     keys_through: u64,
     keys_done: bool,
@@ -69,6 +71,7 @@ impl Saving {
             kept,
             calibrations,
             tombstones: None,
+            links: None,
             keys_through: 0,
             keys_done: false,
             named: None,
@@ -103,7 +106,10 @@ impl Saving {
         } else if let Some(measured) = self.calibrations.pop() {
             self.writer.push(&StateRecord::Calibration(measured));
         } else if !self.kept.is_empty() {
-            self.put_tombstones(through, memory);
+            match self.links {
+                None => self.put_tombstones(through, memory),
+                Some(row) => self.put_links(row, through, memory),
+            }
         } else if !self.keys_done {
             let keys = memory.keys.window(self.keys_through, through, KEYS_PER_RECORD);
             match keys.last() {
@@ -130,9 +136,30 @@ impl Saving {
         let rest = rows.split_off(rows.len().min(STATE_ENTRIES_MAX));
         let rows = std::mem::replace(rows, rest);
         if rows.is_empty() {
-            (self.tombstones, _) = (None, self.kept.pop());
+            (self.tombstones, self.links) = (None, Some(0));
             return;
         }
         self.writer.push(&StateRecord::Tombstones(Tombstones { file, space: number, rows }));
+    }
+
+    /// The next row, from one on, of a section that stays whose links were not those of its body
+    /// at the place. Rows that were dead by then need none.
+    fn put_links(&mut self, row: u32, through: u64, memory: &Memory) {
+        let (file, number, part) = *self.kept.last().expect("a section is left");
+        let space = memory.spaces.get(&number);
+        let found = space.and_then(|space| {
+            let part = space.part(&memory.arena, part)?;
+            let mut rows = part.relinked().rows_from(row);
+            rows.find_map(|row| {
+                let lived = part.deaths().died(row) > through;
+                Some((row, space.links_at_freeze(part, row).filter(|_| lived)?.clone()))
+            })
+        });
+        let Some((row, links)) = found else {
+            (self.links, _) = (None, self.kept.pop());
+            return;
+        };
+        self.writer.push(&StateRecord::Links(RowLinks { file, space: number, row, links }));
+        self.links = Some(row + 1);
     }
 }

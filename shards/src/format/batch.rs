@@ -71,6 +71,8 @@ pub enum Operation {
     Erase = 5,
     /// Where frames were: the one operation that the log itself understands.
     Gap = 6,
+    Link = 7,
+    Unlink = 8,
 }
 
 impl Operation {
@@ -82,6 +84,8 @@ impl Operation {
             4 => Self::Forget,
             5 => Self::Erase,
             6 => Self::Gap,
+            7 => Self::Link,
+            8 => Self::Unlink,
             _ => return None,
         })
     }

@@ -26,6 +26,7 @@ use super::{HeaderError, StoreId};
 use crate::episode::SpaceNumber;
 use crate::kernels::row_floats;
 use crate::limits::{BLOCK_ROWS, SECTOR_BYTES};
+use crate::spread::csr::Head;
 
 /// Bytes of the header page.
 pub const COLUMNS_HEADER_BYTES: usize = SECTOR_BYTES;
@@ -73,10 +74,17 @@ pub enum ColumnKind {
     Terms = 15,
     /// u32: rows by confidence, then row.
     ConfidenceOrder = 16,
+    /// Where the edges of each row are: [`crate::links`].
+    LinkHeads = 17,
+    /// What links lead to, as numbers.
+    LinkEdges = 18,
+    /// Ids of what is not in the section.
+    LinkTargets = 19,
+    LinkKinds = 20,
 }
 
 impl ColumnKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Vectors,
         Self::Scales,
         Self::HappenedAt,
@@ -93,6 +101,10 @@ impl ColumnKind {
         Self::Index,
         Self::Terms,
         Self::ConfidenceOrder,
+        Self::LinkHeads,
+        Self::LinkEdges,
+        Self::LinkTargets,
+        Self::LinkKinds,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -101,10 +113,7 @@ impl ColumnKind {
 
     /// Whether a section without it cannot be read.
     pub fn is_required(self) -> bool {
-        !matches!(
-            self,
-            Self::Codes | Self::Graph | Self::Index | Self::Terms | Self::ConfidenceOrder
-        )
+        self as u32 <= Self::IdRows as u32
     }
 
     /// Bytes that the column must have; `None` where that does not follow from the rows.
@@ -116,10 +125,12 @@ impl ColumnKind {
             Self::TimeOrder | Self::SequenceOrder | Self::ConfidenceOrder | Self::IdRows => 4,
             Self::HappenedAt | Self::IdHashes => 8,
             Self::Records => size_of::<RecordBlock>() as u64,
+            Self::LinkHeads => size_of::<Head>() as u64,
             Self::Zones => {
                 return Some(rows.div_ceil(BLOCK_ROWS as u64) * size_of::<ZoneBlock>() as u64);
             }
             Self::Bodies | Self::Codes | Self::Graph | Self::Index | Self::Terms => return None,
+            Self::LinkEdges | Self::LinkTargets | Self::LinkKinds => return None,
         };
         Some(rows * row_bytes)
     }

@@ -10,6 +10,7 @@ pub mod columns;
 mod erase;
 mod file;
 mod gap;
+mod link;
 mod manifest;
 mod payload;
 mod segment;
@@ -26,16 +27,20 @@ pub(crate) use batch::{FrameScan, ScannedFrame};
 pub use erase::{ERASED_MAX, ErasePayload};
 pub use file::{FileId, FileKind, segment_file_name, segment_from_file_name};
 pub use gap::{GAP_FRAME_BYTES, Gap, GapReason, rewrite_as_gap};
+pub use link::{
+    LinkPayload, LinkRecords, UnlinkPayload, encode_link, encode_unlink, link_bytes, unlink_bytes,
+};
+pub(crate) use link::{link_record, link_record_bytes};
 pub use manifest::{COLUMNS_FILES_MAX, LogPlace, Manifest, NamedColumns, NamedState};
 pub use payload::{
-    ForgetPayload, LinkRecords, PayloadError, SpacePayload, StorePayload, StoreSizes,
-    encode_forget, encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
+    ForgetPayload, PayloadError, SpacePayload, StorePayload, StoreSizes, encode_forget,
+    encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
 };
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slots::{SLOTS, SlotBlock, SlotState, Slots};
 pub use state::{
-    KeyEntry, STATE_ENTRIES_MAX, SectionCalibration, StateError, StateHeader, StateReader,
-    StateRecord, StateWriter, Tombstones,
+    KeyEntry, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, StateError, StateHeader,
+    StateReader, StateRecord, StateWriter, Tombstones,
 };
 pub use store::{STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
 

@@ -4,6 +4,7 @@ use thiserror::Error;
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::link::link_record;
 use crate::episode::{
     CodeBits, Confidence, Link, Metric, SpaceNumber, SpaceSettings, StoreRequest,
 };
@@ -42,17 +43,6 @@ const STORE_BLOCK_BYTES: usize = size_of::<StoreBlock>();
 // Frame header and this block together keep the vector aligned to 16 bytes.
 const _: () = assert!(STORE_BLOCK_BYTES == 64);
 const _: () = assert!((super::FRAME_HEADER_BYTES + STORE_BLOCK_BYTES).is_multiple_of(16));
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct LinkBlock {
-    weight: F32,
-    target_bytes: U16,
-    kind_bytes: U16,
-}
-
-// `Link::bytes` counts on it.
-const _: () = assert!(size_of::<LinkBlock>() == 8);
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -173,7 +163,7 @@ pub fn store_sizes(request: &StoreRequest) -> (StoreSizes, usize) {
 }
 
 /// Lengths are bounded by `limits.rs` before they come here.
-fn narrow<T: TryFrom<usize>>(bytes: usize) -> T {
+pub(super) fn narrow<T: TryFrom<usize>>(bytes: usize) -> T {
     T::try_from(bytes).ok().expect("the request was checked against the limits")
 }
 
@@ -205,48 +195,25 @@ pub fn encode_store(request: &StoreRequest, sizes: StoreSizes, norm: f32, out: &
         out.put(part);
     }
     for link in &episode.links {
-        let block = LinkBlock {
-            weight: link.weight.into(),
-            target_bytes: narrow::<u16>(link.target.len()).into(),
-            kind_bytes: narrow::<u16>(link.kind.len()).into(),
-        };
-        out.put(block.as_bytes());
-        out.put(&link.target);
-        out.put(&link.kind);
+        for part in link_record(link.weight, &link.target, &link.kind).parts() {
+            out.put(part);
+        }
     }
     out.finish();
 }
 
 /// Fills a slice from front to back, exactly.
-struct Cursor<'a>(&'a mut [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a mut [u8]);
 
 impl Cursor<'_> {
-    fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
         let (head, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
         head.copy_from_slice(bytes);
         self.0 = rest;
     }
 
-    fn finish(self) {
+    pub(super) fn finish(self) {
         assert!(self.0.is_empty(), "the payload is as long as its parts");
-    }
-}
-
-/// The links of an episode as they stand in its body.
-#[derive(Debug, Clone)]
-pub struct LinkRecords<'a>(pub &'a [u8]);
-
-impl<'a> Iterator for LinkRecords<'a> {
-    /// Weight, target, kind.
-    type Item = (f32, &'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (block, rest) = LinkBlock::ref_from_prefix(self.0).ok()?;
-        let target_bytes = usize::from(block.target_bytes.get());
-        let (target, rest) = rest.split_at_checked(target_bytes)?;
-        let (kind, rest) = rest.split_at_checked(usize::from(block.kind_bytes.get()))?;
-        self.0 = rest;
-        Some((block.weight.get(), target, kind))
     }
 }
 
@@ -361,6 +328,7 @@ pub fn encode_forget(space: SpaceNumber, id: &[u8], out: &mut [u8]) {
 mod tests {
     use super::*;
     use crate::episode::{Durability, Episode, Priority};
+    use crate::format::LinkRecords;
     use bytes::Bytes;
 
     fn request() -> StoreRequest {

@@ -14,12 +14,13 @@ use zerocopy::little_endian::{F32, I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    FORMAT_VERSION, HeaderError, LogPlace, NamedState, SpacePayload, StoreId, encode_space,
-    space_bytes,
+    FORMAT_VERSION, HeaderError, LinkRecords, LogPlace, NamedState, SpacePayload, StoreId,
+    encode_space, space_bytes,
 };
 use crate::episode::{Confidence, SpaceNumber, SpaceSettings};
 use crate::index::calibration::{Calibration, CalibrationPoint};
 use crate::limits::SECTOR_BYTES;
+use crate::links::LinkList;
 
 const MAGIC: [u8; 8] = *b"ENGRAMCK";
 /// Entries of a record at most; a longer list takes several.
@@ -81,6 +82,14 @@ struct PointBlock {
     recall: F32,
 }
 
+/// Stands in front of the links of a row.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RowBlock {
+    row: U32,
+    links: U32,
+}
+
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct EndBlock {
@@ -99,6 +108,7 @@ const KEYS: u32 = 2;
 const TOMBSTONES: u32 = 3;
 const ERASURES: u32 = 4;
 const CALIBRATION: u32 = 5;
+const LINKS: u32 = 6;
 
 /// Whose state it is, and of when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +153,16 @@ pub struct SectionCalibration {
     pub calibration: Calibration,
 }
 
+/// The links of a row of a section, where they are not those of its body any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowLinks {
+    /// The number of the columns file.
+    pub file: u64,
+    pub space: SpaceNumber,
+    pub row: u32,
+    pub links: LinkList,
+}
+
 /// A part of the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StateRecord {
@@ -155,6 +175,7 @@ pub enum StateRecord {
     /// Frames that an erase has named and that may not be overwritten yet.
     Erasures(Vec<u64>),
     Calibration(SectionCalibration),
+    Links(RowLinks),
 }
 
 /// Why a state file was refused.
@@ -239,6 +260,12 @@ impl StateWriter {
                 });
                 let head = SectionBlock::new(*file, *space, calibration.is_of_asked());
                 (CALIBRATION, [head.as_bytes(), &points].concat())
+            }
+            StateRecord::Links(RowLinks { file, space, row, links }) => {
+                let count = u32::try_from(links.len()).expect("bounded by EPISODE_LINKS_MAX");
+                let head = SectionBlock::new(*file, *space, false);
+                let row = RowBlock { row: (*row).into(), links: count.into() };
+                (LINKS, [head.as_bytes(), row.as_bytes(), links.records().0].concat())
             }
         };
         self.records += 1;
@@ -403,6 +430,18 @@ impl<'a> StateReader<'a> {
                     calibration: calibration.ok_or(malformed("no measurement"))?,
                 }))
             }
+            LINKS => {
+                let (head, rest) = SectionBlock::ref_from_prefix(payload)
+                    .map_err(|_| malformed("shorter than its fixed part"))?;
+                let (row, records) = RowBlock::ref_from_prefix(rest)
+                    .map_err(|_| malformed("shorter than its fixed part"))?;
+                let links = LinkList::of_records(LinkRecords(records));
+                if links.len() != row.links.get() as usize || links.bytes() != records.len() {
+                    return Err(malformed("its links do not add up to its length"));
+                }
+                let (file, space) = (head.file.get(), SpaceNumber(head.space.get()));
+                Ok(StateRecord::Links(RowLinks { file, space, row: row.row.get(), links }))
+            }
             _ => Err(malformed("of an unknown kind")),
         }
     }
@@ -503,6 +542,9 @@ mod tests {
         let points = [(16, 0.5), (24, 0.75)];
         let points = points.map(|(beam, recall)| CalibrationPoint { beam, recall });
         let calibration = Calibration::new(points.to_vec(), true).unwrap();
+        let mut links = LinkList::default();
+        links.set(b"a", b"kind", 0.5).unwrap();
+        links.set(b"longer", b"", 2.0).unwrap();
         vec![
             StateRecord::Space { space: SpaceNumber(4), settings },
             StateRecord::Keys(vec![key(1), key(u128::MAX)]),
@@ -510,6 +552,8 @@ mod tests {
             StateRecord::Tombstones(Tombstones { file, space, rows: vec![0, 7, u32::MAX] }),
             StateRecord::Erasures(vec![1, u64::MAX]),
             StateRecord::Calibration(SectionCalibration { file, space, calibration }),
+            StateRecord::Links(RowLinks { file, space, row: 7, links }),
+            StateRecord::Links(RowLinks { file, space, row: 9, links: LinkList::default() }),
         ]
     }
 

@@ -284,7 +284,8 @@ impl Recall {
             let part = space.part(arena, candidate.at.part);
             let part = part.expect("a result is read in the turn of its last step");
             let (row, dimensions) = (candidate.at.row, space.dimensions());
-            let bytes = part.read_bytes(row, dimensions, fields);
+            let overlays = space.overlays();
+            let bytes = part.read_bytes(row, dimensions, fields, overlays);
             if bytes > bytes_left {
                 fields = Fields::default();
             } else {
@@ -294,7 +295,7 @@ impl Recall {
                 Metric::Cosine | Metric::Dot => candidate.key,
                 Metric::L2 => 1.0 / (1.0 + (-candidate.key).sqrt()),
             };
-            let episode = part.read(row, dimensions, fields)?;
+            let episode = part.read(row, dimensions, fields, overlays)?;
             let why = has_why.then_some(Why {
                 tier: candidate.tier,
                 rows_compared: compared,

@@ -23,13 +23,13 @@ use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Effort, Fields, Hit, RecallRequest, Refusal, Sequence, SpaceNumber,
-    SpaceSettings, StoreRequest, StoredEpisode,
+    Activation, Durability, Effort, Fields, Hit, LinkRequest, Linked, RecallRequest, Refusal,
+    Sequence, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
-    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
-    forget_bytes, space_bytes, store_sizes,
+    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_link, encode_space,
+    encode_store, encode_unlink, forget_bytes, link_bytes, space_bytes, store_sizes, unlink_bytes,
 };
 use crate::io::{Copied, Io, Purpose};
 use crate::keys::{FirstAnswer, KeyHash};
@@ -38,9 +38,9 @@ use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Memory, Rebuilding, gone};
+use crate::memory::{Applied, Memory, Rebuilding, gone};
 use crate::recall::{Recall, Scratch, check_vector};
-use crate::space::Page;
+use crate::space::{Page, Space};
 
 /// The hint that goes with a refusal for want of room in the log.
 const RETRY_LOG_MS: u32 = 5;
@@ -76,6 +76,9 @@ pub enum Reply {
         sequence: Sequence,
         existed: bool,
     },
+    Linked(Linked),
+    /// `None` without an episode whose links they could be.
+    Unlinked(Option<Unlinked>),
     /// The sequence of the forget it began with, whether there was anything but forgets to erase,
     /// and how many frames of how many bytes the log lost.
     Erased {
@@ -164,7 +167,7 @@ impl Owner {
 #[derive(Debug)]
 enum Progress {
     Logged,
-    Applied(Option<Reply>),
+    Applied(Option<Applied>),
     /// Before it is durable: the request asked for no more than being written.
     Answered,
 }
@@ -296,6 +299,15 @@ impl<I: Io> Shard<I> {
         self.log.io_mut()
     }
 
+    /// A space that takes more into it: not one on its way out.
+    fn open_space(&self, number: SpaceNumber) -> Result<&Space, Refusal> {
+        let space = self.memory.space(number)?;
+        if self.changing.contains_key(&space.settings.name) {
+            return Err(Refusal::NoSpace(space.settings.name.clone()));
+        }
+        Ok(space)
+    }
+
     /// Admits a store. `None` means that the answer follows as an effect; a store that repeats the
     /// idempotency key of a durable one is answered at once and writes nothing.
     pub fn store(
@@ -303,10 +315,7 @@ impl<I: Io> Shard<I> {
         ticket: Ticket,
         request: &StoreRequest,
     ) -> Result<Option<Reply>, Refusal> {
-        let space = self.memory.space(request.space)?;
-        if self.changing.contains_key(&space.settings.name) {
-            return Err(Refusal::NoSpace(space.settings.name.clone()));
-        }
+        let space = self.open_space(request.space)?;
         let norm = check_vector(&space.settings, &request.episode.vector)?;
         let key = (!request.key.is_empty())
             .then(|| KeyHash::new(request.space, &request.episode.id, &request.key));
@@ -354,6 +363,26 @@ impl<I: Io> Shard<I> {
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
+        Ok(())
+    }
+
+    /// Admits a link. Whether there is an episode whose it is, and room for it, is found out in its
+    /// turn.
+    pub fn link(&mut self, ticket: Ticket, request: &LinkRequest) -> Result<(), Refusal> {
+        self.open_space(request.space)?;
+        self.check_memory()?;
+        let head = self.head(Operation::Link, request.writer_uid);
+        let how = Admission::of(Owner::Caller(ticket), request.durability);
+        self.append(how, &head, link_bytes(request), |out| encode_link(request, out))?;
+        Ok(())
+    }
+
+    /// Admits the removal of links. How many there are is found out in its turn.
+    pub fn unlink(&mut self, ticket: Ticket, request: &UnlinkRequest) -> Result<(), Refusal> {
+        self.memory.space(request.space)?;
+        let head = self.head(Operation::Unlink, request.writer_uid);
+        let how = Admission::of(Owner::Caller(ticket), request.durability).using_reserve();
+        self.append(how, &head, unlink_bytes(request), |out| encode_unlink(request, out))?;
         Ok(())
     }
 
@@ -560,7 +589,7 @@ impl<I: Io> Shard<I> {
 
     fn apply(&mut self, frame: &Frame<'_>, effects: &mut Vec<Effect>) {
         let applied = self.memory.apply(frame).expect("what was admitted can be applied");
-        if let Some(Reply::SpaceCreated { .. } | Reply::SpaceDropped) = applied {
+        if let Some(Ok(Reply::SpaceCreated { .. } | Reply::SpaceDropped)) = applied {
             let payload = SpacePayload::decode(frame.payload).expect("just applied");
             self.changing.remove(&payload.settings.name);
         }
@@ -568,10 +597,13 @@ impl<I: Io> Shard<I> {
         pending.progress = match pending.durability {
             Durability::Disk => Progress::Applied(applied),
             Durability::Os => {
-                effects.extend(pending.owner.ticket().zip(applied).map(|(ticket, reply)| {
-                    let result = Ok(reply);
-                    Effect::Answer { ticket, result }
-                }));
+                effects.extend(
+                    pending
+                        .owner
+                        .ticket()
+                        .zip(applied)
+                        .map(|(ticket, result)| Effect::Answer { ticket, result }),
+                );
                 Progress::Answered
             }
         };
@@ -582,12 +614,12 @@ impl<I: Io> Shard<I> {
             let Pending { sequence, owner, progress, key, followers, .. } =
                 self.pending.pop_front().expect("just seen");
             match progress {
-                Progress::Applied(Some(reply)) => match owner {
+                Progress::Applied(Some(result)) => match owner {
                     Owner::Caller(ticket) => {
-                        effects.push(Effect::Answer { ticket, result: Ok(reply) });
+                        effects.push(Effect::Answer { ticket, result });
                     }
                     Owner::Erase { ticket, space, id } => {
-                        let existed = matches!(reply, Reply::Forgotten { existed: true, .. });
+                        let existed = matches!(result, Ok(Reply::Forgotten { existed: true, .. }));
                         let through = sequence;
                         self.erasing.push(Erasing { ticket, space, id: id.clone() });
                         self.eraser.add(Wanted { ticket, space, id, through, existed });

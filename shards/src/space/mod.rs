@@ -27,6 +27,7 @@ mod buckets;
 mod codes;
 mod deaths;
 mod ids;
+mod links;
 mod part;
 mod rows;
 mod section;
@@ -38,14 +39,18 @@ mod tests;
 
 use crate::arena::Arena;
 use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
-use crate::format::{Frame, StorePayload, StoreSizes};
+use crate::format::{Frame, LinkPayload, LinkRecords, StorePayload, StoreSizes, UnlinkPayload};
+use crate::limits::EPISODE_LINKS_MAX;
+use crate::links::{LinkList, TooManyLinks};
 use asked::Asked;
 use bodies::BodyAt;
+use links::Change;
 
 pub use buckets::TailBuckets;
 pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
 pub use ids::{POSITION_SHIFT, id_hash, position};
+pub use links::{Marks, Overlays};
 pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
 pub use rows::{Columns, Record};
 pub use section::{ColumnsFile, MappedBytes, Section};
@@ -54,6 +59,8 @@ pub use tail::Tail;
 
 /// Sections of a space: a large one, and a medium one that is merged into it from time to time.
 pub const SECTIONS_MAX: usize = 2;
+/// Rows whose links are given back at once.
+const RELEASED_LINKS: usize = 64;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -70,6 +77,7 @@ pub struct Space {
     /// How often parts were replaced by others.
     publications: u64,
     asked: Asked,
+    overlays: Overlays,
 }
 
 /// Parts that a section has replaced, or of a space that was dropped. Giving back a large tail
@@ -79,6 +87,7 @@ pub struct Space {
 pub struct Retired {
     tails: Vec<Tail>,
     sections: Vec<Section>,
+    overlays: Overlays,
 }
 
 impl Retired {
@@ -90,6 +99,9 @@ impl Retired {
     /// Gives up to `chunks` of memory back; whether that was all.
     pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
         self.sections.clear();
+        if !self.overlays.release_some(RELEASED_LINKS) {
+            return false;
+        }
         if self.tails.last_mut().is_some_and(|tail| tail.release_some(arena, chunks)) {
             self.tails.pop();
         }
@@ -118,6 +130,7 @@ impl Space {
             last_part: 1,
             publications: 0,
             asked: Asked::default(),
+            overlays: Overlays::default(),
         }
     }
 
@@ -286,6 +299,110 @@ impl Space {
         })
     }
 
+    /// Makes a link of the live episode with an id, or gives the one that is there another weight:
+    /// whether there was one, and how many links the episode has now. `None` without such an
+    /// episode.
+    pub fn link(
+        &mut self,
+        arena: &Arena,
+        link: &LinkPayload<'_>,
+        sequence: u64,
+    ) -> Option<Result<(bool, usize), TooManyLinks>> {
+        let LinkPayload { from, to, kind, weight, .. } = *link;
+        self.relink(arena, from, sequence, |overlays, change| {
+            let set = overlays.set(change, (to, kind), weight);
+            (set.map(|(replaced, _)| replaced), set.is_ok_and(|(_, is_first)| is_first))
+        })
+        .map(|(set, links)| Ok((set?, links)))
+    }
+
+    /// Removes links of the live episode with an id: how many, and how many it has left. `None`
+    /// without such an episode.
+    pub fn unlink(
+        &mut self,
+        arena: &Arena,
+        unlink: &UnlinkPayload<'_>,
+        sequence: u64,
+    ) -> Option<(usize, usize)> {
+        let UnlinkPayload { from, to, kind, .. } = *unlink;
+        self.relink(arena, from, sequence, |overlays, change| overlays.remove(change, (to, kind)))
+    }
+
+    /// Changes the links of an episode. `with` answers what came of it, and whether they have not
+    /// changed before since the freeze; with it comes how many there are now.
+    fn relink<T>(
+        &mut self,
+        arena: &Arena,
+        id: &[u8],
+        sequence: u64,
+        with: impl FnOnce(&mut Overlays, Change<'_>) -> (T, bool),
+    ) -> Option<(T, usize)> {
+        let at = self.find(arena, id)?;
+        let mut overlays = std::mem::take(&mut self.overlays);
+        let part = self.part(arena, at.part).expect("just found");
+        let (row, body) = (part.record(at.row).sequence, part.body(at.row));
+        let body = body.map_or(&[][..], |body| body.links);
+        let frozen_through = self.frozen.as_ref().map(|_| self.frozen_through);
+        let change = Change { row, body, at: sequence, frozen_through };
+        let (result, is_first) = with(&mut overlays, change);
+        let list = overlays.get(row).map(LinkList::len);
+        let links = list.unwrap_or_else(|| LinkRecords(body).count());
+        if list.is_some() {
+            let mut all = self.all_relinked_mut();
+            let own = all.find(|(number, _)| *number == at.part).map(|(_, relinked)| relinked);
+            let relinked = own.expect("just found");
+            relinked.set(at.row);
+            if is_first {
+                relinked.note_row(at.row);
+            }
+        }
+        self.overlays = overlays;
+        Some((result, links))
+    }
+
+    /// Gives a row of a section the links that it had besides its file. A row that is not there
+    /// has none.
+    pub fn restore_links(&mut self, part: PartNumber, row: u32, links: LinkList, through: u64) {
+        let section = self.sections.iter_mut().find(|section| section.number == part);
+        if let Some(section) = section.filter(|section| row < section.rows()) {
+            section.relinked.set(row);
+            self.overlays.insert(section.record(row).sequence, links, through);
+        }
+    }
+
+    /// The links of a row when the freeze that is under way had been applied, if they were not
+    /// those of its body.
+    pub fn links_at_freeze(&self, part: Part<'_>, row: u32) -> Option<&LinkList> {
+        let stored = part.relinked().has(row).then(|| part.record(row).sequence)?;
+        self.overlays.at_freeze(stored, self.frozen_through)
+    }
+
+    /// Links that are not those of bodies.
+    pub fn overlays(&self) -> &Overlays {
+        &self.overlays
+    }
+
+    /// Takes away what a publication has made needless of the first `count` overlays that were not
+    /// looked at since; whether nothing is left.
+    pub fn sweep_links(&mut self, count: usize) -> bool {
+        let Some(through) = self.overlays.sweeps_through() else { return true };
+        let sections = &self.sections;
+        // Rows of a section that was not rewritten still need theirs, if they lived at the freeze.
+        self.overlays.sweep(count, |stored| {
+            sections.iter().any(|section| {
+                let row = section.find_sequence(stored).filter(|row| section.relinked.has(*row));
+                row.is_some_and(|row| section.deaths.died(row) > through)
+            })
+        })
+    }
+
+    fn all_relinked_mut(&mut self) -> impl Iterator<Item = (PartNumber, &mut Marks)> {
+        let tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
+        let tails = tails.map(|tail| (tail.number, &mut tail.relinked));
+        let sections = self.sections.iter_mut();
+        tails.chain(sections.map(|section| (section.number, &mut section.relinked)))
+    }
+
     /// Sees to it that the episode which was stored with a sequence is dead.
     pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) {
         let found = self.parts(arena).find_map(|part| Some((part, part.find_sequence(stored)?)));
@@ -307,6 +424,7 @@ impl Space {
         self.frozen = Some(std::mem::replace(&mut self.tail, tail));
         self.frozen_through = through;
         self.all_deaths_mut().for_each(Deaths::note);
+        self.all_relinked_mut().for_each(|(_, relinked)| relinked.note());
     }
 
     /// The frozen tail and the sequence that had been applied when it was frozen: what survives in
@@ -335,17 +453,19 @@ impl Space {
         let replaced = |section: &mut Section| sources.contains(&section.number);
         let sections = self.sections.extract_if(.., replaced).collect();
         self.all_deaths_mut().for_each(Deaths::forget_noted);
+        self.all_relinked_mut().for_each(|(_, relinked)| relinked.forget_noted());
+        self.overlays.begin_sweep(self.frozen_through);
         self.publications += 1;
         (
             section.map(|section| self.adopt(section)),
-            Retired { tails: tail.into_iter().collect(), sections },
+            Retired { tails: tail.into_iter().collect(), sections, overlays: Overlays::default() },
         )
     }
 
     /// Ends the space: its memory is to be released.
     pub fn retire(self) -> Retired {
         let tails = std::iter::once(self.tail).chain(self.frozen).collect();
-        Retired { tails, sections: self.sections }
+        Retired { tails, sections: self.sections, overlays: self.overlays }
     }
 
     /// Reads an episode back with the fields that were asked for.
@@ -354,7 +474,7 @@ impl Space {
     /// When the part is not there any more.
     pub fn read(&self, arena: &Arena, at: RowAt, fields: Fields) -> Result<StoredEpisode, Damaged> {
         let part = self.part(arena, at.part).expect("a row is read while its part is there");
-        part.read(at.row, self.dimensions(), fields)
+        part.read(at.row, self.dimensions(), fields, &self.overlays)
     }
 
     /// The live episodes from a position on, in the order of the hashes of their ids: up to `count`
@@ -383,8 +503,9 @@ impl Space {
             if is_full && last.is_some_and(|last| last != here) {
                 return Ok(Page { episodes, next: Some(here) });
             }
-            bytes = bytes.saturating_add(part.read_bytes(row, self.dimensions(), fields));
-            episodes.push(part.read(row, self.dimensions(), fields)?);
+            let (dimensions, overlays) = (self.dimensions(), &self.overlays);
+            bytes = bytes.saturating_add(part.read_bytes(row, dimensions, fields, overlays));
+            episodes.push(part.read(row, dimensions, fields, overlays)?);
             last = Some(here);
         }
         // All that was listed stood at few positions: there may be more behind them.
@@ -408,8 +529,28 @@ impl Space {
                 }
             }
         }
+        faults.extend(self.verify_links(arena));
         let name = &self.settings.name;
         faults.into_iter().map(|fault| format!("space '{name}': {fault}")).collect()
+    }
+
+    /// Overlays belong to rows that are marked, and have as many links as they say and may.
+    fn verify_links(&self, arena: &Arena) -> Vec<String> {
+        let mut faults = Vec::new();
+        let swept = self.overlays.sweeps_through();
+        for (stored, changed) in self.overlays.rows() {
+            let mut parts = self.parts(arena);
+            let is_marked = parts
+                .any(|part| part.find_sequence(stored).is_some_and(|row| part.relinked().has(row)));
+            if !is_marked && swept.is_none_or(|through| changed > through) {
+                faults.push(format!("links of sequence {stored}, which no part has relinked"));
+            }
+            let list = self.overlays.get(stored).map(|list| (list.len(), list.records().count()));
+            if list.is_none_or(|(len, count)| len != count || len > EPISODE_LINKS_MAX) {
+                faults.push(format!("sequence {stored} has impossible links: {list:?}"));
+            }
+        }
+        faults
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
+use super::links::{Marks, Overlays};
 use super::rows::{Columns, Record};
 use super::{Deaths, Section, Tail, TailCodes};
 use crate::arena::Arena;
@@ -15,6 +16,7 @@ use crate::index::codes::FlatCodes;
 use crate::index::projection::Projection;
 use crate::index::simd::prefetch;
 use crate::limits::BLOCK_ROWS;
+use crate::links::LinkList;
 
 /// Names a part within its space; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -247,6 +249,24 @@ impl<'a> Part<'a> {
         Ok(Body::new(bytes, &self.record(row).sizes))
     }
 
+    /// The rows whose links are not those of their bodies any more.
+    pub fn relinked(self) -> &'a Marks {
+        match self {
+            Self::Tail(tail, _) => &tail.relinked,
+            Self::Section(section) => &section.relinked,
+        }
+    }
+
+    /// The links of a row as they are now.
+    pub fn links(self, row: u32, overlays: &'a Overlays) -> Result<LinkRecords<'a>, Damaged> {
+        if self.relinked().has(row)
+            && let Some(list) = overlays.get(self.record(row).sequence)
+        {
+            return Ok(list.records());
+        }
+        Ok(LinkRecords(self.body(row)?.links))
+    }
+
     /// Whether a row's metadata satisfies a filter. What cannot be read satisfies none in a tail;
     /// in a section it was read when that was written, so it is damaged now.
     pub fn satisfies(self, row: u32, filter: &Filter) -> Result<bool, Damaged> {
@@ -288,6 +308,7 @@ impl<'a> Part<'a> {
         row: u32,
         dimensions: usize,
         fields: Fields,
+        overlays: &'a Overlays,
     ) -> Result<StoredEpisode, Damaged> {
         let (record, columns, body) = (self.record(row), self.columns(row), self.body(row)?);
         let copy = |wanted: bool, bytes: &[u8]| wanted.then(|| Bytes::copy_from_slice(bytes));
@@ -310,17 +331,28 @@ impl<'a> Part<'a> {
             vector: fields.vector.then(vector),
             metadata: copy(fields.metadata, body.metadata),
             thread: Bytes::copy_from_slice(body.thread),
-            links: fields.links.then(|| body.links().collect()),
+            links: match fields.links {
+                true => Some(self.links(row, overlays)?.map(owned_link).collect()),
+                false => None,
+            },
         })
     }
 
     /// Bytes of an episode's optional parts that [`read`](Self::read) would copy.
-    pub fn read_bytes(self, row: u32, dimensions: usize, fields: Fields) -> usize {
-        let sizes = self.record(row).sizes;
+    pub fn read_bytes(
+        self,
+        row: u32,
+        dimensions: usize,
+        fields: Fields,
+        overlays: &Overlays,
+    ) -> usize {
+        let Record { sequence, sizes, .. } = self.record(row);
+        let relinked = self.relinked().has(row).then(|| overlays.get(sequence)).flatten();
+        let links_bytes = relinked.map_or(sizes.links_bytes as usize, LinkList::bytes);
         let part = |wanted: bool, bytes: usize| if wanted { bytes } else { 0 };
         part(fields.text, sizes.text as usize)
             + part(fields.metadata, sizes.metadata as usize)
-            + part(fields.links, sizes.links_bytes as usize)
+            + part(fields.links, links_bytes)
             + part(fields.vector, dimensions * size_of::<f32>())
     }
 }
@@ -333,7 +365,7 @@ pub struct Body<'a> {
     pub key: &'a [u8],
     pub text: &'a [u8],
     pub metadata: &'a [u8],
-    links: &'a [u8],
+    pub(super) links: &'a [u8],
 }
 
 impl<'a> Body<'a> {
@@ -347,12 +379,9 @@ impl<'a> Body<'a> {
         let (metadata, links) = rest.split_at(sizes.metadata as usize);
         Self { id, thread, key, text, metadata, links }
     }
+}
 
-    pub fn links(&self) -> impl Iterator<Item = Link> + use<'_> {
-        LinkRecords(self.links).map(|(weight, target, kind)| Link {
-            target: Bytes::copy_from_slice(target),
-            weight,
-            kind: Bytes::copy_from_slice(kind),
-        })
-    }
+fn owned_link((weight, target, kind): (f32, &[u8], &[u8])) -> Link {
+    let (target, kind) = (Bytes::copy_from_slice(target), Bytes::copy_from_slice(kind));
+    Link { target, weight, kind }
 }

@@ -10,6 +10,7 @@
 //! opened; one that does not check is not used, and its conditions are evaluated row by row.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
+use super::links::Marks;
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
 use crate::episode::{Metric, SpaceNumber};
@@ -27,6 +29,8 @@ use crate::index::section::{IndexColumns, SectionIndex};
 use crate::index::simd::prefetch;
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
+use crate::links::{LinkColumns, LinksBuilder, SectionLinks};
+use crate::spread;
 use crate::terms::{Terms, TermsBuilder};
 
 /// Bytes of a columns file that stay where they are and what they are.
@@ -42,6 +46,7 @@ pub type ColumnsFile = Arc<dyn MappedBytes>;
 pub struct Section {
     pub(super) number: PartNumber,
     pub(super) deaths: Deaths,
+    pub(super) relinked: Marks,
     file: ColumnsFile,
     entry: SectionEntry,
     /// Where in the file each required column is.
@@ -54,6 +59,10 @@ pub struct Section {
     /// How far columns were tried, by their places in the entry.
     tried: Box<[Cell<Tried>]>,
 }
+
+/// The columns of links.
+const LINK_COLUMNS: [ColumnKind; 4] =
+    [ColumnKind::LinkHeads, ColumnKind::LinkEdges, ColumnKind::LinkTargets, ColumnKind::LinkKinds];
 
 /// How far the checksums of a column were tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +113,22 @@ impl Section {
             id_hashes: place(ColumnKind::IdHashes)?,
             id_rows: place(ColumnKind::IdRows)?,
         };
-        let deaths = Deaths::of_rows(entry.rows);
+        let (deaths, relinked) = (Deaths::of_rows(entry.rows), Marks::default());
         let stride = row_floats(entry.dimensions as usize);
         let tried = vec![Cell::new(Tried::Blocks(0)); entry.columns.len()].into_boxed_slice();
         let (number, index, calibration) = (PartNumber(0), None, Calibration::default());
-        Ok(Self { number, deaths, file, entry, places, stride, index, calibration, tried })
+        Ok(Self {
+            number,
+            deaths,
+            relinked,
+            file,
+            entry,
+            places,
+            stride,
+            index,
+            calibration,
+            tried,
+        })
     }
 
     /// Tries the checksums of some more blocks of a column; whether any are left.
@@ -198,6 +218,11 @@ impl Section {
         &self.deaths
     }
 
+    /// Rows whose links are not those that the file has.
+    pub fn rows_relinked(&self) -> u32 {
+        self.relinked.count()
+    }
+
     pub fn entry(&self) -> &SectionEntry {
         &self.entry
     }
@@ -274,6 +299,21 @@ impl Section {
     /// not known, until it was tried, and if it is damaged.
     pub fn terms(&self) -> Option<Terms<'_>> {
         Terms::open(self.tried_column(ColumnKind::Terms)?, self.rows())
+    }
+
+    /// Tries the checksums of some more blocks of the columns of links; whether any are left.
+    pub fn try_links(&self, blocks: usize) -> bool {
+        LINK_COLUMNS.into_iter().any(|kind| self.try_column(kind, blocks))
+    }
+
+    /// The links of the rows as they were when the section was written, for spreading; `None` where
+    /// no row had any and in files of builds that wrote none, until they were tried, and if they
+    /// are damaged.
+    pub fn links(&self) -> Option<SectionLinks<'_>> {
+        let [heads, edges, targets, kinds] = LINK_COLUMNS.map(|kind| self.tried_column(kind));
+        let (heads, edges) = (heads?, edges?);
+        let columns = LinkColumns { heads, edges, targets: targets?, kinds: kinds? };
+        SectionLinks::open(columns, self.rows())
     }
 
     fn block_rows(&self, nth: usize) -> Range<usize> {
@@ -439,7 +479,44 @@ impl Section {
         self.verify_rows(&mut faults);
         self.verify_orders(&mut faults);
         self.verify_terms(&mut faults);
+        self.verify_links(&mut faults);
         faults
+    }
+
+    /// The links of the bodies come to the same columns again, and these are sound.
+    fn verify_links(&self, faults: &mut Vec<String>) {
+        let links_of = |row: u32| {
+            let body = self.body_bytes(row).map(|bytes| Body::new(bytes, &self.record(row).sizes));
+            body.map_or(&[][..], |body| body.links)
+        };
+        let columns = LINK_COLUMNS.map(|kind| self.opaque(kind));
+        let [Some(heads), Some(edges), Some(targets), Some(kinds)] = columns else {
+            if columns.iter().any(Option::is_some) {
+                faults.push("some of the columns of links are missing".into());
+            }
+            return;
+        };
+        let Some(links) =
+            SectionLinks::open(LinkColumns { heads, edges, targets, kinds }, self.rows())
+        else {
+            faults.push("the links have another version or length than this one writes".into());
+            return;
+        };
+        let nodes = self.rows() + links.far_count();
+        spread::verify::verify(links.csr(), nodes, |violation| faults.push(violation.to_string()));
+        let mut builder = LinksBuilder::new(self.rows() as usize);
+        let mut again = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+        for row in 0..self.rows() {
+            let row_of = |id: &[u8]| Ok::<_, Infallible>(self.rows_of(id).next());
+            let put = |edges: &[u8]| again[1].extend_from_slice(edges);
+            let Ok(_) = builder.step(links_of(row), usize::MAX, row_of, put);
+            again[0].extend_from_slice(builder.head(row as usize));
+        }
+        again[2].extend((0..).map_while(|piece| builder.targets(piece)).flatten());
+        again[3] = builder.kinds();
+        if again != [heads, edges, targets, kinds] {
+            faults.push("the columns of links are not those of the bodies".into());
+        }
     }
 
     /// What the rows say comes to the same terms again.

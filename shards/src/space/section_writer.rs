@@ -2,7 +2,8 @@
 //!
 //! The sources are the frozen tail and the sections that are merged with it. They do not move
 //! meanwhile, so the writer can stop anywhere: each call does a slice of the work and leaves the
-//! space to others. What is written are the rows that lived at the freeze; those that die during
+//! space to others. What is written are the rows that lived at the freeze, with the links that they
+//! had; those that die during
 //! the work are written all the same, because their deaths may not be durable, and die again when
 //! the section is [published](super::Space::publish).
 
@@ -14,14 +15,19 @@ use super::section::confidence_key;
 use super::sorter::Sorter;
 use super::{Section, Space};
 use crate::arena::Arena;
+use crate::format::LinkRecords;
 use crate::format::columns::{ColumnKind, ColumnsWriter, ZoneBlock};
 use crate::limits::BLOCK_ROWS;
+use crate::links::LinksBuilder;
 use crate::terms::TermsBuilder;
 
 /// What it costs to look at a row, and at its metadata, in the bytes that a slice of work is
 /// measured by.
 const LOOK_BYTES: usize = 128;
 const LOOK_METADATA_BYTES: usize = 2048;
+/// What it costs to find what a link leads to, and links of a row that are read at once.
+const LOOK_LINK_BYTES: usize = 512;
+const LOOK_LINKS: usize = 32;
 
 /// Where the rows of the sources went: what it takes to let deaths follow them.
 #[derive(Debug, Default)]
@@ -34,8 +40,10 @@ struct Source {
     number: PartNumber,
     /// By row, the new row plus one; 0 where the row did not live at the freeze.
     rows: Vec<u32>,
-    /// How many of the deaths noted in the source have followed.
+    /// How many of the deaths noted in the source have followed, and how many of the rows whose
+    /// links changed.
     followed: usize,
+    relinked_followed: usize,
 }
 
 impl Moved {
@@ -43,7 +51,7 @@ impl Moved {
     pub fn new(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
         let source = |&number| {
             let rows = space.part(arena, number).map_or(0, Part::rows) as usize;
-            Source { number, rows: vec![0; rows], followed: 0 }
+            Source { number, rows: vec![0; rows], followed: 0, relinked_followed: 0 }
         };
         Self { sources: sources.iter().map(source).collect() }
     }
@@ -58,19 +66,28 @@ impl Moved {
         self.sources.iter().map(|source| source.number)
     }
 
-    /// Lets up to `deaths` of what was noted in the sources since the freeze follow its rows into
-    /// the section; whether that was all. Before a section is published, this is done again and
-    /// again, so that little is left when it is.
+    /// Lets up to `count` deaths and as many changes of links that were noted in the sources since
+    /// the freeze follow their rows into the section; whether that was all. Before a section is
+    /// published, this is done again and again, so that little is left when it is.
     pub fn follow(
         &mut self,
         space: &Space,
         arena: &Arena,
         section: &mut Section,
-        deaths: usize,
+        count: usize,
     ) -> bool {
-        let mut left = deaths;
+        let mut left = count;
+        let mut relinked_left = count;
         for source in &mut self.sources {
             let part = space.part(arena, source.number).expect("sources stay until published");
+            let relinked = &part.relinked().noted()[source.relinked_followed..];
+            for row in relinked.iter().take(relinked_left) {
+                if let Some(row) = source.rows[*row as usize].checked_sub(1) {
+                    section.relinked.set(row);
+                }
+            }
+            source.relinked_followed += relinked.len().min(relinked_left);
+            relinked_left -= relinked.len().min(relinked_left);
             let noted = &part.deaths().noted()[source.followed..];
             for (row, at) in noted.iter().take(left) {
                 if let Some(row) = source.rows[*row as usize].checked_sub(1) {
@@ -79,7 +96,7 @@ impl Moved {
             }
             source.followed += noted.len().min(left);
             left -= noted.len().min(left);
-            if left == 0 {
+            if left == 0 || relinked_left == 0 {
                 return false;
             }
         }
@@ -143,7 +160,7 @@ impl TimeOrder {
 }
 
 /// The columns in the order of the file.
-const COLUMNS: [ColumnKind; 13] = [
+const COLUMNS: [ColumnKind; 17] = [
     ColumnKind::Vectors,
     ColumnKind::Scales,
     ColumnKind::HappenedAt,
@@ -157,7 +174,15 @@ const COLUMNS: [ColumnKind; 13] = [
     ColumnKind::IdRows,
     ColumnKind::ConfidenceOrder,
     ColumnKind::Terms,
+    ColumnKind::LinkEdges,
+    ColumnKind::LinkHeads,
+    ColumnKind::LinkTargets,
+    ColumnKind::LinkKinds,
 ];
+
+/// Those of a section without links.
+const COLUMNS_UNLINKED: usize = 13;
+const _: () = assert!(matches!(COLUMNS[COLUMNS_UNLINKED], ColumnKind::LinkEdges));
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -175,8 +200,15 @@ pub struct SectionWriter {
     zone: Zone,
     /// The rows by the hash of their ids.
     id_rows: Vec<u32>,
-    /// Of the last column, once it is under way.
+    /// The hashes that go with them, if any row has links.
+    id_hashes: Vec<u64>,
+    /// Of the column of terms, once it is under way.
     terms: Option<Box<TermsBuilder>>,
+    has_links: bool,
+    /// Of the columns of links, once they are under way.
+    links: Option<Box<LinksBuilder>>,
+    /// Pieces of a table that are written.
+    tables: usize,
 }
 
 impl SectionWriter {
@@ -205,7 +237,11 @@ impl SectionWriter {
             body_offset: 0,
             zone: Zone::EMPTY,
             id_rows: Vec::with_capacity(order.len()),
+            id_hashes: Vec::new(),
             terms: None,
+            has_links: false,
+            links: None,
+            tables: 0,
             order,
         }
     }
@@ -222,10 +258,14 @@ impl SectionWriter {
     ) -> Result<bool, Damaged> {
         let mut spent = 0;
         while spent < bytes {
-            let Some(&kind) = COLUMNS.get(self.column) else { return Ok(true) };
+            let Some(kind) = self.kind() else { return Ok(true) };
             let before = out.len();
             if kind == ColumnKind::Terms {
                 spent += self.put_terms(space, arena, writer, out)?;
+            } else if kind == ColumnKind::LinkEdges {
+                spent += self.put_edges(space, arena, writer, out)?;
+            } else if matches!(kind, ColumnKind::LinkTargets | ColumnKind::LinkKinds) {
+                self.put_tables(kind, writer, out);
             } else if is_sorted(kind) && self.sorted < self.order.len() {
                 self.gather(space, arena, kind)?;
             } else if is_sorted(kind) {
@@ -238,12 +278,18 @@ impl SectionWriter {
                 self.begin_next(writer, out);
             }
         }
-        Ok(self.column == COLUMNS.len())
+        Ok(self.kind().is_none())
+    }
+
+    /// The column under way.
+    fn kind(&self) -> Option<ColumnKind> {
+        let columns = if self.has_links { COLUMNS.len() } else { COLUMNS_UNLINKED };
+        COLUMNS[..columns].get(self.column).copied()
     }
 
     fn begin_next(&mut self, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
         (self.column, self.next, self.sorted) = (self.column + 1, 0, 0);
-        if let Some(&kind) = COLUMNS.get(self.column) {
+        if let Some(kind) = self.kind() {
             writer.begin_column(kind, out);
             let keys = if is_sorted(kind) { self.order.len() } else { 0 };
             self.sorter = Sorter::with_capacity(keys);
@@ -271,6 +317,62 @@ impl SectionWriter {
         self.terms = Some(terms);
         self.next += 1;
         Ok(LOOK_METADATA_BYTES + metadata.len())
+    }
+
+    /// Reads some links of the next row, and writes its edges when those were all; what that cost.
+    fn put_edges(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        writer: &mut ColumnsWriter,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Damaged> {
+        let mut links =
+            self.links.take().unwrap_or_else(|| Box::new(LinksBuilder::new(self.order.len())));
+        let (part, row) = self.source(space, arena, self.next);
+        let records = match space.links_at_freeze(part, row) {
+            Some(links) => links.records(),
+            None => LinkRecords(part.body(row)?.links),
+        };
+        let mut looked = 0;
+        let row_of = |id: &[u8]| {
+            looked += LOOK_LINK_BYTES;
+            self.row_of(space, arena, id)
+        };
+        let is_complete = links.step(records.0, LOOK_LINKS, row_of, |edges| {
+            writer.put(edges, out);
+        })?;
+        self.links = Some(links);
+        self.next += usize::from(is_complete);
+        Ok(looked)
+    }
+
+    /// The row of the section that an id leads to.
+    fn row_of(&self, space: &Space, arena: &Arena, id: &[u8]) -> Result<Option<u32>, Damaged> {
+        let hash = id_hash(id);
+        let first = self.id_hashes.partition_point(|other| *other < hash);
+        let same = self.id_hashes[first..].iter().take_while(|other| **other == hash);
+        for (_, &own) in same.zip(&self.id_rows[first..]) {
+            let (part, row) = self.source(space, arena, own as usize);
+            if part.body(row)?.id == id {
+                return Ok(Some(own));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a piece of what belongs to no row.
+    fn put_tables(&mut self, kind: ColumnKind, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
+        let links = self.links.as_ref().expect("edges come first");
+        let piece = match kind {
+            ColumnKind::LinkTargets => links.targets(self.tables),
+            _ => (self.tables == 0).then(|| links.kinds()),
+        };
+        self.tables += 1;
+        match piece {
+            Some(piece) => writer.put(&piece, out),
+            None => (self.tables, self.next) = (0, self.order.len()),
+        }
     }
 
     /// Where the rows went, once the section is complete.
@@ -303,6 +405,9 @@ impl SectionWriter {
         let (key, row) = self.sorter.next().expect("as many come out as went in");
         if kind == ColumnKind::IdHashes {
             self.id_rows.push(row);
+            if self.has_links {
+                self.id_hashes.push(key);
+            }
             writer.put(&key.to_le_bytes(), out);
         } else {
             writer.put(&row.to_le_bytes(), out);
@@ -341,11 +446,27 @@ impl SectionWriter {
                 }
             }
             ColumnKind::Records => {
-                let record = part.record(row);
+                let mut record = part.record(row);
+                if let Some(links) = space.links_at_freeze(part, row) {
+                    (record.sizes.links, record.sizes.links_bytes) = links.sizes();
+                }
+                self.has_links |= record.sizes.links_bytes > 0;
                 writer.put(record.block(self.body_offset).as_bytes(), out);
                 self.body_offset += record.sizes.body_bytes() as u64;
             }
-            ColumnKind::Bodies => writer.put(part.body_bytes(row)?, out),
+            ColumnKind::Bodies => match space.links_at_freeze(part, row) {
+                None => writer.put(part.body_bytes(row)?, out),
+                Some(links) => {
+                    let body = part.body_bytes(row)?;
+                    let stored_bytes = part.record(row).sizes.links_bytes as usize;
+                    writer.put(&body[..body.len() - stored_bytes], out);
+                    writer.put(links.records().0, out);
+                }
+            },
+            ColumnKind::LinkHeads => {
+                let links = self.links.as_ref().expect("edges come first");
+                writer.put(links.head(self.next), out);
+            }
             ColumnKind::IdRows => writer.put(&self.id_rows[self.next].to_le_bytes(), out),
             _ => unreachable!("the other columns are sorted or the index's"),
         }

@@ -2,6 +2,7 @@
 
 use super::bodies::Bodies;
 use super::ids::Ids;
+use super::links::Marks;
 use super::part::{Body, PartNumber};
 use super::rows::{Columns, Record, Rows};
 use super::{Deaths, SpaceSettings, TailBuckets, TailCodes};
@@ -15,6 +16,7 @@ pub struct Tail {
     pub(super) number: PartNumber,
     pub(super) rows: Rows,
     pub(super) deaths: Deaths,
+    pub(super) relinked: Marks,
     bodies: Bodies,
     /// The live episodes.
     pub(super) ids: Ids,
@@ -25,9 +27,10 @@ pub struct Tail {
 impl Tail {
     pub(super) fn new(number: PartNumber, settings: &SpaceSettings) -> Self {
         let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
+        let relinked = Marks::default();
         let dimensions = settings.dimensions as usize;
         let codes = TailCodes::new(settings.metric, dimensions, settings.codes);
-        Self { number, rows: Rows::new(dimensions), deaths, bodies, ids, codes }
+        Self { number, rows: Rows::new(dimensions), deaths, relinked, bodies, ids, codes }
     }
 
     /// Does one unit of the work on codes that nobody waits for; whether nothing is left.

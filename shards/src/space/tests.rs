@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::arena::{CHUNK_BYTES, Region};
 use crate::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Metric, Priority, RecallRequest,
-    StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Link, Metric, Priority,
+    RecallRequest, StoreRequest,
 };
 use crate::filter::Filter;
 use crate::format::columns::{ColumnsDirectory, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
@@ -44,6 +44,22 @@ fn settings(metric: Metric) -> SpaceSettings {
         model,
         shards: 1,
     }
+}
+
+/// Up to three links: to others, to itself, and to what is never stored.
+fn links(id: u16, bits: u32) -> Vec<Link> {
+    let link = |nth: u32| {
+        let bits = bits >> (3 * nth);
+        let target = match bits % 7 {
+            0 => format!("id-{id}"),
+            1 => format!("nobody-{}", bits % 5),
+            other => format!("id-{}", (u32::from(id) + other) % 40),
+        };
+        let kind = ["", "near", "far"][nth as usize];
+        Link { target: target.into(), weight: 0.5 + nth as f32, kind: kind.into() }
+    };
+    let count = if bits.is_multiple_of(3) { 0 } else { bits % 4 };
+    (0..count).map(link).collect()
 }
 
 /// What was stored under an id, and when.
@@ -99,7 +115,7 @@ impl Bench {
             confidence: Confidence::point((bits % 5) as f32 / 4.0).unwrap(),
             metadata: format!("{{\"n\":{}}}", bits % 3).into(),
             thread: Bytes::from_static(b"thread"),
-            links: Vec::new(),
+            links: links(id, bits),
         };
         let request = StoreRequest {
             space: self.space.number,
@@ -182,6 +198,7 @@ impl Bench {
                 let (bytes, place) = self.file.as_ref().unwrap();
                 let section_read = open(bytes, place);
                 assert_eq!(section_read.verify(), Vec::<String>::new());
+                check_links(&section_read);
                 self.publish(Some(section_read), section.finish());
                 true
             }
@@ -256,6 +273,42 @@ impl Bench {
         wanted.sort_by_key(|(id, _)| id_hash(id.as_bytes()));
         assert_eq!(seen, wanted.iter().map(|(_, stored)| stored.sequence).collect::<Vec<_>>());
     }
+}
+
+/// The columns of links say what the bodies say.
+fn check_links(section: &Section) {
+    assert!(section.links().is_none(), "nobody has tried them");
+    while section.try_links(1) {}
+    let (mut linked, none) = (0, Overlays::default());
+    for row in 0..section.rows() {
+        let part = Part::Section(section);
+        let body = part.links(row, &none).unwrap();
+        let mut said: Vec<_> =
+            body.map(|(weight, target, kind)| (target.to_vec(), kind.to_vec(), weight)).collect();
+        said.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        linked += said.len();
+        let Some(links) = section.links() else { continue };
+        assert_eq!(links.csr().scale(row).fan as usize, said.len());
+        let id_of = |target: u32| match target.checked_sub(links.rows()) {
+            None => part.body(target).unwrap().id.to_vec(),
+            Some(far) => {
+                let (hash, id) = links.far(far).unwrap();
+                assert_eq!(hash, id_hash(id));
+                assert!((0..section.rows()).all(|row| part.body(row).unwrap().id != id));
+                id.to_vec()
+            }
+        };
+        let edges = links.csr().links(row).iter();
+        let mut found: Vec<_> = edges
+            .map(|edge| {
+                let kind = links.kind(edge.kind).unwrap().to_vec();
+                (id_of(edge.target), kind, edge.weight.get())
+            })
+            .collect();
+        found.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        assert_eq!(found, said);
+    }
+    assert_eq!(section.links().is_some(), linked > 0, "columns are there when they are needed");
 }
 
 fn open(bytes: &[u8], place: &ColumnsPlace) -> Section {

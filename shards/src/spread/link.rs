@@ -117,7 +117,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    pub(super) fn of(fan: u32, units: u64) -> Self {
+    pub(crate) fn of(fan: u32, units: u64) -> Self {
         if fan == 0 {
             return Self::default();
         }

@@ -12,12 +12,12 @@ use engram_shards::episode::{
     Confidence, Durability, Episode, Link, Priority, Refusal, SpaceNumber, StoreRequest,
 };
 use engram_shards::limits::{
-    DIMENSIONS_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+    DIMENSIONS_MAX, KEY_BYTES_MAX, LINKS_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
 };
 
 use super::Command;
 use super::arguments::{Arguments, choice, durability, is_keyword, set_once, shown};
-use super::checks;
+use super::{checks, link};
 
 /// Items of one `EG.MSTORE`.
 pub const MSTORE_ITEMS_MAX: usize = 65_536;
@@ -172,6 +172,8 @@ struct StoreFields {
     metadata: Option<Bytes>,
     thread: Option<Bytes>,
     links: Vec<Link>,
+    /// How often `LINK` came.
+    links_given: usize,
     key: Option<Bytes>,
     priority: Option<Priority>,
     durability: Option<Durability>,
@@ -208,9 +210,10 @@ impl StoreFields {
                 set_once(&mut self.thread, "THREAD", value)
             }
             Field::Link => {
-                let link = link(arguments)?;
-                checks::within("LINK", self.links.len() + 1, LINKS_MAX)?;
-                self.links.push(link);
+                let link = link::of_store(arguments)?;
+                self.links_given += 1;
+                checks::within("LINK", self.links_given, LINKS_MAX)?;
+                link::add(&mut self.links, link);
                 Ok(())
             }
             Field::Key => {
@@ -288,25 +291,6 @@ fn confidence(arguments: &mut Arguments) -> Result<Confidence, Refusal> {
         checks::finite("low of CONF", &low)?,
         checks::finite("high of CONF", &high)?,
     )
-}
-
-/// `LINK id w [KIND k]`.
-fn link(arguments: &mut Arguments) -> Result<Link, Refusal> {
-    let target = arguments.value("LINK")?;
-    let weight = arguments.value("LINK id")?;
-    let kind = if arguments.take_keyword("KIND") { Some(arguments.value("KIND")?) } else { None };
-    let shown_weight = shown(&weight);
-    let weight = checks::finite("weight of LINK", &weight)?;
-    if weight <= 0.0 {
-        return Err(Refusal::Syntax(format!(
-            "weight of LINK must be finite and greater than 0, got {shown_weight}"
-        )));
-    }
-    let kind = match kind {
-        Some(kind) => checks::nonempty("KIND", kind, LINK_KIND_BYTES_MAX)?,
-        None => Bytes::new(),
-    };
-    Ok(Link { target: checks::id(target)?, weight, kind })
 }
 
 /// Any 1 to [`KEY_BYTES_MAX`] bytes.

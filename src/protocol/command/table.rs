@@ -5,7 +5,7 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, recall, scan, space, store};
+use super::{connection, link, recall, scan, space, store};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
@@ -64,6 +64,10 @@ const fn block(name: &'static str, parts: &'static [Argument]) -> Argument {
 
 const SPACE: Argument = string("space");
 const ID: Argument = string("id");
+const FROM: Argument = string("from");
+const TO: Argument = string("to");
+const KIND: Argument = string("kind").behind("KIND").optional();
+const MUTUAL: Argument = token("MUTUAL").optional();
 const SWITCH: &[Argument] = &[one_of("enabled", &[token("ON"), token("OFF")])];
 const BLOB: Argument = string("blob").behind("VEC");
 const VALUES: Argument = block("values", &[integer("n"), double("f").multiple()]).behind("VALUES");
@@ -92,10 +96,7 @@ const EPISODE: Argument = block(
         .optional(),
         string("json").behind("META").optional(),
         string("thread").behind("THREAD").optional(),
-        block("link", &[ID, double("weight"), string("kind").behind("KIND").optional()])
-            .behind("LINK")
-            .optional()
-            .multiple(),
+        block("link", &[ID, double("weight"), KIND]).behind("LINK").optional().multiple(),
         string("key").behind("KEY").optional(),
         one_of("priority", &[token("high"), token("normal"), token("low")])
             .behind("PRIO")
@@ -226,6 +227,12 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             ],
             scan::scan,
         ),
+    CommandSpec::engram("EG.LINK", "Links an episode to another, or gives a link another weight.")
+        .flags(&["write", "fast"])
+        .takes(&[SPACE, FROM, TO, double("weight"), KIND, MUTUAL, DURABILITY], link::link),
+    CommandSpec::engram("EG.UNLINK", "Removes links from an episode to another.")
+        .flags(&["write", "fast"])
+        .takes(&[SPACE, FROM, TO, KIND, MUTUAL, DURABILITY], link::unlink),
     CommandSpec::engram("EG.FORGET", "Hides an episode from now on.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, ID, DURABILITY], recall::forget),

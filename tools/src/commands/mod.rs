@@ -2,6 +2,7 @@
 
 pub(crate) mod forget;
 pub(crate) mod get;
+pub(crate) mod link;
 pub(crate) mod ping;
 pub(crate) mod recall;
 pub(crate) mod space;

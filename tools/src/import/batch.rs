@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::linking;
 use super::source::{Position, RawBatch, RawLine};
-use crate::document::{Episode, Line};
+use crate::document::{Episode, Line, Link};
 use crate::error::ToolError;
 use crate::npy::NpyReader;
 use crate::pack::{Arguments, push_mstore_head};
@@ -28,6 +29,8 @@ pub(super) struct Item {
     /// Of the input, from 1.
     pub(super) line: u64,
     pub(super) id: String,
+    /// Links to be made when it is stored.
+    pub(super) links: Vec<Link>,
     arguments: usize,
     packed: Range<usize>,
 }
@@ -61,7 +64,8 @@ impl Batch {
                     if unit_length {
                         normalize(&mut episode.vector);
                     }
-                    batch.push(line.number, &episode);
+                    let links = linking::split_off(&mut episode);
+                    batch.push(line.number, &episode, links);
                 }
                 Err(reason) => bad.push(BadLine { line: line.number, reason }),
             }
@@ -69,16 +73,21 @@ impl Batch {
         Ok((batch, bad))
     }
 
-    fn push(&mut self, line: u64, episode: &Episode) {
+    fn push(&mut self, line: u64, episode: &Episode, links: Vec<Link>) {
         let mut arguments = Arguments::default();
         arguments.push(b"ITEM").push_episode(episode);
-        let key = format!("{:032x}", xxh3_128(&arguments.bytes));
+        let mut content = arguments.clone();
+        for link in &links {
+            content.push(link.id.as_bytes()).push_display(link.weight).push(link.kind.as_bytes());
+        }
+        let key = format!("{:032x}", xxh3_128(&content.bytes));
         arguments.push(b"KEY").push(key.as_bytes());
         let start = self.packed.len();
         self.packed.extend_from_slice(&arguments.bytes);
         self.items.push(Item {
             line,
             id: episode.id.clone().unwrap_or_default(),
+            links,
             arguments: arguments.count,
             packed: start..self.packed.len(),
         });

@@ -12,6 +12,7 @@
 mod batch;
 mod checkpoint;
 mod ledger;
+mod linking;
 mod progress;
 mod source;
 mod worker;

@@ -11,6 +11,7 @@ use redis::Value;
 use super::Import;
 use super::batch::{BadLine, Batch, Item};
 use super::ledger::Ledger;
+use super::linking::{Daemon, Linking};
 use super::progress::Counters;
 use super::source::Source;
 use crate::acked_log::AckedLog;
@@ -23,7 +24,7 @@ use crate::reply;
 const RECONNECT_PAUSE_FIRST: Duration = Duration::from_millis(50);
 const RECONNECT_PAUSE_LAST: Duration = Duration::from_secs(2);
 /// Bounds of the pause before busy episodes are sent again; the daemon's hint lies between them.
-const BUSY_PAUSE_MIN: Duration = Duration::from_millis(1);
+pub(super) const BUSY_PAUSE_MIN: Duration = Duration::from_millis(1);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bad lines that are reported one by one.
 const BAD_LINES_SHOWN: u64 = 20;
@@ -77,13 +78,15 @@ pub(super) struct Worker<'a> {
     shared: &'a Shared<'a>,
     client: Option<Client>,
     in_flight: VecDeque<Batch>,
+    linking: Linking,
     /// Since when every answer was busy.
     busy_since: Option<Instant>,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn new(shared: &'a Shared<'a>) -> Self {
-        Self { shared, client: None, in_flight: VecDeque::new(), busy_since: None }
+        let (in_flight, linking) = (VecDeque::new(), Linking::default());
+        Self { shared, client: None, in_flight, linking, busy_since: None }
     }
 
     /// Stores batches until the input is used up or the import has failed.
@@ -169,6 +172,7 @@ impl<'a> Worker<'a> {
         for (item, value) in items.into_iter().zip(outcomes) {
             match reply::outcome(value) {
                 Ok(outcome) => {
+                    self.link_more(&item)?;
                     self.shared.counters.add_outcome(outcome);
                     acked.extend_from_slice(item.id.as_bytes());
                     acked.push(b'\n');
@@ -198,6 +202,16 @@ impl<'a> Worker<'a> {
             }
             Some(pause) => self.retry(batch, pause, !acked.is_empty()),
         }
+    }
+
+    /// Makes the links that the store of an item had no room for.
+    fn link_more(&mut self, item: &Item) -> Result<(), ToolError> {
+        if item.links.is_empty() {
+            return Ok(());
+        }
+        let Shared { import, socket, timeout, .. } = self.shared;
+        let daemon = Daemon { socket, timeout: *timeout, patience: self.shared.patience() };
+        self.linking.link(daemon, (&import.space, &item.id), &item.links)
     }
 
     /// An episode that the daemon refused for what is in it is a bad line; any other refusal ends

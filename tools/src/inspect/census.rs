@@ -3,13 +3,15 @@
 //! The census hears every frame once, in order, and remembers for each episode the sequence of the
 //! store that made it. A store whose idempotency key was known changed nothing and is passed over,
 //! as the engine passes over it; what an erase named is gone, whether its bytes are still there or
-//! not. A second reading then picks the stores by sequence, so that only ids are kept in memory.
+//! not. A second reading then picks the stores by sequence, so that only ids are kept in memory,
+//! and what links were made and removed after the store.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
-use engram_shards::format::{Frame, StorePayload};
+use engram_shards::format::{Frame, LinkPayload, LinkRecords, StorePayload, UnlinkPayload};
 use engram_shards::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
+use engram_shards::links::LinkList;
 
 use super::contents::Contents;
 
@@ -39,10 +41,21 @@ pub(super) enum Standing {
     Erased,
 }
 
+/// A change of the links of an episode.
+#[derive(Debug)]
+struct Change {
+    to: Box<[u8]>,
+    kind: Box<[u8]>,
+    /// `None` when links went.
+    weight: Option<f32>,
+}
+
 #[derive(Debug)]
 pub(super) struct Census {
     /// The store of each episode.
     alive: HashMap<(SpaceNumber, Box<[u8]>), u64>,
+    /// What became of their links, by the same sequences.
+    relinked: HashMap<u64, Vec<Change>>,
     repetitions: HashSet<u64>,
     erased: HashSet<u64>,
     keys: Keys,
@@ -54,6 +67,7 @@ impl Census {
     pub(super) fn new() -> Self {
         Self {
             alive: HashMap::new(),
+            relinked: HashMap::new(),
             repetitions: HashSet::new(),
             erased: HashSet::new(),
             keys: Keys::new(KEYS_MAX),
@@ -67,6 +81,12 @@ impl Census {
             Ok(Contents::Store(store)) => self.count_store(frame.sequence, &store, spaces),
             Ok(Contents::Forget(forget)) => {
                 self.alive.remove(&(forget.space, forget.id.into()));
+            }
+            Ok(Contents::Link(LinkPayload { space, from, to, kind, weight })) => {
+                self.count_change((space, from), to, kind, Some(weight));
+            }
+            Ok(Contents::Unlink(UnlinkPayload { space, from, to, kind })) => {
+                self.count_change((space, from), to, kind, None);
             }
             Ok(Contents::SpaceCreate(payload)) => {
                 spaces.entry(payload.space).or_default().settings = Some(payload.settings);
@@ -103,6 +123,33 @@ impl Census {
             self.keys.insert(key, FirstAnswer { sequence, confidence: store.confidence });
         }
         self.alive.insert((store.space, store.id().into()), sequence);
+    }
+
+    /// A link of an episode that is not there changed nothing.
+    fn count_change(
+        &mut self,
+        (space, from): (SpaceNumber, &[u8]),
+        to: &[u8],
+        kind: &[u8],
+        weight: Option<f32>,
+    ) {
+        if let Some(&sequence) = self.alive.get(&(space, from.into())) {
+            let change = Change { to: to.into(), kind: kind.into(), weight };
+            self.relinked.entry(sequence).or_default().push(change);
+        }
+    }
+
+    /// The links of an episode, of which its store had these.
+    pub(super) fn links(&self, sequence: u64, stored: LinkRecords<'_>) -> LinkList {
+        let mut links = LinkList::of_records(stored);
+        for Change { to, kind, weight } in self.relinked.get(&sequence).into_iter().flatten() {
+            match weight {
+                // One too many was refused when it was written.
+                Some(weight) => drop(links.set(to, kind, *weight)),
+                None => drop(links.remove(to, kind)),
+            }
+        }
+        links
     }
 
     /// What a store is, once all frames were heard.

@@ -5,8 +5,8 @@ use std::str;
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::format::{
-    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkRecords, Operation, SpacePayload,
-    StorePayload,
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, LinkRecords, Operation,
+    SpacePayload, StorePayload, UnlinkPayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -16,6 +16,8 @@ use serde::de::IgnoredAny;
 pub(crate) enum Contents<'a> {
     Store(StorePayload<'a>),
     Forget(ForgetPayload<'a>),
+    Link(LinkPayload<'a>),
+    Unlink(UnlinkPayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
     Erase(ErasePayload),
@@ -30,6 +32,8 @@ impl<'a> Contents<'a> {
         let decoded = match Operation::from_u16(operation) {
             Some(Operation::Store) => StorePayload::decode(payload).map(Self::Store),
             Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
+            Some(Operation::Link) => LinkPayload::decode(payload).map(Self::Link),
+            Some(Operation::Unlink) => UnlinkPayload::decode(payload).map(Self::Unlink),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
             Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
@@ -37,8 +41,11 @@ impl<'a> Contents<'a> {
             None => return Err(format!("operation {operation} is unknown to this version")),
         };
         let contents = decoded.map_err(|error| error.to_string())?;
-        if let Self::Store(store) = &contents {
-            check_body(store)?;
+        match &contents {
+            Self::Store(store) => check_body(store)?,
+            Self::Link(LinkPayload { from, to, kind, .. })
+            | Self::Unlink(UnlinkPayload { from, to, kind, .. }) => check_ends(from, to, kind)?,
+            _ => {}
         }
         Ok(contents)
     }
@@ -47,6 +54,8 @@ impl<'a> Contents<'a> {
         match self {
             Self::Store(_) => "store",
             Self::Forget(_) => "forget",
+            Self::Link(_) => "link",
+            Self::Unlink(_) => "unlink",
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
             Self::Erase(_) => "erase",
@@ -61,6 +70,8 @@ impl<'a> Contents<'a> {
         match self {
             Self::Store(store) => Some(store.space),
             Self::Forget(forget) => Some(forget.space),
+            Self::Link(link) => Some(link.space),
+            Self::Unlink(unlink) => Some(unlink.space),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
             Self::Erase(erase) => Some(erase.space),
             Self::Gap(_) => None,
@@ -73,6 +84,8 @@ impl<'a> Contents<'a> {
         match self {
             Self::Store(store) => text(store.id()),
             Self::Forget(forget) => text(forget.id),
+            Self::Link(link) => format!("{} → {}", text(link.from), text(link.to)),
+            Self::Unlink(unlink) => format!("{} → {}", text(unlink.from), text(unlink.to)),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
             Self::Erase(erase) => {
                 let sequences: Vec<_> = erase.sequences.iter().map(u64::to_string).collect();
@@ -121,6 +134,17 @@ fn check_body(store: &StorePayload<'_>) -> Result<(), String> {
     check_links(links, store.sizes.links.into())
 }
 
+/// Checks the ids and the kind of a frame about links.
+fn check_ends(from: &[u8], to: &[u8], kind: &[u8]) -> Result<(), String> {
+    if from.is_empty() || to.is_empty() {
+        return Err("an id in it is empty".to_owned());
+    }
+    for (name, part) in [("from", from), ("to", to), ("kind", kind)] {
+        str::from_utf8(part).map_err(|error| format!("its {name} is not UTF-8: {error}"))?;
+    }
+    Ok(())
+}
+
 fn check_links(mut links: LinkRecords<'_>, count: usize) -> Result<(), String> {
     let mut found = 0;
     for (_, target, kind) in links.by_ref() {
@@ -140,6 +164,8 @@ fn check_links(mut links: LinkRecords<'_>, count: usize) -> Result<(), String> {
 pub(crate) struct OperationCounts {
     pub(crate) store: u64,
     pub(crate) forget: u64,
+    pub(crate) link: u64,
+    pub(crate) unlink: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
     pub(crate) erase: u64,
@@ -178,8 +204,10 @@ impl Ledger {
                     return Err(format!("{got} dimensions in space '{name}' of {expected}"));
                 }
             }
-            // A drop may overtake a forget, so its space may be gone.
+            // A drop may overtake them, so their space may be gone.
             Contents::Forget(_) => self.counts.forget += 1,
+            Contents::Link(_) => self.counts.link += 1,
+            Contents::Unlink(_) => self.counts.unlink += 1,
             Contents::Erase(_) => self.counts.erase += 1,
             Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {

@@ -18,7 +18,7 @@ use std::str;
 
 use clap::Args;
 use engram_shards::episode::{CodeBits, Metric, SpaceNumber, SpaceSettings};
-use engram_shards::format::{Frame, GapReason, StorePayload};
+use engram_shards::format::{Frame, GapReason, LinkRecords, StorePayload};
 use serde_json::json;
 
 use super::census::{Census, FoundSpace, FoundSpaces, Standing};
@@ -219,10 +219,11 @@ impl<'a> Output<'a> {
         let standing = census.standing(frame.sequence, &store);
         let output = self.spaces.get_mut(&store.space).expect("the census has counted it");
         if standing == Standing::Alive && !output.space.is_dropped {
-            output.episodes.append(&line(frame, &store))?;
+            let links = census.links(frame.sequence, Body::of(&store).links);
+            output.episodes.append(&line(frame, &store, links.records()))?;
         }
         if self.salvage.all_versions && matches!(standing, Standing::Alive | Standing::Past) {
-            output.versions.append(&line(frame, &store))?;
+            output.versions.append(&line(frame, &store, Body::of(&store).links))?;
         }
         Ok(())
     }
@@ -272,10 +273,10 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
     }
 }
 
-/// The episode as a line of an import. Its parts were checked when it was decoded.
-fn line(frame: &Frame<'_>, store: &StorePayload<'_>) -> Line {
+/// The episode with these links as a line of an import. Its parts were checked when it was decoded.
+fn line(frame: &Frame<'_>, store: &StorePayload<'_>, links: LinkRecords<'_>) -> Line {
     let text = |bytes: &[u8]| str::from_utf8(bytes).expect("checked when decoded").to_owned();
-    let Body { id, thread, text: told, metadata, links } = Body::of(store);
+    let Body { id, thread, text: told, metadata, .. } = Body::of(store);
     let confidence = store.confidence;
     let links =
         links.map(|(weight, target, kind)| Link { id: text(target), weight, kind: text(kind) });

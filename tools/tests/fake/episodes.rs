@@ -84,6 +84,8 @@ impl State {
                 self.get(&arguments[1], ids, parts).map(Reply::Array)
             }
             "EG.RECALL" => self.recall(&arguments[1..]),
+            "EG.LINK" => self.link(&arguments[1..]),
+            "EG.UNLINK" => self.unlink(&arguments[1..]),
             "EG.FORGET" => self.forget(&arguments[1], &arguments[2]),
             "EG.SCAN" => self.scan(&arguments[1..]),
             other => Err(format!("SYNTAX unknown command {other}")),
@@ -170,6 +172,40 @@ impl State {
         let find =
             |id: &String| space.episodes.get(id).map_or(Reply::Nil, |e| e.describe(id, parts));
         Ok(ids.iter().map(find).collect())
+    }
+
+    /// `space from to weight [KIND k] [MUTUAL]`.
+    fn link(&mut self, arguments: &[String]) -> Result<Reply, String> {
+        let [space, from, to, weight, options @ ..] = arguments else { unreachable!() };
+        let kind = options.iter().position(|word| word == "KIND").map(|at| &options[at + 1]);
+        let kind = kind.cloned().unwrap_or_default();
+        let ends: &[_] = match options.iter().any(|word| word == "MUTUAL") {
+            true => &[(from, to), (to, from)],
+            false => &[(from, to)],
+        };
+        let weight: f32 = weight.parse().unwrap();
+        for (from, to) in ends {
+            let missing = || format!("NOEPISODE no episode '{from}' in this memory space");
+            let episode = self.space(space)?.episodes.get_mut(*from).ok_or_else(missing)?;
+            episode.links.push(((*to).clone(), weight, kind.clone()));
+        }
+        self.sequence += 1;
+        let links = self.space(space)?.episodes[from].links.len();
+        let (sequence, links) = (Reply::Int(self.sequence), Reply::Int(links as i64));
+        let outcome = ("outcome", Reply::text("created"));
+        Ok(Reply::Map(vec![("seq", sequence), outcome, ("links", links)]))
+    }
+
+    /// `space from to`, and options that are not looked at.
+    fn unlink(&mut self, arguments: &[String]) -> Result<Reply, String> {
+        let [space, from, to, ..] = arguments else { unreachable!() };
+        let Some(episode) = self.space(space)?.episodes.get_mut(from) else {
+            return Ok(Reply::Nil);
+        };
+        let before = episode.links.len();
+        episode.links.retain(|(target, ..)| target != to);
+        let removed = Reply::Int((before - episode.links.len()) as i64);
+        Ok(Reply::Map(vec![("outcome", Reply::text("unlinked")), ("removed", removed)]))
     }
 
     fn forget(&mut self, space: &str, id: &str) -> Result<Reply, String> {
@@ -270,6 +306,7 @@ impl Episode {
                 other => panic!("unknown field {other}"),
             }
         }
+        assert!(episode.links.len() <= 256, "a store takes no more links");
         episode
     }
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Link, Metric, Priority, Refusal, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Link, LinkRequest, Metric, Priority, Refusal,
+    SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
 };
 use engram_shards::format::{
     FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, StateHeader, StateRecord,
@@ -160,6 +160,23 @@ impl TestStore {
             shard.forget(Ticket(0), SPACE, id.as_bytes(), Durability::Disk, 1000)
         });
         assert!(matches!(reply, Reply::Forgotten { existed: true, .. }), "{reply:?}");
+    }
+
+    pub fn link(&mut self, shard: u32, from: &'static str, to: &'static str, weight: f32) {
+        let (space, durability, writer_uid) = (SPACE, Durability::Disk, 1000);
+        let (from, to, kind) = (from.into(), to.into(), "k".into());
+        let request = LinkRequest { space, from, to, kind, weight, durability, writer_uid };
+        let reply = self.write(shard, |shard| shard.link(Ticket(0), &request));
+        assert!(matches!(reply, Reply::Linked(_)), "{reply:?}");
+    }
+
+    /// Links of all kinds.
+    pub fn unlink(&mut self, shard: u32, from: &'static str, to: &'static str) {
+        let (space, durability, writer_uid) = (SPACE, Durability::Disk, 1000);
+        let (from, to, kind) = (from.into(), to.into(), "".into());
+        let request = UnlinkRequest { space, from, to, kind, durability, writer_uid };
+        let reply = self.write(shard, |shard| shard.unlink(Ticket(0), &request));
+        assert!(matches!(reply, Reply::Unlinked(Some(_))), "{reply:?}");
     }
 
     pub fn erase(&mut self, shard: u32, id: &'static str) {
