@@ -10,6 +10,7 @@
 //! *Answer*: when the frame is as durable as the request asked.
 
 mod consolidate;
+mod pending;
 mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
+use self::pending::{Admission, Owner, Pending, Progress};
 use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
@@ -38,7 +40,7 @@ use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Applied, Memory, Rebuilding, gone};
+use crate::memory::{Memory, Rebuilding, gone};
 use crate::recall::{Recall, Scratch, check_vector};
 use crate::space::{Page, Space};
 
@@ -127,51 +129,6 @@ pub enum OpenError {
     Memory { bytes: u64, error: io::Error },
 }
 
-/// A write that was taken and is not durable.
-#[derive(Debug)]
-struct Pending {
-    sequence: u64,
-    owner: Owner,
-    durability: Durability,
-    progress: Progress,
-    /// What it would be repeated by.
-    key: Option<KeyHash>,
-    /// Stores that repeated its key meanwhile: they write nothing and are answered when it is
-    /// durable.
-    followers: Vec<Ticket>,
-}
-
-/// Who waits for a frame.
-#[derive(Debug)]
-enum Owner {
-    Caller(Ticket),
-    /// The forget that an erase begins with: the answer comes when the bytes are gone.
-    Erase {
-        ticket: Ticket,
-        space: SpaceNumber,
-        id: Bytes,
-    },
-    /// The eraser looks for itself.
-    Eraser,
-}
-
-impl Owner {
-    fn ticket(&self) -> Option<Ticket> {
-        match self {
-            Self::Caller(ticket) | Self::Erase { ticket, .. } => Some(*ticket),
-            Self::Eraser => None,
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Progress {
-    Logged,
-    Applied(Option<Applied>),
-    /// Before it is durable: the request asked for no more than being written.
-    Answered,
-}
-
 /// Figures of one shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ShardStats {
@@ -223,26 +180,6 @@ pub struct Shard<I> {
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
     snapshot: Option<Snapshot>,
-}
-
-/// How a frame is admitted.
-#[derive(Debug)]
-struct Admission {
-    owner: Owner,
-    durability: Durability,
-    uses_reserve: bool,
-    key: Option<KeyHash>,
-}
-
-impl Admission {
-    fn of(owner: Owner, durability: Durability) -> Self {
-        Self { owner, durability, uses_reserve: false, key: None }
-    }
-
-    /// What makes room, or ends something, is also taken when the disk is full.
-    fn using_reserve(self) -> Self {
-        Self { uses_reserve: true, ..self }
-    }
 }
 
 impl<I: Io> Shard<I> {

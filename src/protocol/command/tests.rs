@@ -209,9 +209,9 @@ fn stores_are_refused_with_a_remedy() {
         ("VEC @ CONF 0.5 0.4", "SYNTAX CONF p low high needs a value"),
         ("VEC @ META [1]", "SYNTAX metadata must be a JSON object"),
         ("VEC @ META {\"a\":", "SYNTAX metadata must be a JSON object"),
-        ("VEC @ LINK a 0", "SYNTAX weight of LINK must be finite and greater than 0, got '0'"),
+        ("VEC @ LINK a 0", "SYNTAX weight of a link must be finite and greater than 0, got '0'"),
         ("VEC @ LINK a inf", "SYNTAX weight of LINK must be a finite number, got 'inf'"),
-        ("VEC @ LINK a 1e-60", "SYNTAX weight of LINK must be finite and greater than 0"),
+        ("VEC @ LINK a 1e-60", "SYNTAX weight of a link must be finite and greater than 0"),
         ("VEC @ KIND a", "SYNTAX unknown option 'KIND'"),
         ("VEC @ KEY ", "SYNTAX KEY must have 1 to 256 bytes"),
         ("VEC @ THREAD ", "SYNTAX THREAD must have 1 to 256 bytes"),
@@ -411,7 +411,7 @@ fn reads_and_forgetting() {
         ("EG.MGET notes 4097 a", "n must be a whole number from 1 to 4096"),
         ("EG.FORGET notes e1 now", "unknown option 'now'"),
         ("EG.FORGET notes e1 DUR", "DUR needs a value"),
-        ("EG.LINK notes a b 1", "unknown command 'EG.LINK'; COMMAND LIST"),
+        ("EG.WATCH notes", "unknown command 'EG.WATCH'; COMMAND LIST"),
         ("get a", "unknown command 'get'"),
     ] {
         let refusal = refusal(line);

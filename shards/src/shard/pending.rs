@@ -1,0 +1,73 @@
+//! Writes that were taken and are not durable: who waits for them, and how far they are.
+
+use bytes::Bytes;
+
+use super::Ticket;
+use crate::episode::{Durability, SpaceNumber};
+use crate::keys::KeyHash;
+use crate::memory::Applied;
+
+/// A write that was taken and is not durable.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) sequence: u64,
+    pub(super) owner: Owner,
+    pub(super) durability: Durability,
+    pub(super) progress: Progress,
+    /// What it would be repeated by.
+    pub(super) key: Option<KeyHash>,
+    /// Stores that repeated its key meanwhile: they write nothing and are answered when it is
+    /// durable.
+    pub(super) followers: Vec<Ticket>,
+}
+
+/// Who waits for a frame.
+#[derive(Debug)]
+pub(super) enum Owner {
+    Caller(Ticket),
+    /// The forget that an erase begins with: the answer comes when the bytes are gone.
+    Erase {
+        ticket: Ticket,
+        space: SpaceNumber,
+        id: Bytes,
+    },
+    /// The eraser looks for itself.
+    Eraser,
+}
+
+impl Owner {
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Caller(ticket) | Self::Erase { ticket, .. } => Some(*ticket),
+            Self::Eraser => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Progress {
+    Logged,
+    Applied(Option<Applied>),
+    /// Before it is durable: the request asked for no more than being written.
+    Answered,
+}
+
+/// How a frame is admitted.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) owner: Owner,
+    pub(super) durability: Durability,
+    pub(super) uses_reserve: bool,
+    pub(super) key: Option<KeyHash>,
+}
+
+impl Admission {
+    pub(super) fn of(owner: Owner, durability: Durability) -> Self {
+        Self { owner, durability, uses_reserve: false, key: None }
+    }
+
+    /// What makes room, or ends something, is also taken when the disk is full.
+    pub(super) fn using_reserve(self) -> Self {
+        Self { uses_reserve: true, ..self }
+    }
+}
