@@ -210,7 +210,7 @@ fn stores_are_refused_with_a_remedy() {
         ("VEC @ META [1]", "SYNTAX metadata must be a JSON object"),
         ("VEC @ META {\"a\":", "SYNTAX metadata must be a JSON object"),
         ("VEC @ LINK a 0", "SYNTAX weight of a link must be finite and greater than 0, got '0'"),
-        ("VEC @ LINK a inf", "SYNTAX weight of LINK must be a finite number, got 'inf'"),
+        ("VEC @ LINK a inf", "SYNTAX weight of a link must be a finite number, got 'inf'"),
         ("VEC @ LINK a 1e-60", "SYNTAX weight of a link must be finite and greater than 0"),
         ("VEC @ KIND a", "SYNTAX unknown option 'KIND'"),
         ("VEC @ KEY ", "SYNTAX KEY must have 1 to 256 bytes"),
