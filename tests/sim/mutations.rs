@@ -83,10 +83,10 @@ const MUTATIONS: [Mutation; 31] = [
         broken: "let _ = (key, FirstAnswer { sequence, confidence });",
     },
     Mutation {
-        name: "answer or log a repeated key before the first store is durable",
+        name: "answer a repeated key before the first store is durable",
         file: "shards/src/shard/mod.rs",
-        line: "self.pending_keys.get(&key) {",
-        broken: "self.pending_keys.get(&key).filter(|_| false) {",
+        line: "first.filter(|first| first.sequence <= self.log.durable())",
+        broken: "first",
     },
     Mutation {
         name: "take stores into a space that is being dropped",

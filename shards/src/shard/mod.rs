@@ -261,7 +261,9 @@ impl<I: Io> Shard<I> {
                 self.pending_at(sequence).followers.push(ticket);
                 return Ok(None);
             }
-            if let Some(first) = self.memory.keys.get(key) {
+            // One that is known and neither pending nor durable came before the log latched.
+            let first = self.memory.keys.get(key);
+            if let Some(first) = first.filter(|first| first.sequence <= self.log.durable()) {
                 return Ok(Some(Reply::Stored(first.again(self.memory.pressure()))));
             }
         }
