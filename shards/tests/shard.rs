@@ -441,10 +441,14 @@ fn os_durability_is_answered_once_whatever_fails() {
         bench.disk.fail_next(fault);
         let mut store = request(space, "a", &[1.0]);
         store.durability = Durability::Os;
+        store.key = "k".into();
         assert_eq!(bench.shard.store(Ticket(50), &store), Ok(None));
         let answers = bench.answers();
         assert_eq!(answers.len(), 1, "{fault:?}: {answers:?}");
         assert_eq!(answers[0].1.is_ok(), is_stored, "{fault:?}: {answers:?}");
+        store.durability = Durability::Disk;
+        let again = bench.try_store(&store).unwrap_err();
+        assert_eq!(again.code(), "READONLY", "{fault:?}: it is not on the disk");
         assert!(bench.shard.is_idle(), "nothing more will come");
     }
 }
