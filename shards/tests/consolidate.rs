@@ -71,8 +71,11 @@ fn an_acknowledged_episode_is_found_at_once_while_others_are_consolidated() {
     assert!(recall >= 0.95, "{recall}");
 }
 
-/// Works until a consolidation waits for memory.
-fn until_it_waits(bench: &mut Bench) {
+/// Begins a consolidation that gets no memory, and works until it waits for that.
+fn consolidate_without_memory(bench: &mut Bench) {
+    bench.shard.io_mut().hold_memory(true);
+    let ticket = bench.ticket();
+    bench.shard.consolidate(ticket, true).unwrap();
     let waits = |bench: &mut Bench| {
         let advanced = bench.shard.advance(false, &mut Vec::new());
         bench.answers();
@@ -87,10 +90,7 @@ fn until_it_waits(bench: &mut Bench) {
 fn a_consolidation_waits_for_the_memory_that_it_builds_with() {
     let mut bench = Bench::new(Metric::Cosine);
     (0..3000).for_each(|nth| bench.store(&format!("e{nth}")));
-    bench.shard.io_mut().hold_memory(true);
-    let ticket = bench.ticket();
-    bench.shard.consolidate(ticket, true).unwrap();
-    until_it_waits(&mut bench);
+    consolidate_without_memory(&mut bench);
     // Everybody else does not wait.
     (0..3000).for_each(|nth| bench.store(&format!("n{nth}")));
     bench.forget("e7");
@@ -108,10 +108,7 @@ fn a_consolidation_waits_for_the_memory_that_it_builds_with() {
 fn memory_that_comes_late_is_nobody_s() {
     let mut bench = Bench::new(Metric::Cosine);
     (0..3000).for_each(|nth| bench.store(&format!("e{nth}")));
-    bench.shard.io_mut().hold_memory(true);
-    let ticket = bench.ticket();
-    bench.shard.consolidate(ticket, true).unwrap();
-    until_it_waits(&mut bench);
+    consolidate_without_memory(&mut bench);
     // Given up: its space is gone, and with it what was asked for.
     let ticket = bench.ticket();
     bench.shard.drop_space(ticket, bench.space, 0).unwrap();
@@ -126,10 +123,7 @@ fn memory_that_comes_late_is_nobody_s() {
     bench.check();
     // Nor is it, when the whole shard goes first.
     (0..3000).for_each(|nth| bench.store(&format!("f{nth}")));
-    bench.shard.io_mut().hold_memory(true);
-    let ticket = bench.ticket();
-    bench.shard.consolidate(ticket, true).unwrap();
-    until_it_waits(&mut bench);
+    consolidate_without_memory(&mut bench);
     bench.restart().check();
 }
 

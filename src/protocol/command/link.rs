@@ -44,40 +44,27 @@ impl LinkCommand {
 }
 
 pub(super) fn link(arguments: &mut Arguments) -> Result<Command, Refusal> {
-    let space = checks::space(&arguments.value("EG.LINK")?)?;
-    let from = checks::id(arguments.value("EG.LINK")?)?;
-    let to = checks::id(arguments.value("EG.LINK")?)?;
+    let ends = ends("EG.LINK", arguments)?;
     let weight = Some(weight(&arguments.value("EG.LINK")?)?);
-    options(
-        LinkCommand {
-            space,
-            from,
-            to,
-            kind: Bytes::new(),
-            weight,
-            is_mutual: false,
-            durability: Durability::default(),
-        },
-        arguments,
-    )
+    options(LinkCommand { weight, ..ends }, arguments)
 }
 
 pub(super) fn unlink(arguments: &mut Arguments) -> Result<Command, Refusal> {
-    let space = checks::space(&arguments.value("EG.UNLINK")?)?;
-    let from = checks::id(arguments.value("EG.UNLINK")?)?;
-    let to = checks::id(arguments.value("EG.UNLINK")?)?;
-    options(
-        LinkCommand {
-            space,
-            from,
-            to,
-            kind: Bytes::new(),
-            weight: None,
-            is_mutual: false,
-            durability: Durability::default(),
-        },
-        arguments,
-    )
+    let ends = ends("EG.UNLINK", arguments)?;
+    options(ends, arguments)
+}
+
+/// What both commands begin with: the space, the episode that is left and the one that is led to.
+fn ends(name: &'static str, arguments: &mut Arguments) -> Result<LinkCommand, Refusal> {
+    Ok(LinkCommand {
+        space: checks::space(&arguments.value(name)?)?,
+        from: checks::id(arguments.value(name)?)?,
+        to: checks::id(arguments.value(name)?)?,
+        kind: Bytes::new(),
+        weight: None,
+        is_mutual: false,
+        durability: Durability::default(),
+    })
 }
 
 /// `[KIND k] [MUTUAL] [DUR disk|os]`, in any order.
