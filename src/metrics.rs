@@ -62,6 +62,8 @@ pub struct Metrics {
     pub commit_flush: Latency,
     /// From the request to the shard's own result.
     pub recall: Latency,
+    /// From an exchange of a spread being asked for to its result.
+    pub spread: Latency,
     /// A unit of the work that nobody waits for: what a request may find the thread busy with.
     pub work: Latency,
     pub commands: u64,
@@ -69,6 +71,7 @@ pub struct Metrics {
     /// Links that were made or removed.
     pub links: u64,
     pub recalls: u64,
+    pub spreads: u64,
     pub reads: u64,
     pub connections_opened: u64,
     pub connections_open: u64,
@@ -114,6 +117,7 @@ impl Metrics {
             &self.commit_write,
             &self.commit_flush,
             &self.recall,
+            &self.spread,
             &self.work,
         ];
         latencies.into_iter().map(Latency::bytes).sum()

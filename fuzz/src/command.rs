@@ -10,11 +10,14 @@ use engram_shards::filter::check_metadata;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
     METADATA_BYTES_MAX, MODEL_BYTES_MAX, RECALL_K_MAX, SHARDS_MAX, SPACE_NAME_BYTES_MAX,
-    TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+    SPREAD_EDGES_MAX, SPREAD_HOPS_MAX, SPREAD_SEEDS_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
 };
+use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
+use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engramd::protocol::command::{
     ClientCommand, Command, CommandQuery, Cue, Hello, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
-    RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, ScanCommand, StoreCommand,
+    RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread, SPREAD_WEIGHT_MAX, ScanCommand,
+    SpreadCommand, SpreadParameters, StoreCommand,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -140,6 +143,7 @@ fn check(command: &Command) {
             }
         }
         Command::Recall(recall) => check_recall(recall),
+        Command::Spread(spread) => check_spread(spread),
         Command::Scan(ScanCommand { space: name, count, bytes_max, .. }) => {
             space(name);
             assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
@@ -163,6 +167,24 @@ fn check(command: &Command) {
             ids.iter().for_each(|episode| id(episode));
         }
     }
+}
+
+fn check_spread(spread: &SpreadCommand) {
+    space(&spread.space);
+    assert!((1..=RECALL_K_MAX).contains(&spread.k) && spread.bytes_max <= REPLY_BYTES_MAX);
+    assert!((1..=SPREAD_SEEDS_MAX).contains(&spread.seeds.len()));
+    for (seed, mass) in &spread.seeds {
+        id(seed);
+        assert!((MASS_MIN..=MASS_MAX).contains(mass), "a mass of {mass}");
+    }
+    check_parameters(&spread.parameters);
+}
+
+fn check_parameters(parameters: &SpreadParameters) {
+    let SpreadParameters { hops, edges_max, decay, threshold, .. } = *parameters;
+    assert!(hops.is_none_or(|hops| hops <= SPREAD_HOPS_MAX) && edges_max <= SPREAD_EDGES_MAX);
+    assert!(decay.is_none_or(|decay| (0.0..=DECAY_MAX).contains(&decay)));
+    assert!(threshold.is_none_or(|of| (THRESHOLD_MIN..=THRESHOLD_MAX).contains(&of)));
 }
 
 fn check_answer(query: &CommandQuery) {
@@ -197,6 +219,12 @@ fn check_recall(recall: &RecallCommand) {
     assert!((1..=RECALL_CUES_MAX).contains(&recall.cues.len()));
     assert!((1..=REPLY_BYTES_MAX).contains(&recall.bytes_max));
     assert!(recall.conditions.confidence_min.is_none_or(|p| (0.0..=1.0).contains(&p)));
+    if let Some(RecallSpread { parameters, seeds, weight }) = &recall.spread {
+        check_parameters(parameters);
+        assert!(
+            (1..=SPREAD_SEEDS_MAX).contains(seeds) && (0.0..=SPREAD_WEIGHT_MAX).contains(weight)
+        );
+    }
     for cue in &recall.cues {
         match cue {
             Cue::Vector(given) => vector(given),

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engram_shards::arena::Zeroed;
 use engram_shards::spread::csr::{Csr, CsrBuf, Head};
-use engram_shards::spread::delta::Delta;
-use engram_shards::spread::graph::Graph;
 use engram_shards::spread::link::{Edge, Link};
-use engram_shards::spread::nodes::NodeSet;
 use flate2::read::GzDecoder;
 
 use crate::random::Random;
@@ -38,8 +35,6 @@ pub struct Links {
     pub name: String,
     heads: Zeroed<Head>,
     edges: Zeroed<Edge>,
-    delta: Delta,
-    remote: NodeSet,
 }
 
 impl GraphArguments {
@@ -58,7 +53,7 @@ impl Links {
         let mut edges = Zeroed::new(built.edges.len())?;
         heads.copy_from_slice(&built.heads);
         edges.copy_from_slice(&built.edges);
-        Ok(Self { name, heads, edges, delta: Delta::new(nodes), remote: NodeSet::default() })
+        Ok(Self { name, heads, edges })
     }
 
     pub fn nodes(&self) -> u32 {
@@ -69,9 +64,8 @@ impl Links {
         self.edges.len()
     }
 
-    pub fn graph(&self) -> Graph<'_> {
-        let base = Csr { heads: &self.heads, edges: &self.edges };
-        Graph { base, delta: &self.delta, remote: &self.remote }
+    pub fn graph(&self) -> Csr<'_> {
+        Csr { heads: &self.heads, edges: &self.edges }
     }
 
     /// Writes the links for other programs: source and target as u32, weight as f32, one behind the
@@ -79,7 +73,7 @@ impl Links {
     pub fn export(&self, path: &Path) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         for node in 0..self.nodes() {
-            for edge in self.graph().base.links(node) {
+            for edge in self.graph().edges_of(node) {
                 file.write_all(&node.to_le_bytes())?;
                 file.write_all(&edge.target.to_le_bytes())?;
                 file.write_all(&edge.weight.get().to_le_bytes())?;

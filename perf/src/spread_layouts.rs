@@ -77,7 +77,7 @@ impl Layout for Plain {
     const BYTES: [usize; 2] = [8 + 4 + 4 + 4 + 1, 8];
 
     fn new(links: &Links) -> Self {
-        let base = links.graph().base;
+        let base = links.graph();
         let nodes = base.heads.len();
         let starts = base.heads.iter().map(|head| head.start as usize);
         Self {
@@ -180,7 +180,7 @@ impl Layout for Record {
     const BYTES: [usize; 2] = [64, 8];
 
     fn new(links: &Links) -> Self {
-        let base = links.graph().base;
+        let base = links.graph();
         let node = |(id, head): (u64, &Head)| Node {
             id,
             vector: id,
@@ -263,7 +263,7 @@ impl Layout for Packed {
     const BYTES: [usize; 2] = [size_of::<Head>() + size_of::<State>(), 8];
 
     fn new(links: &Links) -> Self {
-        let base = links.graph().base;
+        let base = links.graph();
         let states = vec![State::default(); base.heads.len()];
         Self { heads: base.heads.to_vec(), edges: base.edges.to_vec(), states }
     }

@@ -4,9 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use engram_shards::spread::csr::Csr;
-use engram_shards::spread::delta::Delta;
-use engram_shards::spread::graph::Graph;
-use engram_shards::spread::nodes::NodeSet;
+use engram_shards::spread::csr::Head;
 use engram_shards::spread::operator::{Operator, Settings};
 use engram_shards::spread::push::Push;
 use engram_shards::spread::state::Packed;
@@ -50,8 +48,8 @@ pub fn measure(nodes: u32) -> PoolPoint {
     let at: Vec<usize> =
         (0..TOUCHED).map(|_| (random.next_u64() % u64::from(nodes)) as usize).collect();
     let mut pool: Pool<Packed> = Pool::new(1 << 30);
-    let (delta, remote) = (Delta::new(nodes), NodeSet::default());
-    let graph = Graph { base: Csr::default(), delta: &delta, remote: &remote };
+    let heads = vec![Head::default(); nodes as usize];
+    let mut graph = Csr { heads: &heads, edges: &[] };
     let operator = Operator::new(Settings::default()).expect("the default is in its bounds");
     let (many, some) = (1_000_000, 200);
     let pool_ns = fastest_ns(many, || {
@@ -66,7 +64,7 @@ pub fn measure(nodes: u32) -> PoolPoint {
             for &node in &at {
                 push.receive(&graph, node as u32, 1.0).expect("the node is there");
             }
-            pool.release(push.finish().into_workspace());
+            pool.release(push.finish(&mut graph).into_workspace());
         }
     });
     let allocate = |times: usize, touched: &[usize]| {
@@ -113,16 +111,16 @@ pub fn endure(links: &Links, spreads: u64) -> Endurance {
     let bytes_max = 1 << 26;
     let mut pool: Pool<Packed> = Pool::new(bytes_max);
     let operator = Operator::new(Settings::default()).expect("the default is in its bounds");
-    let graph = links.graph();
+    let mut graph = links.graph();
     let mut random = Random::default();
     let (mut bytes_after_a_tenth, mut pressures) = (0, 0);
     let mut begin = |pool: &mut Pool<Packed>| {
-        let workspace = pool.acquire(graph.nodes()).expect("the pool holds two");
+        let workspace = pool.acquire(links.nodes()).expect("the pool holds two");
         let mut push = Push::new(operator, 16, workspace);
-        let seed = (random.next_u64() % u64::from(graph.nodes())) as u32;
+        let seed = (random.next_u64() % u64::from(links.nodes())) as u32;
         push.seed(&graph, seed, 1.0).expect("the seed is a node");
-        push.run(&graph);
-        push.finish().into_workspace()
+        push.run(&mut graph);
+        push.finish(&mut graph).into_workspace()
     };
     for nth in 0..spreads / 2 {
         let both = [begin(&mut pool), begin(&mut pool)];

@@ -53,7 +53,7 @@ pub fn truth(links: &Links, settings: Settings, rows: &[Vec<u32>]) -> Vec<Vec<u3
     let operator = Operator::new(settings).expect("settings are in their bounds");
     let best = |row: &Vec<u32>| {
         let seeds: Vec<(u32, f32)> = masses(row).collect();
-        let scores = Exact::scores(operator, &links.graph(), &seeds);
+        let scores = Exact::all(operator, &mut links.graph(), &seeds);
         let mut nodes: Vec<u32> =
             (0..links.nodes()).filter(|node| scores[*node as usize] > 0.0).collect();
         nodes.retain(|node| !row.contains(node));
@@ -82,15 +82,15 @@ pub fn ask<S: State>(
     let mut pool: Pool<S> = Pool::new(POOL_BYTES);
     let mut best = Vec::new();
     let mut answer = |row: &Vec<u32>| {
-        let graph = links.graph();
+        let mut graph = links.graph();
         let began = Instant::now();
-        let workspace = pool.acquire(graph.nodes()).expect("the pool is large");
+        let workspace = pool.acquire(links.nodes()).expect("the pool is large");
         let mut push = Push::new(operator, edges_max, workspace);
         for (node, mass) in masses(row) {
             push.seed(&graph, node, mass).expect("seeds are nodes");
         }
-        push.run(&graph);
-        let got = push.finish();
+        push.run(&mut graph);
+        let got = push.finish(&mut graph);
         got.best(BEST, |node| !row.contains(&node), &mut best);
         let work = got.work();
         pool.release(got.into_workspace());

@@ -274,13 +274,27 @@ pub struct Conditions {
     pub filter: Option<std::sync::Arc<Filter>>,
 }
 
-/// A recalled episode.
+/// An episode that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     pub score: f32,
-    pub similarity: f32,
+    /// To the cue, if there was one.
+    pub similarity: Option<f32>,
+    /// If anything was spread: the part of the seeds' mass that came to it.
+    pub activation: Option<f32>,
     pub episode: StoredEpisode,
     pub why: Option<Why>,
+    /// The strongest way from a seed, if it was asked for.
+    pub path: Option<Vec<PathStep>>,
+}
+
+/// A link on the way from a seed to an episode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathStep {
+    pub from: Bytes,
+    pub to: Bytes,
+    /// Empty when it has none.
+    pub kind: Bytes,
 }
 
 /// How a hit was found.

@@ -8,7 +8,7 @@
 //! | `memory`, [`space`], [`arena`], [`keys`] | Where does an episode live in memory? |
 //! | [`links`] | What is it associated with? |
 //! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
-//! | [`spread`] | What is associated with it? |
+//! | [`spreading`], [`spread`] | What is associated with it? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
@@ -36,5 +36,6 @@ pub mod recall;
 pub mod shard;
 pub mod space;
 pub mod spread;
+pub mod spreading;
 pub mod store;
 pub mod terms;

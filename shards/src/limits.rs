@@ -35,6 +35,12 @@ pub const RECALL_K_MAX: usize = 4096;
 pub const RECALL_BEAM_MAX: usize = 4096;
 /// The share of the nearest episodes that a recall is to find, where it is not said.
 pub const RECALL_TARGET_USUAL: f32 = 0.98;
+/// Seeds of one spread.
+pub const SPREAD_SEEDS_MAX: usize = 256;
+/// Links that mass may go along one after the other, where that is bounded at all.
+pub const SPREAD_HOPS_MAX: u32 = 32;
+/// Edges that one spread visits.
+pub const SPREAD_EDGES_MAX: u64 = 1_000_000;
 /// Nesting of a metadata filter.
 pub const FILTER_DEPTH_MAX: usize = 16;
 /// Bytes of a metadata filter.

@@ -25,7 +25,7 @@ const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
 /// Memory of a remembered idempotency key.
 const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
 /// Share of the memory in use from which an answer says `degraded`.
-const DEGRADED_FROM: f32 = 0.8;
+pub(crate) const DEGRADED_FROM: f32 = 0.8;
 
 /// What a frame comes to for who asked for it.
 pub(crate) type Applied = Result<Reply, Refusal>;

@@ -8,7 +8,7 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `scan.rs`.
+//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`.
 
 mod arguments;
 mod checks;
@@ -19,6 +19,7 @@ mod recall;
 mod scan;
 mod space;
 mod spec;
+mod spread;
 mod store;
 mod table;
 #[cfg(test)]
@@ -33,9 +34,11 @@ pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use link::LinkCommand;
 pub use recall::{
     Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
+    RecallSpread,
 };
 pub use scan::{ScanCommand, ScanCursor};
 pub use space::SpaceCreate;
+pub use spread::{SPREAD_WEIGHT_MAX, SpreadCommand, SpreadParameters};
 pub use store::{MSTORE_ITEMS_MAX, StoreCommand};
 
 /// A request, checked as far as it can be without the data. Spaces go by name.
@@ -74,6 +77,7 @@ pub enum Command {
         items: Vec<Result<StoreCommand, Refusal>>,
     },
     Recall(RecallCommand),
+    Spread(SpreadCommand),
     Scan(ScanCommand),
     Get {
         space: String,

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use engram_shards::episode::{
-    Activation, Confidence, Hit, Link, Linked, Metric, Outcome, Refusal, Sequence, SpaceSettings,
-    StoredEpisode, Unlinked,
+    Activation, Confidence, Hit, Link, Linked, Metric, Outcome, PathStep, Refusal, Sequence,
+    SpaceSettings, StoredEpisode, Unlinked, Why,
 };
 use engram_shards::io::Copied;
 
@@ -65,36 +65,89 @@ pub fn stored_item(
     }
 }
 
-/// The answer to `EG.RECALL`, best first.
-pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit]) {
+/// The answer to `EG.RECALL`, best first. Partial ones say so in each.
+pub fn recalled(encoder: &mut Encoder<'_>, hits: &[Hit], is_partial: bool) {
     encoder.array(hits.len());
-    for hit in hits {
-        let episode = &hit.episode;
-        encoder.map(6 + parts_count(episode) + usize::from(hit.why.is_some()));
-        text(encoder, "id", &episode.id);
-        key(encoder, "score");
-        encoder.double_f32(hit.score);
-        key(encoder, "similarity");
-        encoder.double_f32(hit.similarity);
-        confidence(encoder, &episode.confidence);
-        times(encoder, episode);
-        parts(encoder, episode);
-        if let Some(why) = hit.why {
-            key(encoder, "why");
-            encoder.map(7);
-            text(encoder, "tier", why.tier.name().as_bytes());
-            key(encoder, "rows_compared");
-            encoder.count(why.rows_compared);
-            key(encoder, "rows_estimated");
-            encoder.count(why.rows_estimated);
-            key(encoder, "rows_judged");
-            encoder.count(why.rows_judged);
-            key(encoder, "rows_filtered");
-            encoder.count(why.rows_filtered);
-            key(encoder, "hops");
-            encoder.count(why.hops);
-            key(encoder, "beam");
-            encoder.count(why.beam as u64);
+    hits.iter().for_each(|each| hit(encoder, each, is_partial));
+}
+
+/// The answer to `EG.SPREAD`: the episodes, best first, and the work.
+pub fn spread(
+    encoder: &mut Encoder<'_>,
+    hits: &[Hit],
+    (edges, nodes): (u64, u64),
+    missing_max: f64,
+    is_partial: bool,
+) {
+    encoder.map(5);
+    key(encoder, "hits");
+    recalled(encoder, hits, false);
+    key(encoder, "edges");
+    encoder.count(edges);
+    key(encoder, "nodes");
+    encoder.count(nodes);
+    key(encoder, "missing_max");
+    encoder.double(missing_max);
+    key(encoder, "partial");
+    encoder.boolean(is_partial);
+}
+
+fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
+    let Hit { score, similarity, activation, episode, why, path } = hit;
+    let has_why = why.is_some() || path.is_some();
+    let optional = [similarity.is_some(), activation.is_some(), has_why, is_partial];
+    let optional = optional.into_iter().filter(|is_there| *is_there).count();
+    encoder.map(5 + parts_count(episode) + optional);
+    text(encoder, "id", &episode.id);
+    key(encoder, "score");
+    encoder.double_f32(*score);
+    for (name, value) in [("similarity", similarity), ("activation", activation)] {
+        if let Some(value) = value {
+            key(encoder, name);
+            encoder.double_f32(*value);
+        }
+    }
+    confidence(encoder, &episode.confidence);
+    times(encoder, episode);
+    parts(encoder, episode);
+    if has_why {
+        self::why(encoder, why.as_ref(), path.as_deref());
+    }
+    if is_partial {
+        key(encoder, "partial");
+        encoder.boolean(true);
+    }
+}
+
+/// How a hit was found: by which part of the index, if it is similar to the cue, and by which links
+/// from a seed, if anything was spread.
+fn why(encoder: &mut Encoder<'_>, why: Option<&Why>, path: Option<&[PathStep]>) {
+    key(encoder, "why");
+    encoder.map(if why.is_some() { 7 } else { 1 } + usize::from(path.is_some()));
+    text(encoder, "tier", why.map_or("spread", |why| why.tier.name()).as_bytes());
+    if let Some(why) = why {
+        let figures = [
+            ("rows_compared", why.rows_compared),
+            ("rows_estimated", why.rows_estimated),
+            ("rows_judged", why.rows_judged),
+            ("rows_filtered", why.rows_filtered),
+            ("hops", why.hops),
+            ("beam", why.beam as u64),
+        ];
+        for (name, figure) in figures {
+            key(encoder, name);
+            encoder.count(figure);
+        }
+    }
+    let Some(path) = path else { return };
+    key(encoder, "path");
+    encoder.array(path.len());
+    for PathStep { from, to, kind } in path {
+        encoder.map(2 + usize::from(!kind.is_empty()));
+        text(encoder, "from", from);
+        text(encoder, "to", to);
+        if !kind.is_empty() {
+            text(encoder, "kind", kind);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, Refusal, Sequence, SpaceSettings,
-    StoredEpisode, Tier, Why,
+    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Sequence,
+    SpaceSettings, StoredEpisode, Tier, Why,
 };
 use proptest::prelude::*;
 use redis::Value;
@@ -160,11 +160,24 @@ fn replies_to_reads() {
         ..bare.clone()
     };
     let hits = [
-        Hit { score: 0.25, similarity: 0.3, episode: bare.clone(), why: None },
+        Hit {
+            score: 0.25,
+            similarity: Some(0.3),
+            activation: None,
+            episode: bare.clone(),
+            why: None,
+            path: None,
+        },
         Hit {
             score: 0.5,
-            similarity: 0.1,
+            similarity: Some(0.1),
+            activation: Some(0.2),
             episode: full.clone(),
+            path: Some(vec![PathStep {
+                from: Bytes::from("x"),
+                to: Bytes::from("e1"),
+                kind: Bytes::from("k"),
+            }]),
             why: Some(Why {
                 tier: Tier::Graph,
                 rows_compared: 9,
@@ -196,6 +209,7 @@ fn replies_to_reads() {
                 ("similarity", double(version, similarity)),
             ]
         };
+        let step = vec![("from", bulk("x")), ("to", bulk("e1")), ("kind", bulk("k"))];
         let why = vec![
             ("tier", bulk("graph")),
             ("rows_compared", Value::Int(9)),
@@ -204,13 +218,22 @@ fn replies_to_reads() {
             ("rows_filtered", Value::Int(5)),
             ("hops", Value::Int(3)),
             ("beam", Value::Int(64)),
+            ("path", Value::Array(vec![map(version, step)])),
         ];
         let why = ("why", map(version, why));
         let bare_hit = map(version, [hit(0.25, 0.3), head.to_vec()].concat());
-        let full_hit = [hit(0.5, 0.1), head.to_vec(), parts.to_vec(), vec![why]].concat();
-        let full_hit = map(version, full_hit);
-        let recalled = read(version, |encoder| reply::recalled(encoder, &hits));
-        assert_eq!(recalled, Value::Array(vec![bare_hit, full_hit]));
+        let activation = vec![("activation", double(version, 0.2))];
+        let full_hit =
+            [hit(0.5, 0.1), activation, head.to_vec(), parts.to_vec(), vec![why]].concat();
+        let recalled = read(version, |encoder| reply::recalled(encoder, &hits, false));
+        assert_eq!(recalled, Value::Array(vec![bare_hit, map(version, full_hit.clone())]));
+        let partial = match version {
+            Resp2 => Value::Int(1),
+            Resp3 => Value::Boolean(true),
+        };
+        let recalled = read(version, |encoder| reply::recalled(encoder, &hits[1..], true));
+        let full_hit = [full_hit, vec![("partial", partial)]].concat();
+        assert_eq!(recalled, Value::Array(vec![map(version, full_hit)]));
 
         let start = [("id", bulk("e1")), ("seq", Value::Int(3))];
         let writer = [("writer_uid", Value::Int(1000))];

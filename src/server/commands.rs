@@ -5,11 +5,13 @@
 //! alone: nothing before them is open, nothing behind them begins.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Fields, Hit, RecallRequest, Refusal, StoredEpisode};
+use engram_shards::episode::{Effort, Fields, Hit, RecallRequest, Refusal, StoredEpisode};
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
+use engram_shards::spreading::Asked;
 
 use super::batch::Batch;
 use super::client::is_talk;
@@ -18,7 +20,7 @@ use super::core::{Core, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request};
 use super::route::Route;
-use super::{info, links, snapshots, spaces};
+use super::{info, links, snapshots, spaces, spread};
 use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
 use crate::protocol::{Command, reply};
 use crate::runtime;
@@ -104,6 +106,13 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
         }
         Command::Recall(command) => {
             answer_later(core, connection, |core| async move { recall(&core, command).await });
+        }
+        Command::Spread(command) => {
+            answer_later(
+                core,
+                connection,
+                |core| async move { spread::spread(&core, command).await },
+            );
         }
         Command::Scan(command) => {
             answer_later(core, connection, |core| async move { scan(&core, command).await });
@@ -316,28 +325,62 @@ async fn consolidate(core: &Rc<Core>, space: Option<&str>) -> Encoded {
 async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (_, settings, route) = core.space(&command.space)?;
     let vectors = cue_vectors(core, &route, command.cues).await?;
-    let request = RecallRequest {
-        space: route.space(),
-        k: command.k,
-        cue: cue(&settings, &vectors)?,
-        conditions: command.conditions,
-        effort: command.effort,
-        fields: command.fields,
-        bytes_max: command.bytes_max,
+    let RecallCommand { k, conditions, effort, fields, bytes_max, .. } = command;
+    let cue = cue(&settings, &vectors)?;
+    let (hits, is_partial) = match command.spread {
+        None => {
+            let request = RecallRequest {
+                space: route.space(),
+                k,
+                cue,
+                conditions,
+                effort,
+                fields,
+                bytes_max,
+            };
+            (recall_all(core, &route, request).await?, false)
+        }
+        Some(spread) => {
+            // What is read of the episodes in the end is not read here.
+            let nearest = RecallRequest {
+                space: route.space(),
+                k: k.max(spread.seeds),
+                cue: Arc::clone(&cue),
+                conditions: conditions.clone(),
+                effort,
+                fields: Fields { why: fields.why, ..Fields::default() },
+                bytes_max,
+            };
+            let nearest = recall_all(core, &route, nearest).await?;
+            let is_exact = effort == Effort::Exact;
+            let asked = Asked { k, conditions, fields, bytes_max, recalled: None };
+            let of = (route, &settings);
+            let spread =
+                spread::spread_recalled(core, of, nearest, &spread, asked, is_exact, cue).await?;
+            (spread.hits, spread.is_partial)
+        }
     };
+    let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
+    let bytes = hits.len() * size_of::<Hit>();
+    let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits, is_partial));
+    Ok(reply.holding(vec![held]).weighing(bytes))
+}
+
+/// Recalls from all shards of a space.
+async fn recall_all(
+    core: &Rc<Core>,
+    route: &Route,
+    request: RecallRequest,
+) -> Result<Vec<Hit>, Refusal> {
     let answers = core.call_all(route.all(), || Request::Recall(Box::new(request.clone()))).await;
     let mut parts = Vec::with_capacity(answers.len());
     for answer in answers {
         match answer {
-            Answer::Hits(hits) => parts.push(hits?),
+            Answer::Hits(hits) => parts.extend(hits?),
             other => unreachable!("a recall was answered with {other:?}"),
         }
     }
-    let hits = merge(parts, &request);
-    let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
-    let bytes = hits.len() * size_of::<Hit>();
-    let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits));
-    Ok(reply.holding(vec![held]).weighing(bytes))
+    Ok(merge(parts, request.k, request.fields, request.bytes_max))
 }
 
 /// The vectors to recall by; known episodes are read from their owners.
@@ -369,15 +412,14 @@ async fn cue_vectors(
 
 /// The best of all shards, best first; from the first that goes beyond the byte bound on without
 /// their parts. Equal scores keep the order of the shards, so the same store gives the same answer.
-fn merge(parts: Vec<Vec<Hit>>, request: &RecallRequest) -> Vec<Hit> {
-    let mut hits: Vec<Hit> = parts.into_iter().flatten().collect();
+pub(super) fn merge(mut hits: Vec<Hit>, k: usize, fields: Fields, bytes_max: usize) -> Vec<Hit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-    hits.truncate(request.k);
-    let mut bytes_left = request.bytes_max;
+    hits.truncate(k);
+    let mut bytes_left = bytes_max;
     let fits = hits.iter().take_while(|hit| {
         let bytes = hit.episode.optional_bytes();
         // What its shard had no room for has no room here.
-        let fits = bytes <= bytes_left && hit.episode.carries(request.fields);
+        let fits = bytes <= bytes_left && hit.episode.carries(fields);
         bytes_left = bytes_left.saturating_sub(bytes);
         fits
     });

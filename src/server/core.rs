@@ -5,24 +5,24 @@
 //! wakes the peers something was sent to. Nothing in here waits; the tasks around it do.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engram_shards::episode::{RecallRequest, Refusal, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, Io};
-use engram_shards::recall::Recall;
 use engram_shards::shard::{Advanced, Effect, Reply, Shard, Ticket};
 use slab::Slab;
 
 use super::batch::Batch;
 use super::budget::{Held, ReplyBudget};
 use super::connection::Connection;
+use super::gate::Gate;
 use super::info::Report;
+use super::jobs::{Jobs, spread_refused};
 use super::notify::Notify;
-use super::request::{Answer, Asked, Request};
+use super::request::{Answer, Asked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
 use crate::lanes::{Incoming, Lanes};
@@ -30,11 +30,6 @@ use crate::metrics::Metrics;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
 
-/// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
-const RECALL_SLICE_BYTES: usize = 512 << 10;
-/// Slices of a recall in turn, before the next recall has its own: most end within them, and find
-/// what they had in the caches.
-const SLICES_IN_TURN: u32 = 4;
 /// How long recalls compute between two breaths at least, and at most. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
 const STRETCH_NS_MAX: u64 = 400_000;
@@ -51,14 +46,12 @@ const WORK_UNITS_MAX: usize = 256;
 const WORK_PAUSE_NS: u64 = 300_000;
 /// Requests between two ticks up to which a shard is taken for quiet.
 const QUIET_REQUESTS: u64 = 50;
-/// Recalls under way on a shard at once; each gets its slices in turn.
-const RECALLS_MAX: usize = 256;
-/// The hint that goes with a refusal for too many recalls.
-const RETRY_RECALL_MS: u32 = 20;
 /// Messages taken from the lanes in one turn; the rest waits for the next.
 const TURN_MESSAGES_MAX: usize = 1024;
 /// How long the shard may go on without looking at its sockets.
 const BREATH_NS: u64 = 100_000;
+/// Spreads over several shards that are driven at once, from all shards together.
+const SPREADS_DRIVEN_MAX: usize = 16;
 /// The hint that goes with a refusal for want of room in a lane.
 const RETRY_LANE_MS: u32 = 2;
 
@@ -93,15 +86,6 @@ impl Promise {
     }
 }
 
-#[derive(Debug)]
-struct ActiveRecall {
-    recall: Recall,
-    origin: Origin,
-    began_ns: u64,
-    /// Slices it has had.
-    slices: u32,
-}
-
 /// See the top of the file.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -110,6 +94,8 @@ pub(super) struct Core {
     recovery: Arc<Recovery>,
     snapshots: Arc<Snapshots>,
     inner: RefCell<Inner>,
+    /// For spreads over several shards: each holds memory on all of them while it is driven.
+    pub(super) spreads: Gate,
     breath: Breath,
     breathed_ns: Cell<u64>,
     /// Requests so far: recalls compute in longer stretches while it stands still.
@@ -125,14 +111,14 @@ pub(super) struct Core {
 #[derive(Debug)]
 pub(super) struct Inner {
     number: usize,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) shard: Shard<Box<dyn Io>>,
     lanes: Lanes<Asked, Answer>,
     /// Who waits for the log, by ticket.
     waiting: Slab<Origin>,
     /// Who waits for a peer, by call.
     called: Slab<Origin>,
-    recalls: VecDeque<ActiveRecall>,
+    pub(super) jobs: Jobs,
     /// When the work that nobody waits for was last done.
     worked_ns: u64,
     /// Few requests came between the last two ticks.
@@ -142,7 +128,7 @@ pub(super) struct Inner {
     /// The work that nobody waits for may have more to do at the end of the turn.
     may_work: bool,
     effects: Vec<Effect>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     ids: IdMaker,
     replies: ReplyBudget,
 }
@@ -157,6 +143,7 @@ impl Core {
         recovery: Arc<Recovery>,
         snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
+        let shards = lanes.shards();
         let inner = Inner {
             number,
             clock,
@@ -164,7 +151,7 @@ impl Core {
             lanes,
             waiting: Slab::new(),
             called: Slab::new(),
-            recalls: VecDeque::new(),
+            jobs: Jobs::default(),
             worked_ns: 0,
             is_quiet: false,
             activity_ticked: 0,
@@ -180,6 +167,7 @@ impl Core {
             recovery,
             snapshots,
             inner: RefCell::new(inner),
+            spreads: Gate::new((SPREADS_DRIVEN_MAX / shards).max(1)),
             breath: Breath::new()?,
             breathed_ns: Cell::new(0),
             activity: Cell::new(0),
@@ -240,6 +228,11 @@ impl Core {
         self.inner.borrow_mut().ids.make(wall_us)
     }
 
+    /// A name for a spread that is driven from here.
+    pub(super) fn make_spread_key(&self) -> SpreadKey {
+        self.inner.borrow_mut().jobs.make_key(self.number)
+    }
+
     /// Holds the bytes of a reply against the bound on all replies of this shard.
     pub(super) fn hold_reply(&self, bytes: usize) -> Result<Held, Refusal> {
         self.inner.borrow().replies.hold(bytes)
@@ -260,7 +253,7 @@ impl Core {
         } else {
             inner.send(owner, asked, origin);
         }
-        if !inner.recalls.is_empty() {
+        if !inner.jobs.is_empty() {
             self.compute.notify();
         }
     }
@@ -318,7 +311,7 @@ impl Core {
         if std::mem::take(&mut inner.may_work) {
             self.background.notify();
         }
-        if !inner.recalls.is_empty() {
+        if !inner.jobs.is_empty() {
             self.compute.notify();
         }
     }
@@ -381,7 +374,7 @@ impl Core {
             stretch_ns = match activity == seen {
                 true => (stretch_ns * 2).min(STRETCH_NS_MAX),
                 false => {
-                    let queued_ns = self.inner.borrow().recalls.len() as u64 * COMPUTE_QUEUED_NS;
+                    let queued_ns = self.inner.borrow().jobs.len() as u64 * COMPUTE_QUEUED_NS;
                     (away_ns / COMPUTE_SHARE).max(queued_ns).clamp(COMPUTE_NS, STRETCH_NS_MAX)
                 }
             };
@@ -527,7 +520,7 @@ impl Inner {
                     consolidation,
                     consolidation_failure: failure.map(str::to_owned),
                     metrics: self.metrics.clone(),
-                    open_recalls: self.recalls.len() as u64,
+                    open_recalls: self.jobs.len() as u64,
                     io: self.shard.io().facts(),
                     read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
@@ -537,25 +530,13 @@ impl Inner {
                 self.metrics.reset();
                 self.deliver(origin, Answer::MetricsReset(Ok(())));
             }
-            Request::Recall(request) => {
-                self.metrics.recalls += 1;
-                match self.begin_recall(*request) {
-                    Ok(recall) => {
-                        let (began_ns, slices) = (asked.at_ns, 0);
-                        self.recalls.push_back(ActiveRecall { recall, origin, began_ns, slices });
-                    }
-                    Err(refusal) => self.deliver(origin, Answer::Hits(Err(refusal))),
-                }
+            Request::Recall(request) => self.take_recall(*request, asked.at_ns, origin),
+            Request::Spread(order) => self.take_order(*order, asked.at_ns, origin),
+            Request::EndSpread(key) => {
+                self.end_spread(key);
+                self.deliver(origin, Answer::MetricsReset(Ok(())));
             }
         }
-    }
-
-    fn begin_recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
-        if self.recalls.len() >= RECALLS_MAX {
-            let what = "the shard's queue of recalls";
-            return Err(Refusal::Busy { what, retry_after_ms: RETRY_RECALL_MS });
-        }
-        self.shard.recall(request)
     }
 
     /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.
@@ -580,7 +561,7 @@ impl Inner {
         self.deliver(origin, answer);
     }
 
-    fn deliver(&mut self, origin: Origin, answer: Answer) {
+    pub(super) fn deliver(&mut self, origin: Origin, answer: Answer) {
         match origin {
             Origin::Reply { connection, slot, assigned } => {
                 connection.fulfil_with(slot, assigned, answer);
@@ -628,7 +609,7 @@ impl Inner {
     fn work(&mut self, now_ns: impl Fn() -> u64) -> Advanced {
         let began_ns = now_ns();
         let away_ns = began_ns - self.worked_ns;
-        if !self.recalls.is_empty() && away_ns < WORK_PAUSE_NS {
+        if !self.jobs.is_empty() && away_ns < WORK_PAUSE_NS {
             return Advanced::Waits;
         }
         let stretch_ns = (away_ns / WORK_SHARE).clamp(WORK_NS, STRETCH_NS_MAX);
@@ -640,7 +621,7 @@ impl Inner {
             let ended_ns = now_ns();
             self.metrics.work.record(ended_ns - unit_ns);
             unit_ns = ended_ns;
-            let is_over = !self.recalls.is_empty() || ended_ns - began_ns >= stretch_ns;
+            let is_over = !self.jobs.is_empty() || ended_ns - began_ns >= stretch_ns;
             if advanced != Advanced::Worked || is_over {
                 break;
             }
@@ -649,29 +630,6 @@ impl Inner {
         self.effects = effects;
         self.worked_ns = unit_ns;
         advanced
-    }
-
-    /// Works on the first recall, and sends it to the back of the queue when it had its slices in
-    /// turn; whether there is more.
-    fn compute_slice(&mut self) -> bool {
-        let Some(mut active) = self.recalls.pop_front() else { return false };
-        match self.shard.recall_step(&mut active.recall, RECALL_SLICE_BYTES) {
-            Ok(false) => {
-                active.slices += 1;
-                match active.slices % SLICES_IN_TURN {
-                    0 => self.recalls.push_back(active),
-                    _ => self.recalls.push_front(active),
-                }
-            }
-            Ok(true) => {
-                let hits = self.shard.recall_finish(active.recall);
-                let now = (self.clock.monotonic_ns)();
-                self.metrics.recall.record(now.saturating_sub(active.began_ns));
-                self.deliver(active.origin, Answer::Hits(hits));
-            }
-            Err(refusal) => self.deliver(active.origin, Answer::Hits(Err(refusal))),
-        }
-        !self.recalls.is_empty()
     }
 }
 
@@ -691,8 +649,9 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         | Request::DropSnapshot => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),
         Request::Recall(_) => Answer::Hits(Err(refusal)),
+        Request::Spread(order) => spread_refused(order.finish.is_some(), refusal),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
-        Request::ResetMetrics => Answer::MetricsReset(Err(refusal)),
+        Request::ResetMetrics | Request::EndSpread(_) => Answer::MetricsReset(Err(refusal)),
         Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }
 }

@@ -11,7 +11,8 @@
 //! * `connection` keeps the order of one connection's commands and replies.
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
-//! * `links` makes links that are mutual.
+//! * `links` makes links that are mutual, `spread` drives spreads over the shards of a space.
+//! * `jobs` computes recalls and spreads, slice by slice.
 //! * `snapshots` copies the store while it is written to.
 //! * `serve` is the life of a shard: open, reconcile, serve, drain.
 //!
@@ -24,8 +25,10 @@ mod client;
 mod commands;
 mod connection;
 mod core;
+mod gate;
 mod inbox;
 mod info;
+mod jobs;
 mod links;
 mod notify;
 mod outgoing;
@@ -34,6 +37,7 @@ mod route;
 mod serve;
 mod snapshots;
 mod spaces;
+mod spread;
 
 pub use arrival::Arrival;
 pub use client::Peer;

@@ -133,8 +133,10 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         | Answer::Hits(Err(refusal)) => {
             encoder.refusal(refusal);
         }
-        Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits),
+        Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits, false),
         Answer::Scanned(_)
+        | Answer::Exchanged(_)
+        | Answer::Collected(_)
         | Answer::SpaceStats(_)
         | Answer::Report(_)
         | Answer::MetricsReset(_) => {

@@ -9,6 +9,7 @@ use engram_shards::episode::{
 };
 use engram_shards::shard::{Reply, SpaceStats};
 use engram_shards::space::Page;
+use engram_shards::spreading::{Asked as Wanted, Collected, Exchange, Exchanged, SpreadRequest};
 
 use super::info::Report;
 
@@ -36,6 +37,9 @@ pub enum Request {
         fields: Fields,
     },
     Recall(Box<RecallRequest>),
+    Spread(Box<SpreadOrder>),
+    /// Nobody waits for it any more.
+    EndSpread(SpreadKey),
     /// Live episodes from a position on.
     Scan {
         space: SpaceNumber,
@@ -72,6 +76,26 @@ pub enum Request {
     ResetMetrics,
 }
 
+/// Names a spread: by the shard that drives it, and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpreadKey {
+    pub driver: usize,
+    pub number: u64,
+}
+
+/// One exchange of a spread.
+#[derive(Debug)]
+pub struct SpreadOrder {
+    pub key: SpreadKey,
+    /// Of the first one that a shard takes part in.
+    pub begin: Option<SpreadRequest>,
+    pub exchange: Exchange,
+    /// When to end it as it is, on the monotonic clock.
+    pub until_ns: Option<u64>,
+    /// Of the last one: what is wanted.
+    pub finish: Option<Wanted>,
+}
+
 /// A request and when it was asked for, on the monotonic clock that all shards share.
 #[derive(Debug)]
 pub struct Asked {
@@ -85,6 +109,8 @@ pub enum Answer {
     Write(Result<Reply, Refusal>),
     Episode(Result<Option<Box<StoredEpisode>>, Refusal>),
     Hits(Result<Vec<Hit>, Refusal>),
+    Exchanged(Result<Exchanged, Refusal>),
+    Collected(Result<Box<Collected>, Refusal>),
     /// Episodes and the row to go on from.
     Scanned(Result<Page, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
+use engram_shards::space::Home;
 use uuid::{Builder, Uuid};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The shards that a space spans, and where its episodes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,13 @@ impl Route {
 
     /// The shard that owns an id.
     pub fn owner(&self, id: &[u8]) -> usize {
-        let nth = xxh3_64_with_seed(id, u64::from(self.space.0)) % self.span as u64;
-        self.nth(nth as usize)
+        self.nth(Home::of(self.space, id, self.span as u32) as usize)
+    }
+
+    /// What the shards of the space are to each other, in the order of [`all`](Self::all).
+    pub fn homes(&self) -> impl Iterator<Item = Home> + use<> {
+        let span = self.span as u32;
+        (0..span).map(move |nth| Home { nth, span })
     }
 
     /// The shards of the space, in a fixed order.

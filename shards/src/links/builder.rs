@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(build(&rows, 1), whole);
         let links = open(&whole, 4).unwrap();
         let edges = |row| {
-            let edges = links.csr().links(row).iter();
+            let edges = links.csr().edges_of(row).iter();
             edges
                 .map(|edge| (edge.target, links.kind(edge.kind).unwrap(), edge.weight.get()))
                 .collect::<Vec<_>>()
@@ -242,7 +242,7 @@ mod tests {
         let all: Vec<_> = names.iter().map(|name| ("0", name.as_str(), 1.0)).collect();
         let columns = build(&[&all], usize::MAX);
         let links = open(&columns, 1).unwrap();
-        let edges = links.csr().links(0);
+        let edges = links.csr().edges_of(0);
         assert_eq!(edges.len(), usize::from(KIND_OTHER), "those without a name are one edge");
         assert_eq!(links.kind(KIND_OTHER - 1), Some(&b"k65533"[..]));
         assert_eq!((edges.last().unwrap().kind, links.kind(KIND_OTHER)), (KIND_OTHER, None));

@@ -123,7 +123,7 @@ impl Proposals {
 
 impl Conditions {
     /// Whether a row fulfils them.
-    pub(super) fn admit(&self, part: Part<'_>, row: u32) -> Result<bool, Damaged> {
+    pub(crate) fn admit(&self, part: Part<'_>, row: u32) -> Result<bool, Damaged> {
         let columns = part.columns(row);
         let is_within = self.since_us.is_none_or(|since| columns.happened_at_us >= since)
             && self.until_us.is_none_or(|until| columns.happened_at_us <= until)

@@ -291,10 +291,7 @@ impl Recall {
             } else {
                 bytes_left -= bytes;
             }
-            let similarity = match space.settings.metric {
-                Metric::Cosine | Metric::Dot => candidate.key,
-                Metric::L2 => 1.0 / (1.0 + (-candidate.key).sqrt()),
-            };
+            let similarity = similarity(space.settings.metric, candidate.key);
             let episode = part.read(row, dimensions, fields, overlays)?;
             let why = has_why.then_some(Why {
                 tier: candidate.tier,
@@ -305,8 +302,17 @@ impl Recall {
                 hops,
                 beam,
             });
-            Ok(Hit { score: similarity, similarity, episode, why })
+            let (score, similarity) = (similarity, Some(similarity));
+            Ok(Hit { score, similarity, activation: None, episode, why, path: None })
         };
         best.map(hit).collect()
+    }
+}
+
+/// What clients know a key by.
+pub(crate) fn similarity(metric: Metric, key: f32) -> f32 {
+    match metric {
+        Metric::Cosine | Metric::Dot => key,
+        Metric::L2 => 1.0 / (1.0 + (-key).sqrt()),
     }
 }

@@ -12,6 +12,7 @@
 mod consolidate;
 mod pending;
 mod snapshot;
+mod spread;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -40,9 +41,10 @@ use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{Memory, Rebuilding, gone};
+use crate::memory::{DEGRADED_FROM, Memory, Rebuilding, gone};
 use crate::recall::{Recall, Scratch, check_vector};
 use crate::space::{Page, Space};
+use crate::spreading::Pools;
 
 /// The hint that goes with a refusal for want of room in the log.
 const RETRY_LOG_MS: u32 = 5;
@@ -176,6 +178,7 @@ pub struct Shard<I> {
     last_number: u32,
     eraser: Eraser,
     scratch: Scratch,
+    pools: Pools,
     consolidator: Consolidator,
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
@@ -220,6 +223,7 @@ impl<I: Io> Shard<I> {
             last_number,
             eraser,
             scratch: Scratch::default(),
+            pools: spread::pools(bytes),
             consolidator,
             consolidating: Vec::new(),
             erasing: Vec::new(),
@@ -615,6 +619,9 @@ impl<I: Io> Shard<I> {
     pub fn tick(&mut self) {
         self.memory.arena.tick();
         self.log.tick();
+        if self.memory.pressure() >= DEGRADED_FROM {
+            self.pools.shrink();
+        }
     }
 
     /// Says that no more writes will come: once idle, the log has noted where it ends.

@@ -8,8 +8,9 @@
 use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::episode::SpaceNumber;
 use crate::limits::SHARDS_MAX;
 
 const STRIPES: usize = 64;
@@ -35,6 +36,29 @@ impl Default for Ids {
 /// The hash of an id: the order in which a scan goes through a space, in memory and in files.
 pub fn id_hash(id: &[u8]) -> u64 {
     xxh3_64(id)
+}
+
+/// Which of the shards that a space spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Home {
+    pub nth: u32,
+    pub span: u32,
+}
+
+impl Home {
+    /// The only one.
+    pub const ALONE: Self = Self { nth: 0, span: 1 };
+
+    /// Which of `span` shards an id belongs to: the same for ever, because it decides in which log
+    /// an episode is found again.
+    pub fn of(space: SpaceNumber, id: &[u8], span: u32) -> u32 {
+        (xxh3_64_with_seed(id, u64::from(space.0)) % u64::from(span)) as u32
+    }
+
+    /// Whether an id belongs here.
+    pub fn owns(self, space: SpaceNumber, id: &[u8]) -> bool {
+        self.span == 1 || Self::of(space, id, self.span) == self.nth
+    }
 }
 
 /// Bits of a hash that a position in a scan leaves out: they are the number of the shard in the

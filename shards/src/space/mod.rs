@@ -22,10 +22,12 @@
 //! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
 mod asked;
+mod associations;
 mod bodies;
 mod buckets;
 mod codes;
 mod deaths;
+mod fresh;
 mod ids;
 mod links;
 mod part;
@@ -44,12 +46,15 @@ use crate::limits::EPISODE_LINKS_MAX;
 use crate::links::{LinkList, TooManyLinks};
 use asked::Asked;
 use bodies::BodyAt;
+use fresh::Fresh;
 use links::Change;
 
+pub use associations::Associations;
 pub use buckets::TailBuckets;
 pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
-pub use ids::{POSITION_SHIFT, id_hash, position};
+pub use fresh::FreshUser;
+pub use ids::{Home, POSITION_SHIFT, id_hash, position};
 pub use links::{Marks, Overlays};
 pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
 pub use rows::{Columns, Record};
@@ -78,6 +83,10 @@ pub struct Space {
     publications: u64,
     asked: Asked,
     overlays: Overlays,
+    /// Episodes that came with an id that was not there.
+    added: u64,
+    /// Once something was spread.
+    fresh: Option<Box<Fresh>>,
 }
 
 /// Parts that a section has replaced, or of a space that was dropped. Giving back a large tail
@@ -131,6 +140,8 @@ impl Space {
             publications: 0,
             asked: Asked::default(),
             overlays: Overlays::default(),
+            added: 0,
+            fresh: None,
         }
     }
 
@@ -258,8 +269,10 @@ impl Space {
         frame: &Frame<'_>,
         store: &StorePayload<'_>,
     ) -> bool {
-        self.tail.insert(arena, &self.settings, frame, store)
-            || self.remove_below(arena, store.id(), frame.sequence)
+        let replaced = self.tail.insert(arena, &self.settings, frame, store)
+            || self.remove_below(arena, store.id(), frame.sequence);
+        self.added += u64::from(!replaced);
+        replaced
     }
 
     /// Codes up to `rows_max` more rows of the active tail.
@@ -357,6 +370,7 @@ impl Space {
             }
         }
         self.overlays = overlays;
+        self.fresh.iter_mut().for_each(|fresh| fresh.forget(at));
         Some((result, links))
     }
 

@@ -267,6 +267,14 @@ impl<'a> Part<'a> {
         Ok(LinkRecords(self.body(row)?.links))
     }
 
+    /// How many links a row has now.
+    pub fn links_count(self, row: u32, overlays: &Overlays) -> u32 {
+        let Record { sequence, sizes, .. } = self.record(row);
+        let relinked = self.relinked().has(row).then(|| overlays.get(sequence)).flatten();
+        let count = relinked.map_or(usize::from(sizes.links), LinkList::len);
+        u32::try_from(count).expect("bounded by EPISODE_LINKS_MAX")
+    }
+
     /// Whether a row's metadata satisfies a filter. What cannot be read satisfies none in a tail;
     /// in a section it was read when that was written, so it is damaged now.
     pub fn satisfies(self, row: u32, filter: &Filter) -> Result<bool, Damaged> {

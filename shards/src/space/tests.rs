@@ -298,7 +298,7 @@ fn check_links(section: &Section) {
                 id.to_vec()
             }
         };
-        let edges = links.csr().links(row).iter();
+        let edges = links.csr().edges_of(row).iter();
         let mut found: Vec<_> = edges
             .map(|edge| {
                 let kind = links.kind(edge.kind).unwrap().to_vec();

@@ -3,7 +3,7 @@
 use super::operator::Operator;
 use super::push::{Ledger, Work};
 use super::state::{Amounts, NONE, State, Traced};
-use super::workspace::Lent;
+use super::workspace::{Lent, Workspace};
 
 /// The end of a push.
 #[derive(Debug)]
@@ -107,14 +107,21 @@ impl Activations<Traced> {
     /// link that brought most at once, and from there by the one that had brought most until then.
     /// Empty for a seed that got most from outside, and for a node that mass never came to.
     pub fn path(&self, node: u32) -> Vec<Step> {
+        self.at.path(node)
+    }
+}
+
+impl Workspace<Traced> {
+    /// See [`Activations::path`].
+    pub(super) fn path(&self, node: u32) -> Vec<Step> {
         let mut steps = Vec::new();
-        let state = match self.at.states().get(node as usize) {
+        let state = match self.states().get(node as usize) {
             Some(state) if state.amounts().is_touched() => state,
             _ => return steps,
         };
         let (mut target, mut arrival) = (node, state.arrival());
         while arrival != NONE {
-            let by = self.at.arrivals[arrival as usize];
+            let by = self.arrivals[arrival as usize];
             steps.push(Step { source: by.source, target, kind: by.kind });
             (target, arrival) = (by.source, by.before);
         }

@@ -8,8 +8,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::graph::Visit;
 use super::link::{Edge, LINKS_PER_NODE_MAX, Link, LinkError, Scale};
-use super::prefetch::prefetch;
 
 /// Where the edges of a node are, and what holds for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -35,31 +35,28 @@ impl<'a> Csr<'a> {
     }
 
     /// What holds for the links of a node; nothing for a node that came later.
-    #[inline]
     pub fn scale(&self, node: u32) -> Scale {
         self.heads.get(node as usize).map(|head| head.scale).unwrap_or_default()
     }
 
-    /// The edges of a node, in order. Empty when a damaged head points elsewhere.
-    #[inline]
-    pub fn links(&self, node: u32) -> &'a [Edge] {
-        let Some(head) = self.heads.get(node as usize) else {
-            return &[];
-        };
-        let start = head.start as usize;
-        self.edges.get(start..start + head.scale.fan as usize).unwrap_or_default()
+    /// The edges of a node, in order.
+    pub fn edges_of(&self, node: u32) -> &'a [Edge] {
+        let head = self.heads.get(node as usize);
+        head.map_or(&[], |head| self.place(head.start, head.scale.fan))
     }
 
-    /// Asks the caches for the head of a node.
+    /// The edges of a head. Empty when it is damaged and points elsewhere.
     #[inline]
-    pub(super) fn prefetch_head(&self, node: u32) {
-        prefetch(self.heads, node as usize);
+    pub(crate) fn place(&self, start: u32, fan: u32) -> &'a [Edge] {
+        let start = start as usize;
+        self.edges.get(start..start + fan as usize).unwrap_or_default()
     }
 
-    /// Where the edges of a node begin, and how many there are.
+    /// What a push is told about a node that is in no other place.
     #[inline]
-    pub(super) fn place(&self, node: u32) -> (u32, u32) {
-        self.heads.get(node as usize).map_or((0, 0), |head| (head.start, head.scale.fan))
+    pub(crate) fn visit_row(&self, node: u32) -> Visit {
+        let Head { start, scale } = self.heads.get(node as usize).copied().unwrap_or_default();
+        Visit::Here { scale, start }
     }
 }
 
@@ -131,12 +128,15 @@ mod tests {
         ];
         let built = CsrBuf::build(3, links).unwrap();
         let csr = built.view();
-        let seen: Vec<_> =
-            csr.links(2).iter().map(|edge| (edge.target, edge.kind, edge.weight.get())).collect();
+        let seen: Vec<_> = csr
+            .edges_of(2)
+            .iter()
+            .map(|edge| (edge.target, edge.kind, edge.weight.get()))
+            .collect();
         assert_eq!(seen, [(0, 0, 2.0), (0, 1, 0.5), (2, 0, 1.5)]);
         assert_eq!(csr.scale(2), Scale { fan: 3, inverse_sum: 0.25, ln_fan: 3.0_f32.ln() });
-        assert_eq!((csr.links(1), csr.scale(1)), (&[][..], Scale::default()));
-        assert_eq!((csr.links(9), csr.scale(9)), (&[][..], Scale::default()));
+        assert_eq!((csr.edges_of(1), csr.scale(1)), (&[][..], Scale::default()));
+        assert_eq!((csr.edges_of(9), csr.scale(9)), (&[][..], Scale::default()));
     }
 
     #[test]

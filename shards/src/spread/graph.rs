@@ -1,74 +1,107 @@
-//! The links as a push reads them: what lies at rest and what has changed since, in one.
+//! What a push asks about the nodes it comes to, and how links at rest answer.
+//!
+//! A push knows numbers. Whose they are, and where their links lie, is the graph's to say, when it
+//! is their turn: a number may also stand for a node that goes by another number now, or for one
+//! that another shard has. So links can lie for a long time while what they lead to moves.
 
 use super::csr::Csr;
-use super::delta::{Delta, Merged};
 use super::link::{Edge, Scale};
-use super::nodes::NodeSet;
+use super::prefetch::prefetch;
 
-/// All links of a memory space on a shard.
+/// Edges of a node that are asked for ahead.
+pub(super) const EDGES_AHEAD: usize = 16;
+
+/// The start of links that are not in order yet. Until they are, a scale knows only how many there
+/// are.
+pub const UNLAID: u32 = u32::MAX;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Visit {
+    /// One with links of its own, or with none. `start` is for [`Graph::links`] to find them by.
+    Here { scale: Scale, start: u32 },
+    /// Another number of this node: mass for it belongs there.
+    Elsewhere(u32),
+    /// Another shard has it: mass for it is handed over.
+    Remote,
+}
+
+/// Links of a node.
 #[derive(Debug, Clone, Copy)]
-pub struct Graph<'a> {
-    pub base: Csr<'a>,
-    pub delta: &'a Delta,
-    /// Nodes that another shard owns. Their links are there, and mass for them is handed over. One
-    /// that has links here all the same counts as here.
-    pub remote: &'a NodeSet,
+pub struct Links<'a> {
+    pub edges: &'a [Edge],
+    /// What is added to each target to get its number.
+    pub offset: u32,
 }
 
-/// The links of a node, in the order of their keys.
-#[derive(Debug)]
-pub enum Links<'a> {
-    AtRest(&'a [Edge]),
-    Merged(Merged<'a>),
-}
-
-impl<'a> Graph<'a> {
-    pub fn nodes(&self) -> u32 {
-        self.base.nodes().max(self.delta.nodes())
-    }
-
+impl Links<'_> {
     #[inline]
-    pub fn scale(&self, node: u32) -> Scale {
-        match self.delta.changed(node) {
-            None => self.base.scale(node),
-            Some(changed) => changed.scale(),
-        }
-    }
-
-    /// Where all links of a node lie at rest, and how many they are; none when some have changed.
-    #[inline]
-    pub(super) fn at_rest(&self, node: u32) -> (u32, u32) {
-        match self.delta.changed(node) {
-            None => self.base.place(node),
-            Some(_) => (0, 0),
-        }
-    }
-
-    /// The links of a node whose keys are not below `from`.
-    #[inline]
-    pub(super) fn links_from(&self, node: u32, from: u64) -> Links<'a> {
-        let mut at_rest = self.base.links(node);
-        if from > 0 {
-            at_rest = &at_rest[at_rest.partition_point(|edge| edge.key() < from)..];
-        }
-        match self.delta.changed(node) {
-            None => Links::AtRest(at_rest),
-            Some(changed) => Links::Merged(changed.links(at_rest, from)),
-        }
-    }
-
-    pub fn links(&self, node: u32) -> Links<'a> {
-        self.links_from(node, 0)
+    pub fn target(&self, edge: Edge) -> u32 {
+        edge.target.wrapping_add(self.offset)
     }
 }
 
-impl Iterator for Links<'_> {
-    type Item = Edge;
+/// See the top of the file.
+pub trait Graph {
+    /// Nodes have numbers below this.
+    fn nodes(&self) -> u32;
 
-    fn next(&mut self) -> Option<Edge> {
-        match self {
-            Self::AtRest(links) => links.split_off_first().copied(),
-            Self::Merged(links) => links.next(),
-        }
+    /// What a node is now.
+    fn visit(&mut self, node: u32) -> Visit;
+
+    /// Whether a node is certainly [`Visit::Here`].
+    fn is_here(&self, node: u32) -> bool;
+
+    /// The links of a node that was visited, in the order in which mass goes along them.
+    fn links(&self, node: u32, start: u32, fan: u32) -> Links<'_>;
+
+    /// Puts the links of a node in order whose start was [`UNLAID`]: its scale, and its start.
+    fn lay_out(&mut self, node: u32) -> (Scale, u32) {
+        let _ = node;
+        (Scale::default(), 0)
     }
+
+    /// Asks the caches for what a visit reads.
+    fn prefetch(&self, node: u32);
+
+    /// Asks the caches for the first links of a node, and for the last of those.
+    fn prefetch_links(&self, node: u32, start: u32, fan: u32);
+}
+
+impl Graph for Csr<'_> {
+    fn nodes(&self) -> u32 {
+        self.heads.len() as u32
+    }
+
+    #[inline]
+    fn visit(&mut self, node: u32) -> Visit {
+        self.visit_row(node)
+    }
+
+    #[inline]
+    fn is_here(&self, _: u32) -> bool {
+        true
+    }
+
+    #[inline]
+    fn links(&self, _: u32, start: u32, fan: u32) -> Links<'_> {
+        Links { edges: self.place(start, fan), offset: 0 }
+    }
+
+    #[inline]
+    fn prefetch(&self, node: u32) {
+        prefetch(self.heads, node as usize);
+    }
+
+    #[inline]
+    fn prefetch_links(&self, _: u32, start: u32, fan: u32) {
+        prefetch_edges(self.edges, start, fan);
+    }
+}
+
+/// Asks for the edges of a node.
+#[inline]
+pub(crate) fn prefetch_edges(edges: &[Edge], start: u32, fan: u32) {
+    prefetch(edges, start as usize);
+    prefetch(edges, start as usize + (fan as usize).min(EDGES_AHEAD));
 }

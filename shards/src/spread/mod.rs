@@ -5,12 +5,11 @@
 //! |---|---|
 //! | [`link`] | What is a link, and what are its eight bytes? |
 //! | [`csr`], [`verify`](mod@verify) | How do links lie at rest, and are they in order? |
-//! | [`delta`] | What has changed since? |
-//! | [`graph`] | What are the links of a node now? |
+//! | [`graph`] | What is a node, and what are its links now? |
 //! | [`operator`] | What does a node do with the mass that comes to it? |
 //! | [`push`] | How far does it go, in which order, at what cost? |
 //! | [`activations`] | Who got how much, and by which way? |
-//! | [`state`], [`nodes`] | What is known about a node meanwhile, and which are elsewhere? |
+//! | [`state`] | What is known about a node meanwhile? |
 //! | [`workspace`] | Where does the memory for this come from? |
 //! | [`exact`] | What would be the answer if nothing were left out? |
 //!
@@ -19,14 +18,12 @@
 
 pub mod activations;
 pub mod csr;
-pub mod delta;
 pub mod exact;
 pub mod graph;
 pub mod link;
 mod list;
-pub mod nodes;
 pub mod operator;
-mod prefetch;
+pub(crate) mod prefetch;
 pub mod push;
 pub mod state;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 /// Asks the first-level cache for the line in which an element begins; any index will do.
 #[inline]
-pub(super) fn prefetch<T>(of: &[T], index: usize) {
+pub(crate) fn prefetch<T>(of: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

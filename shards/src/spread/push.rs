@@ -28,7 +28,12 @@
 //!
 //! **Order.** Nodes take turns in the order in which they came to be queued, links go by key, and
 //! arithmetic is in single precision in that order. The same links, seeds and settings give the
-//! same bits, in however many steps and whether links lie at rest or in the delta.
+//! same bits, in however many steps.
+//!
+//! **Other numbers.** A node may turn out to stand for another, which the episode it was has become
+//! meanwhile (`graph.rs`). When its turn comes, what it has goes there at once, at no cost and
+//! without a link in between; what came too late for a turn follows at the end. Mass for nodes that
+//! another shard has waits until somebody takes it there.
 //!
 //! **Caches.** Nearly all the time goes into misses: the head of a node, its first edges, and the
 //! states of its targets, of which each is known only when the one before has been read. So they
@@ -37,14 +42,13 @@
 
 use thiserror::Error;
 
-use super::activations::Activations;
-use super::delta::Merged;
-use super::graph::{Graph, Links};
+use super::activations::{Activations, Step};
+use super::graph::{EDGES_AHEAD, Graph, Links, UNLAID, Visit};
 use super::link::Edge;
 use super::list::List;
 use super::operator::{DEPTH_UNLIMITED, Operator, Settings};
 use super::prefetch::prefetch;
-use super::state::{NONE, State};
+use super::state::{NONE, State, Traced};
 use super::workspace::{Arrival, Lent, Parts, Turn};
 
 /// Mass that one seed may have, and the least.
@@ -52,9 +56,8 @@ pub const MASS_MAX: f32 = 1e12;
 pub const MASS_MIN: f32 = 1e-12;
 /// Nodes of the queue whose heads and states are asked for ahead.
 const HEADS_AHEAD: usize = 12;
-/// Turns and links whose targets' states are asked for ahead.
+/// Turns whose targets' states are asked for ahead.
 const TURNS_AHEAD: usize = 2;
-const EDGES_AHEAD: usize = 16;
 /// Links for which the lists have room at a time.
 const CHUNK_EDGES: usize = 256;
 
@@ -113,9 +116,9 @@ pub struct Push<S: State> {
     work: Work,
     edges_left: u64,
     rounds_left: u32,
-    /// Whose turn it is, and from which key on its links are still to come.
+    /// Whose turn it is, and how many of its links have had theirs.
     turn: usize,
-    from_key: u64,
+    from: usize,
     /// What this turn has passed on already, if it had to stop within its links.
     passed: f64,
     /// Only the parts that are not in the states.
@@ -133,25 +136,25 @@ impl<S: State> Push<S> {
             edges_left: edges_max,
             rounds_left: operator.settings().depth_max,
             turn: 0,
-            from_key: 0,
+            from: 0,
             passed: 0.0,
             ledger: Ledger::default(),
             at,
         }
     }
 
-    /// Puts mass on a node to begin with. Mass of the same seed adds up.
-    pub fn seed(&mut self, graph: &Graph<'_>, node: u32, mass: f32) -> Result<(), SeedError> {
+    /// Puts mass on a node to begin with, before anything else. Mass of the same seed adds up.
+    pub fn seed(&mut self, graph: &impl Graph, node: u32, mass: f32) -> Result<(), SeedError> {
         let touched_before = self.at.touched.len();
         self.receive(graph, node, mass)?;
-        if self.at.touched.len() > touched_before || !self.at.seeds.contains(&node) {
+        if self.at.touched.len() > touched_before {
             self.at.seeds.push(node);
         }
         Ok(())
     }
 
     /// Takes mass that another shard hands over.
-    pub fn receive(&mut self, graph: &Graph<'_>, node: u32, mass: f32) -> Result<(), SeedError> {
+    pub fn receive(&mut self, graph: &impl Graph, node: u32, mass: f32) -> Result<(), SeedError> {
         if !(MASS_MIN..=MASS_MAX).contains(&mass) {
             return Err(SeedError::Mass(mass));
         }
@@ -173,25 +176,42 @@ impl<S: State> Push<S> {
         Ok(())
     }
 
-    /// Tells the mass that waits for remote nodes, once for each node, and forgets it.
-    pub fn hand_over(&mut self, mut to: impl FnMut(u32, f32)) {
-        let mut outbox = std::mem::take(&mut self.at.outbox);
-        for node in outbox.drain(..) {
-            let mass = self.at.states_mut()[node as usize].amounts_mut().take_all();
-            self.ledger.handed_over += f64::from(mass);
-            to(node, mass);
+    /// Tells the mass that waits for remote nodes, once for each number, and forgets it.
+    pub fn hand_over(&mut self, graph: &mut impl Graph, mut to: impl FnMut(u32, f32)) {
+        let Parts { states, touched, .. } = self.at.parts();
+        for &node in touched.iter() {
+            let amounts = states[node as usize].amounts_mut();
+            let is_candidate = !graph.is_here(node) && amounts.has_waiting();
+            if is_candidate && graph.visit(node) == Visit::Remote {
+                let mass = amounts.take_all();
+                self.ledger.handed_over += f64::from(mass);
+                to(node, mass);
+            }
         }
-        self.at.outbox = outbox;
     }
 
-    /// Allows more edges and, to a push whose depth is bounded, more rounds.
-    pub fn grant(&mut self, edges: u64, rounds: u32) {
+    /// Allows more edges.
+    pub fn grant(&mut self, edges: u64) {
         self.edges_left = self.edges_left.saturating_add(edges);
-        self.rounds_left = self.rounds_left.saturating_add(rounds);
+    }
+
+    /// Allows so many more rounds.
+    pub fn set_rounds(&mut self, rounds: u32) {
+        self.rounds_left = rounds;
+    }
+
+    /// The work so far.
+    pub fn work(&self) -> Work {
+        self.work
+    }
+
+    /// Gives it up.
+    pub fn into_workspace(self) -> Lent<S> {
+        self.at
     }
 
     /// Goes on for so many edges.
-    pub fn step(&mut self, graph: &Graph<'_>, edges_max: u64) -> Progress {
+    pub fn step(&mut self, graph: &mut impl Graph, edges_max: u64) -> Progress {
         let mut edges = edges_max;
         loop {
             if self.is_over() {
@@ -221,13 +241,13 @@ impl<S: State> Push<S> {
     }
 
     /// Goes on until the edges are used up or nothing is left to do.
-    pub fn run(&mut self, graph: &Graph<'_>) -> Progress {
+    pub fn run(&mut self, graph: &mut impl Graph) -> Progress {
         self.step(graph, u64::MAX)
     }
 
     /// Takes the mass of the nodes whose turn it will be. Seeds that had to wait come when nothing
     /// else does.
-    fn begin_round(&mut self, graph: &Graph<'_>) {
+    fn begin_round(&mut self, graph: &mut impl Graph) {
         self.at.turns.clear();
         self.turn = 0;
         let is_last = self.at.queue.is_empty();
@@ -237,7 +257,7 @@ impl<S: State> Push<S> {
             workspace.late.drain(..).for_each(|node| workspace.queue_before.push(node));
         }
         let mut queue = std::mem::take(&mut workspace.queue_before);
-        let Parts { states, turns, late, outbox, .. } = self.at.parts();
+        let Parts { states, touched, turns, late, .. } = self.at.parts();
         turns.resize(queue.len(), Turn::default());
         let mut planning = Planning {
             operator: self.operator,
@@ -245,22 +265,26 @@ impl<S: State> Push<S> {
             is_last,
             graph,
             states,
+            touched,
             turns,
             turns_count: 0,
             late,
-            outbox,
             inhibited: 0.0,
+            beyond: 0.0,
         };
         for (at, &node) in queue.iter().enumerate() {
             if let Some(&ahead) = queue.get(at + HEADS_AHEAD) {
-                graph.base.prefetch_head(ahead);
+                planning.graph.prefetch(ahead);
                 prefetch(planning.states, ahead as usize);
             }
             planning.plan(node);
         }
         self.ledger.inhibited += planning.inhibited;
+        self.ledger.cut_off += planning.beyond;
         let turns_count = planning.turns_count;
+        let nodes = planning.graph.nodes();
         self.at.turns.truncate(turns_count);
+        self.at.grow(nodes);
         queue.clear();
         self.at.queue_before = queue;
         if self.rounds_left != DEPTH_UNLIMITED {
@@ -270,7 +294,7 @@ impl<S: State> Push<S> {
     }
 
     /// Takes turns until the round is over or so many edges were visited; how many were.
-    fn take_turns(&mut self, graph: &Graph<'_>, edges_max: u64) -> u64 {
+    fn take_turns(&mut self, graph: &impl Graph, edges_max: u64) -> u64 {
         let keep = 1.0 - self.operator.settings().decay;
         let Parts { states, touched, queue, turns, arrivals, .. } = self.at.parts();
         let mass_min = self.operator.mass_min();
@@ -282,15 +306,15 @@ impl<S: State> Push<S> {
             if let Some(ahead) = turns.get(self.turn + TURNS_AHEAD) {
                 passing.prefetch_targets(graph, ahead);
             }
-            let visited = passing.along(graph, turn, self.from_key, edges_left);
+            let visited = passing.along(graph, turn, self.from, edges_left);
             edges_left -= visited.edges;
-            if let Some(key) = visited.stopped_at {
-                self.passed += visited.passed;
-                self.from_key = key;
+            if let Some(passed) = visited.passed_of_some {
+                self.passed += passed;
+                self.from += visited.edges as usize;
                 break;
             }
             passing.states[turn.node as usize].amounts_mut().keep(keep * turn.mass);
-            self.from_key = 0;
+            self.from = 0;
             self.passed = 0.0;
             self.turn += 1;
             self.work.turns += 1;
@@ -300,12 +324,12 @@ impl<S: State> Push<S> {
     }
 
     /// Ends the push where it is. Mass that was taken for turns that did not come waits again.
-    pub fn finish(mut self) -> Activations<S> {
+    pub fn finish(mut self, graph: &mut impl Graph) -> Activations<S> {
         self.work.was_spent = self.edges_left == 0 && !self.is_over();
         let decay = self.operator.settings().decay;
         let Parts { states, turns, .. } = self.at.parts();
         let mut rest = turns[self.turn..].iter();
-        if self.from_key > 0
+        if self.from > 0
             && let Some(turn) = rest.next()
         {
             self.ledger.cut_off += f64::from(turn.leaves) - self.passed;
@@ -315,46 +339,89 @@ impl<S: State> Push<S> {
             states[turn.node as usize].amounts_mut().add(turn.mass);
             self.ledger.inhibited -= f64::from(decay * turn.mass - turn.leaves);
         }
+        self.settle(graph);
         self.work.nodes_touched = self.at.touched.len() as u64;
         Activations::new(self.operator, self.work, self.ledger, self.at)
     }
+
+    /// Brings what waits at other numbers of a node to it.
+    fn settle(&mut self, graph: &mut impl Graph) {
+        let Parts { states, touched, .. } = self.at.parts();
+        let mut at = 0;
+        while let Some(&node) = touched.get(at) {
+            at += 1;
+            if graph.is_here(node) {
+                continue;
+            }
+            if let Visit::Elsewhere(to) = graph.visit(node) {
+                self.ledger.cut_off += forward(states, touched, node, to);
+            }
+        }
+    }
+}
+
+impl Push<Traced> {
+    /// The strongest way to a node so far; see [`Activations::path`].
+    pub fn path(&self, node: u32) -> Vec<Step> {
+        self.at.path(node)
+    }
+}
+
+/// Moves what waits at one number of a node to another, and with it by which link most of it came;
+/// what is lost, because the other number is younger than the push.
+#[cold]
+fn forward<S: State>(states: &mut [S], touched: &mut List, node: u32, to: u32) -> f64 {
+    let from = &mut states[node as usize];
+    let (mass, arrival) = (from.amounts_mut().take_all(), from.arrival());
+    let Some(state) = states.get_mut(to as usize) else { return f64::from(mass) };
+    if !state.amounts().is_touched() {
+        touched.push(to);
+    }
+    state.amounts_mut().add(mass);
+    state.note(mass, arrival);
+    0.0
 }
 
 /// Deciding whose turn it will be.
-struct Planning<'a, S> {
+struct Planning<'a, S, G> {
     operator: Operator,
     is_first: bool,
     /// Whether nothing is left but seeds that would carry too little.
     is_last: bool,
-    graph: &'a Graph<'a>,
+    graph: &'a mut G,
     states: &'a mut [S],
+    touched: &'a mut List,
     /// As many as there could be, of which the first so many are.
     turns: &'a mut [Turn],
     turns_count: usize,
     late: &'a mut Vec<u32>,
-    outbox: &'a mut Vec<u32>,
     inhibited: f64,
+    beyond: f64,
 }
 
-impl<S: State> Planning<'_, S> {
+impl<S: State, G: Graph> Planning<'_, S, G> {
     #[inline]
     fn plan(&mut self, node: u32) {
         let Settings { decay, threshold, .. } = *self.operator.settings();
-        let scale = self.graph.scale(node);
+        let Visit::Here { mut scale, mut start } = self.graph.visit(node) else {
+            return self.leave(node);
+        };
         let outflow = self.operator.outflow(scale);
-        let amounts = self.states[node as usize].amounts_mut();
-        if scale.fan == 0 || outflow == 0.0 {
-            return self.end(node, scale.fan, decay);
+        let fan = scale.fan;
+        if fan == 0 || outflow == 0.0 {
+            return self.end(node, fan, decay);
         }
+        let amounts = self.states[node as usize].amounts_mut();
         let residual = amounts.residual();
-        let is_enough = residual * outflow >= threshold * scale.fan as f32;
+        let is_enough = residual * outflow >= threshold * fan as f32;
         // A seed that had to wait may have had its turn since, after more had come to it.
         let is_turn = is_enough | (self.is_last & (residual >= MASS_MIN));
         let mass = amounts.take_if(is_turn);
         let leaves = decay * mass * outflow;
-        let (start, fan) = self.graph.at_rest(node);
-        prefetch(self.graph.base.edges, start as usize);
-        prefetch(self.graph.base.edges, start as usize + (fan as usize).min(EDGES_AHEAD));
+        if start == UNLAID && is_turn {
+            (scale, start) = self.graph.lay_out(node);
+        }
+        self.graph.prefetch_links(node, start, fan);
         // Written in any case, as nobody foresees whether it counts.
         let per_weight = leaves * scale.inverse_sum;
         self.turns[self.turns_count] = Turn { node, mass, leaves, per_weight, start, fan };
@@ -368,15 +435,25 @@ impl<S: State> Planning<'_, S> {
     /// Nothing goes on from a node without links, or from a hub that passes nothing on.
     #[cold]
     fn end(&mut self, node: u32, fan: u32, decay: f32) {
-        if fan == 0 && self.graph.remote.contains(node) {
-            self.outbox.push(node);
-            return;
-        }
         let kept = if fan == 0 { 1.0 } else { 1.0 - decay };
         let amounts = self.states[node as usize].amounts_mut();
         let mass = amounts.take_all();
         amounts.keep(kept * mass);
         self.inhibited += f64::from(mass - kept * mass);
+    }
+
+    /// Another number of a node gives all it has to it, and that has a turn, perhaps a second one.
+    /// What another shard has waits.
+    #[cold]
+    fn leave(&mut self, node: u32) {
+        let Visit::Elsewhere(to) = self.graph.visit(node) else {
+            self.states[node as usize].amounts_mut().take_if(false);
+            return;
+        };
+        self.beyond += forward(self.states, self.touched, node, to);
+        if (to as usize) < self.states.len() {
+            self.plan(to);
+        }
     }
 }
 
@@ -395,94 +472,76 @@ struct Passing<'a, S> {
 #[derive(Default)]
 struct Visited {
     edges: u64,
-    /// The key of the first link that there were no edges left for, and what was passed until then.
-    stopped_at: Option<u64>,
-    passed: f64,
+    /// What was passed along these, if there were no edges left for the others.
+    passed_of_some: Option<f64>,
 }
 
 impl<S: State> Passing<'_, S> {
+    /// Asks for the states of the first targets of a turn to come.
     #[inline]
-    fn prefetch_targets(&self, graph: &Graph<'_>, turn: &Turn) {
-        let (start, fan) = (turn.start as usize, turn.fan as usize);
-        if let Some(links) = graph.base.edges.get(start..start + fan.min(EDGES_AHEAD)) {
-            links.iter().for_each(|edge| prefetch(self.states, edge.target as usize));
+    fn prefetch_targets(&self, graph: &impl Graph, turn: &Turn) {
+        let links = graph.links(turn.node, turn.start, turn.fan.min(EDGES_AHEAD as u32));
+        for edge in links.edges {
+            prefetch(self.states, links.target(*edge) as usize);
         }
     }
 
-    /// Passes on what a turn has, along its links from a key on.
+    /// Passes on what a turn has, along its links from one on.
     #[inline]
-    fn along(&mut self, graph: &Graph<'_>, turn: &Turn, from: u64, edges_max: u64) -> Visited {
-        let (start, fan) = (turn.start as usize, turn.fan as usize);
-        if from == 0
-            && (1..=EDGES_AHEAD).contains(&fan)
-            && fan as u64 <= edges_max
-            && let Some(links) = graph.base.edges.get(start..start + fan)
-        {
+    fn along(&mut self, graph: &impl Graph, turn: &Turn, from: usize, edges_max: u64) -> Visited {
+        let links = graph.links(turn.node, turn.start, turn.fan);
+        let fan = links.edges.len();
+        if from == 0 && (1..=EDGES_AHEAD).contains(&fan) && fan as u64 <= edges_max {
             // Nearly all lists are so short, and were asked for some turns ago.
             self.pass(turn, links, &[]);
             return Visited { edges: fan as u64, ..Visited::default() };
         }
-        match graph.links_from(turn.node, from) {
-            Links::AtRest(links) => self.along_many(turn, links, edges_max),
-            Links::Merged(links) => self.along_merged(turn, links, edges_max),
-        }
+        self.along_many(turn, links, from, edges_max)
     }
 
     #[inline(never)]
-    fn along_many(&mut self, turn: &Turn, links: &[Edge], edges_max: u64) -> Visited {
-        let now = &links[..links.len().min(edges_max as usize)];
+    fn along_many(
+        &mut self,
+        turn: &Turn,
+        Links { edges, offset }: Links<'_>,
+        from: usize,
+        edges_max: u64,
+    ) -> Visited {
+        let left = edges.get(from..).unwrap_or_default();
+        let now = &left[..left.len().min(edges_max as usize)];
         for (nth, edges) in now.chunks(CHUNK_EDGES).enumerate() {
             let ahead = &now[(nth * CHUNK_EDGES + EDGES_AHEAD).min(now.len())..];
-            self.pass(turn, edges, ahead);
+            self.pass(turn, Links { edges, offset }, ahead);
         }
-        let mut visited = Visited { edges: now.len() as u64, ..Visited::default() };
-        if now.len() < links.len() {
-            visited.stopped_at = Some(links[now.len()].key());
-            let passed = now.iter().map(|edge| f64::from(turn.per_weight * edge.weight.get()));
-            visited.passed = passed.sum();
-        }
-        visited
-    }
-
-    #[inline(never)]
-    fn along_merged(&mut self, turn: &Turn, links: Merged<'_>, edges_max: u64) -> Visited {
-        let mut visited = Visited::default();
-        for edge in links {
-            if visited.edges == edges_max {
-                visited.stopped_at = Some(edge.key());
-                break;
-            }
-            self.pass(turn, &[edge], &[]);
-            visited.edges += 1;
-            visited.passed += f64::from(turn.per_weight * edge.weight.get());
-        }
-        visited
+        let passed = || now.iter().map(|edge| f64::from(turn.per_weight * edge.weight.get())).sum();
+        Visited { edges: now.len() as u64, passed_of_some: (now.len() < left.len()).then(passed) }
     }
 
     /// Passes mass along some links, and asks for the states of those ahead.
     #[inline(always)]
-    fn pass(&mut self, turn: &Turn, edges: &[Edge], ahead: &[Edge]) {
-        let touched = self.touched.room(edges.len());
-        let queue = self.queue.room(edges.len());
+    fn pass(&mut self, turn: &Turn, links: Links<'_>, ahead: &[Edge]) {
+        let touched = self.touched.room(links.edges.len());
+        let queue = self.queue.room(links.edges.len());
         let (mut touched_count, mut queued_count) = (0, 0);
         let before = match S::TRACED {
             true => self.states[turn.node as usize].arrival(),
             false => NONE,
         };
-        for (at, edge) in edges.iter().enumerate() {
+        for (at, edge) in links.edges.iter().enumerate() {
             if let Some(ahead) = ahead.get(at) {
-                prefetch(self.states, ahead.target as usize);
+                prefetch(self.states, links.target(*ahead) as usize);
             }
             // A node that gets mass has to be told from one that never did, however little it is.
             let mass = (turn.per_weight * edge.weight.get()).max(f32::MIN_POSITIVE);
-            let Some(state) = self.states.get_mut(edge.target as usize) else {
+            let target = links.target(*edge);
+            let Some(state) = self.states.get_mut(target as usize) else {
                 self.beyond += f64::from(mass);
                 continue;
             };
             let amounts = state.amounts_mut();
-            touched[touched_count] = edge.target;
+            touched[touched_count] = target;
             touched_count += usize::from(!amounts.is_touched());
-            queue[queued_count] = edge.target;
+            queue[queued_count] = target;
             queued_count += usize::from(amounts.add_and_queue(mass, self.mass_min));
             if S::TRACED && state.note(mass, self.arrivals.len() as u32) {
                 self.arrivals.push(Arrival { source: turn.node, kind: edge.kind, before });

@@ -34,6 +34,12 @@ impl Amounts {
         (self.waiting.to_bits() | self.activation.to_bits()) != 0
     }
 
+    /// Whether more waits than the trace of what was taken.
+    #[inline]
+    pub(super) fn has_waiting(self) -> bool {
+        self.residual() > f32::MIN_POSITIVE
+    }
+
     #[inline]
     pub(super) fn is_queued(self) -> bool {
         self.waiting.is_sign_negative()

@@ -1,38 +1,73 @@
 //! Pushes against the exact answer, and everything a push must never do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::activations::{Activations, Step};
-use super::csr::CsrBuf;
-use super::delta::Delta;
-use super::exact::Exact;
-use super::graph::Graph;
+use super::csr::{Csr, CsrBuf};
+use super::exact::{Exact, Mass};
+use super::graph::{Graph, Links, Visit};
 use super::link::Link;
-use super::nodes::NodeSet;
 use super::operator::{DEPTH_UNLIMITED, Fan, Operator, Settings};
 use super::push::{Progress, Push, SeedError};
 use super::state::{Packed, State, Traced};
 use super::workspace::Pool;
 
-/// Links and everything around them.
+/// Links, and nodes that are not what they were.
 struct World {
     base: CsrBuf,
-    delta: Delta,
-    remote: NodeSet,
+    elsewhere: BTreeMap<u32, u32>,
+    remote: BTreeSet<u32>,
 }
 
 impl World {
-    /// All links at rest.
     fn new(nodes: u32, links: &[(u32, u32, f32)]) -> Self {
         let links = links.iter().map(|(source, target, weight)| link(*source, *target, *weight));
         let base = CsrBuf::build(nodes, links.collect()).unwrap();
-        Self { base, delta: Delta::new(nodes), remote: NodeSet::default() }
+        Self { base, elsewhere: BTreeMap::new(), remote: BTreeSet::new() }
     }
 
-    fn graph(&self) -> Graph<'_> {
-        Graph { base: self.base.view(), delta: &self.delta, remote: &self.remote }
+    fn graph(&self) -> View<'_> {
+        let Self { base, elsewhere, remote } = self;
+        View { csr: base.view(), elsewhere, remote }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct View<'a> {
+    csr: Csr<'a>,
+    elsewhere: &'a BTreeMap<u32, u32>,
+    remote: &'a BTreeSet<u32>,
+}
+
+impl Graph for View<'_> {
+    fn nodes(&self) -> u32 {
+        Graph::nodes(&self.csr)
+    }
+
+    fn visit(&mut self, node: u32) -> Visit {
+        match self.elsewhere.get(&node) {
+            Some(to) => Visit::Elsewhere(*to),
+            None if self.remote.contains(&node) => Visit::Remote,
+            None => self.csr.visit(node),
+        }
+    }
+
+    fn is_here(&self, node: u32) -> bool {
+        !self.elsewhere.contains_key(&node) && !self.remote.contains(&node)
+    }
+
+    fn links(&self, node: u32, start: u32, fan: u32) -> Links<'_> {
+        self.csr.links(node, start, fan)
+    }
+
+    fn prefetch(&self, node: u32) {
+        self.csr.prefetch(node);
+    }
+
+    fn prefetch_links(&self, node: u32, start: u32, fan: u32) {
+        self.csr.prefetch_links(node, start, fan);
     }
 }
 
@@ -67,8 +102,8 @@ fn spread(
     seeds: &[(u32, f32)],
 ) -> Activations<Packed> {
     let mut push = begin(world, operator, edges_max, seeds);
-    push.run(&world.graph());
-    push.finish()
+    push.run(&mut world.graph());
+    push.finish(&mut world.graph())
 }
 
 fn bits<S: State>(activations: &Activations<S>, nodes: u32) -> Vec<u32> {
@@ -147,8 +182,8 @@ fn mass_that_is_none_and_nodes_that_are_not_there_are_refused() {
     }
     let refused = push.seed(&world.graph(), 2, 1.0).unwrap_err();
     assert_eq!(refused, SeedError::Node { node: 2, nodes: 2 });
-    assert_eq!(push.run(&world.graph()), Progress::Done);
-    assert!(push.finish().touched().is_empty());
+    assert_eq!(push.run(&mut world.graph()), Progress::Done);
+    assert!(push.finish(&mut world.graph()).touched().is_empty());
 }
 
 #[test]
@@ -167,8 +202,8 @@ fn a_million_links_on_a_node_cost_no_more_than_the_edges_allowed() {
     assert!(ledger.cut_off > 0.3 && (sum - 1.0).abs() < 1e-6, "{ledger:?}");
     // In steps of a few, the same.
     let mut push: Push<Packed> = begin(&world, eager, 4096, &[(0, 0.5), (1, 0.5)]);
-    while push.step(&world.graph(), 100) == Progress::Working {}
-    assert_eq!(bits(&push.finish(), nodes), bits(&got, nodes));
+    while push.step(&mut world.graph(), 100) == Progress::Working {}
+    assert_eq!(bits(&push.finish(&mut world.graph()), nodes), bits(&got, nodes));
 }
 
 #[test]
@@ -206,16 +241,16 @@ fn mass_for_remote_nodes_is_handed_over_once_for_each() {
     let mut world = World::new(4, &[(0, 2, 1.0), (0, 3, 1.0), (1, 2, 1.0)]);
     world.remote.insert(2);
     let mut push: Push<Packed> = begin(&world, operator(|_| ()), 100, &[(0, 0.5), (1, 0.5)]);
-    assert_eq!(push.run(&world.graph()), Progress::Done);
+    assert_eq!(push.run(&mut world.graph()), Progress::Done);
     let mut handed = Vec::new();
-    push.hand_over(|node, mass| handed.push((node, mass)));
+    push.hand_over(&mut world.graph(), |node, mass| handed.push((node, mass)));
     assert_eq!(handed, [(2, 0.375)]);
-    push.hand_over(|_, _| panic!("handed over twice"));
+    push.hand_over(&mut world.graph(), |_, _| panic!("handed over twice"));
     // What comes back goes on from where it is put.
     push.receive(&world.graph(), 1, 0.375).unwrap();
-    assert_eq!(push.run(&world.graph()), Progress::Done);
-    push.hand_over(|node, mass| assert_eq!((node, mass), (2, 0.1875)));
-    let got = push.finish();
+    assert_eq!(push.run(&mut world.graph()), Progress::Done);
+    push.hand_over(&mut world.graph(), |node, mass| assert_eq!((node, mass), (2, 0.1875)));
+    let got = push.finish(&mut world.graph());
     let ledger = got.ledger();
     assert!((ledger.handed_over - 0.5625).abs() < 1e-6);
     assert!((ledger.activation - (1.375 - 0.5625)).abs() < 1e-6);
@@ -229,11 +264,11 @@ fn mass_for_remote_nodes_is_handed_over_once_for_each() {
 fn more_edges_let_a_push_go_on() {
     let world = World::new(4, &[(0, 1, 1.0), (1, 2, 1.0), (2, 3, 1.0)]);
     let mut push: Push<Packed> = begin(&world, operator(|_| ()), 1, &[(0, 1.0)]);
-    assert_eq!(push.run(&world.graph()), Progress::Spent);
-    push.grant(10, 0);
-    assert_eq!(push.run(&world.graph()), Progress::Done);
+    assert_eq!(push.run(&mut world.graph()), Progress::Spent);
+    push.grant(10);
+    assert_eq!(push.run(&mut world.graph()), Progress::Done);
     let whole = spread(&world, operator(|_| ()), 100, &[(0, 1.0)]);
-    assert_eq!(bits(&push.finish(), 4), bits(&whole, 4));
+    assert_eq!(bits(&push.finish(&mut world.graph()), 4), bits(&whole, 4));
 }
 
 #[test]
@@ -241,8 +276,8 @@ fn the_path_is_the_way_by_which_most_came() {
     let links = [(0, 1, 3.0), (0, 2, 1.0), (1, 3, 1.0), (2, 3, 1.0), (3, 1, 1.0)];
     let world = World::new(5, &links);
     let mut push: Push<Traced> = begin(&world, operator(|_| ()), 1000, &[(0, 1.0)]);
-    push.run(&world.graph());
-    let got = push.finish();
+    push.run(&mut world.graph());
+    let got = push.finish(&mut world.graph());
     let step = |source, target| Step { source, target, kind: 0 };
     assert_eq!(got.path(3), [step(0, 1), step(1, 3)]);
     assert_eq!(got.path(2), [step(0, 2)]);
@@ -267,16 +302,44 @@ fn the_best_come_in_order_and_the_lower_node_first() {
 }
 
 #[test]
-fn a_node_that_came_after_the_push_began_takes_nothing() {
-    let mut world = World::new(2, &[(0, 1, 1.0)]);
+fn nodes_that_come_up_while_a_push_is_under_way_find_room() {
+    let mut world = World::new(300, &[(0, 1, 1.0), (0, 140, 3.0), (0, 2, 4.0)]);
+    world.elsewhere.insert(2, 299);
     let mut pool: Pool<Packed> = Pool::new(1 << 20);
-    let mut push = Push::new(operator(|_| ()), 100, pool.acquire(2).unwrap());
+    let mut push = Push::new(operator(|_| ()), 100, pool.acquire(8).unwrap());
     push.seed(&world.graph(), 0, 1.0).unwrap();
-    world.delta.grow(50);
-    world.delta.put(world.base.view(), link(0, 40, 3.0)).unwrap();
-    push.run(&world.graph());
-    let got = push.finish();
-    assert_eq!((got.score(1), got.ledger().cut_off), (0.125, 0.375));
+    push.run(&mut world.graph());
+    let got = push.finish(&mut world.graph());
+    let scores = [0, 1, 140, 299].map(|node| got.score(node));
+    assert_eq!((scores, got.ledger().cut_off), ([0.5, 0.0625, 0.1875, 0.25], 0.0));
+    pool.release(got.into_workspace());
+    assert!(pool.bytes() >= 300 * size_of::<Packed>());
+}
+
+#[test]
+fn mass_for_a_node_that_is_elsewhere_goes_on_from_there() {
+    // Two numbers of node 3, of which one is named twice; a chain of one number.
+    let mut world = World::new(7, &[(0, 1, 1.0), (0, 2, 1.0), (3, 4, 1.0), (4, 5, 1.0)]);
+    world.elsewhere = BTreeMap::from([(1, 3), (2, 6), (6, 3)]);
+    let mut push: Push<Traced> = begin(&world, operator(|of| of.depth_max = 2), 100, &[(0, 1.0)]);
+    push.run(&mut world.graph());
+    let got = push.finish(&mut world.graph());
+    // A trace of what was taken stays.
+    let scores = [0, 1, 2, 3, 4, 5, 6].map(|node| got.score(node)).map(|of| of.max(1e-30));
+    assert_eq!(scores, [0.5, 1e-30, 1e-30, 0.25, 0.125, 1e-30, 1e-30]);
+    let step = |source, target| Step { source, target, kind: 0 };
+    assert_eq!(got.path(4), [step(0, 3), step(3, 4)]);
+    let exact = operator(|of| of.depth_max = 2);
+    let exact = Exact::all(exact, &mut world.graph(), &[(0, 1.0)]);
+    assert_eq!(exact, [0.5, 0.0, 0.0, 0.25, 0.125, 0.0, 0.0]);
+}
+
+#[test]
+fn mass_too_little_for_a_turn_follows_at_the_end() {
+    let mut world = World::new(4, &[(0, 1, 1.0)]);
+    world.elsewhere.insert(1, 3);
+    let got = spread(&world, operator(|of| of.threshold = 0.6), 100, &[(0, 1.0)]);
+    assert_eq!((got.score(3), got.touched()), (0.25, &[0, 1, 3][..]));
 }
 
 // ---- Any world -----------------------------------------------------------------------------
@@ -316,7 +379,7 @@ proptest! {
     ) {
         let world = World::new(NODES, &links);
         let got = spread(&world, operator, u64::MAX, &seeds);
-        let exact = Exact::scores(operator, &world.graph(), &seeds);
+        let exact = Exact::all(operator, &mut world.graph(), &seeds);
         // A threshold of 1e-9 leaves next to nothing; the rest is rounding.
         let scale: f64 = exact.iter().sum::<f64>().max(1.0);
         for (node, exact) in (0..).zip(exact) {
@@ -333,7 +396,7 @@ proptest! {
         let world = World::new(NODES, &links);
         let hasty = operator(|of| of.threshold = threshold);
         let got = spread(&world, hasty, edges_max, &seeds);
-        let exact = Exact::scores(hasty, &world.graph(), &seeds);
+        let exact = Exact::all(hasty, &mut world.graph(), &seeds);
         let lacking: f64 = (0..)
             .zip(&exact)
             .map(|(node, exact)| (exact - f64::from(got.score(node))).abs())
@@ -353,9 +416,9 @@ proptest! {
         world.remote.insert(remote);
         let hasty = operator(|of| (of.threshold, of.fan_cap) = (threshold, fan_cap));
         let mut push: Push<Packed> = begin(&world, hasty, edges_max, &seeds);
-        push.run(&world.graph());
-        push.hand_over(|_, _| ());
-        let ledger = push.finish().ledger();
+        push.run(&mut world.graph());
+        push.hand_over(&mut world.graph(), |_, _| ());
+        let ledger = push.finish(&mut world.graph()).ledger();
         let sum = ledger.activation + ledger.residual + ledger.handed_over
             + ledger.inhibited + ledger.cut_off;
         prop_assert!((sum - total(&seeds)).abs() < 1e-5, "{sum} {ledger:?}");
@@ -369,41 +432,84 @@ proptest! {
         let world = World::new(NODES, &links);
         let whole = spread(&world, operator, edges_max, &seeds);
         let mut push: Push<Packed> = begin(&world, operator, edges_max, &seeds);
-        while push.step(&world.graph(), step) == Progress::Working {}
-        let stepped = push.finish();
+        while push.step(&mut world.graph(), step) == Progress::Working {}
+        let stepped = push.finish(&mut world.graph());
         prop_assert_eq!(bits(&whole, NODES), bits(&stepped, NODES));
         prop_assert_eq!(whole.work(), stepped.work());
         prop_assert!(whole.work().edges <= edges_max);
     }
 
     #[test]
-    fn links_in_the_delta_give_the_same_bits_as_at_rest(
-        at_rest in any_links(), changes in any_links(), removed in any_links(),
-        seeds in any_seeds(), operator in any_operator(), step in 1..50_u64,
+    fn numbers_for_the_same_node_change_nothing(
+        links in any_links(), seeds in any_seeds(), operator in any_operator(),
+        renamed in proptest::collection::btree_map(0..250_usize, 0..2_u32, 0..40),
     ) {
-        let mut world = World::new(NODES, &at_rest);
-        let mut links: BTreeMap<(u32, u32), f32> =
-            at_rest.iter().map(|(source, target, weight)| ((*source, *target), *weight)).collect();
-        let base = world.base.clone();
-        for (source, target, weight) in changes {
-            let had = world.delta.put(base.view(), link(source, target, weight)).unwrap();
-            prop_assert_eq!(had.is_some(), links.insert((source, target), weight).is_some());
+        let world = World::new(NODES, &links);
+        // Some links lead to other numbers of their targets.
+        let mut other = links.clone();
+        let mut elsewhere = BTreeMap::new();
+        for (nth, which) in renamed.iter().filter(|(nth, _)| **nth < links.len()) {
+            let target = links[*nth].1;
+            let alias = NODES + 2 * target + which;
+            let is_only = links.iter().enumerate().all(|(other, link)| {
+                other == *nth || (link.0, link.1) != (links[*nth].0, target)
+            });
+            if is_only {
+                elsewhere.insert(alias, target);
+                other[*nth].1 = alias;
+            }
         }
-        for (source, target, _) in removed {
-            let had = world.delta.remove(base.view(), source, target, 0);
-            prop_assert_eq!(had.is_some(), links.remove(&(source, target)).is_some());
+        let mut renamed = World::new(3 * NODES, &other);
+        renamed.elsewhere = elsewhere;
+        let plain = Exact::all(operator, &mut world.graph(), &seeds);
+        let exact = Exact::all(operator, &mut renamed.graph(), &seeds);
+        prop_assert_eq!(&plain[..], &exact[..NODES as usize]);
+        let got = spread(&renamed, operator, u64::MAX, &seeds);
+        let scale: f64 = exact.iter().sum::<f64>().max(1.0);
+        for (node, exact) in (0..NODES).zip(exact) {
+            let score = f64::from(got.score(node));
+            prop_assert!((score - exact).abs() < 2e-5 * scale, "{node}: {score} and {exact}");
         }
-        let links: Vec<_> = links.iter().map(|(of, weight)| (of.0, of.1, *weight)).collect();
-        let merged = World::new(NODES, &links);
-        for node in 0..NODES {
-            prop_assert_eq!(world.graph().scale(node), merged.graph().scale(node));
-            let now: Vec<_> = world.graph().links(node).collect();
-            prop_assert_eq!(now, merged.graph().links(node).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_exact_answer_of_two_halves_has_the_same_bits_as_that_of_the_whole(
+        links in any_links(), seeds in any_seeds(), operator in any_operator(), halves in any::<u64>(),
+    ) {
+        let whole = World::new(NODES, &links);
+        let all = Exact::all(operator, &mut whole.graph(), &seeds);
+        let is_of = |half: usize, node: u32| (halves >> (node % 64) & 1) as usize == half;
+        let worlds = [0, 1].map(|half| {
+            let own = links.iter().filter(|link| is_of(half, link.0)).copied();
+            let mut world = World::new(NODES, &own.collect::<Vec<_>>());
+            world.remote = (0..NODES).filter(|node| !is_of(half, *node)).collect();
+            world
+        });
+        let mut parts = [0, 1].map(|_| Exact::new(operator, NODES));
+        for (node, mass) in &seeds {
+            let half = usize::from(is_of(1, *node));
+            parts[half].receive(*node, Mass::new(f64::from(*mass)));
         }
-        let at_rest = spread(&merged, operator, 300, &seeds);
-        let mut push: Push<Packed> = begin(&world, operator, 300, &seeds);
-        while push.step(&world.graph(), step) == Progress::Working {}
-        prop_assert_eq!(bits(&push.finish(), NODES), bits(&at_rest, NODES));
+        let on_its_way = |parts: &[Exact; 2]| {
+            let mut sum = parts[0].on_its_way();
+            sum.add(parts[1].on_its_way());
+            sum
+        };
+        while !parts[0].is_over(on_its_way(&parts)) {
+            for half in 0..2 {
+                let mut handed = Vec::new();
+                let graph = &mut worlds[half].graph();
+                while !parts[half].settle(graph, 7, |node, mass| handed.push((node, mass))) {}
+                handed.into_iter().for_each(|(node, mass)| parts[1 - half].receive(node, mass));
+            }
+            for half in 0..2 {
+                while !parts[half].pass(&mut worlds[half].graph(), 9) {}
+            }
+        }
+        for (node, both) in (0..NODES).zip(parts[0].scores().zip(parts[1].scores())) {
+            let (own, other) = if is_of(0, node) { both } else { (both.1, both.0) };
+            prop_assert_eq!((own.to_bits(), other), (all[node as usize].to_bits(), 0.0));
+        }
     }
 
     #[test]
@@ -425,8 +531,8 @@ proptest! {
     ) {
         let world = World::new(NODES, &links);
         let mut push: Push<Traced> = begin(&world, operator(|_| ()), edges_max, &seeds);
-        push.run(&world.graph());
-        let got = push.finish();
+        push.run(&mut world.graph());
+        let got = push.finish(&mut world.graph());
         let packed = spread(&world, operator(|_| ()), edges_max, &seeds);
         prop_assert_eq!(bits(&got, NODES), bits(&packed, NODES));
         for &node in got.touched() {
@@ -438,7 +544,7 @@ proptest! {
                 prop_assert_eq!(pair[0].target, pair[1].source);
             }
             for step in path {
-                let mut among = world.graph().links(step.source);
+                let mut among = world.base.view().edges_of(step.source).iter();
                 prop_assert!(among.any(|edge| edge.target == step.target));
             }
         }
@@ -457,8 +563,8 @@ proptest! {
             for (node, mass) in seeds {
                 push.seed(&world.graph(), *node, *mass).unwrap();
             }
-            push.run(&world.graph());
-            let got = push.finish();
+            push.run(&mut world.graph());
+            let got = push.finish(&mut world.graph());
             last = bits(&got, NODES);
             pool.release(got.into_workspace());
         }

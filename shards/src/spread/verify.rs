@@ -56,7 +56,7 @@ pub fn verify(base: Csr<'_>, nodes: u32, mut tell: impl FnMut(Violation)) {
 fn verify_links(base: Csr<'_>, node: u32, nodes: u32, tell: &mut impl FnMut(Violation)) {
     let mut units = 0_u64;
     let mut before = None;
-    for edge in base.links(node) {
+    for edge in base.edges_of(node) {
         let target = edge.target;
         if target >= nodes {
             tell(Violation::Target { node, target, nodes });

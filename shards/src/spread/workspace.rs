@@ -85,7 +85,7 @@ pub(super) struct Turn {
     /// What leaves it, and what of that each unit of weight carries.
     pub leaves: f32,
     pub per_weight: f32,
-    /// Where its edges lie at rest; none, where the delta has to be asked.
+    /// What the graph finds its links by.
     pub start: u32,
     pub fan: u32,
 }
@@ -113,8 +113,6 @@ pub struct Workspace<S> {
     pub(super) turns: Vec<Turn>,
     /// Seeds whose links would carry too little to come first.
     pub(super) late: Vec<u32>,
-    /// Remote nodes with mass to hand over.
-    pub(super) outbox: Vec<u32>,
     pub(super) arrivals: Vec<Arrival>,
 }
 
@@ -128,7 +126,6 @@ impl<S: State> Workspace<S> {
             queue_before: List::default(),
             turns: Vec::new(),
             late: Vec::new(),
-            outbox: Vec::new(),
             arrivals: Vec::new(),
         })
     }
@@ -138,9 +135,23 @@ impl<S: State> Workspace<S> {
         self.states.len() as u32
     }
 
+    /// Makes room for nodes that have come up, a quarter more than there are. Without memory for
+    /// them they take nothing.
+    pub(super) fn grow(&mut self, nodes: u32) {
+        if nodes <= self.nodes() {
+            return;
+        }
+        if let Ok(mut states) = States::new(nodes as usize + nodes as usize / 4) {
+            for &node in self.touched.iter() {
+                states[node as usize] = self.states[node as usize];
+            }
+            self.states = states;
+        }
+    }
+
     pub fn bytes(&self) -> usize {
         let lists = [&self.touched, &self.queue, &self.queue_before];
-        let numbers = [&self.seeds, &self.late, &self.outbox];
+        let numbers = [&self.seeds, &self.late];
         States::<S>::bytes_for(self.states.len())
             + lists.map(List::bytes).iter().sum::<usize>()
             + numbers.map(|list| list.capacity() * size_of::<u32>()).iter().sum::<usize>()
@@ -153,10 +164,6 @@ impl<S: State> Workspace<S> {
         &self.states
     }
 
-    pub(super) fn states_mut(&mut self) -> &mut [S] {
-        &mut self.states
-    }
-
     /// The states and the lists, apart.
     #[inline]
     pub(super) fn parts(&mut self) -> Parts<'_, S> {
@@ -166,7 +173,6 @@ impl<S: State> Workspace<S> {
             queue: &mut self.queue,
             turns: &mut self.turns,
             late: &mut self.late,
-            outbox: &mut self.outbox,
             arrivals: &mut self.arrivals,
         }
     }
@@ -179,7 +185,6 @@ impl<S: State> Workspace<S> {
         self.queue.clear();
         self.turns.clear();
         self.late.clear();
-        self.outbox.clear();
         self.arrivals.clear();
     }
 }
@@ -191,7 +196,6 @@ pub(super) struct Parts<'a, S> {
     pub queue: &'a mut List,
     pub turns: &'a mut Vec<Turn>,
     pub late: &'a mut Vec<u32>,
-    pub outbox: &'a mut Vec<u32>,
     pub arrivals: &'a mut Vec<Arrival>,
 }
 

@@ -1,15 +1,15 @@
 //! Reads and forgetting: `EG.RECALL`, `EG.GET`, `EG.MGET`, `EG.FORGET`, `EG.ERASE`.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use engram_shards::episode::{Conditions, Effort, Fields, Refusal};
-use engram_shards::filter::Filter;
-use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX};
+use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX, SPREAD_SEEDS_MAX};
 
 use super::Command;
 use super::arguments::{Arguments, choice, durability, is_keyword, set_once, shown};
 use super::checks;
+use super::spread::{
+    ConditionOptions, SPREAD_WEIGHT_MAX, SpreadOptions, SpreadParameters, between,
+};
 use super::store::values;
 
 /// Cues of one recall.
@@ -20,6 +20,10 @@ pub const MGET_IDS_MAX: usize = 4096;
 pub const REPLY_BYTES_DEFAULT: usize = 16 << 20;
 /// The most that `BYTES` may allow.
 pub const REPLY_BYTES_MAX: usize = 64 << 20;
+/// Of what is nearest to a cue as many are seeds.
+pub const RECALL_SEEDS_DEFAULT: usize = 10;
+/// What an activation of 1 adds to a similarity unless told otherwise.
+pub const RECALL_WEIGHT_DEFAULT: f32 = 1.0;
 
 /// `EG.RECALL`.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,11 +35,23 @@ pub struct RecallCommand {
     pub cues: Vec<Cue>,
     pub conditions: Conditions,
     pub effort: Effort,
+    /// Whether associations take part.
+    pub spread: Option<RecallSpread>,
     /// Whether being recalled strengthens an episode.
     pub reinforces: bool,
     pub fields: Fields,
     /// Bytes of texts, vectors and metadata that the answer may carry in all.
     pub bytes_max: usize,
+}
+
+/// How associations take part in a recall.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallSpread {
+    pub parameters: SpreadParameters,
+    /// How many of what is nearest to the cue are the seeds, 1 to [`SPREAD_SEEDS_MAX`].
+    pub seeds: usize,
+    /// What an activation of 1 adds to a similarity.
+    pub weight: f32,
 }
 
 /// What to look for.
@@ -79,17 +95,29 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
             return Err(arguments.misuse(what));
         }
     };
+    let spread = match (options.spread, &options.spreading) {
+        (Some(()), _) => Some(RecallSpread {
+            parameters: options.spreading.into_parameters(),
+            seeds: options.seeds.unwrap_or(RECALL_SEEDS_DEFAULT),
+            weight: options.weight.unwrap_or(RECALL_WEIGHT_DEFAULT),
+        }),
+        (None, spreading)
+            if spreading.is_empty() && options.seeds.is_none() && options.weight.is_none() =>
+        {
+            None
+        }
+        (None, _) => {
+            let what = "HOPS, BUDGET, DECAY, THRESHOLD, DEADLINE, SEEDS and WEIGHT need SPREAD";
+            return Err(arguments.misuse(format_args!("{what}")));
+        }
+    };
     Ok(Command::Recall(RecallCommand {
         space,
         k,
         cues: options.cues,
-        conditions: Conditions {
-            since_us: options.since_us,
-            until_us: options.until_us,
-            confidence_min: options.confidence_min,
-            filter: options.filter,
-        },
+        conditions: options.conditions.into_conditions(),
         effort,
+        spread,
         reinforces: options.no_reinforce.is_none(),
         fields: options.fields,
         bytes_max: options.bytes_max.unwrap_or(REPLY_BYTES_DEFAULT),
@@ -101,10 +129,11 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
 struct RecallOptions {
     k: Option<usize>,
     cues: Vec<Cue>,
-    since_us: Option<i64>,
-    until_us: Option<i64>,
-    confidence_min: Option<f32>,
-    filter: Option<Arc<Filter>>,
+    conditions: ConditionOptions,
+    spread: Option<()>,
+    spreading: SpreadOptions,
+    seeds: Option<usize>,
+    weight: Option<f32>,
     exact: Option<()>,
     beam: Option<usize>,
     target: Option<f32>,
@@ -115,6 +144,9 @@ struct RecallOptions {
 
 impl RecallOptions {
     fn read(&mut self, token: &[u8], arguments: &mut Arguments) -> Result<(), Refusal> {
+        if self.conditions.read(token, arguments)? || self.spreading.read(token, arguments)? {
+            return Ok(());
+        }
         match &token.to_ascii_uppercase()[..] {
             b"K" => {
                 let value = checks::whole("K", &arguments.value("K")?, &(1..=RECALL_K_MAX));
@@ -123,21 +155,15 @@ impl RecallOptions {
             b"VEC" => self.cue(Cue::Vector(checks::vector_blob(arguments.value("VEC")?)?)),
             b"VALUES" => self.cue(Cue::Vector(values(arguments)?)),
             b"ID" => self.cue(Cue::Id(checks::id(arguments.value("ID")?)?)),
-            b"SINCE" => {
-                let value = checks::time_us("SINCE", &arguments.value("SINCE")?);
-                set_once(&mut self.since_us, "SINCE", value)
+            b"SPREAD" => set_once(&mut self.spread, "SPREAD", Ok(())),
+            b"SEEDS" => {
+                let range = 1..=SPREAD_SEEDS_MAX;
+                let value = checks::whole("SEEDS", &arguments.value("SEEDS")?, &range);
+                set_once(&mut self.seeds, "SEEDS", value)
             }
-            b"UNTIL" => {
-                let value = checks::time_us("UNTIL", &arguments.value("UNTIL")?);
-                set_once(&mut self.until_us, "UNTIL", value)
-            }
-            b"MINCONF" => {
-                let value = confidence_min(&arguments.value("MINCONF")?);
-                set_once(&mut self.confidence_min, "MINCONF", value)
-            }
-            b"FILTER" => {
-                let value = Filter::parse(&arguments.value("FILTER")?).map(Arc::new);
-                set_once(&mut self.filter, "FILTER", value)
+            b"WEIGHT" => {
+                let value = between("WEIGHT", &arguments.value("WEIGHT")?, 0.0, SPREAD_WEIGHT_MAX);
+                set_once(&mut self.weight, "WEIGHT", value)
             }
             b"EXACT" => set_once(&mut self.exact, "EXACT", Ok(())),
             b"BEAM" => {
@@ -150,7 +176,7 @@ impl RecallOptions {
                 set_once(&mut self.target, "TARGET", value)
             }
             b"NOREINFORCE" => set_once(&mut self.no_reinforce, "NOREINFORCE", Ok(())),
-            b"WITH" => with(&mut self.fields, arguments, &RECALL_PARTS),
+            b"WITH" => with_part(&mut self.fields, arguments),
             b"BYTES" => {
                 let range = 1..=REPLY_BYTES_MAX;
                 let value = checks::whole("BYTES", &arguments.value("BYTES")?, &range);
@@ -167,7 +193,7 @@ impl RecallOptions {
     }
 }
 
-fn confidence_min(value: &[u8]) -> Result<f32, Refusal> {
+pub(super) fn confidence_min(value: &[u8]) -> Result<f32, Refusal> {
     let number = checks::finite("MINCONF", value)?;
     if (0.0..=1.0).contains(&number) {
         Ok(number)
@@ -246,6 +272,11 @@ fn get_fields(arguments: &mut Arguments) -> Result<Fields, Refusal> {
 /// A part of an episode that is read by its id: only a recall has a reason to give.
 pub(super) fn episode_part(fields: &mut Fields, arguments: &mut Arguments) -> Result<(), Refusal> {
     with(fields, arguments, &RECALL_PARTS[..4])
+}
+
+/// A part of an episode that was found.
+pub(super) fn with_part(fields: &mut Fields, arguments: &mut Arguments) -> Result<(), Refusal> {
+    with(fields, arguments, &RECALL_PARTS)
 }
 
 /// Text and metadata unless parts are asked for: then exactly those.

@@ -5,7 +5,7 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, link, recall, scan, space, store};
+use super::{connection, link, recall, scan, space, spread, store};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
@@ -81,6 +81,15 @@ const RECALL_WITH: Argument =
         .behind("WITH")
         .optional()
         .multiple();
+const SINCE: Argument = integer("microseconds").behind("SINCE").optional();
+const UNTIL: Argument = integer("microseconds").behind("UNTIL").optional();
+const MINCONF: Argument = double("p").behind("MINCONF").optional();
+const FILTER: Argument = string("json").behind("FILTER").optional();
+const HOPS: Argument = integer("n").behind("HOPS").optional();
+const BUDGET: Argument = integer("edges").behind("BUDGET").optional();
+const DECAY: Argument = double("p").behind("DECAY").optional();
+const THRESHOLD: Argument = double("p").behind("THRESHOLD").optional();
+const DEADLINE: Argument = integer("microseconds").behind("DEADLINE").optional();
 const STORE_ID: Argument = one_of("id", &[ID, token("*")]);
 const EPISODE: Argument = block(
     "episode",
@@ -197,18 +206,54 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 SPACE,
                 integer("k").behind("K"),
                 one_of("cue", &[BLOB, VALUES, string("id").behind("ID")]).multiple(),
-                integer("microseconds").behind("SINCE").optional(),
-                integer("microseconds").behind("UNTIL").optional(),
-                double("p").behind("MINCONF").optional(),
-                string("json").behind("FILTER").optional(),
+                SINCE,
+                UNTIL,
+                MINCONF,
+                FILTER,
                 token("EXACT").optional(),
                 integer("n").behind("BEAM").optional(),
                 double("p").behind("TARGET").optional(),
+                block(
+                    "spread",
+                    &[
+                        token("SPREAD"),
+                        HOPS,
+                        BUDGET,
+                        DECAY,
+                        THRESHOLD,
+                        DEADLINE,
+                        integer("n").behind("SEEDS").optional(),
+                        double("w").behind("WEIGHT").optional(),
+                    ],
+                )
+                .optional(),
                 token("NOREINFORCE").optional(),
                 RECALL_WITH,
                 integer("n").behind("BYTES").optional(),
             ],
             recall::recall,
+        ),
+    CommandSpec::engram("EG.SPREAD", "Finds the k episodes most associated with some.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                integer("k").behind("K"),
+                block("seed", &[string("id"), double("mass")]).behind("FROM").multiple(),
+                HOPS,
+                BUDGET,
+                DECAY,
+                THRESHOLD,
+                DEADLINE,
+                token("EXACT").optional(),
+                SINCE,
+                UNTIL,
+                MINCONF,
+                FILTER,
+                RECALL_WITH,
+                integer("n").behind("BYTES").optional(),
+            ],
+            spread::spread,
         ),
     CommandSpec::engram("EG.GET", "Reads an episode by its id.")
         .flags(&["readonly", "fast"])

@@ -379,7 +379,11 @@ fn recalls_are_refused_with_a_remedy() {
         ("K 5 ID a WITH all", "SYNTAX WITH is one of text, vec, meta, links, why, got 'all'"),
         ("K 5 ID a BYTES 0", "SYNTAX BYTES must be a whole number from 1 to 67108864"),
         ("K 5 TEXT hello", "SYNTAX unknown option 'TEXT'"),
-        ("K 5 ID a SPREAD", "SYNTAX unknown option 'SPREAD'"),
+        (
+            "K 5 ID a WEIGHT 2",
+            "SYNTAX HOPS, BUDGET, DECAY, THRESHOLD, DEADLINE, SEEDS and WEIGHT need",
+        ),
+        ("K 5 ID a SPREAD SPREAD", "SYNTAX SPREAD is given twice"),
     ] {
         let line = format!("EG.RECALL notes {options}");
         let refusal = refusal(&line);

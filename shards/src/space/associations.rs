@@ -1,0 +1,349 @@
+//! The episodes of a space as the nodes of a graph.
+//!
+//! Numbers are given part by part:
+//!
+//! | Numbers | Nodes |
+//! |---|---|
+//! | for each section, the oldest first | its rows, then the targets of links that are no rows of it |
+//! | then | the rows of the frozen tail |
+//! | one | all targets that are nowhere |
+//! | from there, every second | the rows of the active tail |
+//! | the others | ids that other shards have, as they come up |
+//!
+//! So the edges of the oldest section, which are nearly all, lead to numbers as they lie in the
+//! file, those of the next one to numbers that are so much higher, and both tails can grow. The
+//! numbers hold for an [epoch](Space::epoch): until rows move to another part.
+//!
+//! An episode may have several numbers: that of a row that died when it was stored again, those by
+//! which sections know it that do not have it. All but that of its live row stand for it, and are
+//! looked up by its id when mass has come to them.
+
+use super::fresh::{Fresh, FreshUser, Moved, SLAB_FIRST};
+use super::part::{Part, RowAt};
+use super::{Home, Section, Space, Tail};
+use crate::arena::Arena;
+use crate::links::SectionLinks;
+use crate::spread::csr::Csr;
+use crate::spread::graph::{Graph, Links, UNLAID, Visit, prefetch_edges};
+use crate::spread::link::{Edge, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::prefetch::prefetch;
+
+/// Blocks of columns whose checksums are tried in one go.
+const TRIED_BLOCKS: usize = 4;
+
+/// A section in the graph.
+#[derive(Debug, Clone, Copy)]
+struct Numbered<'a> {
+    section: &'a Section,
+    links: Option<SectionLinks<'a>>,
+    csr: Csr<'a>,
+    first: u32,
+    rows: u32,
+    /// One above its last number.
+    end: u32,
+    /// All rows live, and have the links that the file says.
+    is_as_written: bool,
+}
+
+impl<'a> Numbered<'a> {
+    fn new(section: &'a Section, first: u32) -> Self {
+        let links = section.links();
+        let csr = links.map(|links| links.csr()).unwrap_or_default();
+        let far = links.map_or(0, |links| links.far_count());
+        let rows = section.rows();
+        let is_as_written = section.deaths().dead() == 0 && section.rows_relinked() == 0;
+        Self { section, links, csr, first, rows, end: first + rows + far, is_as_written }
+    }
+
+    /// The row of a number, if it is one.
+    fn row(&self, node: u32) -> Option<u32> {
+        Some(node - self.first).filter(|row| *row < self.rows)
+    }
+
+    fn is_as_written(&self, row: u32) -> bool {
+        self.is_as_written || self.section.deaths().is_alive(row) && !self.section.relinked.has(row)
+    }
+}
+
+/// See the top of the file. It is made for a stretch of work in which nothing changes.
+#[derive(Debug)]
+pub struct Associations<'a> {
+    space: &'a Space,
+    arena: &'a Arena,
+    fresh: &'a mut Fresh,
+    home: Home,
+    sections: [Option<Numbered<'a>>; 2],
+    frozen: Option<(u32, &'a Tail)>,
+    nowhere: u32,
+}
+
+impl<'a> Associations<'a> {
+    fn new(space: &'a Space, arena: &'a Arena, fresh: &'a mut Fresh, home: Home) -> Self {
+        let mut first = 0;
+        let mut oldest_first = space.sections.iter().rev();
+        let sections = [(); 2].map(|()| {
+            let numbered = Numbered::new(oldest_first.next()?, first);
+            first = numbered.end;
+            Some(numbered)
+        });
+        let frozen = space.frozen.as_ref().map(|frozen| (first, frozen));
+        let nowhere = first + frozen.map_or(0, |(_, frozen)| frozen.deaths.rows());
+        Self { space, arena, fresh, home, sections, frozen, nowhere }
+    }
+
+    fn section(&self, node: u32) -> Option<&Numbered<'a>> {
+        self.sections.iter().flatten().find(|section| node < section.end)
+    }
+
+    /// The row that a number was given for.
+    fn row(&self, node: u32) -> Option<(Part<'a>, u32)> {
+        if let Some(numbered) = self.section(node) {
+            return Some((Part::Section(numbered.section), numbered.row(node)?));
+        }
+        if node < self.nowhere {
+            let (first, frozen) = self.frozen?;
+            return Some((Part::Tail(frozen, self.arena), node - first));
+        }
+        let growing = node - self.nowhere;
+        let row = growing.checked_sub(1).filter(|nth| nth.is_multiple_of(2))? / 2;
+        let tail = Part::Tail(&self.space.tail, self.arena);
+        (row < tail.rows()).then_some((tail, row))
+    }
+
+    /// The live row that a number was given for.
+    pub fn live_row(&self, node: u32) -> Option<(Part<'a>, u32)> {
+        self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
+    }
+
+    /// The number of a row.
+    fn node(&self, at: RowAt) -> Option<u32> {
+        let mut sections = self.sections.iter().flatten();
+        if let Some(section) = sections.find(|numbered| numbered.section.number == at.part) {
+            return Some(section.first + at.row);
+        }
+        if let Some((first, frozen)) = self.frozen
+            && frozen.number == at.part
+        {
+            return Some(first + at.row);
+        }
+        (self.space.tail.number == at.part).then(|| self.nowhere + 1 + 2 * at.row)
+    }
+
+    /// The number of the live episode with an id.
+    pub fn find(&self, id: &[u8]) -> Option<u32> {
+        self.node(self.space.find(self.arena, id)?)
+    }
+
+    /// The id that a number stands for; `None` for what is nowhere, and where it cannot be read.
+    pub fn id(&self, node: u32) -> Option<&[u8]> {
+        if let Some((part, row)) = self.row(node) {
+            return part.body(row).ok().map(|body| body.id);
+        }
+        if let Some(numbered) = self.section(node) {
+            return Some(numbered.links?.far(node - numbered.first - numbered.rows)?.1);
+        }
+        let remote = node.checked_sub(self.nowhere + 2).filter(|nth| nth.is_multiple_of(2))? / 2;
+        self.fresh.remote_id(remote)
+    }
+
+    /// The name of the kind of a link; empty for none.
+    pub fn kind(&self, source: u32, kind: u16) -> &[u8] {
+        let at_rest = self.section(source).filter(|numbered| {
+            numbered.row(source).is_some_and(|row| !numbered.section.relinked.has(row))
+        });
+        let name = match at_rest {
+            Some(numbered) => numbered.links.and_then(|links| links.kind(kind)),
+            None => self.fresh.kind_name(kind),
+        };
+        name.unwrap_or_default()
+    }
+
+    /// Whether there was no room for links that are in no section.
+    pub fn was_full(&self) -> bool {
+        self.fresh.was_full()
+    }
+
+    /// Which number now stands for the episode that this one does.
+    #[cold]
+    fn look_up(&mut self, node: u32) -> Visit {
+        match self.fresh.moved(node) {
+            Some(Moved::Remote) => return Visit::Remote,
+            Some(Moved::To(to)) if self.live_row(to).is_some() => return Visit::Elsewhere(to),
+            _ => {}
+        }
+        let Some(id) = self.id(node) else { return SINK };
+        let moved = match self.home.owns(self.space.number, id) {
+            true => self.find(id).map(Moved::To),
+            false => Some(Moved::Remote),
+        };
+        moved.into_iter().for_each(|moved| self.fresh.note_moved(node, moved));
+        match moved {
+            Some(Moved::To(to)) => Visit::Elsewhere(to),
+            Some(Moved::Remote) => Visit::Remote,
+            None => SINK,
+        }
+    }
+
+    /// A node that is not just a row as it was written.
+    #[cold]
+    fn visit_slowly(&mut self, node: u32) -> Visit {
+        if node == self.nowhere {
+            return SINK;
+        }
+        let Some((part, row)) = self.live_row(node) else { return self.look_up(node) };
+        let at = RowAt { part: part.number(), row };
+        if let Some((scale, start)) = self.fresh.laid(at, self.space.added) {
+            return Visit::Here { scale, start };
+        }
+        match part.links_count(row, &self.space.overlays) {
+            0 => SINK,
+            fan => {
+                let ln_fan = f64::from(fan).ln() as f32;
+                Visit::Here { scale: Scale { fan, inverse_sum: 0.0, ln_fan }, start: UNLAID }
+            }
+        }
+    }
+
+    /// The links of a row as edges, in an order that depends on nothing but them, and whether some
+    /// lead nowhere.
+    fn edges(&mut self, part: Part<'a>, row: u32) -> (Vec<Edge>, bool) {
+        let Ok(records) = part.links(row, &self.space.overlays) else { return (Vec::new(), false) };
+        let mut edges: Vec<(u64, Edge)> = Vec::new();
+        let mut leads_nowhere = false;
+        for (weight, target, kind) in records {
+            let kind = self.fresh.kind(kind);
+            // As in a section's columns.
+            let weight = if weight > 0.0 { weight } else { WEIGHT_MIN };
+            let weight = Weight::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("in bounds");
+            let (target, order) = if !self.home.owns(self.space.number, target) {
+                let nth = self.fresh.remote(target);
+                (self.nowhere + 2 + 2 * nth, super::id_hash(target) | ABSENT)
+            } else if let Some(node) = self.find(target) {
+                (node, u64::from(node))
+            } else {
+                leads_nowhere = true;
+                (self.nowhere, super::id_hash(target) | ABSENT)
+            };
+            edges.push((order, Edge { target, weight, kind }));
+        }
+        // Of those alike, which old bodies may have, the last one counts.
+        edges.reverse();
+        edges.sort_by_key(|(order, edge)| (*order, edge.kind));
+        edges.dedup_by_key(|(order, edge)| (*order, edge.kind));
+        (edges.into_iter().map(|(_, edge)| edge).collect(), leads_nowhere)
+    }
+}
+
+/// Set in the order of targets without a row: they come last.
+const ABSENT: u64 = 1 << 63;
+
+/// A node that keeps what comes to it.
+const SINK: Visit =
+    Visit::Here { scale: Scale { fan: 0, inverse_sum: 0.0, ln_fan: 0.0 }, start: 0 };
+
+impl Graph for Associations<'_> {
+    fn nodes(&self) -> u32 {
+        let growing = self.space.tail.deaths.rows().max(self.fresh.remote_ids());
+        self.nowhere + 3 + 2 * growing
+    }
+
+    #[inline]
+    fn visit(&mut self, node: u32) -> Visit {
+        if let Some(oldest) = &self.sections[0]
+            && node < oldest.rows
+            && oldest.is_as_written(node)
+        {
+            return oldest.csr.visit_row(node);
+        }
+        if let Some(newer) = &self.sections[1]
+            && let Some(row) = node.checked_sub(newer.first)
+            && row < newer.rows
+            && newer.is_as_written(row)
+        {
+            return newer.csr.visit_row(row);
+        }
+        self.visit_slowly(node)
+    }
+
+    #[inline]
+    fn is_here(&self, node: u32) -> bool {
+        if let Some(oldest) = &self.sections[0]
+            && node < oldest.rows
+        {
+            return oldest.is_as_written || oldest.section.deaths().is_alive(node);
+        }
+        node == self.nowhere || self.live_row(node).is_some()
+    }
+
+    #[inline]
+    fn links(&self, node: u32, start: u32, fan: u32) -> Links<'_> {
+        if start >= SLAB_FIRST {
+            return Links { edges: self.fresh.edges(start, fan), offset: 0 };
+        }
+        match self.section(node) {
+            Some(numbered) => {
+                Links { edges: numbered.csr.place(start, fan), offset: numbered.first }
+            }
+            None => Links { edges: &[], offset: 0 },
+        }
+    }
+
+    fn lay_out(&mut self, node: u32) -> (Scale, u32) {
+        let Some((part, row)) = self.live_row(node) else { return (Scale::default(), 0) };
+        let (edges, leads_nowhere) = self.edges(part, row);
+        let at = RowAt { part: part.number(), row };
+        let nowhere_at = leads_nowhere.then_some(self.space.added);
+        self.fresh.lay_out(at, &edges, nowhere_at).unwrap_or_default()
+    }
+
+    #[inline]
+    fn prefetch(&self, node: u32) {
+        if let Some(oldest) = &self.sections[0] {
+            prefetch(oldest.csr.heads, node as usize);
+        }
+    }
+
+    #[inline]
+    fn prefetch_links(&self, node: u32, start: u32, fan: u32) {
+        if let Some(numbered) = self.section(node) {
+            prefetch_edges(numbered.csr.edges, start, fan);
+        }
+    }
+}
+
+impl Space {
+    /// Tells numbers of nodes apart: they hold while it stays the same.
+    pub fn epoch(&self) -> u64 {
+        2 * self.publications + u64::from(self.frozen.is_some())
+    }
+
+    /// Tries some more of the columns that spreading reads; whether any are left.
+    pub fn try_links(&self) -> bool {
+        self.sections.iter().any(|section| section.try_links(TRIED_BLOCKS))
+    }
+
+    /// Begins to spread: what comes back is to be held until it ends.
+    pub fn begin_spread(&mut self) -> FreshUser {
+        let epoch = self.epoch();
+        self.fresh.get_or_insert_default().begin(epoch)
+    }
+
+    /// Calls `with` with the space as a graph.
+    pub fn with_associations<T>(
+        &mut self,
+        arena: &Arena,
+        home: Home,
+        with: impl FnOnce(&mut Associations<'_>) -> T,
+    ) -> T {
+        let mut fresh = self.fresh.take().unwrap_or_default();
+        fresh.renumber(self.epoch());
+        let result = with(&mut Associations::new(self, arena, &mut fresh, home));
+        self.fresh = Some(fresh);
+        result
+    }
+
+    /// Memory of what spreading has laid out.
+    pub fn fresh_bytes(&self) -> usize {
+        self.fresh.as_ref().map_or(0, |fresh| fresh.bytes())
+    }
+}

@@ -1,0 +1,369 @@
+//! Spreading on one shard: from ids with mass to the episodes where it gathers.
+//!
+//! A spread goes in *exchanges*. In each, ids get mass: the seeds at first, later what other shards
+//! hand over. It spreads here as far as it matters ([`step`](Spreading::step), in slices), and what
+//! is to go on elsewhere is [taken](Spreading::take). Whoever drives it ends it with
+//! [`finish`](Spreading::finish), which reads the episodes.
+//!
+//! A push goes on in one exchange until nothing has enough mass waiting, and a few exchanges find
+//! nearly all; or it goes one round in each, so that a depth is one wherever the links lead. The
+//! exact answer takes an exchange for each iteration, and has the same bits on any number of shards.
+//!
+//! Nodes have numbers only until rows move to another part. If that happens meanwhile, everything
+//! that was given is spread again from the beginning, and of what comes out for others only what
+//! they have not had yet is handed over.
+
+mod collect;
+mod run;
+mod ways;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::arena::Arena;
+use crate::episode::{PathStep, Refusal, SpaceNumber};
+use crate::space::{Associations, FreshUser, Home, Space};
+use crate::spread::exact::Mass;
+use crate::spread::operator::Operator;
+use crate::spread::state::{Packed, Traced};
+use crate::spread::workspace::{Pool, PoolCounters, PoolError};
+use run::Run;
+use ways::Ways;
+
+pub use collect::{Asked, Collected, Recalled};
+
+/// The hint that goes with a refusal for want of memory to spread in.
+const RETRY_SPREAD_MS: u32 = 5;
+/// The same of exact answers.
+const RETRY_EXACT_MS: u32 = 500;
+
+/// What is to be spread on one shard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpreadRequest {
+    pub space: SpaceNumber,
+    pub home: Home,
+    pub operator: Operator,
+    pub how: How,
+    /// Whether a seed without an episode is an error; otherwise it is none.
+    pub is_strict: bool,
+}
+
+/// How it is spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Push {
+        /// Whether ways are noted.
+        is_traced: bool,
+    },
+    Exact,
+}
+
+impl How {
+    /// The exact answer, or a push that notes ways or does not.
+    pub fn of(is_exact: bool, is_traced: bool) -> Self {
+        if is_exact { Self::Exact } else { Self::Push { is_traced } }
+    }
+}
+
+/// An episode that gets mass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    pub id: Bytes,
+    /// As a part of all that the seeds have together.
+    pub mass: Mass,
+    /// The strongest way from a seed to it, where ways are noted.
+    pub path: Vec<PathStep>,
+}
+
+impl Given {
+    pub fn seed(id: Bytes, mass: Mass) -> Self {
+        Self { id, mass, path: Vec::new() }
+    }
+
+    /// Takes in what goes to the same episode, and the way by which more comes.
+    fn add(&mut self, other: &mut Self) {
+        if other.mass > self.mass {
+            std::mem::swap(&mut self.path, &mut other.path);
+        }
+        self.mass.add(other.mass);
+    }
+}
+
+/// What an exchange begins with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Exchange {
+    pub masses: Vec<Given>,
+    /// Whether these are the seeds; else it is what other shards have handed over.
+    pub are_seeds: bool,
+    /// Edges that may be visited in it, besides those that were left.
+    pub edges: u64,
+    /// Links that mass may go along in it; as the operator says unless given.
+    pub rounds: Option<u32>,
+}
+
+/// What came of an exchange.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Exchanged {
+    /// What other shards are to be given.
+    pub handed_over: Vec<Given>,
+    /// Edges visited in all exchanges so far.
+    pub edges: u64,
+    /// Of an exact answer: the mass that is still on its way here.
+    pub on_its_way: Mass,
+}
+
+/// Memory for spreads of a shard.
+#[derive(Debug)]
+pub struct Pools {
+    pub packed: Pool<Packed>,
+    pub traced: Pool<Traced>,
+    /// Of exact answers under way, and the most they may have together.
+    exact_bytes: usize,
+    exact_bytes_max: usize,
+}
+
+impl Pools {
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            packed: Pool::new(bytes_max / 2),
+            traced: Pool::new(bytes_max / 2),
+            exact_bytes: 0,
+            exact_bytes_max: bytes_max,
+        }
+    }
+
+    /// Counts the memory of an exact answer. One always finds room, many at once do not.
+    fn take_exact(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.exact_bytes > 0 && self.exact_bytes + bytes > self.exact_bytes_max {
+            let what = "the memory for exact answers";
+            return Err(Refusal::Busy { what, retry_after_ms: RETRY_EXACT_MS });
+        }
+        self.exact_bytes += bytes;
+        Ok(())
+    }
+
+    fn release_exact(&mut self, bytes: usize) {
+        self.exact_bytes -= bytes;
+    }
+
+    /// Gives back what nobody uses.
+    pub fn shrink(&mut self) {
+        self.packed.shrink(0);
+        self.traced.shrink(0);
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.packed.bytes() + self.traced.bytes() + self.exact_bytes
+    }
+
+    pub fn bytes_high_water(&self) -> usize {
+        self.packed.bytes_high_water() + self.traced.bytes_high_water()
+    }
+
+    pub fn counters(&self) -> PoolCounters {
+        let (packed, traced) = (self.packed.counters(), self.traced.counters());
+        PoolCounters {
+            hits: packed.hits + traced.hits,
+            misses: packed.misses + traced.misses,
+            refused: packed.refused + traced.refused,
+            dropped: packed.dropped + traced.dropped,
+        }
+    }
+}
+
+impl From<PoolError> for Refusal {
+    fn from(_: PoolError) -> Self {
+        Self::Busy { what: "the memory for spreading", retry_after_ms: RETRY_SPREAD_MS }
+    }
+}
+
+/// A spread under way. Its memory goes back with [`end`](Self::end).
+#[derive(Debug)]
+pub struct Spreading {
+    request: SpreadRequest,
+    epoch: u64,
+    _user: FreshUser,
+    exchanges: Vec<Exchange>,
+    /// How many of them have begun, and whether the last of those is not over.
+    begun: usize,
+    is_open: bool,
+    edges_max: u64,
+    /// Edges visited before it had to begin again.
+    edges_before: u64,
+    /// Seeds, by their numbers, with what each keeps of its own mass.
+    seeds: Vec<(u32, f32)>,
+    ways: Ways,
+    outgoing: Outgoing,
+    run: Run,
+}
+
+/// Mass for other shards.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// What they have had, and of that what a second beginning has not come to yet.
+    had: HashMap<Bytes, Mass>,
+    owed: HashMap<Bytes, Mass>,
+    next: Vec<Given>,
+}
+
+impl Outgoing {
+    fn begin_again(&mut self) {
+        self.next.clear();
+        self.owed.clone_from(&self.had);
+    }
+
+    fn put(&mut self, mut given: Given) {
+        if let Some(owed) = self.owed.get_mut(&given.id) {
+            given.mass = owed.settle(given.mass);
+        }
+        if given.mass > Mass::default() {
+            self.next.push(given);
+        }
+    }
+
+    /// One entry for each id, in the order of the ids.
+    fn take(&mut self) -> Vec<Given> {
+        let mut taken = std::mem::take(&mut self.next);
+        taken.sort_by(|a, b| a.id.cmp(&b.id));
+        taken.dedup_by(|next, kept| {
+            let is_same = next.id == kept.id;
+            if is_same {
+                kept.add(next);
+            }
+            is_same
+        });
+        for Given { id, mass, .. } in &taken {
+            self.had.entry(id.clone()).or_default().add(*mass);
+        }
+        taken
+    }
+}
+
+impl Spreading {
+    pub fn new(request: SpreadRequest, space: &mut Space) -> Self {
+        Self {
+            epoch: space.epoch(),
+            _user: space.begin_spread(),
+            exchanges: Vec::new(),
+            begun: 0,
+            is_open: false,
+            edges_max: 0,
+            edges_before: 0,
+            seeds: Vec::new(),
+            ways: Ways::default(),
+            outgoing: Outgoing::default(),
+            run: Run::Preparing { node: 0 },
+            request,
+        }
+    }
+
+    pub fn request(&self) -> &SpreadRequest {
+        &self.request
+    }
+
+    /// Begins an exchange.
+    pub fn give(&mut self, exchange: Exchange) {
+        self.edges_max = self.edges_max.saturating_add(exchange.edges);
+        self.run.grant(exchange.edges);
+        self.exchanges.push(exchange);
+    }
+
+    /// Goes on for about so many edges; whether the exchange is over.
+    pub fn step(
+        &mut self,
+        space: &mut Space,
+        arena: &Arena,
+        pools: &mut Pools,
+        edges: u64,
+    ) -> Result<bool, Refusal> {
+        if self.epoch != space.epoch() {
+            self.begin_again(space, pools);
+        }
+        if self.is_preparing() && space.try_links() {
+            return Ok(false);
+        }
+        let home = self.request.home;
+        space.with_associations(arena, home, |graph| {
+            if !self.prepare(graph, pools, edges)? {
+                return Ok(false);
+            }
+            // More than one are left when it has begun again.
+            while self.is_open || self.begun < self.exchanges.len() {
+                if !self.is_open {
+                    self.begin_exchange(graph)?;
+                }
+                if !self.run.step(graph, edges, home.span == 1) {
+                    return Ok(false);
+                }
+                if graph.was_full() {
+                    let what = "the memory for links that are not consolidated";
+                    return Err(Refusal::Busy { what, retry_after_ms: RETRY_SPREAD_MS });
+                }
+                self.hand_over(graph);
+                self.is_open = false;
+            }
+            Ok(true)
+        })
+    }
+
+    /// What came of the exchange that is over.
+    pub fn take(&mut self) -> Exchanged {
+        Exchanged {
+            handed_over: self.outgoing.take(),
+            edges: self.edges_before + self.run.edges(),
+            on_its_way: self.run.on_its_way(),
+        }
+    }
+
+    /// Rows have moved to other parts: all numbers are others.
+    fn begin_again(&mut self, space: &mut Space, pools: &mut Pools) {
+        self.edges_before += self.run.edges();
+        std::mem::replace(&mut self.run, Run::Preparing { node: 0 }).release(pools);
+        self.epoch = space.epoch();
+        (self.begun, self.is_open) = (0, false);
+        self.seeds.clear();
+        self.ways = Ways::default();
+        self.outgoing.begin_again();
+    }
+
+    /// Puts the mass of the next exchange where it belongs.
+    fn begin_exchange(&mut self, graph: &mut Associations<'_>) -> Result<(), Refusal> {
+        let Exchange { masses, are_seeds, rounds, .. } = &self.exchanges[self.begun];
+        let decay = self.request.operator.settings().decay;
+        self.run.set_rounds(*rounds);
+        for Given { id, mass, path } in masses {
+            let Some(node) = graph.find(id) else {
+                if *are_seeds && self.request.is_strict {
+                    return Err(Refusal::NoEpisode(String::from_utf8_lossy(id).into_owned()));
+                }
+                continue;
+            };
+            if *are_seeds {
+                self.seeds.push((node, (1.0 - decay) * mass.get() as f32));
+            } else if !path.is_empty() {
+                self.ways.note(node, *mass, path);
+            }
+            self.run.receive(graph, node, *mass, *are_seeds);
+        }
+        self.begun += 1;
+        self.is_open = true;
+        Ok(())
+    }
+
+    fn hand_over(&mut self, graph: &mut Associations<'_>) {
+        if self.request.home.span == 1 {
+            return;
+        }
+        for (node, mass) in self.run.take_remote(graph) {
+            let Some(id) = graph.id(node).map(Bytes::copy_from_slice) else { continue };
+            let path = self.run.path(node).map(|steps| self.ways.path(graph, node, &steps));
+            self.outgoing.put(Given { id, mass, path: path.unwrap_or_default() });
+        }
+    }
+
+    /// Gives its memory back.
+    pub fn end(self, pools: &mut Pools) {
+        self.run.release(pools);
+    }
+}

@@ -1,0 +1,418 @@
+//! `EG.SPREAD`, and the second half of `EG.RECALL … SPREAD`.
+//!
+//! A spread is driven by the shard of the connection that asked. In each exchange it gives shards
+//! the mass that is theirs, all of them at once, and waits for what they hand over; what is for the
+//! same shard and the same episode is added up, so that there is one message for each shard and
+//! exchange. The edges that are left are divided by mass. With the last exchange goes what is wanted
+//! of the result.
+//!
+//! | Kind | Exchanges |
+//! |---|---|
+//! | on one shard | one |
+//! | without `HOPS` | [`EXCHANGES_MAX`]; what would be handed over in the last one is lost, and said so |
+//! | with `HOPS` | one for each hop, and one that delivers |
+//! | `EXACT` | one for each iteration |
+//!
+//! A deadline ends what is under way on the shards; who has not answered a moment later is left
+//! out, and the result is marked as partial.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engram_shards::episode::{Hit, Refusal, SpaceSettings, Why};
+use engram_shards::space::Home;
+use engram_shards::spread::exact::{Exact, Mass};
+use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings};
+use engram_shards::spreading::{
+    Asked, Collected, Exchange, Exchanged, Given, How, Recalled, SpreadRequest,
+};
+
+use super::commands::{Encoded, merge};
+use super::core::{Core, Promise};
+use super::outgoing::EncodedReply;
+use super::request::{Answer, Request, SpreadKey, SpreadOrder};
+use super::route::Route;
+use crate::protocol::command::{RecallSpread, SpreadCommand, SpreadParameters};
+use crate::protocol::reply;
+use crate::runtime;
+
+/// Exchanges of a spread whose hops are not bounded.
+const EXCHANGES_MAX: u32 = 3;
+/// How much longer than the deadline shards are waited for.
+const GRACE_US: u64 = 2_000;
+/// What the least similar seed of a recall gets of what the most similar one does.
+const MASS_LEAST: f32 = 0.1;
+
+/// What came of a spread on all shards.
+#[derive(Debug, Default)]
+pub(super) struct Spread {
+    pub(super) hits: Vec<Hit>,
+    pub(super) edges: u64,
+    pub(super) nodes: u64,
+    pub(super) missing_max: f64,
+    /// The deadline came first.
+    pub(super) is_partial: bool,
+}
+
+/// Answers `EG.SPREAD`.
+pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
+    let (_, settings, route) = core.space(&command.space)?;
+    let SpreadCommand { k, seeds, parameters, is_exact, conditions, fields, bytes_max, .. } =
+        command;
+    let how = How::of(is_exact, fields.why);
+    let mut drive = Drive::new(core, route, &settings, &parameters, how)?;
+    drive.is_strict = true;
+    let asked = Asked { k, conditions, fields, bytes_max, recalled: None };
+    drive.give_seeds(seeds.into_iter());
+    let mut spread = drive.run(&asked, &BTreeMap::new()).await?;
+    // Among equals the lower id comes first, be the shards as many as they may.
+    spread.hits.sort_by(|a, b| a.episode.id.cmp(&b.episode.id));
+    spread.hits = merge(std::mem::take(&mut spread.hits), k, fields, bytes_max);
+    let held = core.hold_reply(spread.hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
+    let bytes = spread.hits.len() * size_of::<Hit>();
+    let reply = EncodedReply::new(move |encoder| {
+        let Spread { hits, edges, nodes, missing_max, is_partial } = &spread;
+        reply::spread(encoder, hits, (*edges, *nodes), *missing_max, *is_partial);
+    });
+    Ok(reply.holding(vec![held]).weighing(bytes))
+}
+
+/// Lets associations take part in a recall whose nearest are these, best first.
+pub(super) async fn spread_recalled(
+    core: &Rc<Core>,
+    (route, settings): (Route, &SpaceSettings),
+    nearest: Vec<Hit>,
+    command: &RecallSpread,
+    mut asked: Asked,
+    is_exact: bool,
+    cue: std::sync::Arc<[f32]>,
+) -> Result<Spread, Refusal> {
+    let how = How::of(is_exact, asked.fields.why);
+    let mut drive = Drive::new(core, route, settings, &command.parameters, how)?;
+    drive.give_seeds(masses(&nearest[..nearest.len().min(command.seeds)]));
+    let whys: BTreeMap<Bytes, Why> =
+        nearest.iter().filter_map(|hit| Some((hit.episode.id.clone(), hit.why?))).collect();
+    let mut found: BTreeMap<usize, Vec<Bytes>> = BTreeMap::new();
+    for hit in nearest {
+        found.entry(drive.nth_of(&hit.episode.id)).or_default().push(hit.episode.id);
+    }
+    asked.recalled = Some(Recalled { cue, weight: command.weight, ids: Vec::new() });
+    let mut spread = drive.run(&asked, &found).await?;
+    let hits = std::mem::take(&mut spread.hits);
+    spread.hits = merge(hits, asked.k, asked.fields, asked.bytes_max);
+    for hit in &mut spread.hits {
+        hit.why = whys.get(&hit.episode.id).copied();
+    }
+    Ok(spread)
+}
+
+/// The mass of seeds by how near they are: the nearest 1, the last [`MASS_LEAST`].
+fn masses(nearest: &[Hit]) -> impl Iterator<Item = (Bytes, f32)> {
+    let similarity = |hit: &Hit| hit.similarity.unwrap_or_default();
+    let most = nearest.first().map_or(0.0, similarity);
+    let range = most - nearest.last().map_or(0.0, similarity);
+    nearest.iter().map(move |hit| {
+        let below = if range > 0.0 { (most - similarity(hit)) / range } else { 0.0 };
+        (hit.episode.id.clone(), 1.0 - (1.0 - MASS_LEAST) * below)
+    })
+}
+
+/// The operator that the parameters and the settings of the space come to.
+fn operator(parameters: &SpreadParameters, settings: &SpaceSettings) -> Result<Operator, Refusal> {
+    let _ = settings;
+    let usual = Settings::default();
+    let settings = Settings {
+        decay: parameters.decay.unwrap_or(usual.decay),
+        threshold: parameters.threshold.unwrap_or(usual.threshold),
+        depth_max: parameters.hops.unwrap_or(DEPTH_UNLIMITED),
+        fan: usual.fan,
+        fan_cap: usual.fan_cap,
+    };
+    Operator::new(settings).map_err(|error| Refusal::Syntax(error.to_string()))
+}
+
+/// A spread that is driven from here.
+struct Drive<'a> {
+    core: &'a Rc<Core>,
+    route: Route,
+    key: SpreadKey,
+    operator: Operator,
+    how: How,
+    is_strict: bool,
+    edges_left: u64,
+    until_ns: Option<u64>,
+    /// What each shard is to be given next, and whether these are the seeds.
+    masses: Vec<Vec<Given>>,
+    are_seeds: bool,
+    shards: Vec<Taking>,
+    is_partial: bool,
+}
+
+/// How far a shard takes part.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taking {
+    has_begun: bool,
+    /// It did not answer in time.
+    is_out: bool,
+    edges: u64,
+}
+
+impl<'a> Drive<'a> {
+    fn new(
+        core: &'a Rc<Core>,
+        route: Route,
+        settings: &SpaceSettings,
+        parameters: &SpreadParameters,
+        how: How,
+    ) -> Result<Self, Refusal> {
+        let deadline = parameters.deadline_us;
+        Ok(Self {
+            core,
+            route,
+            key: core.make_spread_key(),
+            operator: operator(parameters, settings)?,
+            how,
+            is_strict: false,
+            edges_left: parameters.edges_max,
+            until_ns: deadline.map(|us| core.now_ns() + us * 1000),
+            masses: vec![Vec::new(); route.span()],
+            are_seeds: true,
+            shards: vec![Taking::default(); route.span()],
+            is_partial: false,
+        })
+    }
+
+    /// Which of the shards of the space an episode belongs to.
+    fn nth_of(&self, id: &[u8]) -> usize {
+        Home::of(self.route.space(), id, self.route.span() as u32) as usize
+    }
+
+    /// Divides a mass of 1 by that of the seeds.
+    fn give_seeds(&mut self, seeds: impl Iterator<Item = (Bytes, f32)>) {
+        let seeds: Vec<(Bytes, f32)> = seeds.collect();
+        let total: f64 = seeds.iter().map(|(_, mass)| f64::from(*mass)).sum();
+        for (id, mass) in seeds {
+            let nth = self.nth_of(&id);
+            self.masses[nth].push(Given::seed(id, Mass::new(f64::from(mass) / total)));
+        }
+    }
+
+    /// Spreads, and collects what is asked for; `found` is what a recall found on which shard.
+    async fn run(
+        mut self,
+        asked: &Asked,
+        found: &BTreeMap<usize, Vec<Bytes>>,
+    ) -> Result<Spread, Refusal> {
+        let core = Rc::clone(self.core);
+        let _pass = match self.route.span() {
+            1 => None,
+            _ => Some(core.spreads.enter().await),
+        };
+        let mut exchanges = 0;
+        while !self.is_last(exchanges) {
+            let handed_over = self.exchange().await?;
+            exchanges += 1;
+            if self.is_done(exchanges, &handed_over) {
+                break;
+            }
+            for given in handed_over.masses {
+                let nth = self.nth_of(&given.id);
+                self.masses[nth].push(given);
+            }
+        }
+        self.finish(asked, found).await
+    }
+
+    fn is_exact(&self) -> bool {
+        self.how == How::Exact
+    }
+
+    /// Whether the exchange behind so many is the last one.
+    fn is_last(&self, exchanges: u32) -> bool {
+        let depth_max = self.operator.settings().depth_max;
+        match self.how {
+            _ if self.route.span() == 1 || self.is_late() => true,
+            How::Exact => false,
+            How::Push { .. } if depth_max == DEPTH_UNLIMITED => exchanges + 1 >= EXCHANGES_MAX,
+            How::Push { .. } => exchanges >= depth_max,
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.until_ns.is_some_and(|until| self.core.now_ns() >= until)
+    }
+
+    /// Whether nothing is left to exchange.
+    fn is_done(&self, exchanges: u32, handed_over: &HandedOver) -> bool {
+        match self.how {
+            How::Exact => Exact::is_enough(self.operator, exchanges, handed_over.on_its_way),
+            How::Push { .. } => handed_over.masses.is_empty(),
+        }
+    }
+
+    /// Whether each exchange is one round.
+    fn rounds(&self, is_last: bool) -> Option<u32> {
+        let is_bounded = self.operator.settings().depth_max != DEPTH_UNLIMITED;
+        (self.route.span() > 1 && is_bounded).then_some(u32::from(!is_last))
+    }
+
+    /// Gives everyone what is theirs; what they hand over.
+    async fn exchange(&mut self) -> Result<HandedOver, Refusal> {
+        let promises = self.order(None, &BTreeMap::new());
+        let mut handed_over = HandedOver::default();
+        for (nth, answer) in self.answers(promises).await {
+            match answer {
+                Answer::Exchanged(Ok(exchanged)) => {
+                    let Exchanged { handed_over: masses, edges, on_its_way } = exchanged;
+                    let visited = edges - self.shards[nth].edges;
+                    self.edges_left = self.edges_left.saturating_sub(visited);
+                    self.shards[nth].edges = edges;
+                    handed_over.on_its_way.add(on_its_way);
+                    masses.iter().for_each(|given| handed_over.on_its_way.add(given.mass));
+                    handed_over.masses.extend(masses);
+                }
+                Answer::Exchanged(Err(refusal)) => return Err(self.give_up(nth, refusal)),
+                other => unreachable!("an exchange was answered with {other:?}"),
+            }
+        }
+        Ok(handed_over)
+    }
+
+    /// The last exchange.
+    async fn finish(
+        mut self,
+        asked: &Asked,
+        found: &BTreeMap<usize, Vec<Bytes>>,
+    ) -> Result<Spread, Refusal> {
+        let promises = self.order(Some(asked), found);
+        let mut spread = Spread::default();
+        for (nth, answer) in self.answers(promises).await {
+            match answer {
+                Answer::Collected(Ok(collected)) => {
+                    let Collected { hits, edges, nodes, missing_max, was_cut } = *collected;
+                    spread.hits.extend(hits);
+                    spread.edges += edges;
+                    spread.nodes += nodes;
+                    spread.missing_max += missing_max;
+                    self.is_partial |= was_cut;
+                }
+                Answer::Collected(Err(refusal)) => return Err(self.give_up(nth, refusal)),
+                other => unreachable!("the end of a spread was answered with {other:?}"),
+            }
+        }
+        spread.is_partial = self.is_partial;
+        Ok(spread)
+    }
+
+    /// Sends the orders of an exchange; with the last one goes what is asked for.
+    fn order(
+        &mut self,
+        asked: Option<&Asked>,
+        found: &BTreeMap<usize, Vec<Bytes>>,
+    ) -> Vec<(usize, Rc<Promise>)> {
+        let all = std::mem::take(&mut self.masses);
+        self.masses = vec![Vec::new(); all.len()];
+        let mass = |given: &[Given]| given.iter().map(|given| given.mass.get()).sum::<f64>();
+        let total: f64 = all.iter().map(|given| mass(given)).sum();
+        let rounds = self.rounds(asked.is_some());
+        let are_seeds = std::mem::replace(&mut self.are_seeds, false);
+        let mut promises = Vec::new();
+        for (nth, masses) in all.into_iter().enumerate() {
+            let Taking { has_begun, is_out, .. } = self.shards[nth];
+            let takes_part =
+                !masses.is_empty() || has_begun || self.is_exact() || found.contains_key(&nth);
+            if is_out || !takes_part {
+                continue;
+            }
+            let share = if total > 0.0 { mass(&masses) / total } else { 0.0 };
+            let edges = (self.edges_left as f64 * share).ceil() as u64;
+            let home = Home { nth: nth as u32, span: self.route.span() as u32 };
+            let begin = (!has_begun).then(|| SpreadRequest {
+                space: self.route.space(),
+                home,
+                operator: self.operator,
+                how: self.how,
+                is_strict: self.is_strict,
+            });
+            let finish = asked.map(|asked| {
+                let mut asked = asked.clone();
+                if let Some(recalled) = &mut asked.recalled {
+                    recalled.ids = found.get(&nth).cloned().unwrap_or_default();
+                }
+                asked
+            });
+            let exchange = Exchange { masses, are_seeds, edges, rounds };
+            let (key, until_ns) = (self.key, self.until_ns);
+            let order = SpreadOrder { key, begin, exchange, until_ns, finish };
+            self.shards[nth].has_begun = true;
+            let owner = self.route.nth(nth);
+            promises.push((nth, self.core.ask(owner, Request::Spread(Box::new(order)))));
+        }
+        self.core.turn();
+        promises
+    }
+
+    /// The answers of an exchange. Who has not answered in time is out.
+    async fn answers(&mut self, promises: Vec<(usize, Rc<Promise>)>) -> Vec<(usize, Answer)> {
+        let mut answers = Vec::with_capacity(promises.len());
+        for (nth, promise) in promises {
+            let answer = match self.until_ns {
+                None => Some(promise.wait().await),
+                Some(until_ns) => {
+                    let wait_ns = (until_ns + GRACE_US * 1000).saturating_sub(self.core.now_ns());
+                    wait(&promise, Duration::from_nanos(wait_ns)).await
+                }
+            };
+            match answer {
+                Some(answer) => answers.push((nth, answer)),
+                None => {
+                    self.is_partial = true;
+                    self.shards[nth].is_out = true;
+                    self.end(nth);
+                }
+            }
+        }
+        answers
+    }
+
+    /// Lets go of what others still have, because of a refusal that ended it on one shard.
+    fn give_up(&mut self, at: usize, refusal: Refusal) -> Refusal {
+        self.shards[at].is_out = true;
+        for nth in 0..self.shards.len() {
+            if self.shards[nth].has_begun && !self.shards[nth].is_out {
+                self.end(nth);
+            }
+        }
+        self.core.turn();
+        refusal
+    }
+
+    /// Has a shard let go of the spread; nobody waits for the answer.
+    fn end(&self, nth: usize) {
+        self.core.ask(self.route.nth(nth), Request::EndSpread(self.key));
+    }
+}
+
+/// What all shards together hand over in an exchange.
+#[derive(Debug, Default)]
+struct HandedOver {
+    masses: Vec<Given>,
+    on_its_way: Mass,
+}
+
+/// The answer, unless it takes longer than that.
+async fn wait(promise: &Promise, longest: Duration) -> Option<Answer> {
+    let mut answer = pin!(promise.wait());
+    let mut timer = pin!(runtime::sleep(longest));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+            return Poll::Ready(Some(answer));
+        }
+        timer.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
