@@ -96,7 +96,7 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::{CodeBits, Metric};
+    use engram_shards::episode::{CodeBits, Metric, SpaceFan};
 
     fn route(span: u32, shards: usize) -> Route {
         let settings = SpaceSettings {
@@ -104,6 +104,8 @@ mod tests {
             dimensions: 3,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: span,
         };
