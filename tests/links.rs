@@ -310,3 +310,36 @@ fn links_go_through_consolidations_kills_and_snapshots() {
     let mut stage = stage.kill_and_start();
     check(&mut stage);
 }
+
+#[test]
+fn the_fan_of_a_space_is_kept_for_life() {
+    let mut stage = Stage::new(&[]);
+    let create = "EG.SPACE CREATE taxonomy DIM 3 FAN 1.57 FANCAP 500";
+    stage.ask(create);
+    stage.ask("EG.SPACE CREATE hubs DIM 3 FAN degree FANCAP 4294967295 SHARDS 1");
+    let check = |stage: &mut Stage| {
+        for (space, fan, fan_cap) in
+            [("notes", "degree", 0), ("taxonomy", "1.57", 500), ("hubs", "degree", u32::MAX.into())]
+        {
+            let info = stage.ask(&format!("EG.SPACE INFO {space}"));
+            assert_eq!(
+                (info.at("fan").text(), info.at("fan_cap").int()),
+                (fan, fan_cap),
+                "{space}"
+            );
+        }
+        stage.ask(create);
+        for other in ["", " FAN 1.57", " FANCAP 500", " FAN 1.58 FANCAP 500", " FAN 1.57 FANCAP 1"]
+        {
+            let words = format!("EG.SPACE CREATE taxonomy DIM 3{other}");
+            stage.refused(&words, "SYNTAX", &["other settings", "EG.SPACE INFO"]);
+        }
+    };
+    check(&mut stage);
+    // From the log, then from the state file.
+    let mut stage = stage.kill_and_start();
+    check(&mut stage);
+    stage.ask("EG.CONSOLIDATE");
+    let mut stage = stage.kill_and_start();
+    check(&mut stage);
+}

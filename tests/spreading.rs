@@ -225,6 +225,31 @@ fn a_budget_is_kept_over_all_shards() {
 }
 
 #[test]
+fn the_fan_of_a_space_decides_what_links_carry() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let mut one_link = |space: &str, settings: &str, fan: usize| {
+        client.ask(&words(&format!("EG.SPACE CREATE {space} DIM 1 {settings}")));
+        client.ask(&words(&format!("EG.STORE {space} t VALUES 1 1")));
+        let links = (1..fan).map(|nth| format!(" LINK x{nth} 1")).collect::<String>();
+        client.ask(&words(&format!("EG.STORE {space} s VALUES 1 1 LINK t 1{links}")));
+        let spread = client.ask(&words(&format!("EG.SPREAD {space} K 1 FROM s 1")));
+        hits(&spread).first().map_or(0.0, |hit| hit.1)
+    };
+    // What is passed on is a half; it stays where it comes.
+    let close = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-6, "{got} {wanted}");
+    close(one_link("degree", "FAN degree", 4), 0.5 / 4.0);
+    close(one_link("strong", "FAN 2", 4), 0.5 * (2.0 - 4_f64.ln()));
+    close(one_link("many", "FAN 2", 8), 0.0);
+    close(one_link("hub", "FANCAP 2", 4), 0.5 / 4.0 * (2.0 / 4.0));
+    close(one_link("both", "FAN 2 FANCAP 2 SHARDS 2", 4), 0.5 * (2.0 - 4_f64.ln()) * 0.5);
+    let (code, sentence) =
+        client.refused(&words("EG.SPREAD strong K 1 FROM s 1 DECAY 0.99 HOPS 32 BUDGET 10"));
+    assert_eq!((code.as_str(), sentence.contains("depth")), ("SYNTAX", true), "{sentence}");
+}
+
+#[test]
 fn a_recall_with_associations_finds_what_is_similar_to_nothing() {
     let mut stage = Stage::new();
     for space in ["one", "two"] {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::str;
 
 use bytes::Bytes;
-use engram_shards::episode::{Confidence, Link, Refusal};
+use engram_shards::episode::{Confidence, Link, Refusal, SpaceFan};
 use engram_shards::filter::check_metadata;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -120,6 +120,9 @@ fn check(command: &Command) {
             space(&create.name);
             name("a model", &create.model, 0, MODEL_BYTES_MAX);
             assert!((1..=DIMENSIONS_MAX).contains(&(create.dimensions as usize)));
+            let fan = create.fan.hundredths();
+            assert_eq!(SpaceFan::of_hundredths(fan), Some(create.fan));
+            assert!(create.fan_cap != Some(0));
             assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
         }
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),

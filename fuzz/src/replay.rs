@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Link, LinkRequest,
-    Metric, Priority, RecallRequest, SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
+    Metric, Priority, RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
+    UnlinkRequest,
 };
 use engram_shards::format::{
     ErasePayload, Frame, FrameHead, Operation, encode_forget, encode_link, encode_space,
@@ -144,11 +145,22 @@ fn space(input: &mut Input<'_>) -> Vec<u8> {
         0xff => input.u32(),
         small => u32::from(small) % 8,
     };
+    let name = String::from_utf8_lossy(&short(input)).into_owned();
+    let metric = [Metric::Cosine, Metric::Dot, Metric::L2][usize::from(input.u8()) % 3];
+    // One byte chooses codes and fan, so that what follows it in the corpus stays in its place.
+    let choice = input.u8();
+    let fan = match u16::from(choice / 3) {
+        0 => SpaceFan::Degree,
+        // Up to 850, beyond the bound.
+        tenths => SpaceFan::Strength { hundredths: tenths * 10 },
+    };
     let settings = SpaceSettings {
-        name: String::from_utf8_lossy(&short(input)).into_owned(),
+        name,
         dimensions,
-        metric: [Metric::Cosine, Metric::Dot, Metric::L2][usize::from(input.u8()) % 3],
-        codes: CodeBits::ALL[usize::from(input.u8()) % 3],
+        metric,
+        codes: CodeBits::ALL[usize::from(choice) % 3],
+        fan,
+        fan_cap: (choice % 2 == 1).then(|| choice.into()),
         model: String::new(),
         shards: u32::from(input.u8()),
     };

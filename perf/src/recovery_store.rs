@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
@@ -186,6 +186,8 @@ impl RecoveryStore {
             dimensions: DIMENSIONS,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: self.header.shards,
         };

@@ -3,10 +3,14 @@
 //! Requests own their bytes as [`Bytes`], slices of the buffer they were read into: they cross from
 //! one shard's thread to another by value and are copied once, into the log's open batch.
 
+mod fan;
+
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::filter::Filter;
+
+pub use fan::{FanError, SpaceFan};
 
 /// The number of a memory space: given at creation, never used again after a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +60,11 @@ pub struct SpaceSettings {
     pub dimensions: u32,
     pub metric: Metric,
     pub codes: CodeBits,
+    /// How the number of an episode's links weakens each of them.
+    pub fan: SpaceFan,
+    /// Links from which on an episode counts as a hub and is inhibited, 1 at least; `None`: none
+    /// does.
+    pub fan_cap: Option<u32>,
     /// Label of the embedding model; empty when none was given.
     pub model: String,
     /// How many shards the space spans, 1 to the shard count of the data directory.

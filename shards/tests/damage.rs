@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceFan, SpaceNumber,
     SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
@@ -119,6 +119,8 @@ fn make() -> (MemoryDisk, Vec<Step>) {
         dimensions: 3,
         metric: Metric::Dot,
         codes: CodeBits::One,
+        fan: SpaceFan::Degree,
+        fan_cap: None,
         model: String::new(),
         shards: 1,
     };

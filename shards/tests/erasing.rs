@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceFan, SpaceNumber,
     SpaceSettings, StoreRequest,
 };
 use engram_shards::format::FileKind;
@@ -119,6 +119,8 @@ impl Machine {
             dimensions: 2,
             metric: Metric::L2,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: 1,
         };

@@ -10,7 +10,7 @@ use bench::{blob, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Tier,
+    RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Tier,
 };
 use engram_shards::filter::Filter;
 use engram_shards::format::columns::{ColumnEntry, ColumnKind, ColumnsDirectory, ColumnsPlace};
@@ -51,6 +51,8 @@ impl Bench {
             dimensions: DIMENSIONS as u32,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: 1,
         };

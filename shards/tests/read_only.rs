@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -50,6 +50,8 @@ fn space(name: &str) -> SpaceSettings {
         dimensions: 2,
         metric: Metric::Cosine,
         codes: CodeBits::One,
+        fan: SpaceFan::Degree,
+        fan_cap: None,
         model: String::new(),
         shards: 1,
     }

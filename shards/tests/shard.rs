@@ -4,7 +4,7 @@ use bytes::Bytes;
 use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Link, Metric,
-    Outcome, Priority, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
+    Outcome, Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
@@ -89,6 +89,8 @@ impl Bench {
             dimensions,
             metric,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: "m".into(),
             shards: 1,
         };
@@ -365,6 +367,8 @@ fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
         dimensions: 1,
         metric: Metric::Dot,
         codes: CodeBits::One,
+        fan: SpaceFan::Degree,
+        fan_cap: None,
         model: String::new(),
         shards: 1,
     };

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -64,6 +64,8 @@ impl Bench {
             dimensions: 4,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: 1,
         };

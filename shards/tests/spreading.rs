@@ -306,6 +306,9 @@ impl Spanned {
                 spreading.give(Exchange { masses, are_seeds, edges: 100_000, rounds });
                 let shard = &mut self.shards[nth].bench.shard;
                 while !shard.spread_step(spreading, 11).unwrap() {}
+                if is_last {
+                    continue;
+                }
                 let exchanged = spreading.take();
                 on_its_way.add(exchanged.on_its_way);
                 for given in exchanged.handed_over {
@@ -326,8 +329,6 @@ impl Spanned {
             found.missing_max += collected.missing_max;
             found.hits.extend(collected.hits);
         }
-        // What was handed over last reached nobody.
-        found.missing_max += masses.iter().flatten().map(|given| given.mass.get()).sum::<f64>();
         found
     }
 }

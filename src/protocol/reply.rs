@@ -254,13 +254,16 @@ pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<
 
 /// The answer to `EG.SPACE INFO`.
 pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
-    encoder.map(7);
+    encoder.map(9);
     text(encoder, "name", settings.name.as_bytes());
     key(encoder, "dim");
     encoder.count(u64::from(settings.dimensions));
     text(encoder, "metric", metric_name(settings.metric).as_bytes());
     key(encoder, "codes");
     encoder.count(settings.codes as u64);
+    text(encoder, "fan", settings.fan.to_string().as_bytes());
+    key(encoder, "fan_cap");
+    encoder.count(settings.fan_cap.unwrap_or_default().into());
     text(encoder, "model", settings.model.as_bytes());
     key(encoder, "shards");
     encoder.count(u64::from(settings.shards));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engram_shards::episode::{
     Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Sequence,
-    SpaceSettings, StoredEpisode, Tier, Why,
+    SpaceFan, SpaceSettings, StoredEpisode, Tier, Why,
 };
 use proptest::prelude::*;
 use redis::Value;
@@ -255,6 +255,8 @@ fn replies_about_spaces_and_the_daemon() {
         dimensions: 768,
         metric: Metric::Dot,
         codes: CodeBits::Two,
+        fan: SpaceFan::Strength { hundredths: 150 },
+        fan_cap: Some(500),
         model: String::new(),
         shards: 2,
     };
@@ -263,12 +265,19 @@ fn replies_about_spaces_and_the_daemon() {
         ("dim", Value::Int(768)),
         ("metric", bulk("dot")),
         ("codes", Value::Int(2)),
+        ("fan", bulk("1.5")),
+        ("fan_cap", Value::Int(500)),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),
     ];
-    let space = read(Resp3, |encoder| reply::space(encoder, &settings, 5));
-    assert_eq!(space, map(Resp3, expected));
+    for version in [Resp2, Resp3] {
+        let space = read(version, |encoder| reply::space(encoder, &settings, 5));
+        assert_eq!(space, map(version, expected.clone()));
+    }
+    let plain = SpaceSettings { fan: SpaceFan::Degree, fan_cap: None, ..settings };
+    let space = read(Resp3, |encoder| reply::space(encoder, &plain, 0));
+    assert_eq!((at(&space, "fan"), at(&space, "fan_cap")), (&bulk("degree"), &Value::Int(0)));
     let names = read(Resp2, |encoder| reply::space_names(encoder, ["a", "b"].into_iter()));
     assert_eq!(names, Value::Array(vec![bulk("a"), bulk("b")]));
     let Value::Map(hello) = read(Resp3, |encoder| reply::hello(encoder, Resp3, "0.1.0", 4)) else {

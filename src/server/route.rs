@@ -102,7 +102,7 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::{CodeBits, Metric};
+    use engram_shards::episode::{CodeBits, Metric, SpaceFan};
 
     fn route(span: u32, shards: usize) -> Route {
         let settings = SpaceSettings {
@@ -110,6 +110,8 @@ mod tests {
             dimensions: 3,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: span,
         };

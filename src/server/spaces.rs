@@ -34,6 +34,8 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         dimensions: create.dimensions,
         metric: create.metric,
         codes: create.codes,
+        fan: create.fan,
+        fan_cap: create.fan_cap,
         model: create.model,
         shards,
     };

@@ -9,7 +9,7 @@
 //! | Kind | Exchanges |
 //! |---|---|
 //! | on one shard | one |
-//! | without `HOPS` | [`EXCHANGES_MAX`]; what would be handed over in the last one is lost, and said so |
+//! | without `HOPS` | until little is handed over, [`EXCHANGES_MAX`] at most; what would be handed over in the last one is lost, and said so |
 //! | with `HOPS` | one for each hop, and one that delivers |
 //! | `EXACT` | one for each iteration |
 //!
@@ -26,7 +26,7 @@ use bytes::Bytes;
 use engram_shards::episode::{Hit, Refusal, SpaceSettings, Why};
 use engram_shards::space::Home;
 use engram_shards::spread::exact::{Exact, Mass};
-use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings};
+use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings, SettingsError};
 use engram_shards::spreading::{
     Asked, Collected, Exchange, Exchanged, Given, How, Recalled, SpreadRequest,
 };
@@ -40,8 +40,13 @@ use crate::protocol::command::{RecallSpread, SpreadCommand, SpreadParameters};
 use crate::protocol::reply;
 use crate::runtime;
 
-/// Exchanges of a spread whose hops are not bounded.
-const EXCHANGES_MAX: u32 = 3;
+/// Exchanges of a spread whose hops are not bounded. In each, what is handed over gets less by the
+/// same factor: about ⅓ on two shards, ½ on many.
+const EXCHANGES_MAX: u32 = 8;
+/// With no more mass than that handed over, the next exchange is the last.
+const HANDED_OVER_MIN: f64 = 1e-3;
+/// Hops where associations are so strong that mass would grow without end.
+const HOPS_STRONG: u32 = 3;
 /// How much longer than the deadline shards are waited for.
 const GRACE_US: u64 = 2_000;
 /// What the least similar seed of a recall gets of what the most similar one does.
@@ -123,16 +128,22 @@ fn masses(nearest: &[Hit]) -> impl Iterator<Item = (Bytes, f32)> {
 
 /// The operator that the parameters and the settings of the space come to.
 fn operator(parameters: &SpreadParameters, settings: &SpaceSettings) -> Result<Operator, Refusal> {
-    let _ = settings;
     let usual = Settings::default();
-    let settings = Settings {
+    let asked = |depth_max| Settings {
         decay: parameters.decay.unwrap_or(usual.decay),
         threshold: parameters.threshold.unwrap_or(usual.threshold),
-        depth_max: parameters.hops.unwrap_or(DEPTH_UNLIMITED),
-        fan: usual.fan,
-        fan_cap: usual.fan_cap,
+        depth_max,
+        fan: settings.fan.spread(),
+        fan_cap: settings.fan_cap.unwrap_or(u32::MAX),
     };
-    Operator::new(settings).map_err(|error| Refusal::Syntax(error.to_string()))
+    let operator = match parameters.hops {
+        Some(hops) => Operator::new(asked(hops)),
+        None => match Operator::new(asked(DEPTH_UNLIMITED)) {
+            Err(SettingsError::Depth { .. }) => Operator::new(asked(HOPS_STRONG)),
+            operator => operator,
+        },
+    };
+    operator.map_err(|error| Refusal::Syntax(error.to_string()))
 }
 
 /// A spread that is driven from here.
@@ -216,12 +227,13 @@ impl<'a> Drive<'a> {
         while !self.is_last(exchanges) {
             let handed_over = self.exchange().await?;
             exchanges += 1;
-            if self.is_done(exchanges, &handed_over) {
-                break;
-            }
+            let is_done = self.is_done(exchanges, &handed_over);
             for given in handed_over.masses {
                 let nth = self.nth_of(&given.id);
                 self.masses[nth].push(given);
+            }
+            if is_done {
+                break;
             }
         }
         self.finish(asked, found).await
@@ -237,8 +249,8 @@ impl<'a> Drive<'a> {
         match self.how {
             _ if self.route.span() == 1 || self.is_late() => true,
             How::Exact => false,
-            How::Push { .. } if depth_max == DEPTH_UNLIMITED => exchanges + 1 >= EXCHANGES_MAX,
-            How::Push { .. } => exchanges >= depth_max,
+            How::Push { .. } if self.is_bounded() => exchanges >= depth_max,
+            How::Push { .. } => exchanges + 1 >= EXCHANGES_MAX,
         }
     }
 
@@ -246,18 +258,28 @@ impl<'a> Drive<'a> {
         self.until_ns.is_some_and(|until| self.core.now_ns() >= until)
     }
 
-    /// Whether nothing is left to exchange.
+    /// Whether what was handed over last is so little that it need not go further than to whom it
+    /// is handed over.
     fn is_done(&self, exchanges: u32, handed_over: &HandedOver) -> bool {
         match self.how {
             How::Exact => Exact::is_enough(self.operator, exchanges, handed_over.on_its_way),
-            How::Push { .. } => handed_over.masses.is_empty(),
+            How::Push { .. } if self.is_bounded() => handed_over.masses.is_empty(),
+            How::Push { .. } => handed_over.on_its_way <= Mass::new(HANDED_OVER_MIN),
         }
     }
 
-    /// Whether each exchange is one round.
+    fn is_bounded(&self) -> bool {
+        self.operator.settings().depth_max != DEPTH_UNLIMITED
+    }
+
+    /// How far an exchange goes, where that is not left to the operator.
     fn rounds(&self, is_last: bool) -> Option<u32> {
-        let is_bounded = self.operator.settings().depth_max != DEPTH_UNLIMITED;
-        (self.route.span() > 1 && is_bounded).then_some(u32::from(!is_last))
+        match self.how {
+            _ if self.route.span() == 1 => None,
+            // An exact answer is there before it is asked for.
+            How::Exact => is_last.then_some(0),
+            How::Push { .. } => self.is_bounded().then_some(u32::from(!is_last)),
+        }
     }
 
     /// Gives everyone what is theirs; what they hand over.

@@ -461,6 +461,9 @@ pub struct Space {
     pub name: String,
     pub dimensions: usize,
     pub code_bits: u32,
+    /// As it is written.
+    pub fan: &'static str,
+    pub fan_cap: u32,
     pub measure: Measure,
     /// How many shards it spans.
     pub span: usize,

@@ -14,7 +14,7 @@ use engramd::runtime::simulated;
 use engramd::server::{Route, ServeError};
 
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
-use crate::model::{End, Existence, History, State, Version, links_of};
+use crate::model::{End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
 use crate::wire::{Command, Connection, Value};
 use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
@@ -405,15 +405,18 @@ impl<'a> World<'a> {
 
     /// Other ways to see the same: figures, a recall, a repeated key.
     async fn look_closer(&mut self, nth: usize, connection: &mut Connection) -> Option<()> {
-        let (name, dimensions, episodes) = {
+        let (name, dimensions, fan, fan_cap, episodes) = {
             let space = &self.model.borrow().spaces[nth];
             let there = space.ids.values().filter(|history| {
                 history.certain(u64::MAX).is_some_and(|version| version.episode().is_some())
             });
-            (space.name.clone(), space.dimensions, there.count() as u64)
+            let Space { name, dimensions, fan, fan_cap, .. } = space;
+            (name.clone(), *dimensions, *fan, u64::from(*fan_cap), there.count() as u64)
         };
         let info = connection.call(&Command::of(&format!("EG.SPACE INFO {name}"))).await?;
         assert_eq!(info.count("episodes"), episodes, "episodes of {name}");
+        assert_eq!(info.get("fan").and_then(Value::text), Some(fan), "the fan of {name}");
+        assert_eq!(info.count("fan_cap"), fan_cap, "the cap of the fan of {name}");
         let cue: Vec<f32> = (0..dimensions).map(|_| self.random.below(9) as f32 + 0.5).collect();
         let k = self.random.between(1, 12) as usize;
         let reply = connection.call(&recall_command(&name, k, &cue)).await?;

@@ -56,6 +56,8 @@ impl Model {
                 false => random.between(1, 12),
             } as usize,
             code_bits: [4, 1, 2][nth % 3],
+            fan: ["1.57", "degree"][nth % 2],
+            fan_cap: nth as u32 + 1,
             measure: [Measure::Cosine, Measure::Dot, Measure::L2][random.index(3)],
             span: random.between(1, shards as u64) as usize,
             existence: Existence::No,
@@ -681,12 +683,12 @@ pub async fn create(
     connection: &mut Connection,
 ) -> Option<()> {
     let line = {
-        let Space { name, dimensions, code_bits, measure, span, .. } =
+        let Space { name, dimensions, code_bits, fan, fan_cap, measure, span, .. } =
             &model.borrow().spaces[space];
         let metric = measure.name();
         format!(
-            "EG.SPACE CREATE {name} DIM {dimensions} METRIC {metric} CODES {code_bits} SHARDS \
-             {span}"
+            "EG.SPACE CREATE {name} DIM {dimensions} METRIC {metric} CODES {code_bits} FAN \
+             {fan} FANCAP {fan_cap} SHARDS {span}"
         )
     };
     model.borrow_mut().spaces[space].existence = Existence::Open;

@@ -94,7 +94,7 @@ fn an_honest_daemon_is_believed() {
     assert!(found["present"].as_u64().unwrap() > 0, "{found}");
     assert_eq!(found["unanswered"], 0);
     let journal = std::fs::read_to_string(&scene.journal).unwrap();
-    assert!(journal.starts_with("engram-journal 1 8\n> 0 create 0\n< 0 done\n"), "{journal}");
+    assert!(journal.starts_with("engram-journal 2 8\n> 0 create 0\n< 0 done\n"), "{journal}");
     scene.change("3");
     scene.is_true();
 }

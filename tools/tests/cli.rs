@@ -125,6 +125,36 @@ fn an_episode_is_stored_recalled_read_and_forgotten() {
 }
 
 #[test]
+fn the_fan_of_a_space_is_given_and_shown() {
+    let daemon = FakeDaemon::start();
+    let create =
+        |name, fan: &[&'static str]| [&["space", "create", name, "--dim", "2"][..], fan].concat();
+    succeed(&daemon, &create("plain", &[]));
+    succeed(&daemon, &create("act-r", &["--fan", "1.50", "--fan-cap", "70000"]));
+    succeed(&daemon, &create("hubs", &["--fan", "degree", "--fan-cap", "1"]));
+    for (name, fan, fan_cap) in
+        [("plain", "degree", 0), ("act-r", "1.5", 70_000), ("hubs", "degree", 1)]
+    {
+        let info = json(&succeed(&daemon, &["space", "info", name, "--json"]));
+        assert_eq!((&info["fan"], &info["fan_cap"]), (&fan.into(), &fan_cap.into()), "{name}");
+    }
+    let table = succeed(&daemon, &["space", "list"]);
+    assert!(
+        table.lines().next().unwrap().contains("fan_cap") && table.contains("70,000"),
+        "{table}"
+    );
+    for bad in ["0", "8.01", "NaN", "-1", "1.234"] {
+        let fan = format!("--fan={bad}");
+        let said = fail(&daemon, 2, &["space", "create", "s", "--dim", "2", &fan]);
+        assert!(
+            said.contains("degree, or a strength from 0.01 to 8") && said.contains(bad),
+            "{said}"
+        );
+    }
+    assert!(fail(&daemon, 2, &create("s", &["--fan-cap", "0"])).contains("--fan-cap"));
+}
+
+#[test]
 fn errors_are_one_sentence_with_the_exit_code_of_their_kind() {
     let daemon = FakeDaemon::start();
     let refused = fail(&daemon, 1, &["recall", "nowhere", "--values", "1 0"]);

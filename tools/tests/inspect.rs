@@ -40,13 +40,17 @@ fn the_summary_counts_what_is_there() {
     assert_eq!(first["operations"]["space_create"], 1);
     assert_eq!((&first["frames"], &first["last_sequence"]), (&14.into(), &14.into()));
     assert_eq!(first["tail"]["state"], "clean");
-    assert_eq!(first["spaces"][0]["name"], "notes");
+    let space = &first["spaces"][0];
+    assert_eq!((&space["name"], &space["fan"]), (&"notes".into(), &"1.57".into()));
+    assert_eq!(space["fan_cap"], 1500);
     assert_eq!(second["last_sequence"], 2);
 
     let output = inspect(store.path(), &[]);
     let shown = text(&output.stdout);
     assert!(shown.contains("2 full, 1 active, 1 unused"), "{shown}");
-    assert!(shown.contains("cosine"), "{shown}");
+    for part in ["cosine", "1.57", "1,500"] {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
 }
 
 #[test]
@@ -219,7 +223,9 @@ fn a_log_that_begins_behind_a_manifest_is_shown_and_verified_from_there() {
     assert_eq!(shard["covered"]["through_sequence"], 14);
     assert_eq!(shard["covered"]["columns_files"][0], "columns-0000000001.seg");
     assert_eq!((&shard["frames"], &shard["last_sequence"]), (&1.into(), &15.into()));
-    assert_eq!(shard["spaces"][0]["stores"], 1, "the space is known from the state file");
+    let space = &shard["spaces"][0];
+    assert_eq!(space["stores"], 1, "the space is known from the state file");
+    assert_eq!((&space["fan"], &space["fan_cap"]), (&"1.57".into(), &1500.into()));
     assert_eq!(report["shards"][1]["covered"], Value::Null);
     let segments = shard["segments"].as_array().unwrap();
     let numbers: Vec<_> = segments.iter().map(|segment| &segment["segment"]).collect();

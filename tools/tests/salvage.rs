@@ -108,6 +108,7 @@ fn the_final_state_is_what_is_salvaged_and_all_versions_if_asked() {
     assert_eq!(salvaged.lost(0)[0]["reason"], "erased", "no loss: somebody asked for it");
     let space = &salvaged.report["spaces"][0];
     assert_eq!((&space["name"], &space["model"]), (&json!("notes"), &json!("test")));
+    assert_eq!((&space["fan"], &space["fan_cap"]), (&json!("1.57"), &json!(1500)));
     assert_eq!((&space["episodes"], &space["versions"]), (&json!(2), &json!(4)));
 }
 
@@ -201,6 +202,29 @@ fn a_space_whose_creation_is_lost_keeps_its_name_by_another_shard_or_its_number(
     let space = &salvaged.report["spaces"][0];
     assert_eq!((&space["is_guessed"], &space["dimensions"]), (&json!(true), &json!(4)));
     assert_eq!(salvaged.ids("1-space-1.jsonl"), BTreeSet::from(["a".into(), "b".into()]));
+}
+
+#[test]
+fn the_command_that_is_shown_makes_the_space_as_it_was() {
+    let mut store = TestStore::make(1);
+    store.store(0, "a", 5);
+    let store = store.close();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let output = engram(&["inspect", text(store.path()), "salvage", text(&out)]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let create = shown.lines().find_map(|line| line.strip_prefix("  engram ")).expect(&shown);
+    let daemon = FakeDaemon::start();
+    let at = ["--socket", text(daemon.socket()), "--json"];
+    let ask = |words: Vec<&str>| {
+        let output = engram(&[&at[..], &words].concat());
+        assert!(output.status.success(), "{create}: {output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    ask(create.split(' ').collect());
+    let info = ask(vec!["space", "info", "notes"]);
+    assert_eq!((&info["dim"], &info["model"]), (&json!(4), &json!("test")));
+    assert_eq!((&info["fan"], &info["fan_cap"]), (&json!("1.57"), &json!(1500)));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Link, Metric, Priority, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Link, Metric, Priority, SpaceFan, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{
     BatchHeader, Frame, FrameHead, Operation, StoreId, segment_file_name, segment_from_file_name,
@@ -217,6 +217,8 @@ impl Writer {
             dimensions: 3,
             metric,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: "model".into(),
             shards: SHARDS,
         };

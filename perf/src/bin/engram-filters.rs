@@ -21,7 +21,7 @@ use engram_perf::random::Random;
 use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
+    RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::filter::Filter;
 use engram_shards::io::{UringIo, UringSettings};
@@ -150,6 +150,8 @@ impl Bench {
             dimensions: u32::try_from(dimensions)?,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: 1,
         };

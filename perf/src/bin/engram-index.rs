@@ -13,7 +13,7 @@ use clap::Parser;
 use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest,
+    RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -131,6 +131,8 @@ impl Bench {
             dimensions: u32::try_from(dimensions)?,
             metric: Metric::Cosine,
             codes,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: String::new(),
             shards: 1,
         };

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::link::link_record;
 use crate::episode::{
-    CodeBits, Confidence, Link, Metric, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Link, Metric, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use crate::limits::DIMENSIONS_MAX;
 
@@ -55,7 +55,10 @@ struct SpaceBlock {
     code_bits: u8,
     name_bytes: U16,
     model_bytes: U16,
-    zero_b: [u8; 6],
+    /// 0 means that the fan is the degree. Logs of earlier versions have 0 here and below.
+    fan_hundredths: U16,
+    /// 0 means that there is none.
+    fan_cap: U32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -249,6 +252,9 @@ impl SpacePayload {
         };
         let codes = CodeBits::of(u32::from(block.code_bits.max(1)))
             .ok_or_else(|| malformed("an unknown width of codes"))?;
+        let fan = SpaceFan::of_hundredths(block.fan_hundredths.get())
+            .ok_or_else(|| malformed("its strength of associations is out of bounds"))?;
+        let fan_cap = block.fan_cap.get();
         Ok(Self {
             space: SpaceNumber(block.space.get()),
             settings: SpaceSettings {
@@ -256,6 +262,8 @@ impl SpacePayload {
                 dimensions: block.dimensions.get(),
                 metric,
                 codes,
+                fan,
+                fan_cap: (fan_cap > 0).then_some(fan_cap),
                 model: text(model)?,
                 shards: block.shards.get(),
             },
@@ -280,7 +288,8 @@ pub fn encode_space(space: SpaceNumber, settings: &SpaceSettings, out: &mut [u8]
         code_bits: settings.codes as u8,
         name_bytes: narrow::<u16>(settings.name.len()).into(),
         model_bytes: narrow::<u16>(settings.model.len()).into(),
-        zero_b: [0; 6],
+        fan_hundredths: settings.fan.hundredths().into(),
+        fan_cap: settings.fan_cap.unwrap_or_default().into(),
     };
     let mut out = Cursor(out);
     out.put(block.as_bytes());
@@ -382,32 +391,65 @@ mod tests {
         }
     }
 
-    #[test]
-    fn spaces_and_forgets_read_back_as_written() {
-        let settings = SpaceSettings {
-            name: "notes".into(),
-            dimensions: 768,
+    fn settings() -> SpaceSettings {
+        SpaceSettings {
+            name: "s".into(),
+            dimensions: 3,
             metric: Metric::L2,
             codes: CodeBits::Four,
+            fan: SpaceFan::Strength { hundredths: 157 },
+            fan_cap: Some(70_000),
             model: "m".into(),
-            shards: 2,
-        };
-        let mut payload = vec![0; space_bytes(&settings)];
-        encode_space(SpaceNumber(9), &settings, &mut payload);
-        let wanted = SpacePayload { space: SpaceNumber(9), settings };
-        assert_eq!(SpacePayload::decode(&payload), Ok(wanted));
-
-        // Before codes could be chosen, the byte was zero.
-        let code_bits_at = std::mem::offset_of!(SpaceBlock, code_bits);
-        for (byte, codes) in [(0, Some(CodeBits::One)), (2, Some(CodeBits::Two)), (3, None)] {
-            payload[code_bits_at] = byte;
-            let read = SpacePayload::decode(&payload).ok();
-            assert_eq!(read.map(|space| space.settings.codes), codes, "{byte}");
+            shards: 1,
         }
+    }
+
+    /// The payload of a space that is created with these settings.
+    fn space_payload(settings: &SpaceSettings) -> Vec<u8> {
+        let mut payload = vec![0xff; space_bytes(settings)];
+        encode_space(SpaceNumber(9), settings, &mut payload);
+        payload
+    }
+
+    #[test]
+    fn spaces_and_forgets_read_back_as_written() {
+        // As in FORMAT.md.
+        let payload = space_payload(&settings());
+        let expected = *b"\x09\0\0\0\x03\0\0\0\x01\0\0\0\x02\x04\x01\0\
+                          \x01\0\x9d\0\x70\x11\x01\0sm";
+        assert_eq!(payload, expected);
+        let wanted = SpacePayload { space: SpaceNumber(9), settings: settings() };
+        assert_eq!(SpacePayload::decode(&payload), Ok(wanted));
 
         let mut payload = vec![0; forget_bytes(b"id")];
         encode_forget(SpaceNumber(9), b"id", &mut payload);
         let wanted = ForgetPayload { space: SpaceNumber(9), id: b"id" };
         assert_eq!(ForgetPayload::decode(&payload), Ok(wanted));
+    }
+
+    #[test]
+    fn settings_of_a_space_that_came_later_are_zeros_before() {
+        let mut payload = space_payload(&settings());
+        for (byte, codes) in [(0, Some(CodeBits::One)), (2, Some(CodeBits::Two)), (3, None)] {
+            payload[13] = byte;
+            let read = SpacePayload::decode(&payload).ok();
+            assert_eq!(read.map(|space| space.settings.codes), codes, "{byte}");
+        }
+        let mut payload = space_payload(&settings());
+        let strength = |hundredths| SpaceFan::Strength { hundredths };
+        for (hundredths, cap, fan) in [
+            (0, 0, Some((SpaceFan::Degree, None))),
+            (0, 1, Some((SpaceFan::Degree, Some(1)))),
+            (1, 0, Some((strength(1), None))),
+            (800, u32::MAX, Some((strength(800), Some(u32::MAX)))),
+            (801, 1, None),
+            (u16::MAX, 0, None),
+        ] {
+            payload[18..20].copy_from_slice(&u16::to_le_bytes(hundredths));
+            payload[20..24].copy_from_slice(&u32::to_le_bytes(cap));
+            let space = SpacePayload::decode(&payload).ok();
+            let read = space.map(|space| (space.settings.fan, space.settings.fan_cap));
+            assert_eq!(read, fan, "{hundredths}, {cap}");
+        }
     }
 }

@@ -513,7 +513,7 @@ fn find_end(records: &[u8]) -> Result<usize, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{CodeBits, Metric};
+    use crate::episode::{CodeBits, Metric, SpaceFan};
 
     const ID: StoreId = [3; 16];
 
@@ -529,6 +529,8 @@ mod tests {
             dimensions: 3,
             metric: Metric::Dot,
             codes: CodeBits::Two,
+            fan: SpaceFan::Strength { hundredths: 800 },
+            fan_cap: Some(u32::MAX),
             model: String::new(),
             shards: 2,
         };

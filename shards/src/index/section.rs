@@ -312,6 +312,7 @@ impl SectionIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::episode::SpaceFan;
     use crate::index::cue::Cue;
     use crate::index::rotation::split_mix;
 
@@ -329,6 +330,8 @@ mod tests {
                 dimensions: dimensions as u32,
                 metric: Metric::L2,
                 codes,
+                fan: SpaceFan::Degree,
+                fan_cap: None,
                 model: String::new(),
                 shards: 1,
             };

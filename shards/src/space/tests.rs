@@ -41,6 +41,8 @@ fn settings(metric: Metric) -> SpaceSettings {
         dimensions: DIMENSIONS as u32,
         metric,
         codes: CodeBits::One,
+        fan: Default::default(),
+        fan_cap: None,
         model,
         shards: 1,
     }

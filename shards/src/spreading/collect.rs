@@ -61,7 +61,8 @@ pub struct Collected {
     pub edges: u64,
     /// Nodes that mass came to.
     pub nodes: u64,
-    /// What the scores of all nodes here together may lack, as a part of the mass of the seeds.
+    /// What the scores of all nodes may lack because of what ended here, as a part of the mass of
+    /// the seeds.
     pub missing_max: f64,
     /// Whether it was ended before mass had gone as far as it matters and edges were used up.
     pub was_cut: bool,
@@ -86,7 +87,7 @@ impl Spreading {
         pools: &mut Pools,
         asked: &Asked,
     ) -> Result<Collected, Refusal> {
-        let Self { request, run, seeds, ways, edges_before, .. } = self;
+        let Self { request, run, seeds, ways, edges_before, outgoing, .. } = self;
         let metric = space.settings.metric;
         let (candidates, mut collected) =
             space.with_associations(arena, request.home, |graph| match run {
@@ -119,6 +120,7 @@ impl Spreading {
                 }
             });
         collected.edges += edges_before;
+        collected.missing_max += outgoing.next.iter().map(|given| given.mass.get()).sum::<f64>();
         collected.hits = read(space, arena, candidates?, asked)?;
         Ok(collected)
     }

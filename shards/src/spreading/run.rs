@@ -28,6 +28,8 @@ pub(super) struct Iterating {
     phase: Phase,
     /// Mass for nodes that other shards have.
     remote: Vec<(u32, Mass)>,
+    /// No more iterations are wanted.
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,10 @@ pub(super) enum Run {
 
 impl Iterating {
     fn step(&mut self, graph: &mut Associations<'_>, nodes: u32, is_alone: bool) -> bool {
-        let Self { exact, phase, remote } = self;
+        let Self { exact, phase, remote, is_over } = self;
+        if *is_over {
+            return true;
+        }
         match phase {
             Phase::Passing => {
                 if exact.pass(graph, nodes) {
@@ -78,7 +83,8 @@ impl Run {
         match self {
             Self::Packed(push) => push.set_rounds(rounds),
             Self::Traced(push) => push.set_rounds(rounds),
-            Self::Preparing { .. } | Self::Exact(_) => {}
+            Self::Exact(iterating) => iterating.is_over = rounds == 0,
+            Self::Preparing { .. } => {}
         }
     }
 
@@ -206,8 +212,8 @@ impl Spreading {
                 }
                 pools.take_exact(Exact::bytes_for(graph.nodes()))?;
                 let exact = Exact::new(operator, graph.nodes());
-                let (phase, remote) = (Phase::Passing, Vec::new());
-                self.run = Run::Exact(Iterating { exact, phase, remote });
+                let (phase, remote, is_over) = (Phase::Passing, Vec::new(), false);
+                self.run = Run::Exact(Iterating { exact, phase, remote, is_over });
                 Ok(true)
             }
         }

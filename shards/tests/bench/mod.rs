@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest,
+    RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
@@ -82,6 +82,8 @@ impl Bench {
             dimensions: DIMENSIONS,
             metric,
             codes,
+            fan: SpaceFan::Degree,
+            fan_cap: None,
             model: "m".into(),
             shards: 1,
         };

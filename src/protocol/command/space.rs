@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use engram_shards::episode::{CodeBits, Metric, Refusal};
+use engram_shards::episode::{CodeBits, Metric, Refusal, SpaceFan};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 
 use super::Command;
@@ -23,6 +23,9 @@ pub struct SpaceCreate {
     pub model: String,
     pub metric: Metric,
     pub codes: CodeBits,
+    pub fan: SpaceFan,
+    /// 1 at least; no hubs are inhibited when `None`.
+    pub fan_cap: Option<u32>,
     /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
     pub shards: Option<u32>,
 }
@@ -30,7 +33,7 @@ pub struct SpaceCreate {
 pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
     let (mut dimensions, mut model, mut shards) = (None, None, None);
-    let (mut metric, mut codes) = (None, None);
+    let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -53,6 +56,14 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = choice("CODES", &arguments.value("CODES")?, &widths);
                 set_once(&mut codes, "CODES", value)?;
             }
+            b"FAN" => {
+                let value = space_fan(&arguments.value("FAN")?);
+                set_once(&mut fan, "FAN", value)?;
+            }
+            b"FANCAP" => {
+                let value = checks::whole("FANCAP", &arguments.value("FANCAP")?, &(1..=u32::MAX));
+                set_once(&mut fan_cap, "FANCAP", value)?;
+            }
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -69,8 +80,16 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         model: model.unwrap_or_default(),
         metric: metric.unwrap_or_default(),
         codes: codes.unwrap_or_default(),
+        fan: fan.unwrap_or_default(),
+        fan_cap,
         shards: shards.flatten(),
     }))
+}
+
+fn space_fan(value: &[u8]) -> Result<SpaceFan, Refusal> {
+    checks::utf8("FAN", value)?
+        .parse::<SpaceFan>()
+        .map_err(|error| Refusal::Syntax(format!("FAN {error}, got {}", shown(value))))
 }
 
 /// `all` is `None`.

@@ -124,6 +124,8 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
                 .behind("METRIC")
                 .optional(),
             one_of("bits", &[token("1"), token("2"), token("4")]).behind("CODES").optional(),
+            one_of("fan", &[token("degree"), double("strength")]).behind("FAN").optional(),
+            integer("links").behind("FANCAP").optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,

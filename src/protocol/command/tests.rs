@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal, SpaceNumber,
+    CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal, SpaceFan,
+    SpaceNumber,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -107,16 +108,21 @@ fn spaces() {
         model: "bge".to_owned(),
         metric: Metric::L2,
         codes: CodeBits::Four,
+        fan: SpaceFan::Strength { hundredths: 150 },
+        fan_cap: Some(500),
         shards: Some(2),
     };
     assert_eq!(
-        parse("eg.space create notes dim 768 MODEL bge metric L2 codes 4 shards 2"),
+        parse(
+            "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 shards 2"
+        ),
         Ok(Command::SpaceCreate(create))
     );
     match parse("EG.SPACE CREATE notes SHARDS all DIM 1").unwrap() {
         Command::SpaceCreate(create) => {
             assert_eq!((create.shards, create.metric), (None, Metric::Cosine));
             assert_eq!(create.codes, CodeBits::One);
+            assert_eq!((create.fan, create.fan_cap), (SpaceFan::Degree, None));
         }
         other => panic!("{other:?}"),
     }
@@ -130,6 +136,15 @@ fn spaces() {
         ("EG.SPACE CREATE notes METRIC l2", "DIM is missing; usage: EG.SPACE CREATE space DIM"),
         ("EG.SPACE CREATE notes DIM 5 METRIC l3", "cosine, dot, l2, got 'l3'"),
         ("EG.SPACE CREATE notes DIM 5 CODES 3", "CODES is one of 1, 2, 4, got '3'"),
+        ("EG.SPACE CREATE notes DIM 5 FAN 0", "FAN must be degree, or a strength from 0.01 to 8"),
+        ("EG.SPACE CREATE notes DIM 5 FAN 8.01", "to 8 in steps of 0.01, got '8.01'"),
+        ("EG.SPACE CREATE notes DIM 5 FAN NaN", "got 'NaN'"),
+        ("EG.SPACE CREATE notes DIM 5 FAN -1", "got '-1'"),
+        ("EG.SPACE CREATE notes DIM 5 FAN 1.234", "in steps of 0.01, got '1.234'"),
+        ("EG.SPACE CREATE notes DIM 5 FAN 2 FAN degree", "FAN is given twice"),
+        ("EG.SPACE CREATE notes DIM 5 FANCAP 0", "FANCAP must be a whole number from 1 to 4294"),
+        ("EG.SPACE CREATE notes DIM 5 FANCAP 4294967296", "to 4294967295, got '4294967296'"),
+        ("EG.SPACE CREATE notes DIM 5 FANCAP 1.5", "got '1.5'"),
         ("EG.SPACE CREATE notes DIM 5 SHARDS 65", "from 1 to 64, got '65'"),
         ("EG.SPACE CREATE notes DIM 5 COLOR red", "unknown option 'COLOR'; usage"),
         ("EG.SPACE CREATE no\ttes DIM 5", "no control characters"),
@@ -474,7 +489,8 @@ fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
     let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET EG.SPACE CREATE HELLO \
                  CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
                  KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM TARGET \
-                 NOREINFORCE WITH BYTES DIM MODEL METRIC CODES SHARDS notes e1 * {} {\"a\":1} \
+                 NOREINFORCE WITH BYTES DIM MODEL METRIC CODES FAN FANCAP SHARDS degree 1.5 \
+                 notes e1 * {} {\"a\":1} \
                  0 1 2 3 -1 0.5 nan 18446744073709551616 text meta disk all @";
     let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
     let word = prop_oneof![

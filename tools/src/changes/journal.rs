@@ -1,7 +1,7 @@
 //! The journal: what was sent, what was answered, what was found. One line each, appended only.
 //!
 //! ```text
-//! engram-journal 1 64                 version of the journal, dimensions of the vectors
+//! engram-journal 2 64                 version of the journal, dimensions of the vectors
 //! > 0 create 0                        change 0 was about to be sent: create space 0
 //! < 0 done                            its reply came
 //! > 17 store 0 42                     store number 42 into space 0; its version is 17
@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use crate::error::ToolError;
 
 const MAGIC: &str = "engram-journal";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// What stands for nothing in a line with `=`.
 const NOTHING: &str = "-";
 

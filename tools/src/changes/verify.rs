@@ -151,6 +151,8 @@ impl Verifier<'_> {
             let spans = if expected.spans_all { shards } else { 1 };
             (expected.metric, &expected.model) == (text("metric").as_str(), &model)
                 && text("dim") == self.dimensions.to_string()
+                && text("fan") == expected.fan.to_string()
+                && text("fan_cap") == expected.fan_cap.unwrap_or_default().to_string()
                 && text("shards") == spans.to_string()
         }))
     }

@@ -4,9 +4,11 @@
 //! connection only, whose order is the daemon's. Stores into a space come from every connection,
 //! also while the one that owns the space drops it.
 
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use engram_shards::episode::SpaceFan;
 use fastrand::Rng;
 
 use super::contents;
@@ -55,11 +57,15 @@ impl Run {
 
     /// `EG.SPACE CREATE`: how follows from the change that creates it.
     pub(super) fn create_command(&self, space: usize, change: Change) -> Vec<u8> {
-        let Settings { metric, model, spans_all } = settings(change);
+        let Settings { metric, model, spans_all, fan, fan_cap } = settings(change);
         let mut command = Arguments::default();
         command.push(b"EG.SPACE").push(b"CREATE").push(space_name(&self.space, space).as_bytes());
         command.push(b"DIM").push_display(self.dimensions);
         command.push(b"METRIC").push(metric.as_bytes()).push(b"MODEL").push(model.as_bytes());
+        command.push(b"FAN").push(fan.to_string().as_bytes());
+        if let Some(links) = fan_cap {
+            command.push(b"FANCAP").push_display(links);
+        }
         command.push(b"SHARDS").push(if spans_all { b"all".as_slice() } else { b"1" });
         command.into_command()
     }
@@ -71,11 +77,23 @@ pub(super) struct Settings {
     pub(super) metric: &'static str,
     pub(super) model: String,
     pub(super) spans_all: bool,
+    pub(super) fan: SpaceFan,
+    pub(super) fan_cap: Option<u32>,
 }
 
 pub(super) fn settings(change: Change) -> Settings {
     let metric = ["cosine", "dot", "l2"][(change % 3) as usize];
-    Settings { metric, model: format!("change-{change}"), spans_all: change.is_multiple_of(2) }
+    let fan = match (change % 5) as u16 {
+        0 => SpaceFan::Degree,
+        rest => SpaceFan::Strength { hundredths: 157 * rest },
+    };
+    Settings {
+        metric,
+        model: format!("change-{change}"),
+        spans_all: change.is_multiple_of(2),
+        fan,
+        fan_cap: NonZero::new((change % 7) as u32 * 50).map(NonZero::get),
+    }
 }
 
 /// The name of space number `space`.

@@ -1,6 +1,7 @@
 //! `engram space`: memory spaces.
 
 use clap::{Args, Subcommand, ValueEnum};
+use engram_shards::episode::SpaceFan;
 use redis::{Cmd, Value};
 
 use crate::cli::Context;
@@ -52,6 +53,15 @@ pub(crate) struct Settings {
     /// takes 1 when left out
     #[arg(long, value_name = "BITS")]
     codes: Option<u32>,
+    /// How the number of an episode's links weakens each of them when activation spreads: degree,
+    /// which divides it between them, or the strength S of associations in ACT-R, 0.01 to 8: a link
+    /// carries S less the logarithm of the number; the daemon takes degree when left out
+    #[arg(long, value_name = "degree|S")]
+    fan: Option<SpaceFan>,
+    /// Inhibit hubs: an episode with n links, more than this, passes on LINKS/n of what it would;
+    /// none when left out
+    #[arg(long, value_name = "LINKS", value_parser = clap::value_parser!(u32).range(1..))]
+    fan_cap: Option<u32>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -81,6 +91,12 @@ impl Settings {
         }
         if let Some(codes) = self.codes {
             command.arg("CODES").arg(codes);
+        }
+        if let Some(fan) = self.fan {
+            command.arg("FAN").arg(fan.to_string());
+        }
+        if let Some(fan_cap) = self.fan_cap {
+            command.arg("FANCAP").arg(fan_cap);
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use clap::Args;
-use engram_shards::episode::{CodeBits, Metric, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{CodeBits, Metric, SpaceFan, SpaceNumber, SpaceSettings};
 use engram_shards::format::{Frame, GapReason, LinkRecords, StorePayload};
 use serde_json::json;
 
@@ -251,10 +251,12 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         dimensions: u32::try_from(space.dimensions).expect("a vector has few dimensions"),
         metric: Metric::Cosine,
         codes: CodeBits::default(),
+        fan: SpaceFan::default(),
+        fan_cap: None,
         model: String::new(),
         shards,
     };
-    let SpaceSettings { name, dimensions, metric, codes, model, shards } =
+    let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, model, shards } =
         space.settings.clone().unwrap_or_else(guessed);
     SalvagedSpace {
         number: number.0,
@@ -262,6 +264,8 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         dimensions: dimensions as usize,
         metric: metric_name(metric),
         codes: codes as u32,
+        fan: fan.to_string(),
+        fan_cap,
         model,
         shards,
         is_dropped: space.is_dropped,

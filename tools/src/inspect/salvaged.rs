@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engram_shards::episode::CodeBits;
+use engram_shards::episode::{CodeBits, SpaceFan};
 use engram_shards::format::GapReason;
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ pub(super) struct SalvagedSpace {
     pub(super) metric: &'static str,
     /// Bits of each coordinate in the index.
     pub(super) codes: u32,
+    pub(super) fan: String,
+    pub(super) fan_cap: Option<u32>,
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -153,6 +155,12 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     );
     if space.codes != CodeBits::default() as u32 {
         create.push_str(&format!(" --codes {}", space.codes));
+    }
+    if space.fan != SpaceFan::default().to_string() {
+        create.push_str(&format!(" --fan {}", space.fan));
+    }
+    if let Some(links) = space.fan_cap {
+        create.push_str(&format!(" --fan-cap {links}"));
     }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));

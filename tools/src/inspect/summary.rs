@@ -103,8 +103,10 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
             let shards = space.shards.to_string();
             let number = space.number.to_string();
             let (dimensions, codes) = (space.dimensions.to_string(), space.codes.to_string());
-            let row = vec![number, dimensions, space.metric.into(), codes, shards];
-            (row.into_iter().chain([space.model.clone(), space.name.clone()]).collect(), 0)
+            let fan_cap = space.fan_cap.map_or(NOTHING.to_owned(), |links| grouped(links.into()));
+            let fan = [space.fan.clone(), fan_cap];
+            let row = [number, dimensions, space.metric.into(), codes].into_iter().chain(fan);
+            (row.chain([shards, space.model.clone(), space.name.clone()]).collect(), 0)
         });
         *stores += space.stores;
     }
@@ -113,6 +115,8 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
         ("dim", Align::Right),
         ("metric", Align::Left),
         ("codes", Align::Right),
+        ("fan", Align::Right),
+        ("fan cap", Align::Right),
         ("shards", Align::Right),
         ("model", Align::Left),
         ("stores", Align::Right),
@@ -121,7 +125,7 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
     let rows: Vec<_> = rows
         .into_values()
         .map(|(mut row, stores)| {
-            row.insert(6, grouped(stores));
+            row.insert(row.len() - 1, grouped(stores));
             row
         })
         .collect();

@@ -110,6 +110,8 @@ pub(crate) struct Space {
     pub(crate) dimensions: u32,
     pub(crate) metric: &'static str,
     pub(crate) codes: u32,
+    pub(crate) fan: String,
+    pub(crate) fan_cap: Option<u32>,
     pub(crate) model: String,
     pub(crate) shards: u32,
     /// Into this shard; forgotten and replaced episodes included.
@@ -322,6 +324,8 @@ impl Surveyor {
                 dimensions: settings.dimensions,
                 metric: metric_name(settings.metric),
                 codes: settings.codes as u32,
+                fan: settings.fan.to_string(),
+                fan_cap: settings.fan_cap,
                 model: settings.model,
                 shards: settings.shards,
                 stores,

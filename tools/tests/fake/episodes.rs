@@ -16,6 +16,8 @@ struct Space {
     dimensions: usize,
     metric: String,
     codes: i64,
+    fan: String,
+    fan_cap: i64,
     model: String,
     episodes: BTreeMap<String, Episode>,
     /// The sequence that the first store with a key was answered.
@@ -109,6 +111,8 @@ impl State {
                     dimensions: arguments[3].parse().unwrap(),
                     metric: find("METRIC").unwrap_or_else(|| "cosine".to_owned()),
                     codes: find("CODES").map_or(1, |bits| bits.parse().unwrap()),
+                    fan: find("FAN").unwrap_or_else(|| "degree".to_owned()),
+                    fan_cap: find("FANCAP").map_or(0, |links| links.parse().unwrap()),
                     model: find("MODEL").unwrap_or_default(),
                     ..Space::default()
                 };
@@ -274,6 +278,8 @@ fn describe(name: &str, space: &Space) -> Reply {
         ("dim", Reply::Int(space.dimensions as i64)),
         ("metric", Reply::text(&space.metric)),
         ("codes", Reply::Int(space.codes)),
+        ("fan", Reply::text(&space.fan)),
+        ("fan_cap", Reply::Int(space.fan_cap)),
         ("model", Reply::text(&space.model)),
         ("shards", Reply::Int(1)),
         ("episodes", Reply::Int(space.episodes.len() as i64)),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Link, LinkRequest, Metric, Priority, Refusal,
-    SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
 };
 use engram_shards::format::{
     FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, StateHeader, StateRecord,
@@ -94,6 +94,8 @@ impl TestStore {
             dimensions: 4,
             metric: Metric::Cosine,
             codes: CodeBits::One,
+            fan: SpaceFan::Strength { hundredths: 157 },
+            fan_cap: Some(1500),
             model: "test".into(),
             shards,
         };
@@ -232,6 +234,8 @@ pub fn consolidate(store: &ClosedStore) {
         dimensions: 4,
         metric: Metric::Cosine,
         codes: CodeBits::One,
+        fan: SpaceFan::Strength { hundredths: 157 },
+        fan_cap: Some(1500),
         model: "test".into(),
         shards: 2,
     };
