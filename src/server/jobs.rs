@@ -8,10 +8,11 @@ use std::collections::{HashMap, VecDeque};
 
 use engram_shards::episode::{RecallRequest, Refusal};
 use engram_shards::recall::Recall;
-use engram_shards::spreading::{Asked, Spreading};
+use engram_shards::spreading::{Asked, Collected, Spreading};
 
 use super::core::{Inner, Origin};
 use super::request::{Answer, SpreadKey, SpreadOrder};
+use crate::metrics;
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
 const RECALL_SLICE_BYTES: usize = 512 << 10;
@@ -214,6 +215,8 @@ impl Inner {
         let collected = self.shard.spread_finish(*spreading, &asked);
         Answer::Collected(collected.map(|mut collected| {
             collected.was_cut = was_cut;
+            let Collected { edges, nodes, turns, turns_ahead, .. } = collected;
+            self.metrics.spreading.add(&metrics::Spreading { edges, nodes, turns, turns_ahead });
             Box::new(collected)
         }))
     }

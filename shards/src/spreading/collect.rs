@@ -61,6 +61,9 @@ pub struct Collected {
     pub edges: u64,
     /// Nodes that mass came to.
     pub nodes: u64,
+    /// Nodes that passed mass on, and of these those that had been asked for ahead.
+    pub turns: u64,
+    pub turns_ahead: u64,
     /// What the scores of all nodes may lack because of what ended here, as a part of the mass of
     /// the seeds.
     pub missing_max: f64,
@@ -132,6 +135,8 @@ fn collected<S: State>(activations: &Activations<S>) -> Collected {
         hits: Vec::new(),
         edges: work.edges,
         nodes: work.nodes_touched,
+        turns: work.turns,
+        turns_ahead: work.turns_ahead,
         missing_max: activations.missing_max() - activations.ledger().handed_over,
         was_cut: false,
     }
