@@ -75,7 +75,9 @@ pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
     drive.give_seeds(seeds.into_iter());
     let mut spread = drive.run(&asked, &BTreeMap::new()).await?;
     // Among equals the lower id comes first, be the shards as many as they may.
-    spread.hits.sort_by(|a, b| a.episode.id.cmp(&b.episode.id));
+    spread
+        .hits
+        .sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.episode.id.cmp(&b.episode.id)));
     spread.hits = merge(std::mem::take(&mut spread.hits), k, fields, bytes_max);
     let held = core.hold_reply(spread.hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
     let bytes = spread.hits.len() * size_of::<Hit>();

@@ -194,7 +194,7 @@ def arguments() -> argparse.Namespace:
     add("--decay", type=float, default=0.5, help="the share that a node passes on")
     add(
         "--points",
-        default="4096:5e-5,4096:3e-5,4096:1e-4,1024:3e-4",
+        default="4096:1e-4,4096:5e-5,4096:3e-5,1024:3e-4",
         help="edges:threshold of pushes",
     )
     add("--seed", type=int, default=1, help="decides which nodes are seeds")

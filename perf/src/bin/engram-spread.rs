@@ -41,7 +41,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "4096,1024,16384")]
     budgets: Vec<u64>,
     /// Mass for each link from which on a node passes it on; the layouts take the first.
-    #[arg(long, value_delimiter = ',', default_value = "5e-5,3e-4,1e-4,3e-5,1e-5")]
+    #[arg(long, value_delimiter = ',', default_value = "1e-4,3e-4,5e-5,3e-5,1e-5")]
     thresholds: Vec<f32>,
     /// Pushes that have to find room in one pool.
     #[arg(long, default_value_t = 1_000_000)]

@@ -89,11 +89,12 @@ impl<S: State> Activations<S> {
         ledger
     }
 
-    /// What the scores together may lack of the exact answer, where mass only divides.
+    /// What the scores together may lack of the exact answer, where mass only divides, if what was
+    /// handed over counts elsewhere.
     pub fn missing_max(&self) -> f64 {
         let ledger = self.ledger();
         let decay = f64::from(self.operator.settings().decay);
-        decay * ledger.residual + ledger.handed_over + ledger.cut_off
+        decay * ledger.residual + ledger.cut_off
     }
 
     /// Gives the workspace back.
