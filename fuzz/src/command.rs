@@ -184,7 +184,8 @@ fn check_spread(spread: &SpreadCommand) {
 }
 
 fn check_parameters(parameters: &SpreadParameters) {
-    let SpreadParameters { hops, edges_max, decay, threshold, .. } = *parameters;
+    let SpreadParameters { hops, edges_max, decay, threshold, similar, .. } = *parameters;
+    assert!((0.0..=1.0).contains(&similar));
     assert!(hops.is_none_or(|hops| hops <= SPREAD_HOPS_MAX) && edges_max <= SPREAD_EDGES_MAX);
     assert!(decay.is_none_or(|decay| (0.0..=DECAY_MAX).contains(&decay)));
     assert!(threshold.is_none_or(|of| (THRESHOLD_MIN..=THRESHOLD_MAX).contains(&of)));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench::Bench;
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Fields, Hit, Refusal};
+use engram_shards::episode::{Conditions, Effort, Fields, Hit, Metric, Refusal};
 use engram_shards::space::Home;
 use engram_shards::spread::exact::{Exact, Mass};
 use engram_shards::spread::link::{WEIGHT_MAX, WEIGHT_MIN, Weight};
@@ -224,6 +224,34 @@ fn conditions_fields_and_ways_of_what_is_found() {
         assert_eq!((collected.hits.len(), collected.edges > 0), (0, true));
         linked.bench.consolidate(|_, _| {});
     }
+}
+
+#[test]
+fn what_is_similar_is_found_without_a_link_once_it_is_consolidated() {
+    let mut bench = Bench::new(Metric::Cosine);
+    (0..3000).for_each(|nth| bench.store(&id(nth)));
+    let similar = |bench: &mut Bench, share: f32| {
+        let settings = Settings { similar: share, depth_max: 1, ..Settings::default() };
+        let operator = Operator::new(settings).unwrap();
+        let (space, home) = (bench.space, Home::ALONE);
+        let request = SpreadRequest { space, home, operator, how: TRACED, is_strict: true };
+        let mut spreading = bench.shard.spread(request).unwrap();
+        let masses = given(&[("e7", 1.0)]);
+        spreading.give(Exchange { masses, are_seeds: true, edges: 100, rounds: None });
+        while !bench.shard.spread_step(&mut spreading, 7).unwrap() {}
+        bench.shard.spread_finish(spreading, &asked(20)).unwrap().hits
+    };
+    assert_eq!(similar(&mut bench, 1.0), [], "a tail does not know it");
+    bench.consolidate(|_, _| {});
+    assert_eq!(similar(&mut bench, 0.0), []);
+    let found = similar(&mut bench, 1.0);
+    assert!((5..=8).contains(&found.len()), "{}", found.len());
+    let path = found[0].path.as_ref().unwrap();
+    assert_eq!((&path[0].from[..], &path[0].kind[..]), (&b"e7"[..], &b"similar"[..]));
+    let vector = bench.model["e7"].clone();
+    let nearest = bench::ids(&bench.recall_as(&vector, 31, Effort::Exact));
+    let among = bench::ids(&found).iter().filter(|id| nearest.contains(id)).count();
+    assert!(among >= 5, "{among} of {:?} are among the thirty nearest", bench::ids(&found));
 }
 
 #[test]

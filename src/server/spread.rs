@@ -137,6 +137,7 @@ fn operator(parameters: &SpreadParameters, settings: &SpaceSettings) -> Result<O
         depth_max,
         fan: settings.fan.spread(),
         fan_cap: settings.fan_cap.unwrap_or(u32::MAX),
+        similar: parameters.similar,
     };
     let operator = match parameters.hops {
         Some(hops) => Operator::new(asked(hops)),

@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use super::columns::{FarBlock, KIND_OTHER, ListHead};
 use crate::format::LinkRecords;
 use crate::spread::csr::Head;
-use crate::spread::link::{Edge, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::link::{Edge, KIND_SIMILAR, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
 
 /// Bytes of a table that are written at once.
 const PIECE_BYTES: usize = 32 << 10;
@@ -85,7 +85,7 @@ impl LinksBuilder {
         if let Some(number) = self.kinds.get(name) {
             return *number;
         }
-        let number = u16::try_from(self.kind_names.len()).ok().filter(|nth| *nth < KIND_OTHER);
+        let number = u16::try_from(self.kind_names.len()).ok().filter(|nth| *nth < KIND_SIMILAR);
         let Some(number) = number else { return KIND_OTHER };
         self.kinds.insert(name.into(), number);
         self.kind_names.push(name.into());

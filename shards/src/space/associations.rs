@@ -22,10 +22,11 @@ use super::fresh::{Fresh, FreshUser, Moved, SLAB_FIRST};
 use super::part::{Part, RowAt};
 use super::{Home, Section, Space, Tail};
 use crate::arena::Arena;
+use crate::index::graph::search::GraphView;
 use crate::links::SectionLinks;
 use crate::spread::csr::Csr;
-use crate::spread::graph::{Graph, Links, UNLAID, Visit, prefetch_edges};
-use crate::spread::link::{Edge, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::graph::{Graph, Links, SIMILAR_MAX, Similar, UNLAID, Visit, prefetch_edges};
+use crate::spread::link::{Edge, KIND_SIMILAR, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
 use crate::spread::prefetch::prefetch;
 
 /// Blocks of columns whose checksums are tried in one go.
@@ -37,6 +38,7 @@ struct Numbered<'a> {
     section: &'a Section,
     links: Option<SectionLinks<'a>>,
     csr: Csr<'a>,
+    graph: Option<GraphView<'a>>,
     first: u32,
     rows: u32,
     /// One above its last number.
@@ -52,12 +54,18 @@ impl<'a> Numbered<'a> {
         let far = links.map_or(0, |links| links.far_count());
         let rows = section.rows();
         let is_as_written = section.deaths().dead() == 0 && section.rows_relinked() == 0;
-        Self { section, links, csr, first, rows, end: first + rows + far, is_as_written }
+        let graph = section.index().map(|(index, columns)| index.graph(columns));
+        Self { section, links, csr, graph, first, rows, end: first + rows + far, is_as_written }
     }
 
     /// The row of a number, if it is one.
     fn row(&self, node: u32) -> Option<u32> {
         Some(node - self.first).filter(|row| *row < self.rows)
+    }
+
+    /// The graph that knows what is similar to a node, and the row it is there.
+    fn similar_of(&self, node: u32) -> Option<(&GraphView<'a>, u32)> {
+        Some((self.graph.as_ref()?, self.row(node)?))
     }
 
     fn is_as_written(&self, row: u32) -> bool {
@@ -161,6 +169,9 @@ impl<'a> Associations<'a> {
 
     /// The name of the kind of a link; empty for none.
     pub fn kind(&self, source: u32, kind: u16) -> &[u8] {
+        if kind == KIND_SIMILAR {
+            return b"similar";
+        }
         let at_rest = self.section(source).filter(|numbered| {
             numbered.row(source).is_some_and(|row| !numbered.section.relinked.has(row))
         });
@@ -303,6 +314,23 @@ impl Graph for Associations<'_> {
         let at = RowAt { part: part.number(), row };
         let nowhere_at = leads_nowhere.then_some(self.space.added);
         self.fresh.lay_out(at, &edges, nowhere_at).unwrap_or_default()
+    }
+
+    /// Rows of a section with a graph do.
+    fn has_similar(&self, node: u32) -> bool {
+        let similar = self.section(node).and_then(|numbered| numbered.similar_of(node));
+        similar.inspect(|(graph, row)| graph.prefetch_neighbours(*row)).is_some()
+    }
+
+    fn similar(&self, node: u32) -> Similar {
+        let mut similar = Similar::default();
+        if let Some(numbered) = self.section(node)
+            && let Some((graph, row)) = numbered.similar_of(node)
+        {
+            let rows = graph.neighbours(row).filter(|row| *row < numbered.rows);
+            rows.take(SIMILAR_MAX).for_each(|row| similar.push(numbered.first + row));
+        }
+        similar
     }
 
     #[inline]

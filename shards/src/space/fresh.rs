@@ -17,7 +17,7 @@ use hashbrown::HashTable;
 use super::RowAt;
 use super::ids::id_hash;
 use crate::links::KIND_OTHER;
-use crate::spread::link::{Edge, Scale};
+use crate::spread::link::{Edge, KIND_SIMILAR, Scale};
 
 /// Edges from which on the slab is thrown away, when no push is under way.
 const EDGES_KEPT_MAX: usize = 4 << 20;
@@ -207,7 +207,7 @@ impl Kinds {
         if let Some(number) = self.by_name.get(name) {
             return *number;
         }
-        let number = u16::try_from(self.names.len()).ok().filter(|number| *number < KIND_OTHER);
+        let number = u16::try_from(self.names.len()).ok().filter(|number| *number < KIND_SIMILAR);
         let Some(number) = number else { return KIND_OTHER };
         self.names.push(name.into());
         self.by_name.insert(name.into(), number);

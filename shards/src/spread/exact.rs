@@ -145,26 +145,38 @@ impl Exact {
             return;
         }
         let score = &mut self.scores[node as usize];
-        let (mut scale, mut start) = match graph.visit(node) {
-            Visit::Here { scale, start } if scale.fan > 0 || is_last => (scale, start),
+        let settings = self.operator.settings();
+        let decay = f64::from(settings.decay);
+        let Visit::Here { mut scale, mut start } = graph.visit(node) else {
             // From here it goes nowhere.
-            _ => return score.add(mass),
+            return score.add(mass);
         };
-        if start == UNLAID && !is_last {
-            (scale, start) = graph.lay_out(node);
+        let outflow = if scale.fan == 0 { 0.0 } else { self.operator.outflow(scale) };
+        let has_similar = settings.similar > 0.0 && graph.has_similar(node);
+        let (outflow, similar) = self.operator.shares(outflow, has_similar);
+        if scale.fan == 0 && !has_similar && !is_last {
+            return score.add(mass);
         }
-        let decay = f64::from(self.operator.settings().decay);
         score.add(mass.times(1.0 - decay));
         if is_last {
             return;
         }
-        let outflow = f64::from(self.operator.outflow(scale));
-        let per_weight = decay * outflow * f64::from(scale.inverse_sum);
+        if start == UNLAID {
+            (scale, start) = graph.lay_out(node);
+        }
+        let per_weight = decay * f64::from(outflow) * f64::from(scale.inverse_sum);
         let links = graph.links(node, start, scale.fan);
         self.edges += links.edges.len() as u64;
         for edge in links.edges {
             if let Some(next) = self.next.get_mut(links.target(*edge) as usize) {
                 next.add(mass.times(per_weight * f64::from(edge.weight.get())));
+            }
+        }
+        if similar > 0.0 {
+            for (target, share) in graph.similar(node).shares() {
+                if let Some(next) = self.next.get_mut(target as usize) {
+                    next.add(mass.times(decay * f64::from(similar) * f64::from(share)));
+                }
             }
         }
     }

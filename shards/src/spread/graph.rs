@@ -11,6 +11,9 @@ use super::prefetch::prefetch;
 /// Edges of a node that are asked for ahead.
 pub(super) const EDGES_AHEAD: usize = 16;
 
+/// Similar nodes that count as linked.
+pub const SIMILAR_MAX: usize = 8;
+
 /// The start of links that are not in order yet. Until they are, a scale knows only how many there
 /// are.
 pub const UNLAID: u32 = u32::MAX;
@@ -41,6 +44,39 @@ impl Links<'_> {
     }
 }
 
+/// Nodes that are similar to another, the nearest first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Similar {
+    nodes: [u32; SIMILAR_MAX],
+    count: usize,
+}
+
+impl Similar {
+    /// Adds the next nearest; the first [`SIMILAR_MAX`] count.
+    pub fn push(&mut self, node: u32) {
+        if let Some(place) = self.nodes.get_mut(self.count) {
+            *place = node;
+            self.count += 1;
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Each with its share.
+    pub fn shares(&self) -> impl Iterator<Item = (u32, f32)> {
+        let nodes = self.nodes[..self.count].iter().copied();
+        let weight = |rank: u8| 1.0 / f32::from(rank);
+        let sum: f32 = (1..).take(self.count).map(weight).sum();
+        nodes.zip(1..).map(move |(node, rank)| (node, weight(rank) / sum))
+    }
+}
+
 /// See the top of the file.
 pub trait Graph {
     /// Nodes have numbers below this.
@@ -59,6 +95,18 @@ pub trait Graph {
     fn lay_out(&mut self, node: u32) -> (Scale, u32) {
         let _ = node;
         (Scale::default(), 0)
+    }
+
+    /// Whether a node knows which others are most similar to it.
+    fn has_similar(&self, node: u32) -> bool {
+        let _ = node;
+        false
+    }
+
+    /// The most similar to a node, the nearest first; nobody, where nobody knows.
+    fn similar(&self, node: u32) -> Similar {
+        let _ = node;
+        Similar::default()
     }
 
     /// Asks the caches for what a visit reads.

@@ -7,6 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The smallest and the largest weight: what a half-precision float holds at full precision.
 pub const WEIGHT_MIN: f32 = 1.0 / 16_384.0;
 pub const WEIGHT_MAX: f32 = 65_504.0;
+/// The kind of what is no link, but similar.
+pub const KIND_SIMILAR: u16 = u16::MAX - 1;
 /// Links that may leave one node.
 pub const LINKS_PER_NODE_MAX: u32 = (1 << 24) - 1;
 

@@ -21,6 +21,11 @@
 //! Hubs are inhibited by a cap: of a node with n > cap links the outflow is multiplied by cap / n,
 //! so that each link carries what it would if mass were divided between n² / cap.
 //!
+//! What is similar can count as linked: from each node that knows its most similar ones the share
+//! `similar` of what leaves it goes to them, the r-th nearest getting 1/r of what the nearest does
+//! (Zipf's law; how near each is exactly would take reading its vector). They are of
+//! no fan. Weaker than links is what that makes of them while the share is small.
+//!
 //! A node without links keeps all that arrives, as if it linked to itself alone.
 
 use thiserror::Error;
@@ -59,6 +64,9 @@ pub struct Settings {
     pub fan: Fan,
     /// Links from which on a node counts as a hub and is inhibited.
     pub fan_cap: u32,
+    /// The share of what leaves a node that goes to those most similar to it, where it has any; all
+    /// of it from a node without links.
+    pub similar: f32,
 }
 
 impl Default for Settings {
@@ -72,6 +80,7 @@ impl Default for Settings {
             depth_max: DEPTH_UNLIMITED,
             fan: Fan::Degree,
             fan_cap: u32::MAX,
+            similar: 0.0,
         }
     }
 }
@@ -85,6 +94,8 @@ pub enum SettingsError {
     Threshold(f32),
     #[error("the strength of associations must be above 0 and at most {STRENGTH_MAX}, but is {0}")]
     Strength(f32),
+    #[error("the share for what is similar must be from 0 to 1, but is {0}")]
+    Similar(f32),
     #[error("the cap of the fan must be at least 1, but is 0")]
     FanCap,
     #[error(
@@ -102,12 +113,15 @@ pub struct Operator {
 
 impl Operator {
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { decay, threshold, depth_max, fan, fan_cap } = settings;
+        let Settings { decay, threshold, depth_max, fan, fan_cap, similar } = settings;
         if !(0.0..=DECAY_MAX).contains(&decay) {
             return Err(SettingsError::Decay(decay));
         }
         if !(THRESHOLD_MIN..=THRESHOLD_MAX).contains(&threshold) {
             return Err(SettingsError::Threshold(threshold));
+        }
+        if !(0.0..=1.0).contains(&similar) {
+            return Err(SettingsError::Similar(similar));
         }
         if fan_cap == 0 {
             return Err(SettingsError::FanCap);
@@ -154,6 +168,17 @@ impl Operator {
         }
     }
 
+    /// Divides what leaves a node: how much of it goes along links, of which so many are there and
+    /// carry so much, and how much to what is similar.
+    #[inline]
+    pub(super) fn shares(&self, outflow: f32, has_similar: bool) -> (f32, f32) {
+        match (outflow > 0.0, has_similar) {
+            (true, true) => ((1.0 - self.settings.similar) * outflow, self.settings.similar),
+            (true, false) => (outflow, 0.0),
+            (false, _) => (0.0, f32::from(u8::from(has_similar))),
+        }
+    }
+
     /// The largest outflow that any node can have.
     fn outflow_max(&self) -> f64 {
         let Fan::Strength(strength) = self.settings.fan else {
@@ -188,6 +213,9 @@ mod tests {
         for strength in [0.0, -2.0, 8.5, f32::NAN] {
             let refused = refused(|of| of.fan = Fan::Strength(strength));
             assert!(matches!(refused, SettingsError::Strength(_)));
+        }
+        for similar in [-0.1, 1.1, f32::NAN] {
+            assert!(matches!(refused(|of| of.similar = similar), SettingsError::Similar(_)));
         }
         assert_eq!(refused(|of| of.fan_cap = 0), SettingsError::FanCap);
     }

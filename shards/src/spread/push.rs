@@ -43,8 +43,8 @@
 use thiserror::Error;
 
 use super::activations::{Activations, Step};
-use super::graph::{EDGES_AHEAD, Graph, Links, UNLAID, Visit};
-use super::link::Edge;
+use super::graph::{EDGES_AHEAD, Graph, Links, SIMILAR_MAX, UNLAID, Visit};
+use super::link::{Edge, KIND_SIMILAR};
 use super::list::List;
 use super::operator::{DEPTH_UNLIMITED, Operator, Settings};
 use super::prefetch::prefetch;
@@ -316,6 +316,9 @@ impl<S: State> Push<S> {
                 self.from += visited.edges as usize;
                 break;
             }
+            if turn.similar > 0.0 {
+                edges_left -= passing.along_similar(graph, turn, edges_left);
+            }
             passing.states[turn.node as usize].amounts_mut().keep(keep * turn.mass);
             self.from = 0;
             self.passed = 0.0;
@@ -409,25 +412,32 @@ impl<S: State, G: Graph> Planning<'_, S, G> {
         let Visit::Here { mut scale, mut start } = self.graph.visit(node) else {
             return self.leave(node);
         };
-        let outflow = self.operator.outflow(scale);
+        let mut outflow = if scale.fan == 0 { 0.0 } else { self.operator.outflow(scale) };
         let fan = scale.fan;
-        if fan == 0 || outflow == 0.0 {
+        let (mut similar, mut links) = (0.0, fan);
+        if self.operator.settings().similar > 0.0 && self.graph.has_similar(node) {
+            (outflow, similar) = self.operator.shares(outflow, true);
+            links += SIMILAR_MAX as u32;
+        }
+        if outflow + similar == 0.0 {
             return self.end(node, fan, decay);
         }
         let amounts = self.states[node as usize].amounts_mut();
         let residual = amounts.residual();
-        let is_enough = residual * outflow >= threshold * fan as f32;
+        let is_enough = residual * (outflow + similar) >= threshold * links as f32;
         // A seed that had to wait may have had its turn since, after more had come to it.
         let is_turn = is_enough | (self.is_last & (residual >= MASS_MIN));
         let mass = amounts.take_if(is_turn);
-        let leaves = decay * mass * outflow;
+        let along = decay * mass * outflow;
+        let similar = decay * mass * similar;
         if start == UNLAID && is_turn {
             (scale, start) = self.graph.lay_out(node);
         }
         self.graph.prefetch_links(node, start, fan);
         // Written in any case, as nobody foresees whether it counts.
-        let per_weight = leaves * scale.inverse_sum;
-        self.turns[self.turns_count] = Turn { node, mass, leaves, per_weight, start, fan };
+        let per_weight = along * scale.inverse_sum;
+        let leaves = along + similar;
+        self.turns[self.turns_count] = Turn { node, mass, leaves, per_weight, similar, start, fan };
         self.turns_count += usize::from(is_turn);
         self.inhibited += f64::from(if is_turn { decay * mass - leaves } else { 0.0 });
         if self.is_first && !is_turn {
@@ -500,6 +510,39 @@ impl<S: State> Passing<'_, S> {
             return Visited { edges: fan as u64, ..Visited::default() };
         }
         self.along_many(turn, links, from, edges_max)
+    }
+
+    /// Passes on what goes to those similar, as far as there are edges left; how many that took.
+    #[cold]
+    fn along_similar(&mut self, graph: &impl Graph, turn: &Turn, edges_max: u64) -> u64 {
+        let similar = graph.similar(turn.node);
+        let before = match S::TRACED {
+            true => self.states[turn.node as usize].arrival(),
+            false => NONE,
+        };
+        let edges = (similar.len() as u64).min(edges_max);
+        let mut passed = 0.0;
+        for (target, share) in similar.shares().take(edges as usize) {
+            let mass = (turn.similar * share).max(f32::MIN_POSITIVE);
+            passed += f64::from(mass);
+            let Some(state) = self.states.get_mut(target as usize) else {
+                self.beyond += f64::from(mass);
+                continue;
+            };
+            let amounts = state.amounts_mut();
+            if !amounts.is_touched() {
+                self.touched.push(target);
+            }
+            if amounts.add_and_queue(mass, self.mass_min) {
+                self.queue.push(target);
+            }
+            if S::TRACED && state.note(mass, self.arrivals.len() as u32) {
+                let kind = KIND_SIMILAR;
+                self.arrivals.push(Arrival { source: turn.node, kind, before });
+            }
+        }
+        self.beyond += f64::from(turn.similar) - passed;
+        edges
     }
 
     #[inline(never)]

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::activations::{Activations, Step};
 use super::csr::{Csr, CsrBuf};
 use super::exact::{Exact, Mass};
-use super::graph::{Graph, Links, Visit};
-use super::link::Link;
+use super::graph::{Graph, Links, Similar, Visit};
+use super::link::{KIND_SIMILAR, Link};
 use super::operator::{DEPTH_UNLIMITED, Fan, Operator, Settings};
 use super::push::{Progress, Push, SeedError};
 use super::state::{Packed, State, Traced};
@@ -19,18 +19,20 @@ struct World {
     base: CsrBuf,
     elsewhere: BTreeMap<u32, u32>,
     remote: BTreeSet<u32>,
+    /// Those most similar to some nodes, the nearest first.
+    similar: BTreeMap<u32, Vec<u32>>,
 }
 
 impl World {
     fn new(nodes: u32, links: &[(u32, u32, f32)]) -> Self {
         let links = links.iter().map(|(source, target, weight)| link(*source, *target, *weight));
         let base = CsrBuf::build(nodes, links.collect()).unwrap();
-        Self { base, elsewhere: BTreeMap::new(), remote: BTreeSet::new() }
+        Self { base, elsewhere: BTreeMap::new(), remote: BTreeSet::new(), similar: BTreeMap::new() }
     }
 
     fn graph(&self) -> View<'_> {
-        let Self { base, elsewhere, remote } = self;
-        View { csr: base.view(), elsewhere, remote }
+        let Self { base, elsewhere, remote, similar } = self;
+        View { csr: base.view(), elsewhere, remote, similar }
     }
 }
 
@@ -39,9 +41,20 @@ struct View<'a> {
     csr: Csr<'a>,
     elsewhere: &'a BTreeMap<u32, u32>,
     remote: &'a BTreeSet<u32>,
+    similar: &'a BTreeMap<u32, Vec<u32>>,
 }
 
 impl Graph for View<'_> {
+    fn has_similar(&self, node: u32) -> bool {
+        self.similar.contains_key(&node)
+    }
+
+    fn similar(&self, node: u32) -> Similar {
+        let mut similar = Similar::default();
+        self.similar.get(&node).into_iter().flatten().for_each(|node| similar.push(*node));
+        similar
+    }
+
     fn nodes(&self) -> u32 {
         Graph::nodes(&self.csr)
     }
@@ -335,6 +348,35 @@ fn mass_for_a_node_that_is_elsewhere_goes_on_from_there() {
 }
 
 #[test]
+fn what_is_similar_gets_its_share_by_rank() {
+    let mut world = World::new(6, &[(0, 1, 1.0), (0, 2, 3.0)]);
+    world.similar = BTreeMap::from([(0, vec![3, 4]), (3, vec![5])]);
+    let half = operator(|of| of.similar = 0.5);
+    let mut push: Push<Traced> = begin(&world, half, 100, &[(0, 1.0)]);
+    push.run(&mut world.graph());
+    let got = push.finish(&mut world.graph());
+    let scores = [0, 1, 2, 3, 4, 5].map(|node| f64::from(got.score(node)));
+    // A half leaves, half of it along links; of the rest two thirds go to the nearest, which has no
+    // links and passes all of it on to what is similar to it.
+    let wanted = [0.5, 0.0625, 0.1875, 1.0 / 12.0, 1.0 / 12.0, 1.0 / 12.0];
+    for (got, wanted) in scores.iter().zip(wanted) {
+        assert!((got - wanted).abs() < 1e-6, "{scores:?}");
+    }
+    let step = |source, target| Step { source, target, kind: KIND_SIMILAR };
+    assert_eq!(got.path(5), [step(0, 3), step(3, 5)]);
+    let exact = Exact::all(half, &mut world.graph(), &[(0, 1.0)]);
+    for (got, wanted) in exact.iter().zip(wanted) {
+        assert!((got - wanted).abs() < 1e-7, "{exact:?}");
+    }
+    // Whoever does not ask for it has links alone; and the budget counts it.
+    let none = spread(&world, operator(|_| ()), 100, &[(0, 1.0)]);
+    assert_eq!((none.score(3), none.score(1)), (0.0, 0.125));
+    let few = spread(&world, half, 3, &[(0, 1.0)]);
+    assert_eq!((few.work().edges, few.score(4)), (3, 0.0));
+    assert!((few.ledger().cut_off - 1.0 / 12.0).abs() < 1e-6);
+}
+
+#[test]
 fn mass_too_little_for_a_turn_follows_at_the_end() {
     let mut world = World::new(4, &[(0, 1, 1.0)]);
     world.elsewhere.insert(1, 3);
@@ -385,6 +427,34 @@ proptest! {
         for (node, exact) in (0..).zip(exact) {
             let score = f64::from(got.score(node));
             prop_assert!((score - exact).abs() < 2e-5 * scale, "{node}: {score} and {exact}");
+        }
+    }
+
+    #[test]
+    fn similar_nodes_are_the_same_to_a_push_and_to_the_exact_answer(
+        links in any_links(), seeds in any_seeds(), operator in any_operator(), share in 0.0_f32..=1.0,
+        similar in proptest::collection::btree_map(
+            0..NODES, proptest::collection::vec(0..NODES, 1..12), 0..20,
+        ),
+    ) {
+        let mut world = World::new(NODES, &links);
+        world.similar = similar;
+        let settings = Settings { similar: share, ..*operator.settings() };
+        let operator = Operator::new(settings).unwrap();
+        let got = spread(&world, operator, u64::MAX, &seeds);
+        let exact = Exact::all(operator, &mut world.graph(), &seeds);
+        let scale: f64 = exact.iter().sum::<f64>().max(1.0);
+        for (node, exact) in (0..).zip(exact) {
+            let score = f64::from(got.score(node));
+            prop_assert!((score - exact).abs() < 2e-5 * scale, "{node}: {score} and {exact}");
+        }
+        // Where mass only divides none is lost, also when edges run out.
+        if operator.settings().fan == Fan::Degree {
+            let few = spread(&world, operator, 50, &seeds);
+            let ledger = few.ledger();
+            let sum = ledger.activation + ledger.residual + ledger.inhibited + ledger.cut_off;
+            prop_assert!((sum - total(&seeds)).abs() < 1e-4, "{sum} {ledger:?}");
+            prop_assert!(few.work().edges <= 50);
         }
     }
 

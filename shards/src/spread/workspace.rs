@@ -82,9 +82,10 @@ impl<S: State> DerefMut for States<S> {
 pub(super) struct Turn {
     pub node: u32,
     pub mass: f32,
-    /// What leaves it, and what of that each unit of weight carries.
+    /// What leaves it, what of that each unit of weight carries, and what goes to those similar.
     pub leaves: f32,
     pub per_weight: f32,
+    pub similar: f32,
     /// What the graph finds its links by.
     pub start: u32,
     pub fan: u32,

@@ -107,7 +107,8 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
             None
         }
         (None, _) => {
-            let what = "HOPS, BUDGET, DECAY, THRESHOLD, DEADLINE, SEEDS and WEIGHT need SPREAD";
+            let what =
+                "HOPS, BUDGET, DECAY, THRESHOLD, SIMILAR, DEADLINE, SEEDS and WEIGHT need SPREAD";
             return Err(arguments.misuse(format_args!("{what}")));
         }
     };

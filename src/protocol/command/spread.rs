@@ -30,6 +30,8 @@ pub struct SpreadParameters {
     pub edges_max: u64,
     pub decay: Option<f32>,
     pub threshold: Option<f32>,
+    /// The share of what leaves an episode that goes to those most similar to it, 0 to 1.
+    pub similar: f32,
     /// When to answer with what there is by then.
     pub deadline_us: Option<u64>,
 }
@@ -51,13 +53,14 @@ pub struct SpreadCommand {
 }
 
 /// Words that follow the seeds: an id that is one of them comes with a `FROM` of its own.
-const KEYWORDS: [&str; 14] = [
+const KEYWORDS: [&str; 15] = [
     "K",
     "FROM",
     "HOPS",
     "BUDGET",
     "DECAY",
     "THRESHOLD",
+    "SIMILAR",
     "DEADLINE",
     "EXACT",
     "SINCE",
@@ -139,6 +142,7 @@ pub(super) struct SpreadOptions {
     edges_max: Option<u64>,
     decay: Option<f32>,
     threshold: Option<f32>,
+    similar: Option<f32>,
     deadline_us: Option<u64>,
 }
 
@@ -164,6 +168,10 @@ impl SpreadOptions {
                 let value = between("THRESHOLD", &value, THRESHOLD_MIN, THRESHOLD_MAX);
                 set_once(&mut self.threshold, "THRESHOLD", value)?;
             }
+            b"SIMILAR" => {
+                let value = between("SIMILAR", &from.value("SIMILAR")?, 0.0, 1.0);
+                set_once(&mut self.similar, "SIMILAR", value)?;
+            }
             b"DEADLINE" => {
                 let range = 1..=SPREAD_DEADLINE_US_MAX;
                 let value = checks::whole("DEADLINE", &from.value("DEADLINE")?, &range);
@@ -176,18 +184,20 @@ impl SpreadOptions {
 
     /// Whether none was given.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { hops, edges_max, decay, threshold, deadline_us } = self;
+        let Self { hops, edges_max, decay, threshold, similar, deadline_us } = self;
         hops.is_none()
             && edges_max.is_none()
             && decay.is_none()
             && threshold.is_none()
+            && similar.is_none()
             && deadline_us.is_none()
     }
 
     pub(super) fn into_parameters(self) -> SpreadParameters {
-        let Self { hops, edges_max, decay, threshold, deadline_us } = self;
+        let Self { hops, edges_max, decay, threshold, similar, deadline_us } = self;
         let edges_max = edges_max.unwrap_or(SPREAD_EDGES_DEFAULT);
-        SpreadParameters { hops, edges_max, decay, threshold, deadline_us }
+        let similar = similar.unwrap_or_default();
+        SpreadParameters { hops, edges_max, decay, threshold, similar, deadline_us }
     }
 }
 

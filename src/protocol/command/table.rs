@@ -89,6 +89,7 @@ const HOPS: Argument = integer("n").behind("HOPS").optional();
 const BUDGET: Argument = integer("edges").behind("BUDGET").optional();
 const DECAY: Argument = double("p").behind("DECAY").optional();
 const THRESHOLD: Argument = double("p").behind("THRESHOLD").optional();
+const SIMILAR: Argument = double("p").behind("SIMILAR").optional();
 const DEADLINE: Argument = integer("microseconds").behind("DEADLINE").optional();
 const STORE_ID: Argument = one_of("id", &[ID, token("*")]);
 const EPISODE: Argument = block(
@@ -223,6 +224,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                         BUDGET,
                         DECAY,
                         THRESHOLD,
+                        SIMILAR,
                         DEADLINE,
                         integer("n").behind("SEEDS").optional(),
                         double("w").behind("WEIGHT").optional(),
@@ -246,6 +248,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 BUDGET,
                 DECAY,
                 THRESHOLD,
+                SIMILAR,
                 DEADLINE,
                 token("EXACT").optional(),
                 SINCE,

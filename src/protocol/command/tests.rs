@@ -396,7 +396,7 @@ fn recalls_are_refused_with_a_remedy() {
         ("K 5 TEXT hello", "SYNTAX unknown option 'TEXT'"),
         (
             "K 5 ID a WEIGHT 2",
-            "SYNTAX HOPS, BUDGET, DECAY, THRESHOLD, DEADLINE, SEEDS and WEIGHT need",
+            "SYNTAX HOPS, BUDGET, DECAY, THRESHOLD, SIMILAR, DEADLINE, SEEDS and",
         ),
         ("K 5 ID a SPREAD SPREAD", "SYNTAX SPREAD is given twice"),
     ] {

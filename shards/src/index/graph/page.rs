@@ -109,6 +109,11 @@ impl<'a> PageView<'a> {
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0])
     }
 
+    /// Where neighbours and header lie.
+    pub fn neighbour_bytes(self) -> &'a [u8] {
+        &self.page[self.layout.neighbours_at()..self.layout.own_at()]
+    }
+
     #[inline]
     fn header(self, word: usize) -> [u8; 4] {
         let from = self.layout.header_at() + 4 * word;

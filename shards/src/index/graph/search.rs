@@ -18,7 +18,7 @@
 //! no upper layers: the codes of some hundred nodes are scanned to find where to begin, which costs
 //! no more than one miss.
 
-use super::page::{PageLayout, PageView};
+use super::page::{DEGREE, PageLayout, PageView};
 use crate::index::bytes;
 use crate::index::codes::FlatCodes;
 use crate::index::cue::Cue;
@@ -39,6 +39,23 @@ pub struct GraphView<'a> {
 impl<'a> GraphView<'a> {
     pub fn nodes(&self) -> usize {
         self.pages.len() / self.layout.bytes()
+    }
+
+    /// The neighbours of a node, the nearest first: those that no other of them stands for, then the
+    /// others. A node that is not there has none.
+    pub fn neighbours(&self, node: u32) -> impl Iterator<Item = u32> + use<'a> {
+        let is_there = (node as usize) < self.nodes();
+        let page = is_there.then(|| PageView::new(self.layout, self.page(node)));
+        page.into_iter()
+            .flat_map(|page| (0..page.degree().min(DEGREE)).map(move |nth| page.neighbour(nth)))
+    }
+
+    /// Asks the caches for the numbers of the neighbours of a node.
+    pub fn prefetch_neighbours(&self, node: u32) {
+        if (node as usize) < self.nodes() {
+            let page = PageView::new(self.layout, self.page(node));
+            prefetch(page.neighbour_bytes());
+        }
     }
 
     #[inline]
