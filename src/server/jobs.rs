@@ -191,9 +191,9 @@ impl Inner {
         match self.shard.spread_step(&mut ordered.spreading, SPREAD_SLICE_EDGES) {
             Ok(false) if !is_late => return Some((Job::Spread(ordered), origin)),
             Ok(is_over) => {
+                let answer = self.end_exchange(ordered, !is_over);
                 let now = (self.clock.monotonic_ns)();
                 self.metrics.spread.record(now.saturating_sub(began_ns));
-                let answer = self.end_exchange(ordered, !is_over);
                 self.deliver(origin, answer);
             }
             Err(refusal) => {
