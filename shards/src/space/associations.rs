@@ -140,6 +140,13 @@ impl<'a> Associations<'a> {
         self.node(self.space.find(self.arena, id)?)
     }
 
+    /// Asks the caches for what finding these ids reads.
+    pub fn prefetch_find(&self, ids: &[&[u8]]) {
+        for numbered in self.sections.iter().flatten() {
+            numbered.section.prefetch_find(ids);
+        }
+    }
+
     /// The id that a number stands for; `None` for what is nowhere, and where it cannot be read.
     pub fn id(&self, node: u32) -> Option<&[u8]> {
         if let Some((part, row)) = self.row(node) {

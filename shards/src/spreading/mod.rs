@@ -343,6 +343,7 @@ impl Spreading {
         let Exchange { masses, are_seeds, rounds, .. } = &self.exchanges[self.begun];
         let decay = self.request.operator.settings().decay;
         self.run.set_rounds(*rounds);
+        graph.prefetch_find(&masses.iter().map(|given| &given.id[..]).collect::<Vec<_>>());
         for Given { id, mass, path } in masses {
             let Some(node) = graph.find(id) else {
                 if *are_seeds && self.request.is_strict {
