@@ -64,6 +64,7 @@ pub struct Metrics {
     pub recall: Latency,
     /// From an exchange of a spread being asked for to its result.
     pub spread: Latency,
+    pub spreading: Spreading,
     /// A unit of the work that nobody waits for: what a request may find the thread busy with.
     pub work: Latency,
     pub commands: u64,
@@ -78,6 +79,27 @@ pub struct Metrics {
     pub protocol_errors: u64,
     /// Refusals by code, in the order of [`REFUSAL_CODES`].
     pub refusals: [u64; REFUSAL_CODES.len()],
+}
+
+/// What spreads came to on a shard.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spreading {
+    pub edges: u64,
+    /// Nodes that mass came to: so many edges were the first to lead to theirs, and found its state
+    /// in no nearer cache than the last spread left it in.
+    pub nodes: u64,
+    /// Nodes that passed mass on, and those whose targets were asked for ahead.
+    pub turns: u64,
+    pub turns_ahead: u64,
+}
+
+impl Spreading {
+    pub fn add(&mut self, other: &Self) {
+        self.edges += other.edges;
+        self.nodes += other.nodes;
+        self.turns += other.turns;
+        self.turns_ahead += other.turns_ahead;
+    }
 }
 
 /// The codes a refusal can have.
@@ -132,15 +154,18 @@ impl Metrics {
             (&mut self.commit_write, &other.commit_write),
             (&mut self.commit_flush, &other.commit_flush),
             (&mut self.recall, &other.recall),
+            (&mut self.spread, &other.spread),
             (&mut self.work, &other.work),
         ] {
             own.add(other);
         }
+        self.spreading.add(&other.spreading);
         for (own, other) in [
             (&mut self.commands, other.commands),
             (&mut self.stores, other.stores),
             (&mut self.links, other.links),
             (&mut self.recalls, other.recalls),
+            (&mut self.spreads, other.spreads),
             (&mut self.reads, other.reads),
             (&mut self.connections_opened, other.connections_opened),
             (&mut self.connections_open, other.connections_open),

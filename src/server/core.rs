@@ -519,6 +519,7 @@ impl Inner {
                     stats: self.shard.stats(),
                     consolidation,
                     consolidation_failure: failure.map(str::to_owned),
+                    pools: self.shard.spread_pools().figures(),
                     metrics: self.metrics.clone(),
                     open_recalls: self.jobs.len() as u64,
                     io: self.shard.io().facts(),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use engram_shards::io::IoFacts;
 use engram_shards::shard::{ConsolidationStats, ShardStats};
+use engram_shards::spreading::PoolFigures;
 
 use super::commands::Encoded;
 use super::core::Core;
@@ -23,6 +24,8 @@ pub struct Report {
     pub consolidation: ConsolidationStats,
     /// Why the last consolidation was given up, if it was.
     pub consolidation_failure: Option<String>,
+    /// Memory for spreads.
+    pub pools: PoolFigures,
     pub metrics: Metrics,
     pub open_recalls: u64,
     pub io: IoFacts,
@@ -41,7 +44,7 @@ async fn reports(core: &Rc<Core>) -> Vec<Report> {
 }
 
 /// The latencies by the names they have everywhere.
-fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 7] {
+fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 8] {
     [
         ("queue_wait", &metrics.queue_wait),
         ("commit", &metrics.commit),
@@ -49,6 +52,7 @@ fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 7] {
         ("commit_write", &metrics.commit_write),
         ("commit_flush", &metrics.commit_flush),
         ("recall", &metrics.recall),
+        ("spread", &metrics.spread),
         ("work", &metrics.work),
     ]
 }
@@ -74,6 +78,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("stores", metrics.stores),
         ("links", metrics.links),
         ("recalls", metrics.recalls),
+        ("spreads", metrics.spreads),
         ("reads", metrics.reads),
         ("connections_opened", metrics.connections_opened),
         ("connections_open", metrics.connections_open),
@@ -107,6 +112,30 @@ fn consolidations(reports: &[Report]) -> Vec<(&'static str, u64)> {
         sums[1..].iter_mut().zip(own).for_each(|((_, sum), (_, value))| *sum += value);
     }
     sums
+}
+
+/// What spreads came to and the memory for them, by the names it has everywhere.
+fn spreading(reports: &[Report], metrics: &Metrics) -> [(&'static str, u64); 10] {
+    let sum = |of: fn(&PoolFigures) -> u64| reports.iter().map(|report| of(&report.pools)).sum();
+    let spreading = &metrics.spreading;
+    [
+        ("edges", spreading.edges),
+        ("nodes", spreading.nodes),
+        ("turns", spreading.turns),
+        ("turns_prefetched", spreading.turns_ahead),
+        ("pool_hits", sum(|pools| pools.hits)),
+        ("pool_misses", sum(|pools| pools.misses)),
+        ("pool_refused", sum(|pools| pools.refused)),
+        ("pool_dropped", sum(|pools| pools.dropped)),
+        ("pool_bytes", sum(|pools| pools.bytes)),
+        ("pool_bytes_high_water", sum(|pools| pools.bytes_high_water)),
+    ]
+}
+
+/// Quantiles of a spread's latency on a shard.
+fn spread_quantiles(metrics: &Metrics) -> [(&'static str, f64); 3] {
+    [("latency_p50_us", 0.5), ("latency_p95_us", 0.95), ("latency_p99_us", 0.99)]
+        .map(|(name, quantile)| (name, metrics.spread.quantile_us(quantile)))
 }
 
 /// Why the last consolidation of some shard was given up, if one was.
@@ -160,7 +189,7 @@ pub(super) async fn reset(core: &Rc<Core>) -> Encoded {
 fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
     let metrics = total(reports);
     let counters = counters(reports, &metrics);
-    encoder.map(counters.len() + 5);
+    encoder.map(counters.len() + 6);
     for (name, value) in counters {
         count(encoder, name, value);
     }
@@ -173,6 +202,14 @@ fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
     }
     encoder.bulk(b"latency_us");
     encode_latencies(encoder, &metrics);
+    encoder.bulk(b"spreading");
+    let (figures, quantiles) = (spreading(reports, &metrics), spread_quantiles(&metrics));
+    encoder.map(figures.len() + quantiles.len());
+    figures.iter().for_each(|(name, value)| count(encoder, name, *value));
+    for (name, us) in quantiles {
+        encoder.bulk(name.as_bytes());
+        encoder.double(us);
+    }
     encoder.bulk(b"consolidation");
     let failure = consolidation_failure(reports);
     let figures = consolidations(reports);
@@ -280,6 +317,11 @@ fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> Strin
         .map(|(code, times)| line(&format!("refused_{}", code.to_lowercase()), &times))
         .collect();
     section("Refusals", &lines);
+    let figures = spreading(reports, &metrics);
+    let mut lines: Vec<_> = figures.iter().map(|(name, value)| line(name, value)).collect();
+    let quantiles = spread_quantiles(&metrics).into_iter();
+    lines.extend(quantiles.map(|(name, us)| line(name, &format!("{us:.1}"))));
+    section("Spreading", &lines);
     let figures = consolidations(reports);
     let mut lines: Vec<_> = figures.iter().map(|(name, value)| line(name, value)).collect();
     lines.extend(consolidation_failure(reports).map(|failure| line("last_failure", &failure)));

@@ -8,10 +8,11 @@ use std::collections::{HashMap, VecDeque};
 
 use engram_shards::episode::{RecallRequest, Refusal};
 use engram_shards::recall::Recall;
-use engram_shards::spreading::{Asked, Spreading};
+use engram_shards::spreading::{Asked, Collected, Spreading};
 
 use super::core::{Inner, Origin};
 use super::request::{Answer, SpreadKey, SpreadOrder};
+use crate::metrics;
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
 const RECALL_SLICE_BYTES: usize = 512 << 10;
@@ -190,9 +191,9 @@ impl Inner {
         match self.shard.spread_step(&mut ordered.spreading, SPREAD_SLICE_EDGES) {
             Ok(false) if !is_late => return Some((Job::Spread(ordered), origin)),
             Ok(is_over) => {
+                let answer = self.end_exchange(ordered, !is_over);
                 let now = (self.clock.monotonic_ns)();
                 self.metrics.spread.record(now.saturating_sub(began_ns));
-                let answer = self.end_exchange(ordered, !is_over);
                 self.deliver(origin, answer);
             }
             Err(refusal) => {
@@ -214,6 +215,8 @@ impl Inner {
         let collected = self.shard.spread_finish(*spreading, &asked);
         Answer::Collected(collected.map(|mut collected| {
             collected.was_cut = was_cut;
+            let Collected { edges, nodes, turns, turns_ahead, .. } = collected;
+            self.metrics.spreading.add(&metrics::Spreading { edges, nodes, turns, turns_ahead });
             Box::new(collected)
         }))
     }

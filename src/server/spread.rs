@@ -315,7 +315,7 @@ impl<'a> Drive<'a> {
         for (nth, answer) in self.answers(promises).await {
             match answer {
                 Answer::Collected(Ok(collected)) => {
-                    let Collected { hits, edges, nodes, missing_max, was_cut } = *collected;
+                    let Collected { hits, edges, nodes, missing_max, was_cut, .. } = *collected;
                     spread.hits.extend(hits);
                     spread.edges += edges;
                     spread.nodes += nodes;

@@ -22,6 +22,7 @@ import igraph
 import networkx
 import numpy as np
 import scipy
+import through
 from scipy import sparse
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -198,6 +199,9 @@ def arguments() -> argparse.Namespace:
     )
     add("--seed", type=int, default=1, help="decides which nodes are seeds")
     add("--core", type=int, default=0, help="the core that all run on")
+    add("--client-core", type=int, default=1, help="the core of the daemon's client")
+    add("--engramd", type=Path, default=REPOSITORY / "target/release/engramd")
+    add("--no-daemon", action="store_true", help="leave out the rows through the socket")
     add("--spread", type=Path, default=REPOSITORY / "target/release/engram-spread")
     add("--out", type=Path, default=REPOSITORY / "target/compare-spreading")
     return parser.parse_args()
@@ -212,6 +216,30 @@ def engram(given: argparse.Namespace, *options: str) -> dict[str, Any]:
         subprocess.run(command, check=True, capture_output=True).stdout
     )
     return answer
+
+
+def through_socket(given: argparse.Namespace, race: Race, links: Path) -> None:
+    """The first point once more, through the socket of a daemon on the core of the others."""
+    budget, threshold = given.points.split(",")[0].split(":")
+    options = ["BUDGET", budget, "THRESHOLD", threshold, "DECAY", str(given.decay)]
+    kinds = np.dtype([("source", "<u4"), ("target", "<u4"), ("weight", "<f4")])
+    os.sched_setaffinity(0, {given.client_core})
+    answers = through.ask(
+        given.engramd,
+        np.fromfile(links, dtype=kinds),
+        race.graph.nodes,
+        race.rows,
+        options,
+        BEST,
+        given.core,
+    )
+    os.sched_setaffinity(0, {given.core})
+    note = (
+        f"{answers.edges:,.0f} edges; in the server p50 {answers.server_p50_us:,.1f} µs, "
+        f"p95 {answers.server_p95_us:,.1f} µs"
+    )
+    name = f"engram through its socket, {budget} edges, {threshold}"
+    race.add(name, answers.times_us, answers.found, note)
 
 
 def markdown(race: Race, results: dict[str, Any]) -> str:
@@ -272,6 +300,8 @@ def main() -> None:
                 [np.array(answer["best"]) for answer in answers],
                 f"{edges:,.0f} edges",
             )
+        if not given.no_daemon:
+            through_socket(given, race, links)
         race.solvers(given.judged)
     results = {
         "graph": given.relations.name if given.relations else "power law",

@@ -73,6 +73,10 @@ pub struct Associations<'a> {
     fresh: &'a mut Fresh,
     home: Home,
     sections: [Option<Numbered<'a>>; 2],
+    /// Of the oldest section, where nearly all nodes are: its rows, if all are as they were written,
+    /// and their edges.
+    plain_rows: u32,
+    plain: Csr<'a>,
     frozen: Option<(u32, &'a Tail)>,
     nowhere: u32,
 }
@@ -86,9 +90,11 @@ impl<'a> Associations<'a> {
             first = numbered.end;
             Some(numbered)
         });
+        let plain = sections[0].filter(|oldest: &Numbered<'_>| oldest.is_as_written);
+        let (plain_rows, plain) = plain.map_or_else(Default::default, |own| (own.rows, own.csr));
         let frozen = space.frozen.as_ref().map(|frozen| (first, frozen));
         let nowhere = first + frozen.map_or(0, |(_, frozen)| frozen.deaths.rows());
-        Self { space, arena, fresh, home, sections, frozen, nowhere }
+        Self { space, arena, fresh, home, sections, plain_rows, plain, frozen, nowhere }
     }
 
     fn section(&self, node: u32) -> Option<&Numbered<'a>> {
@@ -132,6 +138,13 @@ impl<'a> Associations<'a> {
     /// The number of the live episode with an id.
     pub fn find(&self, id: &[u8]) -> Option<u32> {
         self.node(self.space.find(self.arena, id)?)
+    }
+
+    /// Asks the caches for what finding these ids reads.
+    pub fn prefetch_find(&self, ids: &[&[u8]]) {
+        for numbered in self.sections.iter().flatten() {
+            numbered.section.prefetch_find(ids);
+        }
     }
 
     /// The id that a number stands for; `None` for what is nowhere, and where it cannot be read.
@@ -249,34 +262,30 @@ impl Graph for Associations<'_> {
 
     #[inline]
     fn visit(&mut self, node: u32) -> Visit {
-        if let Some(oldest) = &self.sections[0]
-            && node < oldest.rows
-            && oldest.is_as_written(node)
-        {
-            return oldest.csr.visit_row(node);
+        if node < self.plain_rows {
+            return self.plain.visit_row(node);
         }
-        if let Some(newer) = &self.sections[1]
-            && let Some(row) = node.checked_sub(newer.first)
-            && row < newer.rows
-            && newer.is_as_written(row)
-        {
-            return newer.csr.visit_row(row);
+        for numbered in self.sections.iter().flatten() {
+            if let Some(row) = node.checked_sub(numbered.first)
+                && row < numbered.rows
+                && numbered.is_as_written(row)
+            {
+                return numbered.csr.visit_row(row);
+            }
         }
         self.visit_slowly(node)
     }
 
     #[inline]
     fn is_here(&self, node: u32) -> bool {
-        if let Some(oldest) = &self.sections[0]
-            && node < oldest.rows
-        {
-            return oldest.is_as_written || oldest.section.deaths().is_alive(node);
-        }
-        node == self.nowhere || self.live_row(node).is_some()
+        node < self.plain_rows || node == self.nowhere || self.live_row(node).is_some()
     }
 
     #[inline]
     fn links(&self, node: u32, start: u32, fan: u32) -> Links<'_> {
+        if node < self.plain_rows {
+            return Links { edges: self.plain.place(start, fan), offset: 0 };
+        }
         if start >= SLAB_FIRST {
             return Links { edges: self.fresh.edges(start, fan), offset: 0 };
         }
@@ -305,7 +314,9 @@ impl Graph for Associations<'_> {
 
     #[inline]
     fn prefetch_links(&self, node: u32, start: u32, fan: u32) {
-        if let Some(numbered) = self.section(node) {
+        if node < self.plain_rows {
+            prefetch_edges(self.plain.edges, start, fan);
+        } else if let Some(numbered) = self.section(node) {
             prefetch_edges(numbered.csr.edges, start, fan);
         }
     }

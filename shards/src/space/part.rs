@@ -170,6 +170,13 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Asks for what reading an episode reads besides its variable parts.
+    pub fn prefetch_record(self, row: u32) {
+        if let Self::Section(section) = self {
+            section.prefetch_columns(row);
+        }
+    }
+
     /// Asks for the variable parts of a row whose record is at hand, the texts of long ones aside.
     pub fn prefetch_body(self, row: u32) {
         if let Ok(body) = self.body_bytes(row) {

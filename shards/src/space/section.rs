@@ -60,6 +60,11 @@ pub struct Section {
     tried: Box<[Cell<Tried>]>,
 }
 
+/// How far from where a hash is guessed to be it is looked for first.
+const GUESS_REACH: usize = 16;
+/// Bytes of a body that are asked for when only its id will be read.
+const ID_PREFETCH_BYTES: usize = 64;
+
 /// The columns of links.
 const LINK_COLUMNS: [ColumnKind; 4] =
     [ColumnKind::LinkHeads, ColumnKind::LinkEdges, ColumnKind::LinkTargets, ColumnKind::LinkKinds];
@@ -382,15 +387,31 @@ impl Section {
         from.zip(to).and_then(|(from, to)| bodies.get(from..to)).ok_or(Damaged { row })
     }
 
-    /// The first place in the sorted hashes that is not below a hash. They are spread evenly, so
-    /// that place is near its share of the column: a window there is searched, which grows only
-    /// when it missed.
+    /// Where in the sorted hashes a hash would be, were they spread perfectly evenly.
+    fn share_of(&self, hash: u64) -> usize {
+        let rows = self.rows() as usize;
+        let share = (u128::from(hash) * rows as u128) >> u64::BITS;
+        usize::try_from(share).expect("a share of the rows")
+    }
+
+    /// A better place than this one: from the hash there it is as far as hashes are apart.
+    fn nearer(&self, hash: u64, place: usize) -> usize {
+        let hashes: &[u64] = self.column(&self.places.id_hashes);
+        let Some(own) = hashes.get(place.min(hashes.len().saturating_sub(1))) else { return 0 };
+        match hash.checked_sub(*own) {
+            Some(above) => (place + self.share_of(above)).min(hashes.len()),
+            None => place.saturating_sub(self.share_of(own - hash)),
+        }
+    }
+
+    /// The first place in the sorted hashes that is not below a hash. They are spread evenly, so it
+    /// is guessed from the hashes at two guesses before; a small window there is searched, which
+    /// grows only when it missed.
     fn first_from(&self, hash: u64) -> usize {
         let hashes: &[u64] = self.column(&self.places.id_hashes);
         let rows = hashes.len();
-        let share = (u128::from(hash) * rows as u128) >> u64::BITS;
-        let guess = usize::try_from(share).expect("a share of the rows");
-        let mut reach = rows.isqrt().max(8);
+        let guess = self.nearer(hash, self.nearer(hash, self.share_of(hash)));
+        let mut reach = GUESS_REACH;
         loop {
             let (low, high) = (guess.saturating_sub(reach), rows.min(guess + reach));
             let is_below = low == 0 || hashes[low - 1] < hash;
@@ -403,6 +424,33 @@ impl Section {
                 return rows;
             }
             reach = reach.saturating_mul(4);
+        }
+    }
+
+    /// Asks the caches for what finding these ids reads: step by step for all of them, so that what
+    /// one waits for is waited for by all at once.
+    pub(super) fn prefetch_find(&self, ids: &[&[u8]]) {
+        let hashes: &[u64] = self.column(&self.places.id_hashes);
+        let rows: &[u32] = self.column(&self.places.id_rows);
+        let wanted: Vec<u64> = ids.iter().map(|id| id_hash(id)).collect();
+        let ask = |place: usize| {
+            prefetch(hashes[place.min(hashes.len())..].as_bytes().get(..8).unwrap_or_default());
+        };
+        wanted.iter().for_each(|hash| ask(self.share_of(*hash)));
+        let guesses = wanted.iter().map(|hash| self.nearer(*hash, self.share_of(*hash)));
+        let guesses: Vec<usize> = guesses.collect();
+        for &guess in &guesses {
+            ask(guess);
+            prefetch(rows[guess.min(rows.len())..].as_bytes().get(..4).unwrap_or_default());
+        }
+        let found = wanted.iter().filter_map(|hash| rows.get(self.first_from(*hash)).copied());
+        let found: Vec<u32> = found.filter(|row| *row < self.rows()).collect();
+        for &row in &found {
+            prefetch(self.record_block(row).as_bytes());
+        }
+        for &row in &found {
+            let body = self.body_bytes(row).unwrap_or_default();
+            prefetch(&body[..body.len().min(ID_PREFETCH_BYTES)]);
         }
     }
 

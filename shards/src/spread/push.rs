@@ -87,6 +87,8 @@ pub struct Work {
     pub edges: u64,
     /// Turns in which mass was passed on.
     pub turns: u64,
+    /// Of these, those whose targets had been asked for before it was their turn.
+    pub turns_ahead: u64,
     pub rounds: u32,
     pub nodes_touched: u64,
     /// Whether it ended because its edges were used up.
@@ -284,6 +286,7 @@ impl<S: State> Push<S> {
         let turns_count = planning.turns_count;
         let nodes = planning.graph.nodes();
         self.at.turns.truncate(turns_count);
+        self.work.turns_ahead += turns_count.saturating_sub(TURNS_AHEAD) as u64;
         self.at.grow(nodes);
         queue.clear();
         self.at.queue_before = queue;

@@ -61,6 +61,9 @@ pub struct Collected {
     pub edges: u64,
     /// Nodes that mass came to.
     pub nodes: u64,
+    /// Nodes that passed mass on, and of these those that had been asked for ahead.
+    pub turns: u64,
+    pub turns_ahead: u64,
     /// What the scores of all nodes may lack because of what ended here, as a part of the mass of
     /// the seeds.
     pub missing_max: f64,
@@ -132,6 +135,8 @@ fn collected<S: State>(activations: &Activations<S>) -> Collected {
         hits: Vec::new(),
         edges: work.edges,
         nodes: work.nodes_touched,
+        turns: work.turns,
+        turns_ahead: work.turns_ahead,
         missing_max: activations.missing_max() - activations.ledger().handed_over,
         was_cut: false,
     }
@@ -224,8 +229,12 @@ fn choose(
     asked: &Asked,
 ) -> Result<Vec<Candidate>, Damaged> {
     let damaged = RefCell::new(None);
+    let admits_all = asked.conditions == Conditions::default();
     let admits = |node: u32| {
         let Some((part, row)) = graph.live_row(node) else { return false };
+        if admits_all {
+            return true;
+        }
         asked.conditions.admit(part, row).unwrap_or_else(|found| {
             damaged.borrow_mut().get_or_insert(found);
             false
@@ -284,11 +293,13 @@ fn read(
     candidates: Vec<Candidate>,
     asked: &Asked,
 ) -> Result<Vec<Hit>, Damaged> {
+    let part = |at: RowAt| space.part(arena, at.part).expect("it was chosen just now");
+    candidates.iter().for_each(|candidate| part(candidate.at).prefetch_record(candidate.at.row));
+    candidates.iter().for_each(|candidate| part(candidate.at).prefetch_body(candidate.at.row));
     let (mut fields, mut bytes_left) = (asked.fields, asked.bytes_max);
     let hit = |candidate: Candidate| {
         let Candidate { at, score, similarity, activation, path } = candidate;
-        let part = space.part(arena, at.part).expect("it was chosen just now");
-        let bytes = part.read_bytes(at.row, space.dimensions(), fields, space.overlays());
+        let bytes = part(at).read_bytes(at.row, space.dimensions(), fields, space.overlays());
         match bytes_left.checked_sub(bytes) {
             Some(left) => bytes_left = left,
             None => fields = Fields::default(),

@@ -27,7 +27,7 @@ use crate::space::{Associations, FreshUser, Home, Space};
 use crate::spread::exact::Mass;
 use crate::spread::operator::Operator;
 use crate::spread::state::{Packed, Traced};
-use crate::spread::workspace::{Pool, PoolCounters, PoolError};
+use crate::spread::workspace::{Pool, PoolError};
 use run::Run;
 use ways::Ways;
 
@@ -153,23 +153,34 @@ impl Pools {
         self.traced.shrink(0);
     }
 
-    pub fn bytes(&self) -> usize {
-        self.packed.bytes() + self.traced.bytes() + self.exact_bytes
-    }
-
-    pub fn bytes_high_water(&self) -> usize {
-        self.packed.bytes_high_water() + self.traced.bytes_high_water()
-    }
-
-    pub fn counters(&self) -> PoolCounters {
+    pub fn figures(&self) -> PoolFigures {
         let (packed, traced) = (self.packed.counters(), self.traced.counters());
-        PoolCounters {
+        let bytes = self.packed.bytes() + self.traced.bytes() + self.exact_bytes;
+        PoolFigures {
             hits: packed.hits + traced.hits,
             misses: packed.misses + traced.misses,
             refused: packed.refused + traced.refused,
             dropped: packed.dropped + traced.dropped,
+            bytes: bytes as u64,
+            bytes_high_water: (self.packed.bytes_high_water() + self.traced.bytes_high_water())
+                as u64,
         }
     }
+}
+
+/// What the pools of a shard have done and hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// Workspaces that were there, that had to be made, that there was no room for, and that were
+    /// let go.
+    pub hits: u64,
+    pub misses: u64,
+    pub refused: u64,
+    pub dropped: u64,
+    /// With exact answers.
+    pub bytes: u64,
+    /// The most it ever was, without these.
+    pub bytes_high_water: u64,
 }
 
 impl From<PoolError> for Refusal {
@@ -332,6 +343,7 @@ impl Spreading {
         let Exchange { masses, are_seeds, rounds, .. } = &self.exchanges[self.begun];
         let decay = self.request.operator.settings().decay;
         self.run.set_rounds(*rounds);
+        graph.prefetch_find(&masses.iter().map(|given| &given.id[..]).collect::<Vec<_>>());
         for Given { id, mass, path } in masses {
             let Some(node) = graph.find(id) else {
                 if *are_seeds && self.request.is_strict {
