@@ -225,6 +225,27 @@ fn a_budget_is_kept_over_all_shards() {
 }
 
 #[test]
+fn what_a_deadline_has_cut_says_so() {
+    let mut stage = Stage::new();
+    for (space, how) in [("two", "EXACT"), ("two", "HOPS 32 THRESHOLD 0.000000001")] {
+        // Dozens of exchanges between two threads take longer than a microsecond.
+        let spread = stage.ask(&format!("EG.SPREAD {space} K 50 {SEEDS} {how} DEADLINE 1"));
+        assert_eq!(spread.at("partial").int(), 1, "{how}");
+        let whole = stage.ask(&format!("EG.SPREAD {space} K 50 {SEEDS} EXACT"));
+        assert_eq!((whole.at("partial").int(), whole.at("missing_max").float()), (0, 0.0));
+        let of = |spread: &Value| hits(spread).iter().map(|(_, score)| score).sum::<f64>();
+        let lacking = of(&whole) - of(&spread);
+        let missing_max = spread.at("missing_max").float();
+        assert!(lacking <= missing_max + 1e-5, "{how}: {lacking}, {missing_max}");
+        assert!(missing_max > 0.0, "{how}");
+        let recall = format!("EG.RECALL {space} K 5 ID e3 SPREAD DEADLINE 1");
+        let recall = if how == "EXACT" { recall + " EXACT" } else { recall + " HOPS 32" };
+        let recalled = stage.ask(&recall);
+        assert!(recalled.items().iter().all(|hit| hit.at("partial").int() == 1), "{how}");
+    }
+}
+
+#[test]
 fn the_fan_of_a_space_decides_what_links_carry() {
     let home = Home::new();
     let daemon = home.start();

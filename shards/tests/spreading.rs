@@ -255,6 +255,27 @@ fn what_is_similar_is_found_without_a_link_once_it_is_consolidated() {
 }
 
 #[test]
+fn a_seed_that_is_stored_again_meanwhile_is_a_seed_all_the_same() {
+    for how in [PUSH, TRACED, How::Exact] {
+        let mut linked = Linked::new();
+        linked.store("seed", &[("a", "", 1.0)]);
+        linked.store("a", &[("seed", "", 1.0), ("b", "", 1.0)]);
+        linked.store("b", &[("a", "", 1.0)]);
+        let (depth, seeds) = (DEPTH_UNLIMITED, [("seed", 1.0)]);
+        let mut stored = 0;
+        let collected =
+            try_spread(&mut linked.bench, how, depth, &seeds, &asked(9), |bench, step| {
+                if step == 1 {
+                    bench.store("seed");
+                    stored += 1;
+                }
+            });
+        let found = bench::ids(&collected.unwrap().hits);
+        assert_eq!((stored, found), (1, vec!["a".to_owned(), "b".to_owned()]), "{how:?}");
+    }
+}
+
+#[test]
 fn seeds_that_are_not_there_are_named() {
     let mut linked = Linked::new();
     linked.store("a", &[("b", "", 1.0)]);

@@ -246,15 +246,18 @@ impl<'a> Drive<'a> {
         self.how == How::Exact
     }
 
-    /// Whether the exchange behind so many is the last one.
-    fn is_last(&self, exchanges: u32) -> bool {
+    /// Whether the exchange behind so many is the last one, as it was to be or because it is late.
+    fn is_last(&mut self, exchanges: u32) -> bool {
         let depth_max = self.operator.settings().depth_max;
-        match self.how {
-            _ if self.route.span() == 1 || self.is_late() => true,
+        let is_last = match self.how {
+            _ if self.route.span() == 1 => true,
             How::Exact => false,
             How::Push { .. } if self.is_bounded() => exchanges >= depth_max,
             How::Push { .. } => exchanges + 1 >= EXCHANGES_MAX,
-        }
+        };
+        let is_cut = !is_last && self.is_late();
+        self.is_partial |= is_cut;
+        is_last || is_cut
     }
 
     fn is_late(&self) -> bool {
@@ -330,6 +333,11 @@ impl<'a> Drive<'a> {
             }
         }
         spread.is_partial = self.is_partial;
+        // Nobody knows what is on its way in an iteration that was cut, and on a shard that is out.
+        let is_unknown = self.is_partial && self.is_exact();
+        if is_unknown || self.shards.iter().any(|shard| shard.is_out) {
+            spread.missing_max = 1.0;
+        }
         Ok(spread)
     }
 

@@ -12,6 +12,7 @@
 //! | `machine.rs` | disks, power, and a daemon on them |
 //! | `workload.rs` | what clients send, and what they make of the replies |
 //! | `model.rs` | what may and what must be there |
+//! | `spreading.rs` | what a spread must find |
 //! | `run.rs` | one run: rounds of start, look, work, end |
 //! | `crash_points.rs` | the power fails at every call in turn |
 //! | `mutations.rs` | lines whose absence the simulator must notice |
@@ -25,6 +26,7 @@ mod model;
 mod mutations;
 mod plan;
 mod run;
+mod spreading;
 mod wire;
 mod workload;
 

@@ -16,6 +16,7 @@ use engramd::server::{Route, ServeError};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
+use crate::spreading::Asked;
 use crate::wire::{Command, Connection, Value};
 use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
@@ -403,7 +404,18 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Other ways to see the same: figures, a recall, a repeated key.
+    /// A spread from episodes that are there, when all is certain.
+    fn spread(&mut self, nth: usize) -> Asked {
+        let model = self.model.borrow();
+        let there = model.spaces[nth].ids.iter().filter(|(_, history)| {
+            history.certain(u64::MAX).is_some_and(|version| version.episode().is_some())
+        });
+        let there: Vec<&String> = there.map(|(id, _)| id).collect();
+        let id = |random: &mut Random| there[random.index(there.len())].clone();
+        Asked::draw(&mut self.random, u64::MAX, id)
+    }
+
+    /// Other ways to see the same: figures, a recall, a spread, a repeated key.
     async fn look_closer(&mut self, nth: usize, connection: &mut Connection) -> Option<()> {
         let (name, dimensions, fan, fan_cap, episodes) = {
             let space = &self.model.borrow().spaces[nth];
@@ -426,6 +438,11 @@ impl<'a> World<'a> {
             let keyed = model.keyed.iter().filter(|keyed| keyed.space == nth);
             keyed.filter(|keyed| keyed.sequence.is_some()).cloned().collect()
         };
+        if episodes > 0 {
+            let asked = self.spread(nth);
+            let reply = connection.call(&asked.command(&name)).await?;
+            self.model.borrow().spaces[nth].check_spread(&asked, &reply);
+        }
         for keyed in known.iter().rev().take(2) {
             let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
             words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);

@@ -13,6 +13,7 @@ use crate::model::{
     Change, Episode, Existence, History, Links, Measure, Promise, Space, writes_in,
 };
 use crate::plan::{Plan, Trouble};
+use crate::spreading::Asked;
 use crate::wire::{Command, Connection, Value, short};
 
 const BURST_MAX: u64 = 10;
@@ -106,10 +107,17 @@ enum Sent {
         id: String,
         promise: Promise,
     },
+    /// A link each way, or the removal of some; the first and the last of two writes.
+    Mutual {
+        writes: [u64; 2],
+        ids: [String; 2],
+        promise: Promise,
+    },
     Get {
         write: u64,
         id: String,
     },
+    Spread(Asked),
     Recall {
         write: u64,
         cue: Vec<f32>,
@@ -179,12 +187,14 @@ impl Client {
             41..48 => self.many(),
             48..55 => self.forget(),
             55..58 => self.erase(),
-            58..68 => self.link(),
-            68..72 => self.unlink(),
+            58..65 => self.link(),
+            65..68 => self.unlink(),
+            68..72 => self.mutual(),
             72..75 => (Command::of("EG.CONSOLIDATE"), Sent::Consolidate),
             75..85 => self.get(),
-            85..92 => self.recall(),
-            92..97 => self.intrude(),
+            85..91 => self.recall(),
+            91..94 => self.spread(),
+            94..97 => self.intrude(),
             _ => (Command::of("PING"), Sent::Ping),
         }
     }
@@ -221,7 +231,7 @@ impl Client {
 
     fn some_link(&mut self) -> ((String, String), f32) {
         let kind = ["", "near", "far"][self.random.index(3)];
-        ((self.id(), kind.into()), self.random.between(1, 40) as f32 / 8.0)
+        ((self.id(), kind.into()), self.random.between(1, 40) as f32 / 7.0)
     }
 
     fn durability(&mut self) -> (Promise, &'static str) {
@@ -346,6 +356,38 @@ impl Client {
         (command, Sent::Link { write, id, promise })
     }
 
+    /// A link each way between two ids, or the removal of what is there.
+    fn mutual(&mut self) -> (Command, Sent) {
+        let writes = [self.next_write(), self.next_write()];
+        let (promise, durability) = self.durability();
+        let ((to, kind), weight) = self.some_link();
+        let mut from = self.id();
+        while from == to {
+            from = self.id();
+        }
+        let (space, shown) = (self.space_name(), weight.to_string());
+        let is_link = self.random.chance(700_000);
+        let mut words = match is_link {
+            true => vec!["EG.LINK", &space, &from, &to, &shown],
+            false => vec!["EG.UNLINK", &space, &from, &to],
+        };
+        words.extend(["MUTUAL", "DUR", durability]);
+        if !kind.is_empty() {
+            words.extend(["KIND", &kind]);
+        }
+        let command = Command::new(&words);
+        let mut model = self.model.borrow_mut();
+        for (write, id, other) in [(writes[0], &from, &to), (writes[1], &to, &from)] {
+            let (to, kind) = (other.clone(), kind.clone());
+            let change = match is_link {
+                true => Change::Link { to, kind, weight },
+                false => Change::Unlink { to, kind },
+            };
+            model.history(self.space, id).send_link(write, change);
+        }
+        (command, Sent::Mutual { writes, ids: [from, to], promise })
+    }
+
     fn erase(&mut self) -> (Command, Sent) {
         let (write, id) = (self.next_write(), self.id());
         let command = Command::of(&format!("EG.ERASE {} {id}", self.space_name()));
@@ -372,6 +414,13 @@ impl Client {
         let k = self.random.between(1, self.model.borrow().ids + 2) as usize;
         let cue = self.episode(0, dimensions).vector.clone();
         (recall_command(&name, k, &cue), Sent::Recall { write, cue, k })
+    }
+
+    fn spread(&mut self) -> (Command, Sent) {
+        let (write, ids) = (self.model.borrow().write, self.model.borrow().ids);
+        let id = |random: &mut Random| format!("id-{}", random.below(ids));
+        let asked = Asked::draw(&mut self.random, write, id);
+        (asked.command(&self.space_name()), Sent::Spread(asked))
     }
 
     fn intrude(&mut self) -> (Command, Sent) {
@@ -421,6 +470,15 @@ impl Client {
                 trace(format_args!("{} link {id} ({write}): {}", self.space, short(reply)));
                 self.check_link(model, (write, &id, promise), reply);
             }
+            Sent::Mutual { writes, ids, promise } => {
+                let [from, to] = &ids;
+                trace(format_args!(
+                    "{} {from} and {to} ({writes:?}): {}",
+                    self.space,
+                    short(reply)
+                ));
+                self.check_mutual(model, (writes, &ids, promise), reply);
+            }
             Sent::Erase { write, id } => {
                 trace(format_args!("{} erase {id} ({write}): {}", self.space, short(reply)));
                 let history = model.history(self.space, &id);
@@ -463,6 +521,10 @@ impl Client {
                 if !matches!(reply, Value::Error(_)) {
                     model.spaces[self.space].check_recall(write, &cue, k, reply);
                 }
+            }
+            Sent::Spread(asked) => {
+                trace(format_args!("{} spread: {}", self.space, short(reply)));
+                model.spaces[self.space].check_spread(&asked, reply);
             }
             Sent::Ping => assert_eq!(reply.text(), Some("PONG")),
             Sent::Intrude { write, id } => {
@@ -517,6 +579,71 @@ impl Client {
             }
         }
         history.acknowledge(write, Some(reply.count("seq")), promise);
+    }
+
+    /// Of each way what [`check_link`](Self::check_link) asks. An error may come of either, so what
+    /// became of the other is open.
+    fn check_mutual(
+        &self,
+        model: &mut Model,
+        (writes, ids, promise): ([u64; 2], &[String; 2], Promise),
+        reply: &Value,
+    ) {
+        let ways = [0, 1].map(|way| {
+            let history = model.history(self.space, &ids[way]);
+            let own = history.all().find(|version| version.write == writes[way]).expect("sent");
+            let is_link = matches!(own.change, Change::Link { .. });
+            let before = history.before(writes[way]).cloned();
+            let was = before.as_ref().map(|before| before.episode().is_some());
+            let links = before.map(|before| before.state().links.len());
+            (is_link, was, links, own.state().links.len())
+        });
+        let [(is_link, was, links, after), (_, was_back, links_back, after_back)] = ways;
+        let is_unknown = match reply {
+            Value::Nil => !is_link,
+            Value::Error(text) => is_link && text.starts_with("NOEPISODE"),
+            _ => false,
+        };
+        if is_unknown {
+            let both = was == Some(true) && was_back == Some(true);
+            let either = was == Some(true) || was_back == Some(true);
+            assert!(if is_link { !both } else { !either }, "{ids:?} are there: {reply:?}");
+            (0..2).for_each(|way| model.history(self.space, &ids[way]).take_back(writes[way]));
+            return;
+        }
+        if let Value::Error(text) = reply {
+            return assert!(text.starts_with("READONLY") || text.starts_with("BUSY"), "{text}");
+        }
+        let sequence = Some(reply.count("seq"));
+        let sequences = match (is_link, was) {
+            (true, _) => {
+                assert!(was != Some(false) && was_back != Some(false), "{ids:?}: {reply:?}");
+                let expected = |links: Option<usize>, after| {
+                    links.map(|links| if links == after { "replaced" } else { "created" })
+                };
+                for (name, expected) in [
+                    ("outcome", expected(links, after)),
+                    ("back_outcome", expected(links_back, after_back)),
+                ] {
+                    let outcome = reply.get(name).and_then(Value::text);
+                    assert!(expected.is_none() || outcome == expected, "{ids:?}: {reply:?}");
+                }
+                assert!(links.is_none() || reply.count("links") == after as u64, "{reply:?}");
+                [sequence, Some(reply.count("back_seq"))]
+            }
+            // The sequence is that of the first of both that is known.
+            (false, Some(true)) => [sequence, None],
+            (false, Some(false)) => [None, sequence],
+            (false, None) => [None, None],
+        };
+        if let (false, Some(links), Some(links_back)) = (is_link, links, links_back) {
+            let removed = links + links_back - after - after_back;
+            assert_eq!(reply.count("removed"), removed as u64, "{ids:?}");
+        }
+        for way in 0..2 {
+            let history = model.history(self.space, &ids[way]);
+            history.acknowledge(writes[way], sequences[way], promise);
+        }
     }
 
     fn check_store(&self, model: &mut Model, store: &Store, reply: &Value) {

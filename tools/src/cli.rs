@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
-use crate::commands::{forget, get, link, ping, recall, space, stats, store, topology};
+use crate::commands::{forget, get, link, ping, recall, space, spread, stats, store, topology};
 use crate::error::ToolError;
 use crate::{export, import, inspect, load, restore};
 
@@ -58,6 +58,8 @@ enum Command {
     Store(store::Store),
     /// Recall the episodes nearest to a cue
     Recall(recall::Recall),
+    /// Find the episodes most associated with some others
+    Spread(spread::Spread),
     /// Read one episode
     Get(get::Get),
     /// Link an episode to another
@@ -92,6 +94,7 @@ impl Arguments {
             Command::Space(space) => space.run(context),
             Command::Store(store) => store.run(context),
             Command::Recall(recall) => recall.run(context),
+            Command::Spread(spread) => spread.run(context),
             Command::Get(get) => get.run(context),
             Command::Link(link) => link.run(context),
             Command::Unlink(unlink) => unlink.run(context),

@@ -12,7 +12,7 @@ use redis::Value;
 
 use crate::cli::Context;
 use crate::client::Client;
-use crate::commands::recall::{Part, push_parts};
+use crate::commands::options::{Part, push_parts};
 use crate::document::{Line, When, confidence_field, meta_field};
 use crate::error::ToolError;
 use crate::npy::NpyWriter;

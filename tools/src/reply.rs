@@ -11,13 +11,15 @@ use serde_json::json;
 use crate::document::Link;
 use crate::error::ToolError;
 
-/// An episode of a `EG.GET`, `EG.MGET`, `EG.SCAN` or `EG.RECALL` reply; what was not asked for is
-/// absent or empty.
+/// An episode of a `EG.GET`, `EG.MGET`, `EG.SCAN`, `EG.RECALL` or `EG.SPREAD` reply; what was not
+/// asked for is absent or empty.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct EpisodeReply {
     pub(crate) id: String,
     pub(crate) sequence: Option<u64>,
     pub(crate) score: Option<f64>,
+    pub(crate) similarity: Option<f64>,
+    pub(crate) activation: Option<f64>,
     pub(crate) happened_at_us: Option<i64>,
     /// Point, low, high.
     pub(crate) confidence: Option<[f32; 3]>,
@@ -39,6 +41,8 @@ impl EpisodeReply {
                 "id" => episode.id = text(&value).ok_or_else(|| unreadable("an id is no text"))?,
                 "seq" => episode.sequence = sequence(&value),
                 "score" => episode.score = number(&value),
+                "similarity" => episode.similarity = number(&value),
+                "activation" => episode.activation = number(&value),
                 "happened_at" => episode.happened_at_us = integer(&value),
                 "confidence" => episode.confidence = confidence(&value),
                 "text" => episode.text = text(&value),

@@ -154,6 +154,76 @@ fn the_fan_of_a_space_is_given_and_shown() {
     assert!(fail(&daemon, 2, &create("s", &["--fan-cap", "0"])).contains("--fan-cap"));
 }
 
+/// tea needs a kettle, and that leads to water; a cup belongs to both.
+fn tea() -> FakeDaemon {
+    let daemon = FakeDaemon::start();
+    succeed(&daemon, &["space", "create", "s", "--dim", "2"]);
+    for (id, values) in [("cup", "0 1"), ("water", "0 2"), ("kettle", "1 0"), ("tea", "9 0")] {
+        let text = format!("About {id}.");
+        succeed(&daemon, &["store", "s", id, "--values", values, "--text", &text, "--at", "7"]);
+    }
+    succeed(&daemon, &["link", "s", "tea", "kettle", "3", "--kind", "needs"]);
+    succeed(&daemon, &["link", "s", "tea", "cup", "1"]);
+    succeed(&daemon, &["link", "s", "kettle", "water", "1"]);
+    daemon
+}
+
+#[test]
+fn what_is_associated_with_seeds_is_shown_with_the_way_to_it() {
+    let daemon = tea();
+    let table = succeed(&daemon, &["spread", "s", "--from", "tea"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].contains("activation") && lines[0].ends_with("text"), "{table}");
+    assert!(lines[1].contains("0.18750 ██████████  kettle") && lines[1].ends_with("About kettle."));
+    assert!(lines[2].contains("0.09375 █████·····  water"), "{table}");
+    assert_eq!(
+        lines[4..],
+        ["links visited: 1,234, ids reached: 4, activation missing at most: 0.12500"]
+    );
+    let spread = ["spread", "s", "--from", "tea=3", "--from", "cup=1", "-k", "2"];
+    let table = succeed(&daemon, &[&spread[..], &["--why", "--deadline", "100"]].concat());
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].ends_with("path"), "{table}");
+    assert!(lines[1].ends_with("tea -needs-> kettle · About kettle."), "{table}");
+    assert!(lines[2].ends_with("tea -needs-> kettle -> water · About water."), "{table}");
+    assert!(lines[4].contains("the deadline came first"), "{table}");
+    let found = json(&succeed(&daemon, &[&spread[..], &["--with", "why", "--json"]].concat()));
+    assert_eq!(found["hits"][0]["why"]["path"][0]["kind"], "needs");
+    let options = ["--hops", "1", "--decay", "0.25", "--budget", "9", "--threshold", "0.001"];
+    let near = json(&succeed(&daemon, &[&spread[..], &options, &["--exact", "--json"]].concat()));
+    assert_eq!(near["hits"].as_array().unwrap().len(), 1);
+    assert_eq!(near["hits"][0]["activation"], 0.75 * 0.25 * 0.75 * 0.75);
+    let nothing = succeed(&daemon, &["spread", "s", "--from", "water", "--since", "5"]);
+    assert!(nothing.starts_with("nothing in 's' is associated with the seeds\n"), "{nothing}");
+    assert!(fail(&daemon, 1, &["spread", "s", "--from", "bus"]).contains("'bus'"));
+    assert!(fail(&daemon, 2, &["spread", "s", "--from", "tea=much"]).contains("'much' is no mass"));
+    assert!(fail(&daemon, 2, &["spread", "s"]).contains("--from"));
+}
+
+#[test]
+fn a_recall_shows_what_associations_add() {
+    let daemon = tea();
+    let recall = ["recall", "s", "--id", "tea", "-k", "4", "--exact", "--spread"];
+    let options = ["--weight", "100", "--seeds", "1", "--hops", "2", "--why"];
+    let table = succeed(&daemon, &[&recall[..], &options].concat());
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(["score", "similarity", "activation", "path"].iter().all(|it| lines[0].contains(it)));
+    let cells = |line: usize| lines[line].split_whitespace().take(6).collect::<Vec<_>>();
+    assert_eq!(cells(1), ["1", "131.000", "██████████", "81.000", "0.50000", "tea"]);
+    assert_eq!(cells(2), ["2", "27.750", "██········", "9.000", "0.18750", "kettle"]);
+    assert!(lines[3].contains("  tea -needs-> kettle -> "), "{table}");
+    assert!(lines[4].ends_with("  tea -> cup · About cup."), "{table}");
+    assert_eq!(lines.len(), 5);
+    let cut = succeed(&daemon, &[&recall[..], &["--deadline", "10"]].concat());
+    assert!(cut.ends_with("the deadline came first: there may be more and better\n"), "{cut}");
+    let found = json(&succeed(&daemon, &[&recall[..], &["--json"]].concat()));
+    assert_eq!((&found[0]["similarity"], &found[0]["activation"]), (&81.0.into(), &0.5.into()));
+    for option in ["--hops", "--budget", "--decay", "--threshold", "--deadline", "--seeds"] {
+        let said = fail(&daemon, 2, &["recall", "s", "--id", "tea", option, "1"]);
+        assert!(said.contains("--spread"), "{option}: {said}");
+    }
+}
+
 #[test]
 fn errors_are_one_sentence_with_the_exit_code_of_their_kind() {
     let daemon = FakeDaemon::start();

@@ -87,6 +87,7 @@ def ask(
             return measure(client, rows, options, count)
         finally:
             daemon.stop()
+            sys.stderr.write(daemon.end()[-700:])
 
 
 def measure(client: Connection, rows: Nodes, options: list[str], count: int) -> Answers:

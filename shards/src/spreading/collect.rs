@@ -240,7 +240,10 @@ fn choose(
             false
         })
     };
-    let is_seed = |node: u32| seeds.iter().any(|(seed, _)| *seed == node);
+    // Where one was stored again since it got its mass, another row is it.
+    let moved = seeds.iter().filter(|(seed, _)| graph.live_row(*seed).is_none());
+    let moved: Vec<u32> = moved.filter_map(|(seed, _)| graph.find(graph.id(*seed)?)).collect();
+    let is_seed = |node: u32| seeds.iter().any(|(seed, _)| *seed == node) || moved.contains(&node);
     let mut nodes: Vec<(u32, Option<f32>)> = Vec::new();
     match &asked.recalled {
         None => {

@@ -15,7 +15,7 @@ use super::oracle::{Oracle, State};
 use super::writer::{settings, space_name};
 use crate::cli::Context;
 use crate::client::Client;
-use crate::commands::recall::{Part, push_parts};
+use crate::commands::options::{Part, push_parts};
 use crate::error::ToolError;
 use crate::render::{self, grouped};
 use crate::reply::{self, EpisodeReply};

@@ -4,7 +4,7 @@ use clap::Args;
 use redis::Value;
 
 use crate::cli::Context;
-use crate::commands::recall::{Part, push_parts};
+use crate::commands::options::{Part, push_parts};
 use crate::error::ToolError;
 use crate::render;
 use crate::reply;

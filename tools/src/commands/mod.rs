@@ -2,10 +2,13 @@
 
 pub(crate) mod forget;
 pub(crate) mod get;
+mod hits;
 pub(crate) mod link;
+pub(crate) mod options;
 pub(crate) mod ping;
 pub(crate) mod recall;
 pub(crate) mod space;
+pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod topology;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::payload::{self, ID_PREFIX};
 use crate::cli::Context;
 use crate::client::Client;
-use crate::commands::recall::{Part, push_parts};
+use crate::commands::options::{Part, push_parts};
 use crate::error::ToolError;
 use crate::render::{self, grouped};
 use crate::reply::{self, EpisodeReply};

@@ -86,6 +86,7 @@ impl State {
                 self.get(&arguments[1], ids, parts).map(Reply::Array)
             }
             "EG.RECALL" => self.recall(&arguments[1..]),
+            "EG.SPREAD" => self.spread(&arguments[1..]),
             "EG.LINK" => self.link(&arguments[1..]),
             "EG.UNLINK" => self.unlink(&arguments[1..]),
             "EG.FORGET" => self.forget(&arguments[1], &arguments[2]),
@@ -222,7 +223,7 @@ impl State {
     }
 
     /// By inner product, with `SINCE` as the only condition. The second best is missed, unless it
-    /// is to be exact or the beam is wide.
+    /// is to be exact or the beam is wide. With `SPREAD` the best is the only seed.
     fn recall(&mut self, arguments: &[String]) -> Result<Reply, String> {
         let space = self.space(&arguments[0])?;
         let find =
@@ -248,12 +249,64 @@ impl State {
         if !is_wide && !arguments.iter().any(|argument| argument == "EXACT") && hits.len() > k {
             hits.remove(1);
         }
+        if arguments.iter().any(|argument| argument == "SPREAD") {
+            let seed = (hits[0].1.clone(), 1.0);
+            let active = space.activate(&[seed], arguments);
+            let weight = find("WEIGHT").map_or(1.0, |weight| weight.parse().unwrap());
+            let mut hits: Vec<_> = hits.into_iter().map(|hit| (hit, active.get(hit.1))).collect();
+            let score = |(hit, active): &((f32, &String, &Episode), Option<&Active>)| {
+                f64::from(hit.0) + weight * active.map_or(0.0, |active| active.activation)
+            };
+            hits.sort_by(|a, b| score(b).total_cmp(&score(a)));
+            let describe = |hit: &((f32, &String, &Episode), Option<&Active>)| {
+                let ((similarity, id, episode), active) = *hit;
+                let activation = active.map_or(0.0, |active| active.activation);
+                let scores = [
+                    ("score", score(hit)),
+                    ("similarity", similarity.into()),
+                    ("activation", activation),
+                ];
+                let mut entries = episode.scored(id, &scores, arguments, active);
+                entries.extend(find("DEADLINE").map(|_| ("partial", Reply::Int(1))));
+                Reply::Map(entries)
+            };
+            return Ok(Reply::Array(hits.iter().take(k).map(describe).collect()));
+        }
         let describe = |(score, id, episode): (f32, &String, &Episode)| {
-            let Reply::Map(mut entries) = episode.describe(id, arguments) else { unreachable!() };
-            entries.insert(1, ("score", Reply::Double(score.into())));
-            Reply::Map(entries)
+            Reply::Map(episode.scored(id, &[("score", score.into())], arguments, None))
         };
         Ok(Reply::Array(hits.into_iter().take(k).map(describe).collect()))
+    }
+
+    fn spread(&mut self, arguments: &[String]) -> Result<Reply, String> {
+        let space = self.space(&arguments[0])?;
+        let find =
+            |name: &str| arguments.iter().position(|a| a == name).map(|at| &arguments[at + 1]);
+        let k: usize = find("K").unwrap().parse().unwrap();
+        let seeds = arguments.windows(3).filter(|words| words[0] == "FROM");
+        let seeds: Vec<(String, f64)> =
+            seeds.map(|words| (words[1].clone(), words[2].parse().unwrap())).collect();
+        if let Some((id, _)) = seeds.iter().find(|(id, _)| !space.episodes.contains_key(id)) {
+            return Err(format!("NOEPISODE no episode '{id}' in this memory space"));
+        }
+        let active = space.activate(&seeds, arguments);
+        let mut hits: Vec<_> = active
+            .iter()
+            .filter(|(id, _)| space.episodes.contains_key(*id))
+            .filter(|(id, _)| seeds.iter().all(|(seed, _)| seed != *id))
+            .collect();
+        hits.sort_by(|a, b| b.1.activation.total_cmp(&a.1.activation));
+        let describe = |(id, active): &(&String, &Active)| {
+            let scores = [("score", active.activation), ("activation", active.activation)];
+            Reply::Map(space.episodes[*id].scored(id, &scores, arguments, Some(active)))
+        };
+        Ok(Reply::Map(vec![
+            ("hits", Reply::Array(hits.iter().take(k).map(describe).collect())),
+            ("edges", Reply::Int(1234)),
+            ("nodes", Reply::Int(active.len() as i64)),
+            ("missing_max", Reply::Double(0.125)),
+            ("partial", Reply::Int(find("DEADLINE").is_some().into())),
+        ]))
     }
 
     /// Three episodes a step; the cursor is the last id.
@@ -286,7 +339,73 @@ fn describe(name: &str, space: &Space) -> Reply {
     ])
 }
 
+/// What mass has come to an id, and by which links: from, to, kind.
+#[derive(Default)]
+struct Active {
+    activation: f64,
+    path: Vec<(String, String, String)>,
+}
+
+impl Space {
+    /// Round after round, `HOPS` of them or three; half of the mass stays, or what `DECAY` says.
+    fn activate(&self, seeds: &[(String, f64)], arguments: &[String]) -> BTreeMap<String, Active> {
+        let number = |name: &str, usual: f64| {
+            let at = arguments.iter().position(|argument| argument == name);
+            at.map_or(usual, |at| arguments[at + 1].parse().unwrap())
+        };
+        let (hops, decay) = (number("HOPS", 3.0), number("DECAY", 0.5));
+        let total: f64 = seeds.iter().map(|(_, mass)| mass).sum();
+        let mut now: BTreeMap<String, f64> =
+            seeds.iter().map(|(id, mass)| (id.clone(), mass / total)).collect();
+        let mut active: BTreeMap<String, Active> = BTreeMap::new();
+        for hop in 0..=hops as u32 {
+            let mut next = BTreeMap::new();
+            for (id, mass) in now {
+                let own = active.entry(id.clone()).or_default();
+                own.activation += (1.0 - decay) * mass;
+                let path = own.path.clone();
+                let links = self.episodes.get(&id).map_or(&[][..], |episode| &episode.links);
+                let sum: f32 = links.iter().map(|(_, weight, _)| weight).sum();
+                for (to, weight, kind) in links.iter().filter(|_| f64::from(hop) < hops) {
+                    *next.entry(to.clone()).or_default() += decay * mass * f64::from(weight / sum);
+                    let is_new = !active.contains_key(to);
+                    let target = active.entry(to.clone()).or_default();
+                    if is_new {
+                        target.path.clone_from(&path);
+                        target.path.push((id.clone(), to.clone(), kind.clone()));
+                    }
+                }
+            }
+            now = next;
+        }
+        active
+    }
+}
+
 impl Episode {
+    /// The parts of a hit.
+    fn scored(
+        &self,
+        id: &str,
+        scores: &[(&'static str, f64)],
+        arguments: &[String],
+        active: Option<&Active>,
+    ) -> Vec<(&'static str, Reply)> {
+        let Reply::Map(mut entries) = self.describe(id, arguments) else { unreachable!() };
+        entries.extend(scores.iter().map(|(name, score)| (*name, Reply::Double(*score))));
+        if arguments.windows(2).any(|pair| pair[0] == "WITH" && pair[1] == "why") {
+            let step = |(from, to, kind): &(String, String, String)| {
+                let ends = [("from", from), ("to", to), ("kind", kind)].into_iter();
+                let ends = ends.filter(|(_, text)| !text.is_empty());
+                Reply::Map(ends.map(|(name, text)| (name, Reply::text(text))).collect())
+            };
+            let path = active.map_or(&[][..], |active| &active.path).iter().map(step).collect();
+            let tier = ("tier", Reply::text("spread"));
+            entries.push(("why", Reply::Map(vec![tier, ("path", Reply::Array(path))])));
+        }
+        entries
+    }
+
     /// Reads fields up to the first argument that names none.
     fn read(arguments: &mut Arguments<'_>) -> Self {
         let mut episode = Self { confidence: [1.0; 3], ..Self::default() };
@@ -339,6 +458,7 @@ impl Episode {
                 "vec" => ("vec", Reply::Bulk(self.vector.clone())),
                 "meta" => ("meta", bytes(&self.meta)),
                 "links" => ("links", Reply::Array(self.links.iter().map(link).collect())),
+                "why" => continue,
                 other => panic!("unknown part {other}"),
             });
         }

@@ -1,0 +1,116 @@
+//! Options that several commands share.
+
+use clap::{Args, ValueEnum};
+use redis::{Cmd, ToRedisArgs};
+
+use crate::time;
+
+/// An optional part of an episode in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Text,
+    Vec,
+    Meta,
+    Links,
+    Why,
+}
+
+/// Appends `WITH part` for each part.
+pub(crate) fn push_parts(command: &mut Cmd, parts: &[Part]) {
+    for part in parts {
+        command.arg("WITH").arg(match part {
+            Part::Text => "text",
+            Part::Vec => "vec",
+            Part::Meta => "meta",
+            Part::Links => "links",
+            Part::Why => "why",
+        });
+    }
+}
+
+/// Appends an option, if it is given.
+pub(crate) fn push(command: &mut Cmd, name: &str, value: Option<impl ToRedisArgs>) {
+    if let Some(value) = value {
+        command.arg(name).arg(value);
+    }
+}
+
+/// What is shown of an episode that was found.
+#[derive(Debug, Args)]
+pub(crate) struct Shown {
+    /// Parts to answer with
+    #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "text")]
+    with: Vec<Part>,
+    /// Show how each was found, and by which links; the same as '--with why' beside other parts
+    #[arg(long)]
+    why: bool,
+}
+
+impl Shown {
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.with.contains(&part) || self.why && part == Part::Why
+    }
+
+    pub(crate) fn add_to(&self, command: &mut Cmd) {
+        push_parts(command, &self.with);
+        if self.why && !self.with.contains(&Part::Why) {
+            push_parts(command, &[Part::Why]);
+        }
+    }
+}
+
+/// What an episode has to fulfil to be answered.
+#[derive(Debug, Args)]
+pub(crate) struct Conditions {
+    /// Only what happened at or after this time (microseconds or RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = time::parse_us, allow_hyphen_values = true)]
+    since: Option<i64>,
+    /// Only what happened at or before this time (microseconds or RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = time::parse_us, allow_hyphen_values = true)]
+    until: Option<i64>,
+    /// Only episodes at least this sure, from 0 to 1
+    #[arg(long, value_name = "P")]
+    min_confidence: Option<f32>,
+    /// Only episodes whose metadata matches this JSON filter
+    #[arg(long, value_name = "JSON")]
+    filter: Option<String>,
+}
+
+impl Conditions {
+    pub(crate) fn add_to(&self, command: &mut Cmd) {
+        push(command, "SINCE", self.since);
+        push(command, "UNTIL", self.until);
+        push(command, "MINCONF", self.min_confidence);
+        push(command, "FILTER", self.filter.as_ref());
+    }
+}
+
+/// How mass goes along links. What is not given is the daemon's to choose.
+#[derive(Debug, Args)]
+pub(crate) struct Spreading {
+    /// Links that mass goes far at most, from 0 to 32
+    #[arg(long, value_name = "LINKS")]
+    hops: Option<u32>,
+    /// Links that are visited at most
+    #[arg(long, value_name = "LINKS")]
+    budget: Option<u64>,
+    /// The part of its mass that an episode passes on, from 0 to 0.99
+    #[arg(long, value_name = "P")]
+    decay: Option<f32>,
+    /// Mass for each link of an episode below which it waits: the lower, the more exact
+    #[arg(long, value_name = "P")]
+    threshold: Option<f32>,
+    /// Answer with what there is after so long
+    #[arg(long, value_name = "MICROSECONDS")]
+    deadline: Option<u64>,
+}
+
+impl Spreading {
+    pub(crate) fn add_to(&self, command: &mut Cmd) {
+        push(command, "HOPS", self.hops);
+        push(command, "BUDGET", self.budget);
+        push(command, "DECAY", self.decay);
+        push(command, "THRESHOLD", self.threshold);
+        push(command, "DEADLINE", self.deadline);
+    }
+}
