@@ -13,11 +13,13 @@
 //! | [`state`], [`nodes`] | What is known about a node meanwhile, and which are elsewhere? |
 //! | [`workspace`] | Where does the memory for this come from? |
 //! | [`exact`] | What would be the answer if nothing were left out? |
+//! | [`batching`] | How many edges does it visit before others have their turn? |
 //!
 //! All of it is computation over slices and lists. What is deliberately absent: ids, episodes,
 //! disk, time, and any knowledge of where links came from.
 
 pub mod activations;
+pub mod batching;
 pub mod csr;
 pub mod delta;
 pub mod exact;
