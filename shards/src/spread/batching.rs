@@ -11,9 +11,9 @@
 //!
 //! | Size | Edges | Because |
 //! |---|---|---|
-//! | [`Guess::cache`] | L2 / bytes of an edge | the lines of a stretch evict no line of their own |
-//! | [`Guess::bandwidth`] | bandwidth · target / bytes of an edge | memory delivers no more meanwhile |
-//! | [`Guess::processor`] | restart / (2 % · time of an edge) | restarts cost the core 2 % at most |
+//! | [`Guess::cache`] | L2 / bytes of an edge | a stretch evicts no line of its own |
+//! | [`Guess::bandwidth`] | bandwidth · target / bytes of an edge | memory delivers no more |
+//! | [`Guess::processor`] | restart / (2 % · time of an edge) | restarts cost the core 2 % |
 //!
 //! Neither the number of cores nor the size of a vector is among them: a shard has one thread, and
 //! a push reads no vector. A size that nothing is known about is left out, and each is held within
@@ -24,14 +24,14 @@
 //! each was learned from controllers that others run:
 //!
 //! - Decisions are made once for [`WINDOW`] stretches, from their median. Netflix's
-//!   concurrency-limits also collects a window first, and bounds what one may say (gradient ½ to 1);
-//!   its mean needs the bound, a median of sixteen is not moved by seven.
-//! - A decision goes half the way to where the window points, and at most to the double or the half.
-//!   The same library smooths by a fifth; a half is enough, as what is measured is the cost of an
-//!   edge, which hardly depends on the decision. There is no delay in the loop, and so nothing to
-//!   overshoot.
-//! - Within [`DEAD_BAND`] nothing is done, and outside of it only when two windows in a row point to
-//!   the same side. Hellerstein, Morrison and Eilebrecht ("Applying control theory in the real
+//!   concurrency-limits also collects a window first, and bounds what one may say (gradient ½ to
+//!   1); its mean needs the bound, a median of sixteen is not moved by seven.
+//! - A decision goes half the way to where the window points, and at most to the double or the
+//!   half. The same library smooths by a fifth; a half is enough, as what is measured is the cost
+//!   of an edge, which hardly depends on the decision. There is no delay in the loop, and so
+//!   nothing to overshoot.
+//! - Within [`DEAD_BAND`] nothing is done, and outside of it only when two windows in a row point
+//!   to the same side. Hellerstein, Morrison and Eilebrecht ("Applying control theory in the real
 //!   world", 2009) tell of the thread pool of .NET that noise made it wander until a change had to
 //!   be significant. A median of sixteen scatters by a third of what a stretch does; with a fifth
 //!   of noise it leaves the band once in thirty windows, and twice to the same side once in two
