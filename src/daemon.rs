@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, ShardSettings};
+use engram_shards::spread::batching::Machine;
 use engram_shards::store::{NewStore, Store, StoreError};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -27,7 +28,7 @@ use crate::server::{
     self, Answer, Asked, Control, Opened, Said, ServeError, ShardDisk, ShardStart, Snapshots,
 };
 use crate::starts::Starts;
-use crate::topology::{self, Placement, Topology, TopologyError};
+use crate::topology::{self, CacheLevel, Placement, Topology, TopologyError};
 
 /// How often the shards are asked for a sign of life.
 const BEAT: Duration = Duration::from_millis(100);
@@ -293,6 +294,7 @@ impl Crew {
                 settings: shard_settings(config, store, seat.shard, recovery),
                 clock: CLOCK,
                 lanes,
+                machine: machine(topology, seat.cpu),
                 seed: u64::from_le_bytes(random()),
                 control: controlled,
                 beats: Arc::clone(&beats),
@@ -440,6 +442,12 @@ fn recovery_settings(config: &Config, shard: usize, recovery: &Recovery) -> Reco
         read_only: recovery.read_only_reason().map(str::to_owned),
         progress: recovery.progress(shard),
     }
+}
+
+/// What spreading is to know of the machine. What memory delivers is not measured at a start.
+fn machine(topology: &Topology, cpu: usize) -> Machine {
+    let l2 = topology.cache_of(cpu, CacheLevel::L2);
+    Machine { l2_bytes: l2.map_or(0, |cache| cache.size_bytes), memory_bytes_per_second: 0 }
 }
 
 fn shard_settings(

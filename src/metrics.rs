@@ -1,6 +1,7 @@
 //! What a shard measures about itself: counters and latency histograms, written by its thread alone
 //! and copied out on request.
 
+use engram_shards::spread::predictor::is_within;
 use hdrhistogram::Histogram;
 
 /// Latencies are recorded in nanoseconds, up to ten minutes, to three digits.
@@ -91,14 +92,49 @@ pub struct Spreading {
     /// Nodes that passed mass on, and those whose targets were asked for ahead.
     pub turns: u64,
     pub turns_ahead: u64,
+    /// Slices, and the edges that they visited and might have visited.
+    pub slices: u64,
+    pub slice_edges: u64,
+    pub slice_edges_max: u64,
+    /// Times that were predicted, those that were so within a fifth, and by how many per cent they
+    /// were off together.
+    pub predictions: u64,
+    pub predictions_within: u64,
+    pub predictions_off_percent: u64,
 }
 
 impl Spreading {
+    pub fn note_work(&mut self, edges: u64, nodes: u64, turns: u64, turns_ahead: u64) {
+        self.add(&Self { edges, nodes, turns, turns_ahead, ..Self::default() });
+    }
+
+    pub fn note_slice(&mut self, edges: u64, edges_max: u64) {
+        self.slices += 1;
+        self.slice_edges += edges;
+        self.slice_edges_max += edges_max;
+    }
+
+    pub fn note_prediction(&mut self, predicted_ns: u64, elapsed_ns: u64) {
+        self.predictions += 1;
+        self.predictions_within += u64::from(is_within(predicted_ns, elapsed_ns));
+        self.predictions_off_percent += 100 * predicted_ns.abs_diff(elapsed_ns) / elapsed_ns.max(1);
+    }
+
     pub fn add(&mut self, other: &Self) {
-        self.edges += other.edges;
-        self.nodes += other.nodes;
-        self.turns += other.turns;
-        self.turns_ahead += other.turns_ahead;
+        for (own, other) in [
+            (&mut self.edges, other.edges),
+            (&mut self.nodes, other.nodes),
+            (&mut self.turns, other.turns),
+            (&mut self.turns_ahead, other.turns_ahead),
+            (&mut self.slices, other.slices),
+            (&mut self.slice_edges, other.slice_edges),
+            (&mut self.slice_edges_max, other.slice_edges_max),
+            (&mut self.predictions, other.predictions),
+            (&mut self.predictions_within, other.predictions_within),
+            (&mut self.predictions_off_percent, other.predictions_off_percent),
+        ] {
+            *own += other;
+        }
     }
 }
 

@@ -108,7 +108,7 @@ fn relations(path: &Path) -> Result<Links, Box<dyn Error>> {
 /// the same weight, between ½ and 1½. The node of rank r is linked to with a probability like r^−½,
 /// so degrees follow a power law of exponent 3, and the largest is about `degree / 2 · √nodes`.
 /// Ranks are strewn over the numbers, so hubs and neighbours lie anywhere.
-fn power_law(nodes: u32, degree: u32) -> Result<Links, Box<dyn Error>> {
+pub fn power_law(nodes: u32, degree: u32) -> Result<Links, Box<dyn Error>> {
     let mut random = Random::default();
     let mut unit = || f64::from((random.next_u64() >> 32) as u32) / f64::from(1_u32 << 31) / 2.0;
     let mut links = Vec::with_capacity(nodes as usize * degree as usize);
@@ -134,6 +134,23 @@ pub fn draw_seeds(links: &Links, rows: usize, per_row: usize) -> Vec<Vec<u32>> {
         while row.len() < per_row {
             let node = (random.next_u64() % u64::from(links.nodes())) as u32;
             if has_links(node) && !row.contains(&node) {
+                row.push(node);
+            }
+        }
+        row
+    };
+    (0..rows).map(&mut draw_row).collect()
+}
+
+/// Rows of so many different nodes each, drawn by how many links they have.
+pub fn draw_hubs(links: &Links, rows: usize, per_row: usize) -> Vec<Vec<u32>> {
+    let mut random = Random::default();
+    let edges = links.graph().edges;
+    let mut draw_row = |_| {
+        let mut row = Vec::with_capacity(per_row);
+        while row.len() < per_row {
+            let node = edges[(random.next_u64() % edges.len() as u64) as usize].target;
+            if !row.contains(&node) {
                 row.push(node);
             }
         }

@@ -20,6 +20,7 @@ pub mod resp;
 pub mod spread;
 pub mod spread_layouts;
 pub mod spread_pool;
+pub mod spread_predictions;
 pub mod spreads;
 pub mod usage;
 pub mod vectors;

@@ -567,7 +567,7 @@ proptest! {
                 model.iter().find(|(id, _)| id.as_bytes() == &hit.episode.id[..]).unwrap();
             for truth in [wanted, similarity(metric, &cue, row)] {
                 let error = (f64::from(hit.similarity.unwrap()) - truth).abs();
-                prop_assert!(error < 1e-4 * (1.0 + truth.abs()), "{} {truth}", hit.similarity.unwrap());
+                prop_assert!(error < 1e-4 * (1.0 + truth.abs()), "{:?} {truth}", hit.similarity);
             }
         }
     }

@@ -100,7 +100,7 @@ fn try_spread(
 ) -> Result<Collected, Refusal> {
     let mut spreading = begin(bench, how, depth, Home::ALONE);
     let (masses, rounds) = (given(seeds), None);
-    spreading.give(Exchange { masses, are_seeds: true, edges: 100_000, rounds });
+    spreading.give(Exchange { masses, are_seeds: true, edges: 100_000, rounds, within_ns: None });
     for step in 0.. {
         match bench.shard.spread_step(&mut spreading, 7) {
             Ok(false) => meanwhile(bench, step),
@@ -237,7 +237,13 @@ fn what_is_similar_is_found_without_a_link_once_it_is_consolidated() {
         let request = SpreadRequest { space, home, operator, how: TRACED, is_strict: true };
         let mut spreading = bench.shard.spread(request).unwrap();
         let masses = given(&[("e7", 1.0)]);
-        spreading.give(Exchange { masses, are_seeds: true, edges: 100, rounds: None });
+        spreading.give(Exchange {
+            masses,
+            are_seeds: true,
+            edges: 100,
+            rounds: None,
+            within_ns: None,
+        });
         while !bench.shard.spread_step(&mut spreading, 7).unwrap() {}
         bench.shard.spread_finish(spreading, &asked(20)).unwrap().hits
     };
@@ -352,7 +358,13 @@ impl Spanned {
             for (nth, spreading) in spreads.iter_mut().enumerate() {
                 let masses = std::mem::take(&mut masses[nth]);
                 let are_seeds = exchange == 0;
-                spreading.give(Exchange { masses, are_seeds, edges: 100_000, rounds });
+                spreading.give(Exchange {
+                    masses,
+                    are_seeds,
+                    edges: 100_000,
+                    rounds,
+                    within_ns: None,
+                });
                 let shard = &mut self.shards[nth].bench.shard;
                 while !shard.spread_step(spreading, 11).unwrap() {}
                 if is_last {
@@ -433,7 +445,8 @@ proptest! {
                 .iter()
                 .map(|(id, score)| score - got.get(id).copied().unwrap_or_default())
                 .sum();
-            prop_assert!(lacking.abs() <= found.missing_max + 1e-5, "{lacking} {}", found.missing_max);
+            let missing_max = found.missing_max;
+            prop_assert!(lacking.abs() <= missing_max + 1e-5, "{lacking} {missing_max}");
         }
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, Io};
 use engram_shards::shard::{Advanced, Effect, Reply, Shard, Ticket};
+use engram_shards::spread::batching::Machine;
 use slab::Slab;
 
 use super::batch::Batch;
@@ -139,7 +140,7 @@ impl Core {
         clock: Clock,
         shard: Shard<Box<dyn Io>>,
         lanes: Lanes<Asked, Answer>,
-        seed: u64,
+        (seed, machine): (u64, Machine),
         recovery: Arc<Recovery>,
         snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
@@ -151,7 +152,7 @@ impl Core {
             lanes,
             waiting: Slab::new(),
             called: Slab::new(),
-            jobs: Jobs::default(),
+            jobs: Jobs::new(machine),
             worked_ns: 0,
             is_quiet: false,
             activity_ticked: 0,
@@ -519,6 +520,7 @@ impl Inner {
                     stats: self.shard.stats(),
                     consolidation,
                     consolidation_failure: failure.map(str::to_owned),
+                    batch_edges: self.jobs.batch_edges(),
                     pools: self.shard.spread_pools().figures(),
                     metrics: self.metrics.clone(),
                     open_recalls: self.jobs.len() as u64,

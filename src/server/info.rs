@@ -24,6 +24,8 @@ pub struct Report {
     pub consolidation: ConsolidationStats,
     /// Why the last consolidation was given up, if it was.
     pub consolidation_failure: Option<String>,
+    /// Edges of a slice of a spread.
+    pub batch_edges: u64,
     /// Memory for spreads.
     pub pools: PoolFigures,
     pub metrics: Metrics,
@@ -115,7 +117,7 @@ fn consolidations(reports: &[Report]) -> Vec<(&'static str, u64)> {
 }
 
 /// What spreads came to and the memory for them, by the names it has everywhere.
-fn spreading(reports: &[Report], metrics: &Metrics) -> [(&'static str, u64); 10] {
+fn spreading(reports: &[Report], metrics: &Metrics) -> [(&'static str, u64); 17] {
     let sum = |of: fn(&PoolFigures) -> u64| reports.iter().map(|report| of(&report.pools)).sum();
     let spreading = &metrics.spreading;
     [
@@ -123,6 +125,13 @@ fn spreading(reports: &[Report], metrics: &Metrics) -> [(&'static str, u64); 10]
         ("nodes", spreading.nodes),
         ("turns", spreading.turns),
         ("turns_prefetched", spreading.turns_ahead),
+        ("slices", spreading.slices),
+        ("slice_edges", spreading.slice_edges),
+        ("slice_edges_max", spreading.slice_edges_max),
+        ("batch_edges", reports.iter().map(|report| report.batch_edges).max().unwrap_or(0)),
+        ("predictions", spreading.predictions),
+        ("predictions_within_20_percent", spreading.predictions_within),
+        ("predictions_off_percent", spreading.predictions_off_percent),
         ("pool_hits", sum(|pools| pools.hits)),
         ("pool_misses", sum(|pools| pools.misses)),
         ("pool_refused", sum(|pools| pools.refused)),

@@ -8,16 +8,16 @@ use std::collections::{HashMap, VecDeque};
 
 use engram_shards::episode::{RecallRequest, Refusal};
 use engram_shards::recall::Recall;
+use engram_shards::spread::batching::{Batcher, Machine};
 use engram_shards::spreading::{Asked, Collected, Spreading};
 
 use super::core::{Inner, Origin};
 use super::request::{Answer, SpreadKey, SpreadOrder};
-use crate::metrics;
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.
 const RECALL_SLICE_BYTES: usize = 512 << 10;
-/// Edges that a spread visits in a slice: about 20 µs.
-const SPREAD_SLICE_EDGES: u64 = 2048;
+/// How long a slice of a spread shall take.
+const SPREAD_SLICE_NS: u64 = 25_000;
 /// Slices of a job in turn, before the next one has its own.
 const SLICES_IN_TURN: u32 = 4;
 /// Jobs in the queue at once; each gets its slices in turn.
@@ -26,13 +26,15 @@ const JOBS_MAX: usize = 256;
 const RETRY_JOB_MS: u32 = 20;
 
 /// See the top of the file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Jobs {
     queue: VecDeque<Active>,
     /// Spreads between two exchanges.
     idle: HashMap<SpreadKey, Box<Spreading>>,
     /// Spreads that were driven from here so far.
     driven: u64,
+    /// Edges of a slice.
+    batcher: Batcher,
 }
 
 #[derive(Debug)]
@@ -56,10 +58,22 @@ struct Ordered {
     key: SpreadKey,
     spreading: Box<Spreading>,
     until_ns: Option<u64>,
+    /// What its slices took so far.
+    elapsed_ns: u64,
     finish: Option<Box<Asked>>,
 }
 
 impl Jobs {
+    pub(super) fn new(machine: Machine) -> Self {
+        let (queue, idle, driven) = (VecDeque::new(), HashMap::new(), 0);
+        Self { queue, idle, driven, batcher: Batcher::new(machine, SPREAD_SLICE_NS) }
+    }
+
+    /// Edges of a slice as they are now.
+    pub(super) fn batch_edges(&self) -> u64 {
+        self.batcher.edges()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -117,7 +131,8 @@ impl Inner {
             None => self.jobs.idle.remove(&key).expect("its driver goes on with what it began"),
         };
         spreading.give(exchange);
-        Ok(Ordered { key, spreading, until_ns, finish: finish.map(Box::new) })
+        let (elapsed_ns, finish) = (0, finish.map(Box::new));
+        Ok(Ordered { key, spreading, until_ns, elapsed_ns, finish })
     }
 
     /// Lets go of a spread, be it in the queue or beside it.
@@ -186,11 +201,24 @@ impl Inner {
         origin: Origin,
         began_ns: u64,
     ) -> Option<(Job, Origin)> {
-        let now = (self.clock.monotonic_ns)();
-        let is_late = ordered.until_ns.is_some_and(|until| now >= until);
-        match self.shard.spread_step(&mut ordered.spreading, SPREAD_SLICE_EDGES) {
+        let now_ns = || (self.clock.monotonic_ns)();
+        let (slice_ns, batch, edges) =
+            (now_ns(), self.jobs.batcher.edges(), ordered.spreading.edges());
+        let is_late = ordered.until_ns.is_some_and(|until| slice_ns >= until);
+        let stepped = self.shard.spread_step(&mut ordered.spreading, batch);
+        let elapsed_ns = now_ns() - slice_ns;
+        ordered.elapsed_ns += elapsed_ns;
+        let visited = ordered.spreading.edges().saturating_sub(edges);
+        self.jobs.batcher.note(visited, elapsed_ns);
+        self.metrics.spreading.note_slice(visited, batch);
+        match stepped {
             Ok(false) if !is_late => return Some((Job::Spread(ordered), origin)),
             Ok(is_over) => {
+                let elapsed_ns = ordered.elapsed_ns;
+                let predicted = self.shard.spread_note(&mut ordered.spreading, elapsed_ns);
+                if let Some(predicted) = predicted {
+                    self.metrics.spreading.note_prediction(predicted.ns, elapsed_ns);
+                }
                 let answer = self.end_exchange(ordered, !is_over);
                 let now = (self.clock.monotonic_ns)();
                 self.metrics.spread.record(now.saturating_sub(began_ns));
@@ -216,7 +244,7 @@ impl Inner {
         Answer::Collected(collected.map(|mut collected| {
             collected.was_cut = was_cut;
             let Collected { edges, nodes, turns, turns_ahead, .. } = collected;
-            self.metrics.spreading.add(&metrics::Spreading { edges, nodes, turns, turns_ahead });
+            self.metrics.spreading.note_work(edges, nodes, turns, turns_ahead);
             Box::new(collected)
         }))
     }

@@ -9,6 +9,7 @@ use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, Io};
 use engram_shards::log::Recovered;
 use engram_shards::shard::{Effect, OpenError, Shard, ShardSettings, Ticket};
+use engram_shards::spread::batching::Machine;
 use thiserror::Error;
 
 use super::arrival::Arrival;
@@ -30,6 +31,8 @@ pub struct ShardStart {
     pub settings: ShardSettings,
     pub clock: Clock,
     pub lanes: Lanes<Asked, Answer>,
+    /// What spreading is to know of the machine.
+    pub machine: Machine,
     /// Seed of assigned ids; random, different for every start and shard.
     pub seed: u64,
     /// What the supervisor tells the shard.
@@ -216,8 +219,8 @@ async fn serve(
     completions: runtime::Event,
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
-    let ShardStart { number, clock, lanes, seed, recovery, snapshots, .. } = start;
-    let core = Core::new(number, clock, shard, lanes, seed, recovery, snapshots)?;
+    let ShardStart { number, clock, lanes, machine, seed, recovery, snapshots, .. } = start;
+    let core = Core::new(number, clock, shard, lanes, (seed, machine), recovery, snapshots)?;
     let core = Rc::new(core);
     runtime::spawn(Rc::clone(&core).serve_log(completions));
     runtime::spawn(Rc::clone(&core).serve_lanes());

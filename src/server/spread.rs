@@ -3,15 +3,17 @@
 //! A spread is driven by the shard of the connection that asked. In each exchange it gives shards
 //! the mass that is theirs, all of them at once, and waits for what they hand over; what is for the
 //! same shard and the same episode is added up, so that there is one message for each shard and
-//! exchange. The edges that are left are divided by mass. With the last exchange goes what is wanted
-//! of the result.
+//! exchange. The edges that are left are divided by mass. With the last exchange goes what is
+//! wanted of the result.
 //!
 //! | Kind | Exchanges |
 //! |---|---|
 //! | on one shard | one |
-//! | without `HOPS` | until little is handed over, [`EXCHANGES_MAX`] at most; what would be handed over in the last one is lost, and said so |
+//! | without `HOPS` | until little is handed over, [`EXCHANGES_MAX`] at most |
 //! | with `HOPS` | one for each hop, and one that delivers |
 //! | `EXACT` | one for each iteration |
+//!
+//! What would be handed over in the last one is lost, and said so.
 //!
 //! A deadline ends what is under way on the shards; who has not answered a moment later is left
 //! out, and the result is marked as partial.
@@ -43,6 +45,8 @@ use crate::runtime;
 /// Exchanges of a spread whose hops are not bounded. In each, what is handed over gets less by the
 /// same factor: about ⅓ on two shards, ½ on many.
 const EXCHANGES_MAX: u32 = 8;
+/// How many it usually takes: each gets its part of the time until a deadline.
+const EXCHANGES_USUAL: u64 = 4;
 /// With no more mass than that handed over, the next exchange is the last.
 const HANDED_OVER_MIN: f64 = 1e-3;
 /// Hops where associations are so strong that mass would grow without end.
@@ -352,6 +356,10 @@ impl<'a> Drive<'a> {
         let mass = |given: &[Given]| given.iter().map(|given| given.mass.get()).sum::<f64>();
         let total: f64 = all.iter().map(|given| mass(given)).sum();
         let rounds = self.rounds(asked.is_some());
+        // A part of what is left, where others will have to go on.
+        let parts = if self.route.span() == 1 { 1 } else { EXCHANGES_USUAL };
+        let now_ns = self.core.now_ns();
+        let within_ns = self.until_ns.map(|until| until.saturating_sub(now_ns) / parts);
         let are_seeds = std::mem::replace(&mut self.are_seeds, false);
         let mut promises = Vec::new();
         for (nth, masses) in all.into_iter().enumerate() {
@@ -378,7 +386,7 @@ impl<'a> Drive<'a> {
                 }
                 asked
             });
-            let exchange = Exchange { masses, are_seeds, edges, rounds };
+            let exchange = Exchange { masses, are_seeds, edges, rounds, within_ns };
             let (key, until_ns) = (self.key, self.until_ns);
             let order = SpreadOrder { key, begin, exchange, until_ns, finish };
             self.shards[nth].has_begun = true;

@@ -192,6 +192,7 @@ impl Machine {
                 settings: self.settings(shard, &recovery),
                 clock: simulated::CLOCK,
                 lanes,
+                machine: Default::default(),
                 seed: self.seed.get(),
                 control: controlled,
                 beats: Arc::default(),

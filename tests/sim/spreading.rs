@@ -145,7 +145,7 @@ impl Space {
             let Asked { write, seeds, hops } = asked;
             assert!(
                 is_found,
-                "a spread in {} from {seeds:?} over {hops:?} behind {write} found {id} with {score}",
+                "a spread in {} from {seeds:?} over {hops:?} behind {write}: {id} has {score}",
                 self.name
             );
         }

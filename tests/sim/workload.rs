@@ -1,3 +1,4 @@
+// tidy: long because each command stands beside how its reply is judged.
 //! What clients do: bursts of commands down a pipe, and a look at every reply.
 
 use std::collections::BTreeSet;

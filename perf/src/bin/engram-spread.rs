@@ -1,9 +1,10 @@
-//! Spreading activation, in three tables.
+//! Spreading activation, in four tables.
 //!
 //! *Spread*: time and work of pushes by edges and threshold, with and without noting paths, and
 //! what they find of the exact best. *Layouts*: the same push over three layouts of nodes and
-//! states. *Pool*: what a push's memory costs, and whether it grows over very many pushes. With
-//! `--seeds` it answers rows of seeds that another program chose, for comparisons.
+//! states. *Pool*: what a push's memory costs, and whether it grows over very many pushes.
+//! *Predict*: how well the time of a push is known before, over four workloads. With `--seeds` it
+//! answers rows of seeds that another program chose, for comparisons.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use engram_perf::graphs::{GraphArguments, Links, draw_seeds, read_seeds};
 use engram_perf::spread_layouts::{self, LayoutPoint};
 use engram_perf::spread_pool::{self, Endurance, PoolPoint};
+use engram_perf::spread_predictions::{self, PredictionPoint};
 use engram_perf::spreads::{self, Answer, BEST, Point};
 use engram_shards::spread::operator::Settings;
 use engram_shards::spread::state::Packed;
@@ -23,7 +25,7 @@ struct Arguments {
     #[command(flatten)]
     graph: GraphArguments,
     /// What to measure.
-    #[arg(long, value_delimiter = ',', default_value = "spread,layouts,pool")]
+    #[arg(long, value_delimiter = ',', default_value = "spread,layouts,pool,predict")]
     tables: Vec<Table>,
     /// Rows of seeds.
     #[arg(long, default_value_t = 1000)]
@@ -63,6 +65,7 @@ enum Table {
     Spread,
     Layouts,
     Pool,
+    Predict,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +78,7 @@ struct Report {
     layouts: Vec<LayoutPoint>,
     pool: Vec<PoolPoint>,
     endurance: Option<Endurance>,
+    predict: Vec<PredictionPoint>,
 }
 
 /// Rows of seeds that were answered for another program.
@@ -99,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", serde_json::to_string(&Answers { nodes, edges, answers })?);
         return Ok(());
     }
-    let report = measure(&arguments, &links);
+    let report = measure(&arguments, &links)?;
     match arguments.json {
         true => println!("{}", serde_json::to_string_pretty(&report)?),
         false => print_text(&report),
@@ -113,7 +117,7 @@ fn settings(arguments: &Arguments) -> Settings {
     Settings { decay, threshold, ..Settings::default() }
 }
 
-fn measure(arguments: &Arguments, links: &Links) -> Report {
+fn measure(arguments: &Arguments, links: &Links) -> Result<Report, Box<dyn Error>> {
     let Arguments { tables, queries, budgets, thresholds, .. } = arguments;
     let rows = draw_seeds(links, *queries, arguments.seeds_per_row);
     let settings = settings(arguments);
@@ -126,6 +130,7 @@ fn measure(arguments: &Arguments, links: &Links) -> Report {
         layouts: Vec::new(),
         pool: Vec::new(),
         endurance: None,
+        predict: Vec::new(),
     };
     if tables.contains(&Table::Spread) {
         let truth = spreads::truth(links, settings, &rows[..arguments.judged.min(rows.len())]);
@@ -148,11 +153,14 @@ fn measure(arguments: &Arguments, links: &Links) -> Report {
         report.pool = [1_000, 100_000, 1_000_000].map(spread_pool::measure).into();
         report.endurance = Some(spread_pool::endure(links, arguments.spreads));
     }
-    report
+    if tables.contains(&Table::Predict) {
+        report.predict = spread_predictions::measure(links, settings, *queries)?;
+    }
+    Ok(report)
 }
 
 fn print_text(report: &Report) {
-    let Report { graph, nodes, edges, queries, spread, layouts, pool, endurance } = report;
+    let Report { graph, nodes, edges, queries, spread, layouts, pool, endurance, predict } = report;
     println!("{graph}: {nodes} nodes, {edges} edges; {queries} queries, the best {BEST}");
     if !spread.is_empty() {
         println!();
@@ -183,6 +191,7 @@ fn print_text(report: &Report) {
         );
     }
     print_pool(pool, endurance.as_ref());
+    print_predictions(predict);
 }
 
 fn print_pool(pool: &[PoolPoint], endurance: Option<&Endurance>) {
@@ -211,6 +220,38 @@ fn print_pool(pool: &[PoolPoint], endurance: Option<&Endurance>) {
         println!(
             "most bytes after a tenth {}, at the end {}; bytes at the end {}",
             endurance.bytes_after_a_tenth, endurance.bytes_high_water, endurance.bytes_at_the_end
+        );
+    }
+}
+
+fn print_predictions(predict: &[PredictionPoint]) {
+    if predict.is_empty() {
+        return;
+    }
+    println!();
+    println!("predictions                 edges   p50 us   p95 us  known us  alone us  learn ns");
+    for point in predict {
+        let PredictionPoint { workload, edges, p50_us, p95_us, .. } = point;
+        let PredictionPoint { known_us_p50, alone_us_p50, learning_ns, .. } = point;
+        println!(
+            "{workload:24} {edges:8.0} {p50_us:8.1} {p95_us:8.1} {known_us_p50:9.1} \
+             {alone_us_p50:9.1} {learning_ns:9.0}"
+        );
+    }
+    println!();
+    println!(
+        "within 20 %              limit    own  edges   off: p50 %   p95 %  by turns  again after  \
+         in time  used"
+    );
+    for point in predict {
+        let PredictionPoint { workload, limit_share, share, edges_share, .. } = point;
+        let PredictionPoint { error_percent_p50, error_percent_p95, switched_share, .. } = point;
+        let PredictionPoint { in_time_share, used_share, .. } = point;
+        let again = point.recovered_after.map_or("never".to_owned(), |after| after.to_string());
+        println!(
+            "{workload:24} {limit_share:5.3} {share:6.3} {edges_share:6.3} \
+             {error_percent_p50:12.1} {error_percent_p95:7.1} {switched_share:9.3} {again:>12} \
+             {in_time_share:8.3} {used_share:5.2}"
         );
     }
 }

@@ -243,8 +243,8 @@ mod tests {
         let columns = build(&[&all], usize::MAX);
         let links = open(&columns, 1).unwrap();
         let edges = links.csr().edges_of(0);
-        assert_eq!(edges.len(), usize::from(KIND_OTHER), "those without a name are one edge");
-        assert_eq!(links.kind(KIND_OTHER - 1), Some(&b"k65533"[..]));
+        assert_eq!(edges.len(), usize::from(KIND_SIMILAR), "those without a name are one edge");
+        assert_eq!(links.kind(KIND_SIMILAR - 1), Some(&b"k65532"[..]));
         assert_eq!((edges.last().unwrap().kind, links.kind(KIND_OTHER)), (KIND_OTHER, None));
     }
 

@@ -3,6 +3,7 @@
 use super::{Io, Shard};
 use crate::episode::{Refusal, SpaceNumber};
 use crate::memory::{Memory, gone};
+use crate::spread::predictor::Prediction;
 use crate::spreading::{Asked, Collected, Pools, SpreadRequest, Spreading};
 
 /// The share of a shard's memory that spreads may have besides, and the least.
@@ -30,6 +31,17 @@ impl<I: Io> Shard<I> {
         let number = spreading.request().space;
         let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
         spreading.step(space, arena, &mut self.pools, edges)
+    }
+
+    /// Learns from how long the steps of an exchange took that is over; what had been predicted of
+    /// it, if anything.
+    pub fn spread_note(
+        &mut self,
+        spreading: &mut Spreading,
+        elapsed_ns: u64,
+    ) -> Option<Prediction> {
+        let space = self.memory.spaces.get_mut(&spreading.request().space)?;
+        spreading.note_elapsed(space, elapsed_ns)
     }
 
     /// The result of a spread whose last step, just now, said so.

@@ -4,7 +4,7 @@
 //!
 //! | Numbers | Nodes |
 //! |---|---|
-//! | for each section, the oldest first | its rows, then the targets of links that are no rows of it |
+//! | for each section, the oldest first | its rows, then targets of links that are no rows of it |
 //! | then | the rows of the frozen tail |
 //! | one | all targets that are nowhere |
 //! | from there, every second | the rows of the active tail |
@@ -27,7 +27,11 @@ use crate::links::SectionLinks;
 use crate::spread::csr::Csr;
 use crate::spread::graph::{Graph, Links, SIMILAR_MAX, Similar, UNLAID, Visit, prefetch_edges};
 use crate::spread::link::{Edge, KIND_SIMILAR, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::operator::Operator;
+use crate::spread::outlook::Known;
+use crate::spread::predictor::Prediction;
 use crate::spread::prefetch::prefetch;
+use crate::spread::push::Work;
 
 /// Blocks of columns whose checksums are tried in one go.
 const TRIED_BLOCKS: usize = 4;
@@ -81,8 +85,8 @@ pub struct Associations<'a> {
     fresh: &'a mut Fresh,
     home: Home,
     sections: [Option<Numbered<'a>>; 2],
-    /// Of the oldest section, where nearly all nodes are: its rows, if all are as they were written,
-    /// and their edges.
+    /// Of the oldest section, where nearly all nodes are: its rows, if all are as they were
+    /// written, and their edges.
     plain_rows: u32,
     plain: Csr<'a>,
     frozen: Option<(u32, &'a Tail)>,
@@ -180,6 +184,26 @@ impl<'a> Associations<'a> {
             None => self.fresh.kind_name(kind),
         };
         name.unwrap_or_default()
+    }
+
+    /// What is known of a push from these seeds, if it is to end in time or is one of those that
+    /// are learned from, and how many edges it may visit then.
+    pub fn look_ahead(
+        &mut self,
+        operator: &Operator,
+        seeds: &[(u32, f32)],
+        edges_max: u64,
+        within_ns: Option<u64>,
+    ) -> Option<(Known, u64)> {
+        if !self.fresh.is_sampled() && within_ns.is_none() {
+            return None;
+        }
+        let known = Known::new(self, operator, seeds, edges_max);
+        let edges = match within_ns {
+            Some(ns) => self.fresh.predictor.edges_within(&known, ns),
+            None => edges_max,
+        };
+        Some((known, edges))
     }
 
     /// Whether there was no room for links that are in no section.
@@ -379,6 +403,12 @@ impl Space {
         let result = with(&mut Associations::new(self, arena, &mut fresh, home));
         self.fresh = Some(fresh);
         result
+    }
+
+    /// Takes note of a push of which this was known; what was predicted of it.
+    pub fn note_push(&mut self, known: &Known, work: &Work, elapsed_ns: u64) -> Prediction {
+        let fresh = self.fresh.get_or_insert_default();
+        fresh.predictor.note(known, work, elapsed_ns)
     }
 
     /// Memory of what spreading has laid out.

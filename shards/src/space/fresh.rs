@@ -18,12 +18,15 @@ use super::RowAt;
 use super::ids::id_hash;
 use crate::links::KIND_OTHER;
 use crate::spread::link::{Edge, KIND_SIMILAR, Scale};
+use crate::spread::predictor::Predictor;
 
 /// Edges from which on the slab is thrown away, when no push is under way.
 const EDGES_KEPT_MAX: usize = 4 << 20;
 /// Edges that the slab takes, and numbers that are remembered.
 const EDGES_MAX: usize = 12 << 20;
 const MOVED_MAX: usize = 64 << 10;
+/// Of so many pushes one is predicted to learn from it, and to know how predictions turn out.
+const PREDICTED_EVERY: u64 = 8;
 /// The start of the first list in the slab. Edges of sections have lower ones.
 pub(super) const SLAB_FIRST: u32 = 0xFF00_0000;
 
@@ -54,6 +57,10 @@ pub struct Fresh {
     moved: HashMap<u32, Moved>,
     remote: RemoteIds,
     kinds: Kinds,
+    /// What pushes of this space take; it is not thrown away.
+    pub(super) predictor: Predictor,
+    /// Pushes that have begun.
+    pushes: u64,
     /// As many others as pushes are under way.
     users: Arc<()>,
     was_full: bool,
@@ -71,6 +78,12 @@ impl Fresh {
         }
         self.renumber(epoch);
         Arc::clone(&self.users)
+    }
+
+    /// Whether the push that begins is one of those that are predicted although nobody asked.
+    pub(super) fn is_sampled(&mut self) -> bool {
+        self.pushes += 1;
+        self.pushes.is_multiple_of(PREDICTED_EVERY)
     }
 
     /// Throws everything away if rows were renumbered.

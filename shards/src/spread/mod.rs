@@ -12,17 +12,23 @@
 //! | [`state`] | What is known about a node meanwhile? |
 //! | [`workspace`] | Where does the memory for this come from? |
 //! | [`exact`] | What would be the answer if nothing were left out? |
+//! | [`outlook`], [`predictor`] | How long will a push take, and how far does it get in time? |
+//! | [`batching`] | How many edges does it visit before others have their turn? |
 //!
 //! All of it is computation over slices and lists. What is deliberately absent: ids, episodes,
 //! disk, time, and any knowledge of where links came from.
 
 pub mod activations;
+pub mod batching;
 pub mod csr;
 pub mod exact;
+mod fit;
 pub mod graph;
 pub mod link;
 mod list;
 pub mod operator;
+pub mod outlook;
+pub mod predictor;
 pub(crate) mod prefetch;
 pub mod push;
 pub mod state;

@@ -202,9 +202,16 @@ impl<S: State> Push<S> {
         self.rounds_left = rounds;
     }
 
+    /// Allows no more than so many edges from here on.
+    pub fn limit(&mut self, edges: u64) {
+        self.edges_left = self.edges_left.min(edges);
+    }
+
     /// The work so far.
-    pub fn work(&self) -> Work {
-        self.work
+    pub fn work_so_far(&self) -> Work {
+        let was_spent = self.edges_left == 0 && !self.is_over();
+        let nodes_touched = self.at.touched.len() as u64;
+        Work { was_spent, nodes_touched, ..self.work }
     }
 
     /// Gives it up.

@@ -432,7 +432,8 @@ proptest! {
 
     #[test]
     fn similar_nodes_are_the_same_to_a_push_and_to_the_exact_answer(
-        links in any_links(), seeds in any_seeds(), operator in any_operator(), share in 0.0_f32..=1.0,
+        links in any_links(), seeds in any_seeds(), operator in any_operator(),
+        share in 0.0_f32..=1.0,
         similar in proptest::collection::btree_map(
             0..NODES, proptest::collection::vec(0..NODES, 1..12), 0..20,
         ),
@@ -544,7 +545,8 @@ proptest! {
 
     #[test]
     fn the_exact_answer_of_two_halves_has_the_same_bits_as_that_of_the_whole(
-        links in any_links(), seeds in any_seeds(), operator in any_operator(), halves in any::<u64>(),
+        links in any_links(), seeds in any_seeds(), operator in any_operator(),
+        halves in any::<u64>(),
     ) {
         let whole = World::new(NODES, &links);
         let all = Exact::all(operator, &mut whole.graph(), &seeds);

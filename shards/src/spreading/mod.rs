@@ -7,7 +7,8 @@
 //!
 //! A push goes on in one exchange until nothing has enough mass waiting, and a few exchanges find
 //! nearly all; or it goes one round in each, so that a depth is one wherever the links lead. The
-//! exact answer takes an exchange for each iteration, and has the same bits on any number of shards.
+//! exact answer takes an exchange for each iteration, and has the same bits on any number of
+//! shards.
 //!
 //! Nodes have numbers only until rows move to another part. If that happens meanwhile, everything
 //! that was given is spread again from the beginning, and of what comes out for others only what
@@ -26,6 +27,8 @@ use crate::episode::{PathStep, Refusal, SpaceNumber};
 use crate::space::{Associations, FreshUser, Home, Space};
 use crate::spread::exact::Mass;
 use crate::spread::operator::Operator;
+use crate::spread::outlook::Known;
+use crate::spread::predictor::Prediction;
 use crate::spread::state::{Packed, Traced};
 use crate::spread::workspace::{Pool, PoolError};
 use run::Run;
@@ -100,6 +103,9 @@ pub struct Exchange {
     pub edges: u64,
     /// Links that mass may go along in it; as the operator says unless given.
     pub rounds: Option<u32>,
+    /// Of seeds: the time that there is. No more edges are visited than it is predicted to be
+    /// enough for.
+    pub within_ns: Option<u64>,
 }
 
 /// What came of an exchange.
@@ -204,6 +210,8 @@ pub struct Spreading {
     edges_before: u64,
     /// Seeds, by their numbers, with what each keeps of its own mass.
     seeds: Vec<(u32, f32)>,
+    /// What was known before the first exchange, where it will be learned from.
+    known: Option<Known>,
     ways: Ways,
     outgoing: Outgoing,
     run: Run,
@@ -262,6 +270,7 @@ impl Spreading {
             edges_max: 0,
             edges_before: 0,
             seeds: Vec::new(),
+            known: None,
             ways: Ways::default(),
             outgoing: Outgoing::default(),
             run: Run::Preparing { node: 0 },
@@ -322,9 +331,21 @@ impl Spreading {
     pub fn take(&mut self) -> Exchanged {
         Exchanged {
             handed_over: self.outgoing.take(),
-            edges: self.edges_before + self.run.edges(),
+            edges: self.edges(),
             on_its_way: self.run.on_its_way(),
         }
+    }
+
+    /// Edges visited so far.
+    pub fn edges(&self) -> u64 {
+        self.edges_before + self.run.edges()
+    }
+
+    /// Learns from how long the exchange took that is over, if it was the first; what had been
+    /// predicted of it, if anything.
+    pub fn note_elapsed(&mut self, space: &mut Space, elapsed_ns: u64) -> Option<Prediction> {
+        let known = self.known.take().filter(|_| self.edges_before == 0)?;
+        Some(space.note_push(&known, &self.run.work()?, elapsed_ns))
     }
 
     /// Rows have moved to other parts: all numbers are others.
@@ -340,7 +361,7 @@ impl Spreading {
 
     /// Puts the mass of the next exchange where it belongs.
     fn begin_exchange(&mut self, graph: &mut Associations<'_>) -> Result<(), Refusal> {
-        let Exchange { masses, are_seeds, rounds, .. } = &self.exchanges[self.begun];
+        let Exchange { masses, are_seeds, rounds, within_ns, .. } = &self.exchanges[self.begun];
         let decay = self.request.operator.settings().decay;
         self.run.set_rounds(*rounds);
         graph.prefetch_find(&masses.iter().map(|given| &given.id[..]).collect::<Vec<_>>());
@@ -357,6 +378,17 @@ impl Spreading {
                 self.ways.note(node, *mass, path);
             }
             self.run.receive(graph, node, *mass, *are_seeds);
+        }
+        if *are_seeds && matches!(self.request.how, How::Push { .. }) {
+            let within_ns = *within_ns;
+            let kept = 1.0 / (1.0 - decay);
+            let seeds: Vec<_> = self.seeds.iter().map(|(node, own)| (*node, own * kept)).collect();
+            let operator = &self.request.operator;
+            let known = graph.look_ahead(operator, &seeds, self.edges_max, within_ns);
+            if let Some((_, edges)) = known {
+                self.run.limit(edges);
+            }
+            self.known = known.map(|(known, _)| known).filter(|_| self.begun == 0);
         }
         self.begun += 1;
         self.is_open = true;

@@ -6,7 +6,7 @@ use crate::space::Associations;
 use crate::spread::activations::Step;
 use crate::spread::exact::{Exact, Mass};
 use crate::spread::graph::{Graph, UNLAID, Visit};
-use crate::spread::push::{Progress, Push};
+use crate::spread::push::{Progress, Push, Work};
 use crate::spread::state::{Packed, State, Traced};
 
 /// Nodes of an exact answer that are gone through for each edge that a step was to have.
@@ -74,6 +74,24 @@ impl Run {
             Self::Packed(push) => push.grant(edges),
             Self::Traced(push) => push.grant(edges),
             Self::Preparing { .. } | Self::Exact(_) => {}
+        }
+    }
+
+    /// Allows no more than so many edges from here on.
+    pub(super) fn limit(&mut self, edges: u64) {
+        match self {
+            Self::Packed(push) => push.limit(edges),
+            Self::Traced(push) => push.limit(edges),
+            Self::Preparing { .. } | Self::Exact(_) => {}
+        }
+    }
+
+    /// The work of a push so far.
+    pub(super) fn work(&self) -> Option<Work> {
+        match self {
+            Self::Packed(push) => Some(push.work_so_far()),
+            Self::Traced(push) => Some(push.work_so_far()),
+            Self::Preparing { .. } | Self::Exact(_) => None,
         }
     }
 
@@ -152,8 +170,8 @@ impl Run {
 
     pub(super) fn edges(&self) -> u64 {
         match self {
-            Self::Packed(push) => push.work().edges,
-            Self::Traced(push) => push.work().edges,
+            Self::Packed(push) => push.work_so_far().edges,
+            Self::Traced(push) => push.work_so_far().edges,
             Self::Exact(iterating) => iterating.exact.edges(),
             Self::Preparing { .. } => 0,
         }

@@ -41,8 +41,8 @@ impl<'a> GraphView<'a> {
         self.pages.len() / self.layout.bytes()
     }
 
-    /// The neighbours of a node, the nearest first: those that no other of them stands for, then the
-    /// others. A node that is not there has none.
+    /// The neighbours of a node, the nearest first: those that no other of them stands for, then
+    /// the others. A node that is not there has none.
     pub fn neighbours(&self, node: u32) -> impl Iterator<Item = u32> + use<'a> {
         let is_there = (node as usize) < self.nodes();
         let page = is_there.then(|| PageView::new(self.layout, self.page(node)));
