@@ -143,3 +143,37 @@ fn figures_of_a_phase_begin_anew() {
     assert_eq!(stats.at("latency_us").at("recall").at("count").int(), 2);
     assert_eq!(client.refused(&command!["CONFIG", "GET", "x"]).0, "SYNTAX");
 }
+
+#[test]
+fn spreads_are_counted_measured_and_predicted() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    client.ask(&command!["EG.SPACE", "CREATE", "ring", "DIM", "1", "SHARDS", "1"]);
+    for nth in 0..30 {
+        let (id, next) = (format!("e{nth}"), format!("e{}", (nth + 1) % 30));
+        let store = command!["EG.STORE", "ring", id, "VALUES", "1", "1", "LINK", next, "1"];
+        client.ask(&store);
+    }
+    for nth in 0..40 {
+        let id = format!("e{}", nth % 30);
+        client.ask(&command!["EG.SPREAD", "ring", "K", "3", "FROM", id, "1"]);
+    }
+    let stats = client.ask(&command!["EG.STATS"]);
+    assert_eq!((stats.at("spreads").int(), stats.at("recalls").int()), (40, 0));
+    assert_eq!(stats.at("latency_us").at("spread").at("count").int(), 40);
+    let spreading = stats.at("spreading");
+    let figure = |name: &str| spreading.at(name).int();
+    // The first found no memory; each has found some since, and visits some links of the ring.
+    assert_eq!((figure("pool_hits"), figure("pool_misses"), figure("pool_refused")), (39, 1, 0));
+    assert!(figure("pool_bytes") > 0 && figure("pool_bytes_high_water") > 0);
+    assert!(figure("edges") >= 40 * 10 && figure("edges") == figure("slice_edges"));
+    assert!(figure("nodes") >= 40 * 10 && figure("turns") == figure("edges"));
+    assert!(figure("slices") >= 40 && figure("slice_edges") <= figure("slice_edges_max"));
+    assert!(figure("turns_prefetched") <= figure("turns"));
+    assert!((64..=65_536).contains(&figure("batch_edges")));
+    assert_eq!(figure("predictions"), 5, "one in eight");
+    assert!(figure("predictions_within_20_percent") <= 5);
+    assert!(spreading.at("latency_p95_us").float() >= spreading.at("latency_p50_us").float());
+    assert!(client.ask(&command!["INFO", "spreading"]).text().contains("pool_hits:39"));
+}
