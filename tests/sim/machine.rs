@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use engram_shards::format::StoreHeader;
 use engram_shards::io::Clock;
-use engram_shards::io::simulated::{Power, SimulatedDisk, World};
+use engram_shards::io::simulated::{Power, SimulatedDisk, Still, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
-use engram_shards::shard::{ConsolidationSettings, ShardSettings};
+use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings};
 use engramd::recovery::Recovery;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
@@ -283,6 +283,24 @@ impl Machine {
         }
         simulated::kill(daemon.group);
         self.settle();
+    }
+
+    /// Opens what the disks hold as the next daemon will, on copies on which nothing fails, and has
+    /// everything compared with everything; how many shards could be opened.
+    pub fn verify(&self) -> usize {
+        let recovery = Recovery::new(self.shards(), None, simulated::CLOCK);
+        let is_open = |(number, disk): &(usize, &SimulatedDisk)| {
+            let copy = SimulatedDisk::new(0, &Rc::default());
+            copy.restore(&disk.snapshot());
+            let mut settings = self.settings(*number, &recovery);
+            settings.recovery.read_only = Some("it is only verified".into());
+            let opened = Shard::open(copy.io(Rc::new(Still::default())), &settings, &|_| {});
+            // What cannot be opened is the next start's to judge.
+            let Ok((shard, _)) = opened else { return false };
+            assert_eq!(shard.verify(), Vec::<String>::new(), "on disk {number}");
+            true
+        };
+        self.disks.iter().enumerate().filter(is_open).count()
     }
 
     /// After the death of a daemon: what a power loss leaves, and the power comes back.

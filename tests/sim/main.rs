@@ -11,6 +11,7 @@
 //! | `plan.rs` | what a seed decides |
 //! | `machine.rs` | disks, power, and a daemon on them |
 //! | `workload.rs` | what clients send, and what they make of the replies |
+//! | `linking.rs` | the same of links |
 //! | `model.rs` | what may and what must be there |
 //! | `spreading.rs` | what a spread must find |
 //! | `run.rs` | one run: rounds of start, look, work, end |
@@ -21,6 +22,7 @@
 //! everything that happens told.
 
 mod crash_points;
+mod linking;
 mod machine;
 mod model;
 mod mutations;

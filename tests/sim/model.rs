@@ -391,8 +391,11 @@ impl History {
     ) -> Vec<&Version> {
         let is_there = |version: &Version| !version.sequence.is_some_and(&is_lost);
         let mut possible = self.possible_after(end, reached);
-        let is_certain =
-            possible.first().is_some_and(|last| last.sequence.is_some() && is_there(last));
+        // Links may be left that changed behind a store that is lost.
+        let is_stored = |version: &Version| !version.state().stored.is_some_and(&is_lost);
+        let is_certain = possible
+            .first()
+            .is_some_and(|last| last.sequence.is_some() && is_there(last) && is_stored(last));
         possible.retain(|version| is_there(version));
         if !is_certain {
             // A forget or a drop may be among what is lost.

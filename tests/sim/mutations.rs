@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 31] = [
+const MUTATIONS: [Mutation; 35] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -206,6 +206,30 @@ const MUTATIONS: [Mutation; 31] = [
                Ok(Advanced::Waits)",
         broken: "        self.life = Life::Sealed;\n        let _ = io;\n        \
                  Ok(Advanced::Waits)",
+    },
+    Mutation {
+        name: "spread from episodes that are gone",
+        file: "shards/src/space/associations.rs",
+        line: "let Some((part, row)) = self.live_row(node) else { return self.look_up(node) };",
+        broken: "let Some((part, row)) = self.row(node) else { return self.look_up(node) };",
+    },
+    Mutation {
+        name: "spread along links as they were",
+        file: "shards/src/space/fresh.rs",
+        line: "        self.laid.remove(&row);\n",
+        broken: "        let _ = row;\n",
+    },
+    Mutation {
+        name: "spread nowhere though it is stored by now",
+        file: "shards/src/space/fresh.rs",
+        line: "laid.nowhere_at.is_none_or(|at| at == added)",
+        broken: "laid.nowhere_at.is_none_or(|_| added > 0)",
+    },
+    Mutation {
+        name: "hand mass over again when rows have moved",
+        file: "shards/src/spreading/mod.rs",
+        line: "self.owed.clone_from(&self.had);",
+        broken: "self.owed.clear();",
     },
     Mutation {
         name: "go round and round while the disk works",

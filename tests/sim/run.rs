@@ -81,10 +81,20 @@ impl<'a> World<'a> {
             trace(format_args!("the end: {end:?}"));
             self.machine.end(daemon, end).await;
             self.consider_failures(&mut end);
+            self.verify();
         }
         self.set_faults(Faults::default());
         let Some(daemon) = self.open(&mut end, None).await else { return };
         self.machine.end(daemon, End::Drained).await;
+        self.verify();
+    }
+
+    /// What is on the disks agrees with itself, wherever writes have not gone astray.
+    fn verify(&self) {
+        if self.plan.trouble != Trouble::Misdirection {
+            let verified = self.machine.verify();
+            trace(format_args!("{verified} shards are verified"));
+        }
     }
 
     fn set_faults(&self, faults: Faults) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engram_shards::format::columns::ColumnKind;
 use serde_json::Value;
 use stores::{TestStore, append_raw, consolidate, contents, sample};
 
@@ -257,6 +258,44 @@ fn a_log_that_begins_behind_a_manifest_is_shown_and_verified_from_there() {
     let report = json(store.path(), 1, &["verify"]);
     let problem = report["shards"][0]["problems"][0].as_str().unwrap();
     assert!(problem.contains("checksum"), "{problem}");
+}
+
+#[test]
+fn damage_to_columns_of_links_is_named_when_a_store_is_rebuilt() {
+    let mut store = TestStore::make(1);
+    for id in ["a", "b", "c"] {
+        store.store(0, id, 10);
+    }
+    store.link(0, "a", "b", 2.0);
+    store.consolidate(0);
+    store.link(0, "b", "c", 3.0);
+    let store = store.close();
+    let report = json(store.path(), 0, &["verify", "--deep"]);
+    assert_eq!(
+        (&report["sound"], &report["shards"][0]["rebuilt"]["episodes"]),
+        (&true.into(), &3.into())
+    );
+    let (path, directory) = store.columns(0);
+    let good = fs::read(&path).unwrap();
+    for (kind, name) in [
+        (ColumnKind::LinkHeads, "LinkHeads"),
+        (ColumnKind::LinkEdges, "LinkEdges"),
+        (ColumnKind::LinkTargets, "LinkTargets"),
+        (ColumnKind::LinkKinds, "LinkKinds"),
+    ] {
+        let range = directory.sections[0].column(kind).unwrap().range.clone();
+        for at in [range.start, range.end - 1] {
+            let mut damaged = good.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            let report = json(store.path(), 1, &["verify", "--deep"]);
+            let problems = &report["shards"][0]["rebuilt"]["problems"];
+            let named = format!("space 'notes': column {name}: block 0 does not check");
+            assert_eq!(problems, &Value::from(vec![named]), "byte {at}");
+        }
+    }
+    fs::write(&path, good).unwrap();
+    assert_eq!(json(store.path(), 0, &["verify", "--deep"])["sound"], true);
 }
 
 #[test]

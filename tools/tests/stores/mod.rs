@@ -9,8 +9,9 @@ use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Link, LinkRequest, Metric, Priority, Refusal,
     SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
 };
+use engram_shards::format::columns::{ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{
-    FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, StateHeader, StateRecord,
+    FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, Slots, StateHeader, StateRecord,
     StateWriter, encode_store, segment_file_name, shard_folder_name, store_sizes,
 };
 use engram_shards::io::{UringIo, UringSettings};
@@ -186,6 +187,25 @@ impl TestStore {
         assert!(matches!(reply, Reply::Erased { .. }), "{reply:?}");
     }
 
+    /// Moves everything that a shard has into a columns file.
+    pub fn consolidate(&mut self, shard: u32) {
+        let shard = &mut self.shards[shard as usize];
+        shard.consolidate(Ticket(0), true).unwrap();
+        let mut effects = Vec::new();
+        loop {
+            shard.advance(true, &mut effects);
+            shard.pump();
+            shard.poll(&mut effects);
+            let answered = effects.drain(..).find_map(|effect| match effect {
+                Effect::Answer { result, .. } => Some(result.unwrap()),
+                _ => None,
+            });
+            if let Some(reply) = answered {
+                return assert!(matches!(reply, Reply::Consolidated), "{reply:?}");
+            }
+        }
+    }
+
     pub fn close(self) -> ClosedStore {
         ClosedStore { folder: self.folder }
     }
@@ -198,6 +218,22 @@ impl ClosedStore {
 
     pub fn segment(&self, shard: u32, segment: u64) -> PathBuf {
         self.path().join(shard_folder_name(shard)).join(segment_file_name(segment))
+    }
+}
+
+impl ClosedStore {
+    /// The columns file of a shard that has one, and what is where in it.
+    pub fn columns(&self, shard: u32) -> (PathBuf, ColumnsDirectory) {
+        let folder = self.path().join(shard_folder_name(shard));
+        let slots = fs::read(folder.join("manifest")).unwrap();
+        let manifest: Option<Manifest> = Slots::read(Some(&slots), &STORE_ID, shard).state.newest();
+        let [named] = manifest.unwrap().columns[..] else { panic!("one columns file") };
+        let NamedColumns { number, directory_offset, directory_bytes, directory_crc, .. } = named;
+        let path = folder.join(FileId::columns(number).to_string());
+        let place = ColumnsPlace { directory_offset, directory_bytes, directory_crc };
+        let whose = (STORE_ID, shard, number);
+        let directory = ColumnsDirectory::decode(&fs::read(&path).unwrap(), &place, whose);
+        (path, directory.unwrap())
     }
 }
 
