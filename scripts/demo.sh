@@ -70,6 +70,9 @@ run engram recall wordnet --id fear.n -k 5 --filter '{"pos":"verb"}'
 title 'At "dog", of what was read on the first morning of the year?'
 run engram recall wordnet --id dog.n -k 5 --since 2026-01-01T06:00:00Z --until 2026-01-01T12:00:00Z
 
+title 'What is associated with "wine", by which links?'
+run engram spread wordnet --from wine.n -k 6 --why
+
 title 'SIGKILL in mid-import'
 # The sample again and again under other ids, links included; each line names its row.
 for ((copy = 1; copy <= COPIES; copy++)); do
