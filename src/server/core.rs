@@ -52,7 +52,7 @@ const TURN_MESSAGES_MAX: usize = 1024;
 /// How long the shard may go on without looking at its sockets.
 const BREATH_NS: u64 = 100_000;
 /// Spreads over several shards that are driven at once, from all shards together.
-const SPREADS_DRIVEN_MAX: usize = 16;
+const SPREADS_DRIVEN_MAX: usize = 64;
 /// The hint that goes with a refusal for want of room in a lane.
 const RETRY_LANE_MS: u32 = 2;
 

@@ -47,8 +47,9 @@ use crate::runtime;
 const EXCHANGES_MAX: u32 = 8;
 /// How many it usually takes: each gets its part of the time until a deadline.
 const EXCHANGES_USUAL: u64 = 4;
-/// With no more mass than that handed over, the next exchange is the last.
-const HANDED_OVER_MIN: f64 = 1e-3;
+/// With no more mass than that handed over, the next exchange is the last: what it hands over
+/// in its turn, a third of that or half, is lost.
+const HANDED_OVER_MIN: f64 = 0.02;
 /// Hops where associations are so strong that mass would grow without end.
 const HOPS_STRONG: u32 = 3;
 /// How much longer than the deadline shards are waited for.
