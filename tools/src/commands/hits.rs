@@ -49,20 +49,27 @@ impl Hits {
         self.episodes.is_empty()
     }
 
-    /// One line for each, with these columns in front of the id.
+    /// One line for each, with these columns in front of the id. Where ways are shown they have the
+    /// room of the time.
     pub(super) fn table(&self, columns: &[Column<'_>], shown: &Shown) -> String {
         let mut header = vec![("#", Align::Right)];
         header.extend(columns.iter().map(|(name, _)| (*name, Align::Left)));
-        header.extend([("id", Align::Left), ("happened (UTC)", Align::Left)]);
+        header.push(("id", Align::Left));
+        let has_ways = self.whys.iter().any(|why| !why.path.is_empty());
+        if !has_ways {
+            header.push(("happened (UTC)", Align::Left));
+        }
         header.push(match shown.has(Part::Text) {
-            _ if self.whys.iter().any(|why| !why.path.is_empty()) => ("path", Align::Left),
+            _ if has_ways => ("path", Align::Left),
             has_text => (if has_text { "text" } else { "" }, Align::Left),
         });
         let row = |(nth, (episode, why)): (usize, (&EpisodeReply, &Why))| {
             let mut cells = vec![(nth + 1).to_string()];
             cells.extend(columns.iter().map(|(_, cell)| cell(episode)));
             cells.push(render::snippet(&episode.id, ID_COLUMNS));
-            cells.push(episode.happened_at_us.map(time::format_us).unwrap_or_default());
+            if !has_ways {
+                cells.push(episode.happened_at_us.map(time::format_us).unwrap_or_default());
+            }
             cells.push(last_column(episode, why));
             cells
         };
