@@ -374,6 +374,8 @@ impl Spreading {
             };
             if *are_seeds {
                 self.seeds.push((node, (1.0 - decay) * mass.get() as f32));
+                // What comes back to a seed has come a longer way than from itself.
+                self.ways.note(node, *mass, &[]);
             } else if !path.is_empty() {
                 self.ways.note(node, *mass, path);
             }
