@@ -95,6 +95,8 @@ pub fn links_of(reply: &Value) -> Option<Links> {
 pub enum Change {
     /// It becomes an episode, or nothing.
     Whole(Option<Rc<Episode>>),
+    /// It becomes nothing, and so do all versions before.
+    Erase,
     Link {
         to: String,
         kind: String,
@@ -138,6 +140,7 @@ impl State {
                 let links = episode.as_ref().map(|own| own.links.clone()).unwrap_or_default();
                 return Self { episode: episode.clone(), links, stored: sequence };
             }
+            Change::Erase => return Self { stored: sequence, ..Self::default() },
             _ if self.episode.is_none() => {}
             Change::Link { to, kind, weight } => {
                 state.links.insert((to.clone(), kind.clone()), *weight);
@@ -184,6 +187,12 @@ impl Version {
 
     pub fn episode(&self) -> Option<&Rc<Episode>> {
         self.state().episode.as_ref()
+    }
+
+    /// An erase that was not answered may have overwritten the version before it. When then what
+    /// says so is lost, those before that one are back.
+    fn is_open_erase(&self) -> bool {
+        self.change == Change::Erase && self.promise == Promise::None
     }
 
     /// Works out what the change makes of the version before.
@@ -250,13 +259,17 @@ impl History {
         self.send_change(write, change);
     }
 
+    pub fn send_erase(&mut self, write: u64) {
+        self.send_change(write, Change::Erase);
+    }
+
     fn send_change(&mut self, write: u64, change: Change) {
         match &change {
             Change::Link { to, kind, weight } => {
                 self.linked.push(((to.clone(), kind.clone()), *weight));
             }
             Change::Whole(Some(episode)) => self.linked.extend(episode.links.clone()),
-            Change::Whole(None) | Change::Unlink { .. } => {}
+            Change::Whole(None) | Change::Erase | Change::Unlink { .. } => {}
         }
         self.versions.push(Version::sent(write, change));
         self.follow();
@@ -372,7 +385,12 @@ impl History {
         let is_there = |version: &Version| version.sequence.is_some_and(|n| n <= reached);
         let from = self.versions.iter().rposition(is_there).unwrap_or(0);
         let kept = self.versions[from..].iter().chain(&self.floating);
-        kept.filter(|version| version.sequence.is_none_or(|n| n <= reached)).collect()
+        let mut possible: Vec<_> =
+            kept.filter(|version| version.sequence.is_none_or(|n| n <= reached)).collect();
+        if possible.iter().any(|version| version.is_open_erase()) {
+            possible.extend(self.past.iter().chain(&self.versions));
+        }
+        possible
     }
 
     /// The sequence that must have survived.
@@ -396,8 +414,9 @@ impl History {
         let is_certain = possible
             .first()
             .is_some_and(|last| last.sequence.is_some() && is_there(last) && is_stored(last));
+        let is_erasing = possible.iter().any(|version| version.is_open_erase());
         possible.retain(|version| is_there(version));
-        if !is_certain {
+        if !is_certain || is_erasing {
             // A forget or a drop may be among what is lost.
             let before = self.past.iter().chain(&self.versions);
             possible.extend(before.filter(|version| is_there(version)));

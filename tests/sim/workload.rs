@@ -314,7 +314,7 @@ impl Client {
         let (write, id) = (self.next_write(), self.id());
         let command = Command::of(&format!("EG.ERASE {} {id}", self.space_name()));
         let mut model = self.model.borrow_mut();
-        model.history(self.space, &id).send(write, None);
+        model.history(self.space, &id).send_erase(write);
         for keyed in model.keyed.iter_mut().filter(|it| it.space == self.space && it.id == id) {
             (keyed.sequence, keyed.erased) = (None, write);
         }
