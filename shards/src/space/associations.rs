@@ -26,7 +26,7 @@ use crate::index::graph::search::GraphView;
 use crate::links::SectionLinks;
 use crate::spread::csr::Csr;
 use crate::spread::graph::{Graph, Links, SIMILAR_MAX, Similar, UNLAID, Visit, prefetch_edges};
-use crate::spread::link::{Edge, KIND_SIMILAR, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::link::{Edge, KIND_SIMILAR, Scale, Weight};
 use crate::spread::operator::Operator;
 use crate::spread::outlook::Known;
 use crate::spread::predictor::Prediction;
@@ -260,9 +260,7 @@ impl<'a> Associations<'a> {
         let mut leads_nowhere = false;
         for (weight, target, kind) in records {
             let kind = self.fresh.kind(kind);
-            // As in a section's columns.
-            let weight = if weight > 0.0 { weight } else { WEIGHT_MIN };
-            let weight = Weight::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("in bounds");
+            let weight = Weight::clamped(weight);
             let (target, order) = if !self.home.owns(self.space.number, target) {
                 let nth = self.fresh.remote(target);
                 (self.nowhere + 2 + 2 * nth, super::id_hash(target) | ABSENT)
