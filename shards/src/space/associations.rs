@@ -20,6 +20,7 @@
 
 use super::fresh::{Fresh, FreshUser, Moved, SLAB_FIRST};
 use super::part::{Part, RowAt};
+use super::section::TRIED_BLOCKS;
 use super::{Home, Section, Space, Tail};
 use crate::arena::Arena;
 use crate::index::graph::search::GraphView;
@@ -32,9 +33,6 @@ use crate::spread::outlook::Known;
 use crate::spread::predictor::Prediction;
 use crate::spread::prefetch::prefetch;
 use crate::spread::push::Work;
-
-/// Blocks of columns whose checksums are tried in one go.
-const TRIED_BLOCKS: usize = 4;
 
 /// A section in the graph.
 #[derive(Debug, Clone, Copy)]

@@ -288,27 +288,17 @@ fn choose(
     Ok(candidates)
 }
 
-/// Reads the episodes. From the first whose optional parts go beyond the byte bound on, those are
-/// left out.
 fn read(
     space: &Space,
     arena: &Arena,
     candidates: Vec<Candidate>,
     asked: &Asked,
 ) -> Result<Vec<Hit>, Damaged> {
-    let part = |at: RowAt| space.part(arena, at.part).expect("it was chosen just now");
-    candidates.iter().for_each(|candidate| part(candidate.at).prefetch_record(candidate.at.row));
-    candidates.iter().for_each(|candidate| part(candidate.at).prefetch_body(candidate.at.row));
-    let (mut fields, mut bytes_left) = (asked.fields, asked.bytes_max);
-    let hit = |candidate: Candidate| {
-        let Candidate { at, score, similarity, activation, path } = candidate;
-        let bytes = part(at).read_bytes(at.row, space.dimensions(), fields, space.overlays());
-        match bytes_left.checked_sub(bytes) {
-            Some(left) => bytes_left = left,
-            None => fields = Fields::default(),
-        }
-        let episode = space.read(arena, at, fields)?;
-        Ok(Hit { score, similarity, activation: Some(activation), episode, why: None, path })
+    let rows = candidates.iter().map(|candidate| candidate.at);
+    let episodes = space.read_all(arena, rows, asked.fields, asked.bytes_max)?;
+    let hit = |(candidate, episode): (Candidate, _)| {
+        let Candidate { score, similarity, activation, path, .. } = candidate;
+        Hit { score, similarity, activation: Some(activation), episode, why: None, path }
     };
-    candidates.into_iter().map(hit).collect()
+    Ok(candidates.into_iter().zip(episodes).map(hit).collect())
 }
