@@ -23,6 +23,7 @@ use super::part::{Part, RowAt};
 use super::section::TRIED_BLOCKS;
 use super::{Home, Section, Space, Tail};
 use crate::arena::Arena;
+use crate::episode::Metric;
 use crate::index::graph::search::GraphView;
 use crate::links::SectionLinks;
 use crate::spread::csr::Csr;
@@ -129,6 +130,10 @@ impl<'a> Associations<'a> {
     /// The live row that a number was given for.
     pub fn live_row(&self, node: u32) -> Option<(Part<'a>, u32)> {
         self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
+    }
+
+    pub fn metric(&self) -> Metric {
+        self.space.settings.metric
     }
 
     /// The number of a row.
