@@ -112,8 +112,7 @@ impl Spreading {
                 }
             });
         collected.edges += self.edges_before;
-        let outgoing = self.outgoing.next.iter();
-        collected.missing_max += outgoing.map(|given| given.mass.get()).sum::<f64>();
+        collected.missing_max += self.waiting();
         let candidates = candidates?;
         let rows = candidates.iter().map(|candidate| candidate.at);
         let episodes = space.read_all(arena, rows, asked.fields, asked.bytes_max)?;

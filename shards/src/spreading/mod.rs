@@ -404,6 +404,12 @@ impl Spreading {
         }
     }
 
+    /// Mass that was given and did not begin to spread, and what others were to be given.
+    fn waiting(&self) -> f64 {
+        let given = self.exchanges[self.begun..].iter().flat_map(|exchange| &exchange.masses);
+        given.chain(&self.outgoing.next).map(|given| given.mass.get()).sum()
+    }
+
     /// Gives its memory back.
     pub fn end(self, pools: &mut Pools) {
         self.run.release(pools);
