@@ -118,7 +118,7 @@ pub fn endure(links: &Links, spreads: u64) -> Endurance {
         let workspace = pool.acquire(links.nodes()).expect("the pool holds two");
         let mut push = Push::new(operator, 16, workspace);
         let seed = (random.next_u64() % u64::from(links.nodes())) as u32;
-        push.seed(&graph, seed, 1.0).expect("the seed is a node");
+        push.receive(&graph, seed, 1.0).expect("the seed is a node");
         push.run(&mut graph);
         push.finish(&mut graph).into_workspace()
     };

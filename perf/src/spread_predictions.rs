@@ -177,7 +177,7 @@ impl Workload<'_> {
         let workspace = pool.acquire(self.links.nodes()).expect("the pool is large");
         let mut push = Push::new(operator, edges_max, workspace);
         for (node, mass) in seeds {
-            push.seed(&graph, *node, *mass).expect("seeds are nodes");
+            push.receive(&graph, *node, *mass).expect("seeds are nodes");
         }
         push.run(&mut graph);
         let got = push.finish(&mut graph);

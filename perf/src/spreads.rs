@@ -87,7 +87,7 @@ pub fn ask<S: State>(
         let workspace = pool.acquire(links.nodes()).expect("the pool is large");
         let mut push = Push::new(operator, edges_max, workspace);
         for (node, mass) in masses(row) {
-            push.seed(&graph, node, mass).expect("seeds are nodes");
+            push.receive(&graph, node, mass).expect("seeds are nodes");
         }
         push.run(&mut graph);
         let got = push.finish(&mut graph);

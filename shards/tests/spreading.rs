@@ -282,6 +282,28 @@ fn a_seed_that_is_stored_again_meanwhile_is_a_seed_all_the_same() {
 }
 
 #[test]
+fn mass_that_was_not_spread_before_the_end_is_missing() {
+    let mut linked = Linked::new();
+    let targets: Vec<String> = (0..256).map(id).collect();
+    let links: Vec<_> = targets.iter().map(|target| (&target[..], "", 1.0)).collect();
+    (0..100).for_each(|nth| linked.store(&id(nth), &links));
+    linked.bench.consolidate(|_, _| {});
+    for how in [PUSH, TRACED, How::Exact] {
+        linked = linked.restart();
+        let bench = &mut linked.bench;
+        let mut spreading = begin(bench, how, 9, Home::ALONE);
+        for (id, mass, are_seeds) in [("e0", 0.5, true), ("e1", 0.25, false)] {
+            let masses = given(&[(id, mass)]);
+            spreading.give(Exchange { masses, are_seeds, edges: 9, ..Exchange::default() });
+        }
+        // The links of a section are tried first, and these take more than one step.
+        assert!(!bench.shard.spread_step(&mut spreading, 7).unwrap());
+        let collected = bench.shard.spread_finish(spreading, &asked(9)).unwrap();
+        assert_eq!((collected.hits.len(), collected.missing_max), (0, 0.75), "{how:?}");
+    }
+}
+
+#[test]
 fn seeds_that_are_not_there_are_named() {
     let mut linked = Linked::new();
     linked.store("a", &[("b", "", 1.0)]);

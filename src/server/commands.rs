@@ -11,7 +11,7 @@ use bytes::Bytes;
 use engram_shards::episode::{Effort, Fields, Hit, RecallRequest, Refusal, StoredEpisode};
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
-use engram_shards::spreading::Asked;
+use engram_shards::spreading::{Asked, Recalled};
 
 use super::batch::Batch;
 use super::client::is_talk;
@@ -326,37 +326,21 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (_, settings, route) = core.space(&command.space)?;
     let vectors = cue_vectors(core, &route, command.cues).await?;
     let RecallCommand { k, conditions, effort, fields, bytes_max, .. } = command;
-    let cue = cue(&settings, &vectors)?;
+    let (space, cue) = (route.space(), cue(&settings, &vectors)?);
+    let mut request = RecallRequest { space, k, cue, conditions, effort, fields, bytes_max };
     let (hits, is_partial) = match command.spread {
-        None => {
-            let request = RecallRequest {
-                space: route.space(),
-                k,
-                cue,
-                conditions,
-                effort,
-                fields,
-                bytes_max,
-            };
-            (recall_all(core, &route, request).await?, false)
-        }
+        None => (recall_all(core, &route, request).await?, false),
         Some(spread) => {
+            let (cue, conditions) = (Arc::clone(&request.cue), request.conditions.clone());
+            let recalled = Some(Recalled { cue, weight: spread.weight, ids: Vec::new() });
+            let asked = Asked { k, conditions, fields, bytes_max, recalled };
+            request.k = k.max(spread.seeds);
             // What is read of the episodes in the end is not read here.
-            let nearest = RecallRequest {
-                space: route.space(),
-                k: k.max(spread.seeds),
-                cue: Arc::clone(&cue),
-                conditions: conditions.clone(),
-                effort,
-                fields: Fields { why: fields.why, ..Fields::default() },
-                bytes_max,
-            };
-            let nearest = recall_all(core, &route, nearest).await?;
-            let is_exact = effort == Effort::Exact;
-            let asked = Asked { k, conditions, fields, bytes_max, recalled: None };
-            let of = (route, &settings);
+            request.fields = Fields { why: fields.why, ..Fields::default() };
+            let nearest = recall_all(core, &route, request).await?;
+            let (of, is_exact) = ((route, &settings), effort == Effort::Exact);
             let spread =
-                spread::spread_recalled(core, of, nearest, &spread, asked, is_exact, cue).await?;
+                spread::spread_recalled(core, of, nearest, &spread, &asked, is_exact).await?;
             (spread.hits, spread.is_partial)
         }
     };

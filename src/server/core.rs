@@ -531,13 +531,13 @@ impl Inner {
             }
             Request::ResetMetrics => {
                 self.metrics.reset();
-                self.deliver(origin, Answer::MetricsReset(Ok(())));
+                self.deliver(origin, Answer::Done(Ok(())));
             }
             Request::Recall(request) => self.take_recall(*request, asked.at_ns, origin),
             Request::Spread(order) => self.take_order(*order, asked.at_ns, origin),
             Request::EndSpread(key) => {
                 self.end_spread(key);
-                self.deliver(origin, Answer::MetricsReset(Ok(())));
+                self.deliver(origin, Answer::Done(Ok(())));
             }
         }
     }
@@ -654,7 +654,7 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         Request::Recall(_) => Answer::Hits(Err(refusal)),
         Request::Spread(order) => spread_refused(order.finish.is_some(), refusal),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
-        Request::ResetMetrics | Request::EndSpread(_) => Answer::MetricsReset(Err(refusal)),
+        Request::ResetMetrics | Request::EndSpread(_) => Answer::Done(Err(refusal)),
         Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }
 }

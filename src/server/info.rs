@@ -188,7 +188,7 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
 pub(super) async fn reset(core: &Rc<Core>) -> Encoded {
     for answer in core.call_all(0..core.shards(), || Request::ResetMetrics).await {
         match answer {
-            Answer::MetricsReset(done) => done?,
+            Answer::Done(done) => done?,
             other => unreachable!("a reset was answered with {other:?}"),
         }
     }

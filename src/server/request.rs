@@ -115,5 +115,6 @@ pub enum Answer {
     Scanned(Result<Page, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
-    MetricsReset(Result<(), Refusal>),
+    /// Of what has no other result.
+    Done(Result<(), Refusal>),
 }

@@ -29,9 +29,7 @@ use engram_shards::episode::{Hit, Refusal, SpaceSettings, Why};
 use engram_shards::space::Home;
 use engram_shards::spread::exact::{Exact, Mass};
 use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings, SettingsError};
-use engram_shards::spreading::{
-    Asked, Collected, Exchange, Exchanged, Given, How, Recalled, SpreadRequest,
-};
+use engram_shards::spreading::{Asked, Collected, Exchange, Exchanged, Given, How, SpreadRequest};
 
 use super::commands::{Encoded, merge};
 use super::core::{Core, Promise};
@@ -99,9 +97,8 @@ pub(super) async fn spread_recalled(
     (route, settings): (Route, &SpaceSettings),
     nearest: Vec<Hit>,
     command: &RecallSpread,
-    mut asked: Asked,
+    asked: &Asked,
     is_exact: bool,
-    cue: std::sync::Arc<[f32]>,
 ) -> Result<Spread, Refusal> {
     let how = How::of(is_exact, asked.fields.why);
     let mut drive = Drive::new(core, route, settings, &command.parameters, how)?;
@@ -112,8 +109,7 @@ pub(super) async fn spread_recalled(
     for hit in nearest {
         found.entry(drive.nth_of(&hit.episode.id)).or_default().push(hit.episode.id);
     }
-    asked.recalled = Some(Recalled { cue, weight: command.weight, ids: Vec::new() });
-    let mut spread = drive.run(&asked, &found).await?;
+    let mut spread = drive.run(asked, &found).await?;
     let hits = std::mem::take(&mut spread.hits);
     spread.hits = merge(hits, asked.k, asked.fields, asked.bytes_max);
     for hit in &mut spread.hits {

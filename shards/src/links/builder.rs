@@ -4,16 +4,13 @@
 //! kinds follow when all rows are in, because only then all of them are known. A row is read in
 //! pieces: one with thousands of links would stop everything else for milliseconds.
 
-use std::collections::HashMap;
-
-use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 
-use super::columns::{FarBlock, KIND_OTHER, ListHead};
+use super::columns::{FarBlock, ListHead};
+use super::names::{Kinds, Names};
 use crate::format::LinkRecords;
 use crate::spread::csr::Head;
-use crate::spread::link::{Edge, KIND_SIMILAR, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::link::{Edge, Scale, Weight};
 
 /// Bytes of a table that are written at once.
 const PIECE_BYTES: usize = 32 << 10;
@@ -28,68 +25,25 @@ pub(crate) struct LinksBuilder {
     /// How far its records were read.
     read: usize,
     edges_before: u32,
-    far: Far,
-    kinds: HashMap<Box<[u8]>, u16>,
-    kind_names: Vec<Box<[u8]>>,
-}
-
-/// Targets that are not in the section, by the order in which they came.
-#[derive(Debug, Default)]
-struct Far {
-    entries: Vec<FarBlock>,
-    ids: Vec<u8>,
-    by_id: HashTable<u32>,
-}
-
-impl Far {
-    fn id(entries: &[FarBlock], ids: &[u8], nth: u32) -> (u64, usize, usize) {
-        let own = &entries[nth as usize];
-        let next = entries.get(nth as usize + 1).map_or(ids.len(), FarBlock::offset);
-        (own.hash(), own.offset(), next)
-    }
-
-    fn number(&mut self, id: &[u8]) -> u32 {
-        let hash = xxh3_64(id);
-        let Self { entries, ids, by_id } = self;
-        let is_same = |nth: &u32| {
-            let (own, from, to) = Self::id(entries, ids, *nth);
-            own == hash && &ids[from..to] == id
-        };
-        if let Some(nth) = by_id.find(hash, is_same) {
-            return *nth;
-        }
-        let nth = u32::try_from(entries.len()).expect("there are fewer links in a section");
-        entries.push(FarBlock::new(hash, ids.len()));
-        ids.extend_from_slice(id);
-        by_id.insert_unique(hash, nth, |nth| entries[*nth as usize].hash());
-        nth
-    }
+    /// Targets that are not in the section.
+    far: Names,
+    /// The first is that of links without one.
+    kinds: Kinds,
 }
 
 impl LinksBuilder {
     pub(crate) fn new(rows: usize) -> Self {
-        let none: Box<[u8]> = Box::default();
+        let mut kinds = Kinds::default();
+        kinds.number(b"");
         Self {
             rows: u32::try_from(rows).expect("a section has fewer rows"),
             heads: Vec::with_capacity(rows),
             edges: Vec::new(),
             read: 0,
             edges_before: 0,
-            far: Far::default(),
-            kinds: HashMap::from([(none.clone(), 0)]),
-            kind_names: vec![none],
+            far: Names::default(),
+            kinds,
         }
-    }
-
-    fn kind(&mut self, name: &[u8]) -> u16 {
-        if let Some(number) = self.kinds.get(name) {
-            return *number;
-        }
-        let number = u16::try_from(self.kind_names.len()).ok().filter(|nth| *nth < KIND_SIMILAR);
-        let Some(number) = number else { return KIND_OTHER };
-        self.kinds.insert(name.into(), number);
-        self.kind_names.push(name.into());
-        number
     }
 
     /// Reads up to `count` more links of the next row, whose links these are; `row_of` knows which
@@ -107,12 +61,9 @@ impl LinksBuilder {
                 Some(row) => row,
                 None => self.rows + self.far.number(target),
             };
-            // What a client gave is in the body. A push needs no more than this tells apart. What
-            // is no weight, in a body that nobody checked, is the smallest.
-            let weight = if weight > 0.0 { weight } else { WEIGHT_MIN };
-            let weight = Weight::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("in bounds");
-            let kind = self.kind(kind);
-            self.edges.push(Edge { target, weight, kind });
+            // What a client gave is in the body. A push needs no more than this tells apart.
+            let weight = Weight::clamped(weight);
+            self.edges.push(Edge { target, weight, kind: self.kinds.number(kind) });
         }
         self.read = records.len() - rest.0.len();
         if rest.next().is_some() {
@@ -144,24 +95,23 @@ impl LinksBuilder {
 
     /// A piece of the column of targets, once all rows are complete; nothing behind its end.
     pub(crate) fn targets(&self, piece: usize) -> Option<Vec<u8>> {
-        let Far { entries, ids, .. } = &self.far;
+        let Names { entries, bytes, .. } = &self.far;
         if piece == 0 {
-            return Some(ListHead::new(entries.len(), ids.len()).as_bytes().to_vec());
+            return Some(ListHead::new(entries.len(), bytes.len()).as_bytes().to_vec());
         }
-        let mut pieces = entries.as_bytes().chunks(PIECE_BYTES).chain(ids.chunks(PIECE_BYTES));
+        let mut pieces = entries.as_bytes().chunks(PIECE_BYTES).chain(bytes.chunks(PIECE_BYTES));
         pieces.nth(piece - 1).map(<[u8]>::to_vec)
     }
 
     /// The column of kinds, likewise.
     pub(crate) fn kinds(&self) -> Vec<u8> {
-        let names: usize = self.kind_names.iter().map(|name| name.len()).sum();
-        let mut column = ListHead::new(self.kind_names.len(), names).as_bytes().to_vec();
-        let mut end = 0_u32;
-        for name in &self.kind_names {
-            end += u32::try_from(name.len()).expect("bounded by LINK_KIND_BYTES_MAX");
+        let Names { entries, bytes, .. } = &self.kinds.0;
+        let mut column = ListHead::new(entries.len(), bytes.len()).as_bytes().to_vec();
+        for end in entries.iter().skip(1).map(FarBlock::offset).chain([bytes.len()]) {
+            let end = u32::try_from(end).expect("bounded by LINK_KIND_BYTES_MAX");
             column.extend_from_slice(&end.to_le_bytes());
         }
-        self.kind_names.iter().for_each(|name| column.extend_from_slice(name));
+        column.extend_from_slice(bytes);
         column
     }
 }
@@ -170,9 +120,10 @@ impl LinksBuilder {
 mod tests {
     use std::convert::Infallible;
 
-    use super::super::columns::{LinkColumns, SectionLinks};
+    use super::super::columns::{KIND_OTHER, LinkColumns, SectionLinks};
     use super::*;
     use crate::format::link_record;
+    use crate::spread::link::{KIND_SIMILAR, WEIGHT_MAX, WEIGHT_MIN};
 
     type Row<'a> = &'a [(&'a str, &'a str, f32)];
 

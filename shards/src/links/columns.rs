@@ -59,6 +59,14 @@ impl FarBlock {
     pub(crate) fn offset(&self) -> usize {
         usize::try_from(self.offset.get()).unwrap_or(usize::MAX)
     }
+
+    /// The hash and the id with a number; `None` when there are fewer.
+    pub(super) fn get<'a>(entries: &[Self], ids: &'a [u8], nth: u32) -> Option<(u64, &'a [u8])> {
+        let nth = nth as usize;
+        let own = entries.get(nth)?;
+        let end = entries.get(nth + 1).map_or(ids.len(), Self::offset);
+        Some((own.hash(), ids.get(own.offset()..end)?))
+    }
 }
 
 /// The columns as they lie in a file.
@@ -113,10 +121,7 @@ impl<'a> SectionLinks<'a> {
 
     /// The hash and the id of a far target; `None` when there are fewer.
     pub fn far(&self, nth: u32) -> Option<(u64, &'a [u8])> {
-        let nth = nth as usize;
-        let own = self.far.get(nth)?;
-        let end = self.far.get(nth + 1).map_or(self.far_ids.len(), FarBlock::offset);
-        Some((own.hash(), self.far_ids.get(own.offset()..end)?))
+        FarBlock::get(self.far, self.far_ids, nth)
     }
 
     /// The name of a kind, empty for links without one; `None` for [`KIND_OTHER`].

@@ -14,8 +14,10 @@
 mod builder;
 mod columns;
 mod list;
+mod names;
 
 pub(crate) use builder::LinksBuilder;
 pub(crate) use columns::LinkColumns;
 pub use columns::{KIND_OTHER, SectionLinks};
 pub use list::{LinkList, TooManyLinks};
+pub(crate) use names::{Kinds, Names};

@@ -14,7 +14,7 @@ use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
-use crate::space::{Damaged, Part, Section, TailBuckets};
+use crate::space::{Damaged, Part, Section, TRIED_BLOCKS, TailBuckets};
 use crate::terms::Truth;
 
 /// Rows that a walk proposes at least where few count: it takes them by estimates.
@@ -29,8 +29,6 @@ const MARK_BYTES: usize = 256;
 const NARROW_BYTES: usize = 256 << 10;
 /// What a row costs that is read by itself, besides its vector.
 const GATHER_BYTES: usize = 1 << 10;
-/// Blocks of columns whose checksums are tried in one go.
-const TRIED_BLOCKS: usize = 4;
 /// Bitmaps of marks that are kept for the next recall.
 const MARKS_KEPT_MAX: usize = 8;
 /// Buckets that are probed at most, and the rows that are to be seen in them: a share of all, and

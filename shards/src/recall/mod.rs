@@ -34,7 +34,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::arena::Arena;
-use crate::episode::{Fields, Hit, Metric, RecallRequest, Tier, Why};
+use crate::episode::{Hit, Metric, RecallRequest, StoredEpisode, Tier, Why};
 use crate::kernels::{kernels, padded, row_floats};
 use crate::limits::BLOCK_ROWS;
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
@@ -271,29 +271,14 @@ impl Recall {
         if let Some(damaged) = self.damaged {
             return Err(damaged);
         }
-        let mut fields = self.request.fields;
-        let has_why = fields.why;
+        let RecallRequest { fields, bytes_max, .. } = self.request;
         let Work { compared, estimated, hops, beam, judged, filtered } = self.work;
-        let mut bytes_left = self.request.bytes_max;
         let best = self.best.into_sorted_vec();
-        for Reverse(Candidate { at, .. }) in &best {
-            space.part(arena, at.part).into_iter().for_each(|part| part.prefetch_body(at.row));
-        }
-        let best = best.into_iter();
-        let hit = |Reverse(candidate): Reverse<Candidate>| {
-            let part = space.part(arena, candidate.at.part);
-            let part = part.expect("a result is read in the turn of its last step");
-            let (row, dimensions) = (candidate.at.row, space.dimensions());
-            let overlays = space.overlays();
-            let bytes = part.read_bytes(row, dimensions, fields, overlays);
-            if bytes > bytes_left {
-                fields = Fields::default();
-            } else {
-                bytes_left -= bytes;
-            }
+        let rows = best.iter().map(|Reverse(candidate)| candidate.at);
+        let episodes = space.read_all(arena, rows, fields, bytes_max)?;
+        let hit = |(Reverse(candidate), episode): (Reverse<Candidate>, StoredEpisode)| {
             let similarity = similarity(space.settings.metric, candidate.key);
-            let episode = part.read(row, dimensions, fields, overlays)?;
-            let why = has_why.then_some(Why {
+            let why = fields.why.then_some(Why {
                 tier: candidate.tier,
                 rows_compared: compared,
                 rows_estimated: estimated,
@@ -303,9 +288,9 @@ impl Recall {
                 beam,
             });
             let (score, similarity) = (similarity, Some(similarity));
-            Ok(Hit { score, similarity, activation: None, episode, why, path: None })
+            Hit { score, similarity, activation: None, episode, why, path: None }
         };
-        best.map(hit).collect()
+        Ok(best.into_iter().zip(episodes).map(hit).collect())
     }
 }
 

@@ -20,21 +20,20 @@
 
 use super::fresh::{Fresh, FreshUser, Moved, SLAB_FIRST};
 use super::part::{Part, RowAt};
+use super::section::TRIED_BLOCKS;
 use super::{Home, Section, Space, Tail};
 use crate::arena::Arena;
+use crate::episode::Metric;
 use crate::index::graph::search::GraphView;
 use crate::links::SectionLinks;
 use crate::spread::csr::Csr;
 use crate::spread::graph::{Graph, Links, SIMILAR_MAX, Similar, UNLAID, Visit, prefetch_edges};
-use crate::spread::link::{Edge, KIND_SIMILAR, Scale, WEIGHT_MAX, WEIGHT_MIN, Weight};
+use crate::spread::link::{Edge, KIND_SIMILAR, Scale, Weight};
 use crate::spread::operator::Operator;
 use crate::spread::outlook::Known;
 use crate::spread::predictor::Prediction;
 use crate::spread::prefetch::prefetch;
 use crate::spread::push::Work;
-
-/// Blocks of columns whose checksums are tried in one go.
-const TRIED_BLOCKS: usize = 4;
 
 /// A section in the graph.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +130,10 @@ impl<'a> Associations<'a> {
     /// The live row that a number was given for.
     pub fn live_row(&self, node: u32) -> Option<(Part<'a>, u32)> {
         self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
+    }
+
+    pub fn metric(&self) -> Metric {
+        self.space.settings.metric
     }
 
     /// The number of a row.
@@ -260,9 +263,7 @@ impl<'a> Associations<'a> {
         let mut leads_nowhere = false;
         for (weight, target, kind) in records {
             let kind = self.fresh.kind(kind);
-            // As in a section's columns.
-            let weight = if weight > 0.0 { weight } else { WEIGHT_MIN };
-            let weight = Weight::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("in bounds");
+            let weight = Weight::clamped(weight);
             let (target, order) = if !self.home.owns(self.space.number, target) {
                 let nth = self.fresh.remote(target);
                 (self.nowhere + 2 + 2 * nth, super::id_hash(target) | ABSENT)

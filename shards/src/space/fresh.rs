@@ -12,12 +12,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use super::RowAt;
-use super::ids::id_hash;
-use crate::links::KIND_OTHER;
-use crate::spread::link::{Edge, KIND_SIMILAR, Scale};
+use crate::links::{Kinds, Names};
+use crate::spread::link::{Edge, Scale};
 use crate::spread::predictor::Predictor;
 
 /// Edges from which on the slab is thrown away, when no push is under way.
@@ -55,7 +52,9 @@ pub struct Fresh {
     laid: HashMap<RowAt, Laid>,
     slab: Vec<Edge>,
     moved: HashMap<u32, Moved>,
-    remote: RemoteIds,
+    /// Ids that other shards have.
+    remote: Names,
+    /// They are few: none is forgotten while the space is there.
     kinds: Kinds,
     /// What pushes of this space take; it is not thrown away.
     pub(super) predictor: Predictor,
@@ -98,7 +97,7 @@ impl Fresh {
         self.laid = HashMap::new();
         self.slab = Vec::new();
         self.moved = HashMap::new();
-        self.remote = RemoteIds::default();
+        self.remote = Names::default();
         self.was_full = false;
     }
 
@@ -155,11 +154,11 @@ impl Fresh {
     }
 
     pub(super) fn remote_ids(&self) -> u32 {
-        self.remote.ids.len() as u32
+        self.remote.len()
     }
 
     pub(super) fn remote_id(&self, nth: u32) -> Option<&[u8]> {
-        self.remote.ids.get(nth as usize).map(|id| &**id)
+        self.remote.get(nth)
     }
 
     pub(super) fn kind(&mut self, name: &[u8]) -> u16 {
@@ -167,7 +166,7 @@ impl Fresh {
     }
 
     pub(super) fn kind_name(&self, kind: u16) -> Option<&[u8]> {
-        self.kinds.names.get(usize::from(kind)).map(|name| &**name)
+        self.kinds.name(kind)
     }
 
     /// Whether there was no room for the links of some episode.
@@ -181,49 +180,6 @@ impl Fresh {
         self.slab.capacity() * size_of::<Edge>()
             + self.laid.capacity() * entry
             + self.moved.capacity() * 12
-            + self.remote.bytes
-    }
-}
-
-/// Ids that other shards have.
-#[derive(Debug, Default)]
-struct RemoteIds {
-    ids: Vec<Box<[u8]>>,
-    by_id: HashTable<u32>,
-    bytes: usize,
-}
-
-impl RemoteIds {
-    fn number(&mut self, id: &[u8]) -> u32 {
-        let Self { ids, by_id, bytes } = self;
-        let hash = id_hash(id);
-        if let Some(nth) = by_id.find(hash, |nth| &*ids[*nth as usize] == id) {
-            return *nth;
-        }
-        let nth = ids.len() as u32;
-        ids.push(id.into());
-        *bytes += id.len() + 32;
-        by_id.insert_unique(hash, nth, |nth| id_hash(&ids[*nth as usize]));
-        nth
-    }
-}
-
-/// Names of kinds, for as long as the space is there: they are few.
-#[derive(Debug, Default)]
-struct Kinds {
-    names: Vec<Box<[u8]>>,
-    by_name: HashMap<Box<[u8]>, u16>,
-}
-
-impl Kinds {
-    fn number(&mut self, name: &[u8]) -> u16 {
-        if let Some(number) = self.by_name.get(name) {
-            return *number;
-        }
-        let number = u16::try_from(self.names.len()).ok().filter(|number| *number < KIND_SIMILAR);
-        let Some(number) = number else { return KIND_OTHER };
-        self.names.push(name.into());
-        self.by_name.insert(name.into(), number);
-        number
+            + self.remote.memory_bytes()
     }
 }

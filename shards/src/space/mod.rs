@@ -58,7 +58,7 @@ pub use ids::{Home, POSITION_SHIFT, id_hash, position};
 pub use links::{Marks, Overlays};
 pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
 pub use rows::{Columns, Record};
-pub use section::{ColumnsFile, MappedBytes, Section};
+pub use section::{ColumnsFile, MappedBytes, Section, TRIED_BLOCKS};
 pub use section_writer::{Moved, SectionWriter, TimeOrder};
 pub use tail::Tail;
 
@@ -489,6 +489,35 @@ impl Space {
     pub fn read(&self, arena: &Arena, at: RowAt, fields: Fields) -> Result<StoredEpisode, Damaged> {
         let part = self.part(arena, at.part).expect("a row is read while its part is there");
         part.read(at.row, self.dimensions(), fields, &self.overlays)
+    }
+
+    /// Reads episodes back. From the first whose optional parts go beyond the byte bound on, those
+    /// are left out.
+    ///
+    /// # Panics
+    /// When a part is not there any more.
+    pub fn read_all(
+        &self,
+        arena: &Arena,
+        rows: impl Iterator<Item = RowAt> + Clone,
+        mut fields: Fields,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEpisode>, Damaged> {
+        let part =
+            |at: RowAt| self.part(arena, at.part).expect("a row is read while its part is there");
+        rows.clone().for_each(|at| part(at).prefetch_record(at.row));
+        rows.clone().for_each(|at| part(at).prefetch_body(at.row));
+        let (dimensions, overlays) = (self.dimensions(), &self.overlays);
+        let mut bytes_left = bytes_max;
+        let read = |at: RowAt| {
+            let bytes = part(at).read_bytes(at.row, dimensions, fields, overlays);
+            match bytes_left.checked_sub(bytes) {
+                Some(left) => bytes_left = left,
+                None => fields = Fields::default(),
+            }
+            part(at).read(at.row, dimensions, fields, overlays)
+        };
+        rows.map(read).collect()
     }
 
     /// The live episodes from a position on, in the order of the hashes of their ids: up to `count`

@@ -165,9 +165,7 @@ impl<'a> Part<'a> {
     /// Asks for what scoring a row reads: its vector, its columns and its record.
     pub fn prefetch(self, row: u32) {
         prefetch(self.vector(row).as_bytes());
-        if let Self::Section(section) = self {
-            section.prefetch_columns(row);
-        }
+        self.prefetch_record(row);
     }
 
     /// Asks for what reading an episode reads besides its variable parts.

@@ -60,6 +60,8 @@ pub struct Section {
     tried: Box<[Cell<Tried>]>,
 }
 
+/// Blocks of columns whose checksums are tried in one go.
+pub const TRIED_BLOCKS: usize = 4;
 /// How far from where a hash is guessed to be it is looked for first.
 const GUESS_REACH: usize = 16;
 /// Bytes of a body that are asked for when only its id will be read.

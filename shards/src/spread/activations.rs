@@ -1,8 +1,10 @@
 //! What a push has come to: scores, the best of them, where all mass is, and by which way it came.
 
+use std::cmp::Ordering;
+
 use super::operator::Operator;
 use super::push::{Ledger, Work};
-use super::state::{Amounts, NONE, State, Traced};
+use super::state::{Amounts, NONE, State};
 use super::workspace::{Lent, Workspace};
 
 /// The end of a push.
@@ -31,10 +33,6 @@ impl<S: State> Activations<S> {
         self.work
     }
 
-    pub fn seeds(&self) -> &[u32] {
-        &self.at.seeds
-    }
-
     /// Nodes that mass came to, in the order in which it did. Remote ones may be among them.
     pub fn touched(&self) -> &[u32] {
         &self.at.touched
@@ -50,31 +48,11 @@ impl<S: State> Activations<S> {
         amounts.activation() + (1.0 - self.operator.settings().decay) * amounts.residual()
     }
 
-    /// The best by score, the lower node first where scores are equal, at most `count` of those
-    /// that are wanted. `best` is emptied first.
+    /// The best by score, the lower node first where scores are equal; see [`best_of`].
     pub fn best(&self, count: usize, wanted: impl Fn(u32) -> bool, best: &mut Vec<(u32, f32)>) {
-        best.clear();
-        if count == 0 {
-            return;
-        }
-        let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        // What is below the bound can't be among the best.
-        let mut bound = f32::MIN_POSITIVE;
         let states = self.at.states();
-        for &node in self.touched() {
-            let score = self.score_of(states[node as usize].amounts());
-            if score < bound || !wanted(node) {
-                continue;
-            }
-            best.push((node, score));
-            if best.len() == 4 * count {
-                best.select_nth_unstable_by(count - 1, better);
-                best.truncate(count);
-                bound = best[count - 1].1;
-            }
-        }
-        best.sort_unstable_by(better);
-        best.truncate(count);
+        let score = |node: &u32| (*node, self.score_of(states[*node as usize].amounts()));
+        best_of(best, count, self.touched().iter().map(score), wanted, |a, b| a.cmp(&b));
     }
 
     /// Where all mass is.
@@ -97,28 +75,62 @@ impl<S: State> Activations<S> {
         decay * ledger.residual + ledger.cut_off
     }
 
+    /// The strongest way from a seed to a node, as its links in order: back from the node by the
+    /// link that brought most at once, and from there by the one that had brought most until then.
+    /// Empty for a seed that got most from outside, and for a node that mass never came to. `None`
+    /// if the push noted no ways.
+    pub fn path(&self, node: u32) -> Option<Vec<Step>> {
+        self.at.path(node)
+    }
+
     /// Gives the workspace back.
     pub fn into_workspace(self) -> Lent<S> {
         self.at
     }
 }
 
-impl Activations<Traced> {
-    /// The strongest way from a seed to a node, as its links in order: back from the node by the
-    /// link that brought most at once, and from there by the one that had brought most until then.
-    /// Empty for a seed that got most from outside, and for a node that mass never came to.
-    pub fn path(&self, node: u32) -> Vec<Step> {
-        self.at.path(node)
+/// The best by score, at most `count` of those that are wanted; `equals` says which of two with the
+/// same score is first. `best` is emptied first.
+pub fn best_of(
+    best: &mut Vec<(u32, f32)>,
+    count: usize,
+    scores: impl Iterator<Item = (u32, f32)>,
+    wanted: impl Fn(u32) -> bool,
+    equals: impl Fn(u32, u32) -> Ordering,
+) {
+    best.clear();
+    if count == 0 {
+        return;
     }
+    let better =
+        |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then_with(|| equals(a.0, b.0));
+    // What is below the bound can't be among the best.
+    let mut bound = f32::MIN_POSITIVE;
+    for (node, score) in scores {
+        if score < bound || !wanted(node) {
+            continue;
+        }
+        best.push((node, score));
+        if best.len() == 4 * count {
+            best.select_nth_unstable_by(count - 1, better);
+            best.truncate(count);
+            bound = best[count - 1].1;
+        }
+    }
+    best.sort_unstable_by(better);
+    best.truncate(count);
 }
 
-impl Workspace<Traced> {
+impl<S: State> Workspace<S> {
     /// See [`Activations::path`].
-    pub(super) fn path(&self, node: u32) -> Vec<Step> {
+    pub(super) fn path(&self, node: u32) -> Option<Vec<Step>> {
+        if !S::TRACED {
+            return None;
+        }
         let mut steps = Vec::new();
         let state = match self.states().get(node as usize) {
             Some(state) if state.amounts().is_touched() => state,
-            _ => return steps,
+            _ => return Some(steps),
         };
         let (mut target, mut arrival) = (node, state.arrival());
         while arrival != NONE {
@@ -127,6 +139,6 @@ impl Workspace<Traced> {
             (target, arrival) = (by.source, by.before);
         }
         steps.reverse();
-        steps
+        Some(steps)
     }
 }

@@ -49,6 +49,12 @@ impl Weight {
         }
     }
 
+    /// The nearest that can be stored; the smallest for what is no number.
+    pub fn clamped(weight: f32) -> Self {
+        let weight = if weight > 0.0 { weight } else { WEIGHT_MIN };
+        Self::new(weight.clamp(WEIGHT_MIN, WEIGHT_MAX)).expect("it is in the bounds")
+    }
+
     /// The value. It is finite and positive whatever the bits are, also of a damaged file.
     #[inline]
     pub fn get(self) -> f32 {
@@ -145,6 +151,17 @@ mod tests {
             assert_eq!(Weight::new(weight).unwrap().get(), weight);
         }
         assert_eq!(Weight::ONE.get(), 1.0);
+    }
+
+    #[test]
+    fn what_is_outside_the_bounds_is_clamped_to_them() {
+        for weight in [f32::NAN, f32::NEG_INFINITY, -1.0, 0.0, -0.0, 1e-30] {
+            assert_eq!(Weight::clamped(weight).get(), WEIGHT_MIN, "{weight}");
+        }
+        for weight in [1e30, f32::INFINITY] {
+            assert_eq!(Weight::clamped(weight).get(), WEIGHT_MAX, "{weight}");
+        }
+        assert_eq!(Weight::clamped(0.3), Weight::new(0.3).unwrap());
     }
 
     #[test]

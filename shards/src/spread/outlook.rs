@@ -259,7 +259,7 @@ mod tests {
         let mut pool: Pool<Packed> = Pool::new(1 << 24);
         let operator = Operator::new(settings).unwrap();
         let mut push = Push::new(operator, u64::MAX, pool.acquire(graph.nodes()).unwrap());
-        seeds.iter().for_each(|(node, mass)| push.seed(&graph, *node, *mass).unwrap());
+        seeds.iter().for_each(|(node, mass)| push.receive(&graph, *node, *mass).unwrap());
         push.run(&mut graph);
         push.finish(&mut graph).work().edges
     }

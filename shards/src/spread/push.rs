@@ -48,7 +48,7 @@ use super::link::{Edge, KIND_SIMILAR};
 use super::list::List;
 use super::operator::{DEPTH_UNLIMITED, Operator, Settings};
 use super::prefetch::prefetch;
-use super::state::{NONE, State, Traced};
+use super::state::{NONE, State};
 use super::workspace::{Arrival, Lent, Parts, Turn};
 
 /// Mass that one seed may have, and the least.
@@ -145,17 +145,7 @@ impl<S: State> Push<S> {
         }
     }
 
-    /// Puts mass on a node to begin with, before anything else. Mass of the same seed adds up.
-    pub fn seed(&mut self, graph: &impl Graph, node: u32, mass: f32) -> Result<(), SeedError> {
-        let touched_before = self.at.touched.len();
-        self.receive(graph, node, mass)?;
-        if self.at.touched.len() > touched_before {
-            self.at.seeds.push(node);
-        }
-        Ok(())
-    }
-
-    /// Takes mass that another shard hands over.
+    /// Takes the mass of a seed, or what another shard hands over. All of a node adds up.
     pub fn receive(&mut self, graph: &impl Graph, node: u32, mass: f32) -> Result<(), SeedError> {
         if !(MASS_MIN..=MASS_MAX).contains(&mass) {
             return Err(SeedError::Mass(mass));
@@ -205,6 +195,11 @@ impl<S: State> Push<S> {
     /// Allows no more than so many edges from here on.
     pub fn limit(&mut self, edges: u64) {
         self.edges_left = self.edges_left.min(edges);
+    }
+
+    /// The strongest way to a node so far; see [`Activations::path`].
+    pub fn path(&self, node: u32) -> Option<Vec<Step>> {
+        self.at.path(node)
     }
 
     /// The work so far.
@@ -370,13 +365,6 @@ impl<S: State> Push<S> {
                 self.ledger.cut_off += forward(states, touched, node, to);
             }
         }
-    }
-}
-
-impl Push<Traced> {
-    /// The strongest way to a node so far; see [`Activations::path`].
-    pub fn path(&self, node: u32) -> Vec<Step> {
-        self.at.path(node)
     }
 }
 

@@ -106,7 +106,6 @@ pub struct Workspace<S> {
     states: States<S>,
     /// Nodes whose state is not zero, in the order in which mass came to them.
     pub(super) touched: List,
-    pub(super) seeds: Vec<u32>,
     /// Nodes for the next round, and those that a round begins with.
     pub(super) queue: List,
     pub(super) queue_before: List,
@@ -122,7 +121,6 @@ impl<S: State> Workspace<S> {
         Ok(Self {
             states: States::new(nodes as usize)?,
             touched: List::default(),
-            seeds: Vec::new(),
             queue: List::default(),
             queue_before: List::default(),
             turns: Vec::new(),
@@ -152,10 +150,9 @@ impl<S: State> Workspace<S> {
 
     pub fn bytes(&self) -> usize {
         let lists = [&self.touched, &self.queue, &self.queue_before];
-        let numbers = [&self.seeds, &self.late];
         States::<S>::bytes_for(self.states.len())
             + lists.map(List::bytes).iter().sum::<usize>()
-            + numbers.map(|list| list.capacity() * size_of::<u32>()).iter().sum::<usize>()
+            + self.late.capacity() * size_of::<u32>()
             + self.turns.capacity() * size_of::<Turn>()
             + self.arrivals.capacity() * size_of::<Arrival>()
     }
@@ -182,7 +179,6 @@ impl<S: State> Workspace<S> {
         let states = &mut *self.states;
         self.touched.iter().for_each(|node| states[*node as usize] = S::default());
         self.touched.clear();
-        self.seeds.clear();
         self.queue.clear();
         self.turns.clear();
         self.late.clear();

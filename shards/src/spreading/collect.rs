@@ -11,22 +11,22 @@
 //! that it counts only what associations bring to it.
 
 use std::cell::RefCell;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::run::Run;
-use super::ways::Ways;
+use super::run::{Iterating, Run};
 use super::{Pools, Spreading};
 use crate::arena::Arena;
-use crate::episode::{Conditions, Fields, Hit, Metric, PathStep, Refusal};
+use crate::episode::{Conditions, Fields, Hit, PathStep, Refusal, StoredEpisode};
 use crate::kernels::{key, padded};
 use crate::recall::similarity;
 use crate::space::{Associations, Damaged, RowAt, Space};
-use crate::spread::activations::{Activations, Step};
+use crate::spread::activations::{Activations, Step, best_of};
 use crate::spread::exact::Exact;
+use crate::spread::push::{Push, Work};
 use crate::spread::state::State;
+use crate::spread::workspace::Pool;
 
 /// Episodes that a recall compares with the cue for each that is asked for, and at least.
 const COMPARED_PER_RESULT: usize = 2;
@@ -80,65 +80,132 @@ struct Candidate {
     path: Option<Vec<PathStep>>,
 }
 
+impl Candidate {
+    fn into_hit(self, episode: StoredEpisode) -> Hit {
+        let Self { score, similarity, activation, path, .. } = self;
+        Hit { score, similarity, activation: Some(activation), episode, why: None, path }
+    }
+}
+
 impl Spreading {
     /// Reads the episodes. To be called behind a [`step`](Self::step) that was the last, while
     /// nothing has changed.
     pub fn finish(
-        self,
+        mut self,
         space: &mut Space,
         arena: &Arena,
         pools: &mut Pools,
         asked: &Asked,
     ) -> Result<Collected, Refusal> {
-        let Self { request, run, seeds, ways, edges_before, outgoing, .. } = self;
-        let metric = space.settings.metric;
+        let run = std::mem::take(&mut self.run);
         let (candidates, mut collected) =
-            space.with_associations(arena, request.home, |graph| match run {
+            space.with_associations(arena, self.request.home, |graph| match run {
                 // It was ended before it could begin.
                 Run::Preparing { .. } => (Ok(Vec::new()), Collected::default()),
-                Run::Packed(push) => {
-                    let activations = push.finish(graph);
-                    let of = Pushed { activations: &activations, path: None };
-                    let candidates = choose(graph, &of, (&seeds, &ways), metric, asked);
-                    let collected = collected(&activations);
-                    pools.packed.release(activations.into_workspace());
-                    (candidates, collected)
-                }
-                Run::Traced(push) => {
-                    let activations = push.finish(graph);
-                    let path: &dyn Fn(u32) -> Vec<Step> = &|node| activations.path(node);
-                    let of = Pushed { activations: &activations, path: Some(path) };
-                    let candidates = choose(graph, &of, (&seeds, &ways), metric, asked);
-                    let collected = collected(&activations);
-                    pools.traced.release(activations.into_workspace());
-                    (candidates, collected)
-                }
-                Run::Exact(iterating) => {
-                    let of = &iterating.exact;
-                    let (edges, nodes) = (of.edges(), of.nodes_touched());
-                    let collected = Collected { edges, nodes, ..Collected::default() };
-                    let candidates = choose(graph, of, (&seeds, &ways), metric, asked);
-                    pools.release_exact(iterating.exact.bytes());
-                    (candidates, collected)
+                Run::Packed(push) => self.finish_push(push, &mut pools.packed, graph, asked),
+                Run::Traced(push) => self.finish_push(push, &mut pools.traced, graph, asked),
+                Run::Exact(Iterating { exact, .. }) => {
+                    let candidates = self.choose(graph, &exact, asked);
+                    pools.release_exact(exact.bytes());
+                    let (edges, nodes) = (exact.edges(), exact.nodes_touched());
+                    (candidates, Collected { edges, nodes, ..Collected::default() })
                 }
             });
-        collected.edges += edges_before;
-        collected.missing_max += outgoing.next.iter().map(|given| given.mass.get()).sum::<f64>();
-        collected.hits = read(space, arena, candidates?, asked)?;
+        collected.edges += self.edges_before;
+        collected.missing_max += self.waiting();
+        let candidates = candidates?;
+        let rows = candidates.iter().map(|candidate| candidate.at);
+        let episodes = space.read_all(arena, rows, asked.fields, asked.bytes_max)?;
+        let hits = candidates.into_iter().zip(episodes);
+        collected.hits = hits.map(|(candidate, episode)| candidate.into_hit(episode)).collect();
         Ok(collected)
     }
-}
 
-fn collected<S: State>(activations: &Activations<S>) -> Collected {
-    let work = activations.work();
-    Collected {
-        hits: Vec::new(),
-        edges: work.edges,
-        nodes: work.nodes_touched,
-        turns: work.turns,
-        turns_ahead: work.turns_ahead,
-        missing_max: activations.missing_max(),
-        was_cut: false,
+    fn finish_push<S: State>(
+        &self,
+        push: Push<S>,
+        pool: &mut Pool<S>,
+        graph: &mut Associations<'_>,
+        asked: &Asked,
+    ) -> (Result<Vec<Candidate>, Damaged>, Collected) {
+        let activations = push.finish(graph);
+        let candidates = self.choose(graph, &activations, asked);
+        let Work { edges, nodes_touched: nodes, turns, turns_ahead, .. } = activations.work();
+        let missing_max = activations.missing_max();
+        pool.release(activations.into_workspace());
+        let of = Collected { edges, nodes, turns, turns_ahead, missing_max, ..Default::default() };
+        (candidates, of)
+    }
+
+    /// The best of the episodes that fulfil the conditions, best first.
+    fn choose(
+        &self,
+        graph: &Associations<'_>,
+        scores: &impl Scores,
+        asked: &Asked,
+    ) -> Result<Vec<Candidate>, Damaged> {
+        let Self { request, seeds, ways, .. } = self;
+        let damaged = RefCell::new(None);
+        let admits_all = asked.conditions == Conditions::default();
+        let admits = |node: u32| {
+            let Some((part, row)) = graph.live_row(node) else { return false };
+            if admits_all {
+                return true;
+            }
+            asked.conditions.admit(part, row).unwrap_or_else(|found| {
+                damaged.borrow_mut().get_or_insert(found);
+                false
+            })
+        };
+        // Where one was stored again since it got its mass, another row is it.
+        let moved = seeds.iter().filter(|(seed, _)| graph.live_row(*seed).is_none());
+        let moved: Vec<u32> = moved.filter_map(|(seed, _)| graph.find(graph.id(*seed)?)).collect();
+        let is_seed =
+            |node: u32| seeds.iter().any(|(seed, _)| *seed == node) || moved.contains(&node);
+        let mut nodes: Vec<(u32, Option<f32>)> = Vec::new();
+        match &asked.recalled {
+            None => {
+                let best = scores.best(graph, asked.k, &|node| !is_seed(node) && admits(node));
+                nodes.extend(best.into_iter().map(|(node, _)| (node, None)));
+            }
+            Some(recalled) => {
+                let (metric, query) = (graph.metric(), padded(&recalled.cue));
+                let count = (COMPARED_PER_RESULT * asked.k).max(COMPARED_MIN);
+                let found: Vec<u32> = recalled.ids.iter().filter_map(|id| graph.find(id)).collect();
+                let wanted = |node: u32| !found.contains(&node) && admits(node);
+                let active = scores.best(graph, count, &wanted).into_iter().map(|(node, _)| node);
+                for node in found.iter().copied().chain(active) {
+                    let Some((part, row)) = graph.live_row(node) else { continue };
+                    let scale = || part.columns(row).scale;
+                    let key = key(metric, &query, part.vector(row), scale);
+                    nodes.push((node, Some(similarity(metric, key))));
+                }
+            }
+        }
+        if let Some(damaged) = damaged.into_inner() {
+            return Err(damaged);
+        }
+        let weight = asked.recalled.as_ref().map_or(0.0, |recalled| recalled.weight);
+        let kept = 1.0 - request.operator.settings().decay;
+        let candidate = |(node, similarity): (u32, Option<f32>)| {
+            let (part, row) = graph.live_row(node)?;
+            let own =
+                seeds.iter().find(|(seed, _)| *seed == node).map_or(0.0, |(_, mass)| kept * mass);
+            let activation = match similarity {
+                Some(_) => (scores.score(node) - own).max(0.0),
+                None => scores.score(node),
+            };
+            let score = similarity.map_or(activation, |of| of + weight * activation);
+            let at = RowAt { part: part.number(), row };
+            let path = scores.path(node).map(|steps| ways.path(graph, node, &steps));
+            Some(Candidate { at, score, similarity, activation, path })
+        };
+        let mut candidates: Vec<_> = nodes.into_iter().filter_map(candidate).collect();
+        if asked.recalled.is_some() {
+            candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+            candidates.truncate(asked.k);
+        }
+        Ok(candidates)
     }
 }
 
@@ -156,14 +223,9 @@ trait Scores {
     fn path(&self, node: u32) -> Option<Vec<Step>>;
 }
 
-struct Pushed<'a, S: State> {
-    activations: &'a Activations<S>,
-    path: Option<&'a dyn Fn(u32) -> Vec<Step>>,
-}
-
-impl<S: State> Scores for Pushed<'_, S> {
+impl<S: State> Scores for Activations<S> {
     fn score(&self, node: u32) -> f32 {
-        self.activations.score(node)
+        self.score(node)
     }
 
     fn best(
@@ -173,12 +235,12 @@ impl<S: State> Scores for Pushed<'_, S> {
         wanted: &dyn Fn(u32) -> bool,
     ) -> Vec<(u32, f32)> {
         let mut best = Vec::new();
-        self.activations.best(count, wanted, &mut best);
+        self.best(count, wanted, &mut best);
         best
     }
 
     fn path(&self, node: u32) -> Option<Vec<Step>> {
-        self.path.map(|path| path(node))
+        self.path(node)
     }
 }
 
@@ -194,121 +256,13 @@ impl Scores for Exact {
         count: usize,
         wanted: &dyn Fn(u32) -> bool,
     ) -> Vec<(u32, f32)> {
-        let better = |a: &(u32, f32), b: &(u32, f32)| -> Ordering {
-            b.1.total_cmp(&a.1).then_with(|| graph.id(a.0).cmp(&graph.id(b.0)))
-        };
-        let (mut best, mut bound) = (Vec::new(), f32::MIN_POSITIVE);
-        for (node, score) in (0..).zip(self.scores()) {
-            let score = score as f32;
-            if count == 0 || score < bound || !wanted(node) {
-                continue;
-            }
-            best.push((node, score));
-            if best.len() == 4 * count {
-                best.select_nth_unstable_by(count - 1, better);
-                best.truncate(count);
-                bound = best[count - 1].1;
-            }
-        }
-        best.sort_unstable_by(better);
-        best.truncate(count);
+        let mut best = Vec::new();
+        let scores = (0..).zip(self.scores()).map(|(node, score)| (node, score as f32));
+        best_of(&mut best, count, scores, wanted, |a, b| graph.id(a).cmp(&graph.id(b)));
         best
     }
 
     fn path(&self, _: u32) -> Option<Vec<Step>> {
         None
     }
-}
-
-/// The best of the episodes that fulfil the conditions, best first.
-fn choose(
-    graph: &Associations<'_>,
-    scores: &impl Scores,
-    (seeds, ways): (&[(u32, f32)], &Ways),
-    metric: Metric,
-    asked: &Asked,
-) -> Result<Vec<Candidate>, Damaged> {
-    let damaged = RefCell::new(None);
-    let admits_all = asked.conditions == Conditions::default();
-    let admits = |node: u32| {
-        let Some((part, row)) = graph.live_row(node) else { return false };
-        if admits_all {
-            return true;
-        }
-        asked.conditions.admit(part, row).unwrap_or_else(|found| {
-            damaged.borrow_mut().get_or_insert(found);
-            false
-        })
-    };
-    // Where one was stored again since it got its mass, another row is it.
-    let moved = seeds.iter().filter(|(seed, _)| graph.live_row(*seed).is_none());
-    let moved: Vec<u32> = moved.filter_map(|(seed, _)| graph.find(graph.id(*seed)?)).collect();
-    let is_seed = |node: u32| seeds.iter().any(|(seed, _)| *seed == node) || moved.contains(&node);
-    let mut nodes: Vec<(u32, Option<f32>)> = Vec::new();
-    match &asked.recalled {
-        None => {
-            let best = scores.best(graph, asked.k, &|node| !is_seed(node) && admits(node));
-            nodes.extend(best.into_iter().map(|(node, _)| (node, None)));
-        }
-        Some(recalled) => {
-            let query = padded(&recalled.cue);
-            let count = (COMPARED_PER_RESULT * asked.k).max(COMPARED_MIN);
-            let found: Vec<u32> = recalled.ids.iter().filter_map(|id| graph.find(id)).collect();
-            let wanted = |node: u32| !found.contains(&node) && admits(node);
-            let active = scores.best(graph, count, &wanted).into_iter().map(|(node, _)| node);
-            for node in found.iter().copied().chain(active) {
-                let Some((part, row)) = graph.live_row(node) else { continue };
-                let scale = || part.columns(row).scale;
-                let key = key(metric, &query, part.vector(row), scale);
-                nodes.push((node, Some(similarity(metric, key))));
-            }
-        }
-    }
-    if let Some(damaged) = damaged.into_inner() {
-        return Err(damaged);
-    }
-    let weight = asked.recalled.as_ref().map_or(0.0, |recalled| recalled.weight);
-    let candidate = |(node, similarity): (u32, Option<f32>)| {
-        let (part, row) = graph.live_row(node)?;
-        let own = seeds.iter().find(|(seed, _)| *seed == node).map_or(0.0, |(_, own)| *own);
-        let activation = match similarity {
-            Some(_) => (scores.score(node) - own).max(0.0),
-            None => scores.score(node),
-        };
-        let score = similarity.map_or(activation, |of| of + weight * activation);
-        let at = RowAt { part: part.number(), row };
-        let path = scores.path(node).map(|steps| ways.path(graph, node, &steps));
-        Some(Candidate { at, score, similarity, activation, path })
-    };
-    let mut candidates: Vec<_> = nodes.into_iter().filter_map(candidate).collect();
-    if asked.recalled.is_some() {
-        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        candidates.truncate(asked.k);
-    }
-    Ok(candidates)
-}
-
-/// Reads the episodes. From the first whose optional parts go beyond the byte bound on, those are
-/// left out.
-fn read(
-    space: &Space,
-    arena: &Arena,
-    candidates: Vec<Candidate>,
-    asked: &Asked,
-) -> Result<Vec<Hit>, Damaged> {
-    let part = |at: RowAt| space.part(arena, at.part).expect("it was chosen just now");
-    candidates.iter().for_each(|candidate| part(candidate.at).prefetch_record(candidate.at.row));
-    candidates.iter().for_each(|candidate| part(candidate.at).prefetch_body(candidate.at.row));
-    let (mut fields, mut bytes_left) = (asked.fields, asked.bytes_max);
-    let hit = |candidate: Candidate| {
-        let Candidate { at, score, similarity, activation, path } = candidate;
-        let bytes = part(at).read_bytes(at.row, space.dimensions(), fields, space.overlays());
-        match bytes_left.checked_sub(bytes) {
-            Some(left) => bytes_left = left,
-            None => fields = Fields::default(),
-        }
-        let episode = space.read(arena, at, fields)?;
-        Ok(Hit { score, similarity, activation: Some(activation), episode, why: None, path })
-    };
-    candidates.into_iter().map(hit).collect()
 }

@@ -208,7 +208,7 @@ pub struct Spreading {
     edges_max: u64,
     /// Edges visited before it had to begin again.
     edges_before: u64,
-    /// Seeds, by their numbers, with what each keeps of its own mass.
+    /// Seeds, by their numbers, with their masses.
     seeds: Vec<(u32, f32)>,
     /// What was known before the first exchange, where it will be learned from.
     known: Option<Known>,
@@ -273,7 +273,7 @@ impl Spreading {
             known: None,
             ways: Ways::default(),
             outgoing: Outgoing::default(),
-            run: Run::Preparing { node: 0 },
+            run: Run::default(),
             request,
         }
     }
@@ -351,7 +351,7 @@ impl Spreading {
     /// Rows have moved to other parts: all numbers are others.
     fn begin_again(&mut self, space: &mut Space, pools: &mut Pools) {
         self.edges_before += self.run.edges();
-        std::mem::replace(&mut self.run, Run::Preparing { node: 0 }).release(pools);
+        std::mem::take(&mut self.run).release(pools);
         self.epoch = space.epoch();
         (self.begun, self.is_open) = (0, false);
         self.seeds.clear();
@@ -362,7 +362,6 @@ impl Spreading {
     /// Puts the mass of the next exchange where it belongs.
     fn begin_exchange(&mut self, graph: &mut Associations<'_>) -> Result<(), Refusal> {
         let Exchange { masses, are_seeds, rounds, within_ns, .. } = &self.exchanges[self.begun];
-        let decay = self.request.operator.settings().decay;
         self.run.set_rounds(*rounds);
         graph.prefetch_find(&masses.iter().map(|given| &given.id[..]).collect::<Vec<_>>());
         for Given { id, mass, path } in masses {
@@ -373,20 +372,17 @@ impl Spreading {
                 continue;
             };
             if *are_seeds {
-                self.seeds.push((node, (1.0 - decay) * mass.get() as f32));
+                self.seeds.push((node, mass.get() as f32));
                 // What comes back to a seed has come a longer way than from itself.
                 self.ways.note(node, *mass, &[]);
             } else if !path.is_empty() {
                 self.ways.note(node, *mass, path);
             }
-            self.run.receive(graph, node, *mass, *are_seeds);
+            self.run.receive(graph, node, *mass);
         }
         if *are_seeds && matches!(self.request.how, How::Push { .. }) {
-            let within_ns = *within_ns;
-            let kept = 1.0 / (1.0 - decay);
-            let seeds: Vec<_> = self.seeds.iter().map(|(node, own)| (*node, own * kept)).collect();
             let operator = &self.request.operator;
-            let known = graph.look_ahead(operator, &seeds, self.edges_max, within_ns);
+            let known = graph.look_ahead(operator, &self.seeds, self.edges_max, *within_ns);
             if let Some((_, edges)) = known {
                 self.run.limit(edges);
             }
@@ -406,6 +402,12 @@ impl Spreading {
             let path = self.run.path(node).map(|steps| self.ways.path(graph, node, &steps));
             self.outgoing.put(Given { id, mass, path: path.unwrap_or_default() });
         }
+    }
+
+    /// Mass that was given and did not begin to spread, and what others were to be given.
+    fn waiting(&self) -> f64 {
+        let given = self.exchanges[self.begun..].iter().flat_map(|exchange| &exchange.masses);
+        given.chain(&self.outgoing.next).map(|given| given.mass.get()).sum()
     }
 
     /// Gives its memory back.

@@ -7,7 +7,7 @@ use crate::spread::activations::Step;
 use crate::spread::exact::{Exact, Mass};
 use crate::spread::graph::{Graph, UNLAID, Visit};
 use crate::spread::push::{Progress, Push, Work};
-use crate::spread::state::{Packed, State, Traced};
+use crate::spread::state::{Packed, Traced};
 
 /// Nodes of an exact answer that are gone through for each edge that a step was to have.
 const NODES_PER_EDGE: u64 = 4;
@@ -68,6 +68,12 @@ impl Iterating {
     }
 }
 
+impl Default for Run {
+    fn default() -> Self {
+        Self::Preparing { node: 0 }
+    }
+}
+
 impl Run {
     pub(super) fn grant(&mut self, edges: u64) {
         match self {
@@ -107,22 +113,10 @@ impl Run {
     }
 
     /// Puts mass on a node. What is too little to tell is left out.
-    pub(super) fn receive(
-        &mut self,
-        graph: &Associations<'_>,
-        node: u32,
-        mass: Mass,
-        is_seed: bool,
-    ) {
-        fn put<S: State>(push: &mut Push<S>, graph: &impl Graph, node: u32, mass: f32, seed: bool) {
-            let _ = match seed {
-                true => push.seed(graph, node, mass),
-                false => push.receive(graph, node, mass),
-            };
-        }
+    pub(super) fn receive(&mut self, graph: &Associations<'_>, node: u32, mass: Mass) {
         match self {
-            Self::Packed(push) => put(push, graph, node, mass.get() as f32, is_seed),
-            Self::Traced(push) => put(push, graph, node, mass.get() as f32, is_seed),
+            Self::Packed(push) => _ = push.receive(graph, node, mass.get() as f32),
+            Self::Traced(push) => _ = push.receive(graph, node, mass.get() as f32),
             Self::Exact(iterating) => iterating.exact.receive(node, mass),
             Self::Preparing { .. } => unreachable!("it is prepared before it is given anything"),
         }
@@ -163,8 +157,9 @@ impl Run {
     /// The strongest way to a node from where mass was put, if ways are noted.
     pub(super) fn path(&self, node: u32) -> Option<Vec<Step>> {
         match self {
-            Self::Traced(push) => Some(push.path(node)),
-            _ => None,
+            Self::Packed(push) => push.path(node),
+            Self::Traced(push) => push.path(node),
+            Self::Preparing { .. } | Self::Exact(_) => None,
         }
     }
 
