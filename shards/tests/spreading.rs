@@ -281,6 +281,36 @@ fn a_seed_that_is_stored_again_meanwhile_is_a_seed_all_the_same() {
     }
 }
 
+/// What a recall is that has found these.
+fn recalled(bench: &Bench, cue: &str, ids: &[&str], weight: f32) -> Recalled {
+    let (_, settings) = bench.shard.space_named("s").unwrap();
+    let cue = engram_shards::recall::cue(settings, &[bench::blob(&bench.model[cue])]).unwrap();
+    Recalled { cue, weight, ids: ids.iter().map(|id| (*id).to_owned().into()).collect() }
+}
+
+#[test]
+fn what_a_seed_of_a_recall_keeps_does_not_count_though_it_is_stored_again_meanwhile() {
+    let mut linked = Linked::new();
+    linked.store("seed", &[("a", "", 1.0)]);
+    linked.store("a", &[("b", "", 1.0)]);
+    linked.store("b", &[("a", "", 1.0)]);
+    let recalled = Some(recalled(&linked.bench, "seed", &["seed"], 1.0));
+    let wanted = Asked { recalled, ..asked(3) };
+    let mut stored = 0;
+    let seeds = [("seed", 1.0)];
+    let again = |bench: &mut Bench, step: usize| {
+        if step == 1 {
+            bench.store("seed");
+            stored += 1;
+        }
+    };
+    let bench = &mut linked.bench;
+    let collected = try_spread(bench, PUSH, DEPTH_UNLIMITED, &seeds, &wanted, again).unwrap();
+    let seed = collected.hits.iter().find(|hit| hit.episode.id == "seed").unwrap();
+    assert_eq!(stored, 1);
+    assert!(seed.activation.unwrap() < 1e-6, "{seed:?}");
+}
+
 #[test]
 fn mass_that_was_not_spread_before_the_end_is_missing() {
     let mut linked = Linked::new();
@@ -300,6 +330,15 @@ fn mass_that_was_not_spread_before_the_end_is_missing() {
         assert!(!bench.shard.spread_step(&mut spreading, 7).unwrap());
         let collected = bench.shard.spread_finish(spreading, &asked(9)).unwrap();
         assert_eq!((collected.hits.len(), collected.missing_max), (0, 0.75), "{how:?}");
+        // What a recall has found is there without it.
+        let recalled = Some(recalled(bench, "e2", &["e1", "e2", "e3"], 1.0));
+        let mut spreading = begin(bench, how, 9, Home::ALONE);
+        spreading.give(Exchange { masses: given(&[("e0", 1.0)]), ..Exchange::default() });
+        let asked = Asked { recalled, ..asked(2) };
+        let collected = bench.shard.spread_finish(spreading, &asked).unwrap();
+        assert_eq!((collected.hits.len(), collected.missing_max), (2, 1.0), "{how:?}");
+        assert_eq!(collected.hits[0].episode.id, "e2");
+        assert_eq!(collected.hits[0].activation, Some(0.0));
     }
 }
 
@@ -318,12 +357,8 @@ fn a_recall_adds_what_is_associated_to_what_is_similar() {
     linked.store("cue", &[("friend", "", 1.0)]);
     linked.store("friend", &[]);
     (0..50).for_each(|nth| linked.store(&id(nth), &[]));
-    let (_, settings) = linked.bench.shard.space_named("s").unwrap();
-    let vector = linked.bench.model["cue"].clone();
-    let cue = engram_shards::recall::cue(settings, &[bench::blob(&vector)]).unwrap();
-    let ids = vec!["cue".into(), "e1".into()];
     for (weight, first) in [(0.0, "e1"), (10.0, "friend")] {
-        let recalled = Some(Recalled { cue: cue.clone(), weight, ids: ids.clone() });
+        let recalled = Some(recalled(&linked.bench, "cue", &["cue", "e1"], weight));
         let wanted = Asked { recalled, ..asked(3) };
         let seeds = [("cue", 1.0)];
         let collected = try_spread(&mut linked.bench, PUSH, 9, &seeds, &wanted, |_, _| {}).unwrap();

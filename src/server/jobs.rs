@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use engram_shards::episode::{RecallRequest, Refusal};
 use engram_shards::recall::Recall;
 use engram_shards::spread::batching::{Batcher, Machine};
-use engram_shards::spreading::{Asked, Collected, Spreading};
+use engram_shards::spreading::{Asked, Collected, Exchanged, Spreading};
 
 use super::core::{Inner, Origin};
 use super::request::{Answer, SpreadKey, SpreadOrder};
@@ -236,7 +236,7 @@ impl Inner {
     fn end_exchange(&mut self, ordered: Ordered, was_cut: bool) -> Answer {
         let Ordered { key, mut spreading, finish, .. } = ordered;
         let Some(asked) = finish else {
-            let exchanged = spreading.take();
+            let exchanged = Exchanged { was_cut, ..spreading.take() };
             self.jobs.idle.insert(key, spreading);
             return Answer::Exchanged(Ok(exchanged));
         };

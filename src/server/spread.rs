@@ -64,7 +64,12 @@ pub(super) struct Spread {
     pub(super) missing_max: f64,
     /// The deadline came first.
     pub(super) is_partial: bool,
+    /// Shards that did not answer in time, as numbered in the space.
+    out: Vec<usize>,
 }
+
+/// What a recall has found, by shards as numbered in the space.
+type Found = BTreeMap<usize, Vec<Hit>>;
 
 /// Answers `EG.SPREAD`.
 pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
@@ -76,7 +81,7 @@ pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
     drive.is_strict = true;
     let asked = Asked { k, conditions, fields, bytes_max, recalled: None };
     drive.give_seeds(seeds.into_iter());
-    let mut spread = drive.run(&asked, &BTreeMap::new()).await?;
+    let mut spread = drive.run(&asked, &Found::new()).await?;
     // Among equals the lower id comes first, be the shards as many as they may.
     spread
         .hits
@@ -85,7 +90,7 @@ pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
     let held = core.hold_reply(spread.hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
     let bytes = spread.hits.len() * size_of::<Hit>();
     let reply = EncodedReply::new(move |encoder| {
-        let Spread { hits, edges, nodes, missing_max, is_partial } = &spread;
+        let Spread { hits, edges, nodes, missing_max, is_partial, .. } = &spread;
         reply::spread(encoder, hits, (*edges, *nodes), *missing_max, *is_partial);
     });
     Ok(reply.holding(vec![held]).weighing(bytes))
@@ -105,12 +110,16 @@ pub(super) async fn spread_recalled(
     drive.give_seeds(masses(&nearest[..nearest.len().min(command.seeds)]));
     let whys: BTreeMap<Bytes, Why> =
         nearest.iter().filter_map(|hit| Some((hit.episode.id.clone(), hit.why?))).collect();
-    let mut found: BTreeMap<usize, Vec<Bytes>> = BTreeMap::new();
+    let mut found = Found::new();
     for hit in nearest {
-        found.entry(drive.nth_of(&hit.episode.id)).or_default().push(hit.episode.id);
+        found.entry(drive.nth_of(&hit.episode.id)).or_default().push(hit);
     }
     let mut spread = drive.run(asked, &found).await?;
-    let hits = std::mem::take(&mut spread.hits);
+    let mut hits = std::mem::take(&mut spread.hits);
+    for hit in spread.out.iter().filter_map(|nth| found.remove(nth)).flatten() {
+        let score = hit.similarity.unwrap_or_default();
+        hits.push(Hit { score, activation: Some(0.0), ..hit });
+    }
     spread.hits = merge(hits, asked.k, asked.fields, asked.bytes_max);
     for hit in &mut spread.hits {
         hit.why = whys.get(&hit.episode.id).copied();
@@ -217,11 +226,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Spreads, and collects what is asked for; `found` is what a recall found on which shard.
-    async fn run(
-        mut self,
-        asked: &Asked,
-        found: &BTreeMap<usize, Vec<Bytes>>,
-    ) -> Result<Spread, Refusal> {
+    async fn run(mut self, asked: &Asked, found: &Found) -> Result<Spread, Refusal> {
         let core = Rc::clone(self.core);
         let _pass = match self.route.span() {
             1 => None,
@@ -291,12 +296,13 @@ impl<'a> Drive<'a> {
 
     /// Gives everyone what is theirs; what they hand over.
     async fn exchange(&mut self) -> Result<HandedOver, Refusal> {
-        let promises = self.order(None, &BTreeMap::new());
+        let promises = self.order(None, &Found::new());
         let mut handed_over = HandedOver::default();
         for (nth, answer) in self.answers(promises).await {
             match answer {
                 Answer::Exchanged(Ok(exchanged)) => {
-                    let Exchanged { handed_over: masses, edges, on_its_way } = exchanged;
+                    let Exchanged { handed_over: masses, edges, on_its_way, was_cut } = exchanged;
+                    self.is_partial |= was_cut;
                     let visited = edges - self.shards[nth].edges;
                     self.edges_left = self.edges_left.saturating_sub(visited);
                     self.shards[nth].edges = edges;
@@ -312,11 +318,7 @@ impl<'a> Drive<'a> {
     }
 
     /// The last exchange.
-    async fn finish(
-        mut self,
-        asked: &Asked,
-        found: &BTreeMap<usize, Vec<Bytes>>,
-    ) -> Result<Spread, Refusal> {
+    async fn finish(mut self, asked: &Asked, found: &Found) -> Result<Spread, Refusal> {
         let promises = self.order(Some(asked), found);
         let mut spread = Spread::default();
         for (nth, answer) in self.answers(promises).await {
@@ -336,18 +338,15 @@ impl<'a> Drive<'a> {
         spread.is_partial = self.is_partial;
         // Nobody knows what is on its way in an iteration that was cut, and on a shard that is out.
         let is_unknown = self.is_partial && self.is_exact();
-        if is_unknown || self.shards.iter().any(|shard| shard.is_out) {
+        spread.out = (0..self.shards.len()).filter(|nth| self.shards[*nth].is_out).collect();
+        if is_unknown || !spread.out.is_empty() {
             spread.missing_max = 1.0;
         }
         Ok(spread)
     }
 
     /// Sends the orders of an exchange; with the last one goes what is asked for.
-    fn order(
-        &mut self,
-        asked: Option<&Asked>,
-        found: &BTreeMap<usize, Vec<Bytes>>,
-    ) -> Vec<(usize, Rc<Promise>)> {
+    fn order(&mut self, asked: Option<&Asked>, found: &Found) -> Vec<(usize, Rc<Promise>)> {
         let all = std::mem::take(&mut self.masses);
         self.masses = vec![Vec::new(); all.len()];
         let mass = |given: &[Given]| given.iter().map(|given| given.mass.get()).sum::<f64>();
@@ -379,7 +378,8 @@ impl<'a> Drive<'a> {
             let finish = asked.map(|asked| {
                 let mut asked = asked.clone();
                 if let Some(recalled) = &mut asked.recalled {
-                    recalled.ids = found.get(&nth).cloned().unwrap_or_default();
+                    let hits = found.get(&nth).into_iter().flatten();
+                    recalled.ids = hits.map(|hit| hit.episode.id.clone()).collect();
                 }
                 asked
             });

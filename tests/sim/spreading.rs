@@ -18,8 +18,9 @@ use crate::wire::{Command, Value};
 const DECAY: f64 = 0.5;
 /// With less on its way an answer is exact enough.
 const REST: f64 = 1e-13;
-/// What single precision makes of a score of 1. A link's share is that inexact, and where mass comes
-/// round again and again, so that scores grow, its error comes round with it: it grows by the square.
+/// What single precision makes of a score of 1. A link's share is that inexact, and where mass
+/// comes round again and again, so that scores grow, the error comes round with it: it grows by the
+/// square.
 const TOLERANCE: f64 = 1e-6;
 /// More states together than this are not tried in turn.
 const STATES_MAX: usize = 256;

@@ -92,6 +92,9 @@ const STORES_AT_ONCE: usize = 512;
 const NOISE: f32 = 0.01;
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Replies as they stand on the wire.
+type Replies = Vec<Vec<u8>>;
+
 /// A kind of operation: what stands behind a recall's cue, or a spread.
 struct Operation {
     name: &'static str,
@@ -221,7 +224,7 @@ fn one_by_one(
     control: &mut Control,
     operation: &Operation,
     commands: &[Vec<u8>],
-) -> Result<(Single, Vec<Vec<u8>>), Box<dyn Error>> {
+) -> Result<(Single, Replies), Box<dyn Error>> {
     commands.iter().rev().take(100).try_for_each(|command| client.send(command, 1).map(drop))?;
     control.call(&["CONFIG", "RESETSTAT"], |_| ())?;
     let (mut us, mut replies) = (Vec::new(), Vec::new());
@@ -285,7 +288,7 @@ impl Client {
     }
 
     /// Sends commands and reads so many replies meanwhile, as they stand on the wire.
-    fn send(&mut self, commands: &[u8], replies: usize) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    fn send(&mut self, commands: &[u8], replies: usize) -> Result<Replies, Box<dyn Error>> {
         let Self { stream, inbox } = self;
         if commands.len() <= PIECE_BYTES {
             (&*stream).write_all(commands)?;
@@ -304,7 +307,7 @@ fn read_replies(
     mut stream: &UnixStream,
     inbox: &mut Vec<u8>,
     count: usize,
-) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+) -> Result<Replies, Box<dyn Error>> {
     let mut replies = Vec::with_capacity(count);
     let mut piece = vec![0; PIECE_BYTES];
     let mut at = 0;

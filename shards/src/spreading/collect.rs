@@ -100,8 +100,10 @@ impl Spreading {
         let run = std::mem::take(&mut self.run);
         let (candidates, mut collected) =
             space.with_associations(arena, self.request.home, |graph| match run {
-                // It was ended before it could begin.
-                Run::Preparing { .. } => (Ok(Vec::new()), Collected::default()),
+                // It was ended before it could begin; what a recall has found is there anyway.
+                Run::Preparing { .. } => {
+                    (self.choose(graph, &Nothing, asked), Collected::default())
+                }
                 Run::Packed(push) => self.finish_push(push, &mut pools.packed, graph, asked),
                 Run::Traced(push) => self.finish_push(push, &mut pools.traced, graph, asked),
                 Run::Exact(Iterating { exact, .. }) => {
@@ -158,10 +160,12 @@ impl Spreading {
             })
         };
         // Where one was stored again since it got its mass, another row is it.
-        let moved = seeds.iter().filter(|(seed, _)| graph.live_row(*seed).is_none());
-        let moved: Vec<u32> = moved.filter_map(|(seed, _)| graph.find(graph.id(*seed)?)).collect();
-        let is_seed =
-            |node: u32| seeds.iter().any(|(seed, _)| *seed == node) || moved.contains(&node);
+        let now = |seed: u32| match graph.live_row(seed) {
+            Some(_) => seed,
+            None => graph.id(seed).and_then(|id| graph.find(id)).unwrap_or(seed),
+        };
+        let seeds: Vec<(u32, f32)> = seeds.iter().map(|(seed, mass)| (now(*seed), *mass)).collect();
+        let is_seed = |node: u32| seeds.iter().any(|(seed, _)| *seed == node);
         let mut nodes: Vec<(u32, Option<f32>)> = Vec::new();
         match &asked.recalled {
             None => {
@@ -189,8 +193,8 @@ impl Spreading {
         let kept = 1.0 - request.operator.settings().decay;
         let candidate = |(node, similarity): (u32, Option<f32>)| {
             let (part, row) = graph.live_row(node)?;
-            let own =
-                seeds.iter().find(|(seed, _)| *seed == node).map_or(0.0, |(_, mass)| kept * mass);
+            let masses = seeds.iter().filter(|(seed, _)| *seed == node).map(|(_, mass)| mass);
+            let own = kept * masses.sum::<f32>();
             let activation = match similarity {
                 Some(_) => (scores.score(node) - own).max(0.0),
                 None => scores.score(node),
@@ -221,6 +225,23 @@ trait Scores {
     ) -> Vec<(u32, f32)>;
     /// The strongest way to a node, where it is known.
     fn path(&self, node: u32) -> Option<Vec<Step>>;
+}
+
+/// No node has got anything.
+struct Nothing;
+
+impl Scores for Nothing {
+    fn score(&self, _: u32) -> f32 {
+        0.0
+    }
+
+    fn best(&self, _: &Associations<'_>, _: usize, _: &dyn Fn(u32) -> bool) -> Vec<(u32, f32)> {
+        Vec::new()
+    }
+
+    fn path(&self, _: u32) -> Option<Vec<Step>> {
+        None
+    }
 }
 
 impl<S: State> Scores for Activations<S> {

@@ -117,6 +117,8 @@ pub struct Exchanged {
     pub edges: u64,
     /// Of an exact answer: the mass that is still on its way here.
     pub on_its_way: Mass,
+    /// Whether it was ended before mass had gone as far as it was to go in it.
+    pub was_cut: bool,
 }
 
 /// Memory for spreads of a shard.
@@ -333,6 +335,7 @@ impl Spreading {
             handed_over: self.outgoing.take(),
             edges: self.edges(),
             on_its_way: self.run.on_its_way(),
+            was_cut: false,
         }
     }
 
