@@ -43,7 +43,7 @@ use crate::log::{
 };
 use crate::memory::{DEGRADED_FROM, Memory, Rebuilding, gone};
 use crate::recall::{Recall, Scratch, check_vector};
-use crate::space::{Page, Space};
+use crate::space::{News, NewsLimits, Page, Space};
 use crate::spreading::Pools;
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -690,6 +690,30 @@ impl<I: Io> Shard<I> {
     ) -> Result<Page, Refusal> {
         let space = self.memory.space(space)?;
         space.scan(&self.memory.arena, from, (count, bytes_max), fields)
+    }
+
+    /// The last sequence that is durable: what follows may be lost yet.
+    pub fn durable(&self) -> u64 {
+        self.log.durable()
+    }
+
+    /// The sequence of the last episode that was stored in a space since the shard opened, durable
+    /// or not.
+    pub fn newest(&self, space: SpaceNumber) -> Result<u64, Refusal> {
+        Ok(self.memory.space(space)?.newest())
+    }
+
+    /// What was stored in a space behind the sequence `after` and is durable, in that order, each
+    /// episode in the version that is durable now. A replaced or forgotten one is not there.
+    pub fn news(
+        &self,
+        space: SpaceNumber,
+        after: u64,
+        limits: NewsLimits,
+        fields: Fields,
+    ) -> Result<News, Refusal> {
+        let space = self.memory.space(space)?;
+        space.news(&self.memory.arena, (after, self.log.durable()), limits, fields)
     }
 
     /// Begins a recall; go on with [`recall_step`](Self::recall_step).

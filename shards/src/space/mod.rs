@@ -30,6 +30,7 @@ mod deaths;
 mod fresh;
 mod ids;
 mod links;
+mod news;
 mod part;
 mod rows;
 mod section;
@@ -56,6 +57,7 @@ pub use deaths::{ALIVE, Deaths};
 pub use fresh::FreshUser;
 pub use ids::{Home, POSITION_SHIFT, id_hash, position};
 pub use links::{Marks, Overlays};
+pub use news::{News, NewsLimits};
 pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
 pub use rows::{Columns, Record};
 pub use section::{ColumnsFile, MappedBytes, Section, TRIED_BLOCKS};
@@ -85,6 +87,8 @@ pub struct Space {
     overlays: Overlays,
     /// Episodes that came with an id that was not there.
     added: u64,
+    /// See [`newest`](Self::newest).
+    newest: u64,
     /// Once something was spread.
     fresh: Option<Box<Fresh>>,
 }
@@ -141,6 +145,7 @@ impl Space {
             asked: Asked::default(),
             overlays: Overlays::default(),
             added: 0,
+            newest: 0,
             fresh: None,
         }
     }
@@ -272,6 +277,7 @@ impl Space {
         let replaced = self.tail.insert(arena, &self.settings, frame, store)
             || self.remove_below(arena, store.id(), frame.sequence);
         self.added += u64::from(!replaced);
+        self.newest = frame.sequence;
         replaced
     }
 

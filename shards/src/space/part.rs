@@ -306,6 +306,23 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// The first place in the order of sequences that is behind one.
+    pub(super) fn place_behind(self, sequence: u64) -> usize {
+        match self {
+            Self::Tail(tail, _) => tail.rows.place_behind(sequence),
+            Self::Section(section) => section.place_behind(sequence),
+        }
+    }
+
+    /// The row in a place of the order of sequences, alive or not.
+    pub(super) fn row_in_place(self, place: usize) -> Option<u32> {
+        match self {
+            // Rows of a tail come in that order.
+            Self::Tail(tail, _) => u32::try_from(place).ok().filter(|row| *row < tail.rows.count()),
+            Self::Section(section) => section.row_in_place(place),
+        }
+    }
+
     /// The first `count` live episodes from a position on, and those at the position of the last
     /// one: hashes of ids and rows, ascending.
     pub fn list_from(self, from: u64, count: usize) -> Vec<(u64, u32)> {

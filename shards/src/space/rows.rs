@@ -174,6 +174,14 @@ impl Rows {
         u32::try_from(block * BLOCK_ROWS + nth).ok()
     }
 
+    /// The first row that was stored behind a sequence, or the number of rows.
+    pub fn place_behind(&self, sequence: u64) -> usize {
+        let nth = self.columns.partition_point(|block| block.records[0].0.sequence <= sequence);
+        let Some(block) = nth.checked_sub(1) else { return 0 };
+        let records = &self.columns[block].records;
+        block * BLOCK_ROWS + records.partition_point(|(record, _)| record.sequence <= sequence)
+    }
+
     pub fn columns(&self, row: u32) -> Columns {
         let block = &self.columns[row as usize / BLOCK_ROWS];
         let nth = row as usize % BLOCK_ROWS;

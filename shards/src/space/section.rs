@@ -495,6 +495,24 @@ impl Section {
         order.get(nth).copied().filter(|row| sequence_of(*row) == Some(sequence))
     }
 
+    /// The rows by sequence; `None` until that was tried, and if it is damaged.
+    pub(super) fn sequence_order(&self) -> Option<&[u32]> {
+        let order = self.tried_column(ColumnKind::SequenceOrder)?;
+        Some(<[u32]>::ref_from_bytes(order).expect("checked when it was opened"))
+    }
+
+    /// The first place in the order of sequences that is behind one.
+    pub(super) fn place_behind(&self, sequence: u64) -> usize {
+        let is_before =
+            |row: &u32| *row < self.rows() && self.record(*row).sequence <= sequence;
+        self.sequence_order().unwrap_or_default().partition_point(is_before)
+    }
+
+    /// The row in a place of that order.
+    pub(super) fn row_in_place(&self, place: usize) -> Option<u32> {
+        self.sequence_order()?.get(place).copied().filter(|row| *row < self.rows())
+    }
+
     /// Whether a row is the frame with this sequence.
     pub fn holds_sequence(&self, sequence: u64) -> bool {
         self.find_sequence(sequence).is_some()

@@ -274,6 +274,30 @@ impl Bench {
         let mut wanted: Vec<_> = self.model.iter().collect();
         wanted.sort_by_key(|(id, _)| id_hash(id.as_bytes()));
         assert_eq!(seen, wanted.iter().map(|(_, stored)| stored.sequence).collect::<Vec<_>>());
+        [0, self.applied / 2, self.applied].into_iter().for_each(|after| self.check_news(after));
+    }
+
+    /// Who follows from a sequence on sees what lives, each once, in order, in small pieces as well
+    /// as at once.
+    fn check_news(&self, after: u64) {
+        let behind = self.model.values().filter(|stored| stored.sequence > after);
+        let mut wanted: Vec<_> = behind.cloned().collect();
+        wanted.sort_by_key(|stored| stored.sequence);
+        for (count, rows_max) in [(usize::MAX, usize::MAX), (2, 3), (1, 1)] {
+            let limits = NewsLimits { count, bytes_max: 100, rows_max };
+            let (mut seen, mut from) = (Vec::new(), after);
+            while from < self.applied {
+                let asked = (from, self.applied);
+                let news = self.space.news(&self.arena, asked, limits, ALL).unwrap();
+                assert!(news.episodes.len() <= count && news.through >= from);
+                seen.extend(news.episodes.into_iter().map(|episode| {
+                    let sequence = episode.sequence.0;
+                    Stored { sequence, episode: episode.into() }
+                }));
+                from = news.through;
+            }
+            assert_eq!(seen, wanted);
+        }
     }
 }
 
@@ -531,6 +555,24 @@ fn vectors_come_back_bit_by_bit_from_every_part() {
     assert_eq!((bench.space.sections().len(), bench.space.rows_dead()), (1, 0));
     assert_eq!((bench.space.rows(), bench.space.rows_in_memory()), (330, 0));
     bench.check();
+}
+
+#[test]
+fn what_dies_later_is_still_news() {
+    let mut bench = Bench::new(Metric::L2);
+    (0..5).for_each(|id| bench.store(id, 1));
+    let durable = bench.applied;
+    bench.forget(1);
+    bench.store(3, 2);
+    let limits = NewsLimits { count: 100, bytes_max: usize::MAX, rows_max: 100 };
+    let news = |snapshot| {
+        let news = bench.space.news(&bench.arena, (0, snapshot), limits, ALL).unwrap();
+        assert_eq!(news.through, snapshot);
+        news.episodes.iter().map(|episode| episode.sequence.0).collect::<Vec<_>>()
+    };
+    assert_eq!(news(durable), [1, 2, 3, 4, 5], "what replaces and forgets may be lost yet");
+    assert_eq!(news(durable + 1), [1, 3, 4, 5]);
+    assert_eq!(news(durable + 2), [1, 3, 5, 7]);
 }
 
 #[test]
