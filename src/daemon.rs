@@ -299,6 +299,7 @@ impl Crew {
                 control: controlled,
                 beats: Arc::clone(&beats),
                 drain_timeout: config.drain_timeout,
+                stream_patience: config.stream_patience,
                 recovery: Arc::clone(recovery),
                 snapshots: Arc::clone(&snapshots),
             };

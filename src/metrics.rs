@@ -78,6 +78,9 @@ pub struct Metrics {
     pub connections_opened: u64,
     pub connections_open: u64,
     pub protocol_errors: u64,
+    /// Watches that were ended by the daemon, and episodes that were sent to any.
+    pub watches_cut: u64,
+    pub episodes_pushed: u64,
     /// Refusals by code, in the order of [`REFUSAL_CODES`].
     pub refusals: [u64; REFUSAL_CODES.len()],
 }
@@ -206,6 +209,8 @@ impl Metrics {
             (&mut self.connections_opened, other.connections_opened),
             (&mut self.connections_open, other.connections_open),
             (&mut self.protocol_errors, other.protocol_errors),
+            (&mut self.watches_cut, other.watches_cut),
+            (&mut self.episodes_pushed, other.episodes_pushed),
         ] {
             *own += other;
         }

@@ -1,6 +1,7 @@
 //! From arguments to a command. The arguments are the lines of the input, so that the corpus can be
 //! read; a line that begins with byte 1 stands for as many bytes as it says, to reach the bounds.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::str;
 
@@ -17,7 +18,7 @@ use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engramd::protocol::command::{
     ClientCommand, Command, CommandQuery, Cue, Hello, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
     RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread, SPREAD_WEIGHT_MAX, ScanCommand,
-    SpreadCommand, SpreadParameters, StoreCommand,
+    SpreadCommand, SpreadParameters, StoreCommand, WATCH_CREDIT_MAX, WatchCommand,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -151,6 +152,16 @@ fn check(command: &Command) {
             space(name);
             assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
         }
+        Command::Watch(WatchCommand { space: name, from, credit, .. }) => {
+            space(name);
+            let shards: BTreeSet<usize> = from.iter().map(|(shard, _)| *shard).collect();
+            assert!(shards.len() == from.len() && shards.iter().all(|shard| *shard < SHARDS_MAX));
+            assert!((1..=WATCH_CREDIT_MAX).contains(credit));
+        }
+        Command::WatchMore { watch, credit } => {
+            assert!(*watch > 0 && (1..=WATCH_CREDIT_MAX).contains(credit));
+        }
+        Command::Unwatch { watch } => assert!(*watch > 0),
         Command::Get { space: name, id: episode, .. }
         | Command::Forget { space: name, id: episode, .. }
         | Command::Erase { space: name, id: episode } => {

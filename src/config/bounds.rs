@@ -17,6 +17,7 @@ pub const COMMITS_IN_FLIGHT: RangeInclusive<u64> = 1..=8;
 pub const CONNECTIONS_MAX: RangeInclusive<u64> = 1..=65_536;
 pub const DRAIN_TIMEOUT_MS: RangeInclusive<u64> = 0..=600_000;
 /// 0 turns the detection off.
+pub const STREAM_PATIENCE_MS: RangeInclusive<u64> = 100..=3_600_000;
 pub const CRASH_LOOP_STARTS: RangeInclusive<u64> = 0..=1_000;
 pub const CRASH_LOOP_SECONDS: RangeInclusive<u64> = 1..=86_400;
 /// Entries of `skip_sequences`: each was decided on by somebody.

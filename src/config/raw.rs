@@ -27,6 +27,7 @@ pub(super) struct RawConfig {
     pub(super) allow_gids: Option<Ids>,
     pub(super) log_level: Option<String>,
     pub(super) drain_timeout_ms: Option<Count>,
+    pub(super) stream_patience_ms: Option<Count>,
     pub(super) crash_loop_starts: Option<Count>,
     pub(super) crash_loop_seconds: Option<Count>,
     pub(super) accept_loss: Option<Switch>,

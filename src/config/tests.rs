@@ -62,6 +62,7 @@ fn with_nothing_said_the_defaults_hold() {
             allow_gids: vec![978],
             log_level: LogLevel::Info,
             drain_timeout: Duration::from_secs(5),
+            stream_patience: Duration::from_secs(60),
             crash_loop_starts: 5,
             crash_loop: Duration::from_secs(60),
             accept_loss: false,
@@ -146,6 +147,7 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
         ("commits_in_flight", vec!["1", "8"], vec!["0", "9"]),
         ("connections_max", vec!["1", "65536"], vec!["0", "65537"]),
         ("drain_timeout_ms", vec!["0", "600000"], vec!["600001"]),
+        ("stream_patience_ms", vec!["100", "3600000"], vec!["99", "3600001"]),
         ("crash_loop_starts", vec!["0", "1000"], vec!["1001"]),
         ("crash_loop_seconds", vec!["1", "86400"], vec!["0", "86401"]),
         ("skip_sequences", vec!["", "0:1", "63:18446744073709551615"], vec!["64:1", "0:0"]),
@@ -281,7 +283,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 19, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 20, "one line for each key:\n{printed}");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How long a stop waits for requests in progress.
     pub drain_timeout: Duration,
+    /// How long a client may leave a watch without credit, or its messages unread.
+    pub stream_patience: Duration,
     /// Starts in a row that ended early, after which the next one is read-only; 0 for never.
     pub crash_loop_starts: usize,
     /// How long a daemon serves before its start counts as a good one.
@@ -177,6 +179,12 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
             |raw| raw.drain_timeout_ms,
             bounds::DRAIN_TIMEOUT_MS,
             5000,
+        )?),
+        stream_patience: Duration::from_millis(keys.count(
+            "stream_patience_ms",
+            |raw| raw.stream_patience_ms,
+            bounds::STREAM_PATIENCE_MS,
+            60_000,
         )?),
         crash_loop_starts: keys.count(
             "crash_loop_starts",

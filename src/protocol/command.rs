@@ -8,7 +8,7 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`.
+//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`.
 
 mod arguments;
 mod checks;
@@ -24,6 +24,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ pub use scan::{ScanCommand, ScanCursor};
 pub use space::SpaceCreate;
 pub use spread::{SPREAD_WEIGHT_MAX, SpreadCommand, SpreadParameters};
 pub use store::{MSTORE_ITEMS_MAX, StoreCommand};
+pub use watch::{WATCH_CREDIT_MAX, WatchCommand};
 
 /// A request, checked as far as it can be without the data. Spaces go by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +81,15 @@ pub enum Command {
     Recall(RecallCommand),
     Spread(SpreadCommand),
     Scan(ScanCommand),
+    Watch(WatchCommand),
+    /// Of a watch of this connection, as is `Unwatch`.
+    WatchMore {
+        watch: u64,
+        credit: u64,
+    },
+    Unwatch {
+        watch: u64,
+    },
     Get {
         space: String,
         id: Bytes,

@@ -180,6 +180,47 @@ pub fn scanned(encoder: &mut Encoder<'_>, next: ScanCursor, episodes: &[StoredEp
     episodes.iter().for_each(|each| episode(encoder, Some(each)));
 }
 
+/// The answer to `EG.WATCH`: its number, its credit, and behind which sequence of each shard it
+/// begins.
+pub fn watching(encoder: &mut Encoder<'_>, watch: u64, credit: u64, from: &[(usize, u64)]) {
+    encoder.map(3);
+    key(encoder, "watch");
+    encoder.count(watch);
+    key(encoder, "credit");
+    encoder.count(credit);
+    key(encoder, "from");
+    places(encoder, from);
+}
+
+/// Shards and sequences in one flat array, as they stand behind `FROM`; the answer to
+/// `EG.UNWATCH`.
+pub fn places(encoder: &mut Encoder<'_>, places: &[(usize, u64)]) {
+    encoder.array(places.len() * 2);
+    for (shard, sequence) in places {
+        encoder.count(*shard as u64);
+        encoder.count(*sequence);
+    }
+}
+
+/// An episode for a watch, as a message of its own.
+pub fn watched(encoder: &mut Encoder<'_>, watch: u64, shard: usize, stored: &StoredEpisode) {
+    encoder.push(5);
+    encoder.bulk(b"eg.watch");
+    encoder.count(watch);
+    encoder.count(shard as u64);
+    encoder.count(stored.sequence.0);
+    episode(encoder, Some(stored));
+}
+
+/// That a watch has ended, why, and where another would go on.
+pub fn cut(encoder: &mut Encoder<'_>, watch: u64, reason: &str, at: &[(usize, u64)]) {
+    encoder.push(4);
+    encoder.bulk(b"eg.cut");
+    encoder.count(watch);
+    encoder.bulk(reason.as_bytes());
+    places(encoder, at);
+}
+
 /// The answer to `EG.FORGET`; `None` when the id is unknown.
 pub fn forgotten(encoder: &mut Encoder<'_>, sequence: Option<Sequence>) {
     let Some(sequence) = sequence else {

@@ -20,9 +20,9 @@ use super::core::{Core, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request};
 use super::route::Route;
-use super::{info, links, snapshots, spaces, spread};
+use super::{info, links, snapshots, spaces, spread, watch};
 use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
-use crate::protocol::{Command, reply};
+use crate::protocol::{Command, ProtocolVersion, reply};
 use crate::runtime;
 
 /// Carries out one command or starts it; false when the connection ends with it.
@@ -73,6 +73,16 @@ pub(super) async fn take(
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
+        watching if watch::is_watching(&watching) => {
+            watch::take(core, connection, watching).await;
+        }
+        Command::Hello(hello)
+            if hello.version == Some(ProtocolVersion::Resp2) && connection.has_streams() =>
+        {
+            let what = "HELLO 2 while a watch is open, whose messages RESP2 has no form for; end \
+                        it with EG.UNWATCH first";
+            refuse(core, connection, Refusal::Syntax(what.into()));
+        }
         talk if is_talk(&talk) => {
             let reply = connection.client.talk(talk);
             let goes_on = !matches!(reply, Outgoing::Last(_));
@@ -172,7 +182,11 @@ where
 }
 
 /// Carries out a command between all others of its connection.
-async fn alone(core: &Rc<Core>, connection: &Rc<Connection>, task: impl Future<Output = Encoded>) {
+pub(super) async fn alone(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    task: impl Future<Output = Encoded>,
+) {
     core.turn();
     connection.replies_done().await;
     let slot = connection.reserve(Kind::Other);

@@ -8,6 +8,9 @@
 //! as stock clients do: commands that are answered do not count, only their bytes. What all replies
 //! of a shard may carry together is bounded by [`Core::hold_reply`].
 //!
+//! Messages that answer no command stand in a queue beside the replies: see `push.rs`. They come
+//! between replies, never inside one, and hold none of them up.
+//!
 //! A command that reads waits until every write before it on the same connection is answered, so a
 //! pipeline reads its own writes.
 
@@ -24,7 +27,9 @@ use super::core::Core;
 use super::inbox::Inbox;
 use super::notify::Notify;
 use super::outgoing::{EncodedReply, Outgoing};
+use super::push::{Push, Pushes};
 use super::request::Answer;
+use super::watch::Watches;
 use crate::protocol::Encoder;
 use crate::runtime::{SocketReader, SocketShutdown, SocketWriter};
 
@@ -81,6 +86,10 @@ impl Replies {
 pub(super) struct Connection {
     pub(super) client: Client,
     replies: RefCell<Replies>,
+    pub(super) pushes: RefCell<Pushes>,
+    pub(super) watches: Watches,
+    /// Since when the client has not taken what is being written.
+    blocked_since_ns: Cell<Option<u64>>,
     /// The writer has something to do.
     ready: Notify,
     /// The reader may go on.
@@ -97,6 +106,9 @@ impl Connection {
         Self {
             client,
             replies: RefCell::default(),
+            pushes: RefCell::default(),
+            watches: Watches::default(),
+            blocked_since_ns: Cell::new(None),
             ready: Notify::default(),
             progress: Notify::default(),
             is_finished: Cell::new(false),
@@ -129,6 +141,26 @@ impl Connection {
         if nth == 0 {
             self.ready.notify();
         }
+    }
+
+    /// Adds a message that answers no command.
+    pub(super) fn push(&self, push: Push) {
+        self.pushes.borrow_mut().push(push);
+        self.ready.notify();
+    }
+
+    pub(super) fn blocked_since_ns(&self) -> Option<u64> {
+        self.blocked_since_ns.get()
+    }
+
+    /// Whether messages may come that only RESP3 has.
+    pub(super) fn has_streams(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    /// Housekeeping, a few times a second.
+    pub(super) fn tick(&self, core: &Core) {
+        self.watches.tick(core, self);
     }
 
     /// Reserves and fulfils in one.
@@ -189,8 +221,9 @@ impl Connection {
         }
     }
 
-    /// Stops reading; what was taken is still answered.
-    pub(super) fn stop_reading(&self) {
+    /// Stops reading, because the daemon stops; what was taken is still answered.
+    pub(super) fn stop(&self, core: &Core) {
+        self.watches.cut_all(core, self, "BUSY the daemon stops; go on with the next one");
         self.socket.reading();
     }
 
@@ -198,11 +231,23 @@ impl Connection {
     pub(super) fn finish(&self) {
         self.is_finished.set(true);
         self.ready.notify();
+        self.watches.stir();
+    }
+
+    /// Whether no more commands will come, or nobody would read an answer.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_finished.get() || self.is_broken.get()
+    }
+
+    /// Whether everything that is owed was written.
+    fn is_done(&self) -> bool {
+        self.is_finished.get() && self.owed() == 0 && self.pushes.borrow().is_empty()
     }
 
     fn break_off(&self) {
         self.is_broken.set(true);
         self.progress.notify();
+        self.watches.stir();
         self.socket.both();
     }
 }
@@ -271,39 +316,58 @@ pub(super) async fn write(
     let mut out = unsent;
     let mut held = Vec::new();
     loop {
-        let is_last = encode_ready(&connection, &mut out, &mut held);
+        let (is_last, pushed) = encode_ready(&connection, &mut out, &mut held);
         if !out.is_empty() {
+            connection.blocked_since_ns.set(Some(core.now_ns()));
             if socket.write_all(&out).await.is_err() {
                 break;
+            }
+            connection.blocked_since_ns.set(None);
+            if pushed > 0 {
+                core.measure(|metrics| metrics.episodes_pushed += pushed);
             }
             held.clear();
             out.clear();
             out.shrink_to(WRITE_BYTES * 2);
             connection.progress.notify();
+            connection.watches.stir();
             core.breathe_if_due().await;
         }
-        if is_last || connection.is_finished.get() && connection.owed() == 0 {
+        if is_last || connection.is_done() {
             break;
         }
-        if !is_front_ready(&connection) {
+        if !has_ready(&connection) {
             connection.ready.wait().await;
         }
     }
     connection.break_off();
 }
 
-fn is_front_ready(connection: &Connection) -> bool {
+fn has_ready(connection: &Connection) -> bool {
     let replies = connection.replies.borrow();
-    replies.slots.front().is_some_and(|slot| slot.reply.is_some())
+    let is_front_ready = replies.slots.front().is_some_and(|slot| slot.reply.is_some());
+    is_front_ready || !connection.pushes.borrow().is_empty()
 }
 
-/// Encodes replies from the front, as far as they are ready; whether the last one was among them.
-fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> bool {
+/// Encodes replies from the front, as far as they are ready, and messages between them: whether the
+/// last reply was among them, and how many episodes were pushed.
+fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> (bool, u64) {
+    let mut pushed = 0;
     while out.len() < WRITE_BYTES {
-        let Some(outgoing) = connection.pop() else { break };
-        if outgoing.encode(&connection.client, out, held) {
-            return true;
+        let outgoing = connection.pop();
+        let has_reply = outgoing.is_some();
+        if outgoing.is_some_and(|outgoing| outgoing.encode(&connection.client, out, held)) {
+            return (true, pushed);
+        }
+        let push = connection.pushes.borrow_mut().pop();
+        match push {
+            Some(push) => {
+                pushed += u64::from(matches!(push, Push::Episode { .. }));
+                push.encode(&connection.client, out, held);
+            }
+            None if !has_reply => break,
+            None => {}
         }
     }
-    false
+    (false, pushed)
 }

@@ -22,10 +22,12 @@ use super::connection::Connection;
 use super::gate::Gate;
 use super::info::Report;
 use super::jobs::{Jobs, spread_refused};
+use super::news::{Followers, WatchPermit};
 use super::notify::Notify;
 use super::request::{Answer, Asked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
+use super::watch::Call;
 use crate::lanes::{Incoming, Lanes};
 use crate::metrics::Metrics;
 use crate::recovery::Recovery;
@@ -65,6 +67,8 @@ pub(super) enum Origin {
     Item { batch: Rc<Batch>, index: usize },
     /// A task on this shard waits for it.
     Task(Rc<Promise>),
+    /// A watch of a connection asks for more.
+    News(Rc<Call>),
     /// Another shard asked.
     Peer { shard: usize, call: u32 },
 }
@@ -94,6 +98,7 @@ pub(super) struct Core {
     pub(super) clock: Clock,
     recovery: Arc<Recovery>,
     snapshots: Arc<Snapshots>,
+    patience: Duration,
     inner: RefCell<Inner>,
     /// For spreads over several shards: each holds memory on all of them while it is driven.
     pub(super) spreads: Gate,
@@ -111,7 +116,7 @@ pub(super) struct Core {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    number: usize,
+    pub(super) number: usize,
     pub(super) clock: Clock,
     pub(super) shard: Shard<Box<dyn Io>>,
     lanes: Lanes<Asked, Answer>,
@@ -132,6 +137,7 @@ pub(super) struct Inner {
     pub(super) metrics: Metrics,
     ids: IdMaker,
     replies: ReplyBudget,
+    pub(super) followers: Followers,
 }
 
 impl Core {
@@ -142,7 +148,7 @@ impl Core {
         lanes: Lanes<Asked, Answer>,
         (seed, machine): (u64, Machine),
         recovery: Arc<Recovery>,
-        snapshots: Arc<Snapshots>,
+        (snapshots, patience): (Arc<Snapshots>, Duration),
     ) -> std::io::Result<Self> {
         let shards = lanes.shards();
         let inner = Inner {
@@ -161,12 +167,14 @@ impl Core {
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
             replies: ReplyBudget::default(),
+            followers: Followers::default(),
         };
         Ok(Self {
             number,
             clock,
             recovery,
             snapshots,
+            patience,
             inner: RefCell::new(inner),
             spreads: Gate::new((SPREADS_DRIVEN_MAX / shards).max(1)),
             breath: Breath::new()?,
@@ -190,6 +198,16 @@ impl Core {
 
     pub(super) fn snapshots(&self) -> &Arc<Snapshots> {
         &self.snapshots
+    }
+
+    /// How long a client may leave a watch waiting.
+    pub(super) fn patience_ns(&self) -> u64 {
+        u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Room for one more watch of a connection of this shard.
+    pub(super) fn admit_watch(&self) -> Result<WatchPermit, Refusal> {
+        self.inner.borrow().followers.admit()
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -332,6 +350,7 @@ impl Core {
         {
             let mut inner = self.inner.borrow_mut();
             inner.shard.tick();
+            inner.end_parking();
             let activity = self.activity.get();
             inner.is_quiet = activity - inner.activity_ticked <= QUIET_REQUESTS;
             inner.activity_ticked = activity;
@@ -509,6 +528,7 @@ impl Inner {
                 let scanned = self.shard.scan(space, from, count, bytes_max, fields);
                 self.deliver(origin, Answer::Scanned(scanned));
             }
+            Request::News(request) => self.take_news(request, origin),
             Request::SpaceStats { space } => {
                 let stats = self.shard.space_stats(space);
                 self.deliver(origin, Answer::SpaceStats(stats));
@@ -524,6 +544,7 @@ impl Inner {
                     pools: self.shard.spread_pools().figures(),
                     metrics: self.metrics.clone(),
                     open_recalls: self.jobs.len() as u64,
+                    open_watches: self.followers.watches() as u64,
                     io: self.shard.io().facts(),
                     read_only_reason: self.shard.read_only_reason().map(str::to_owned),
                 };
@@ -574,6 +595,7 @@ impl Inner {
                 *promise.answer.borrow_mut() = Some(answer);
                 promise.arrived.notify();
             }
+            Origin::News(call) => call.fulfil(answer),
             Origin::Peer { shard, call } => self.lanes.answer(shard, call, answer),
         }
     }
@@ -585,6 +607,7 @@ impl Inner {
         self.shard.poll(&mut effects);
         self.take_effects(&mut effects);
         self.effects = effects;
+        self.may_work |= self.wake_followers();
         self.shard.pump()
     }
 
@@ -654,6 +677,7 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         Request::Recall(_) => Answer::Hits(Err(refusal)),
         Request::Spread(order) => spread_refused(order.finish.is_some(), refusal),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
+        Request::News(_) => Answer::News(Err(refusal)),
         Request::ResetMetrics | Request::EndSpread(_) => Answer::Done(Err(refusal)),
         Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }

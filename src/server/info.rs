@@ -30,6 +30,7 @@ pub struct Report {
     pub pools: PoolFigures,
     pub metrics: Metrics,
     pub open_recalls: u64,
+    pub open_watches: u64,
     pub io: IoFacts,
     /// Why the shard takes no writes, if it does not.
     pub read_only_reason: Option<String>,
@@ -85,6 +86,9 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("connections_opened", metrics.connections_opened),
         ("connections_open", metrics.connections_open),
         ("protocol_errors", metrics.protocol_errors),
+        ("watches_open", reports.iter().map(|report| report.open_watches).sum()),
+        ("watches_cut", metrics.watches_cut),
+        ("episodes_pushed", metrics.episodes_pushed),
     ]
 }
 

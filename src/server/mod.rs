@@ -11,6 +11,7 @@
 //! * `connection` keeps the order of one connection's commands and replies.
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
+//! * `watch` sends a connection the news of memory spaces, which `news` tells; `push` queues them.
 //! * `links` makes links that are mutual, `spread` drives spreads over the shards of a space.
 //! * `jobs` computes recalls and spreads, slice by slice.
 //! * `snapshots` copies the store while it is written to.
@@ -30,22 +31,27 @@ mod inbox;
 mod info;
 mod jobs;
 mod links;
+mod news;
 mod notify;
 mod outgoing;
+mod push;
 mod request;
 mod route;
 mod serve;
 mod snapshots;
 mod spaces;
 mod spread;
+mod watch;
 
 pub use arrival::Arrival;
 pub use client::Peer;
 pub use connection::WINDOW;
 pub use info::Report;
+pub use news::{NewsRequest, WATCHES_MAX};
 pub use request::{Answer, Asked, Request};
 pub use route::Route;
 pub use serve::{
     Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
 };
 pub use snapshots::Snapshots;
+pub use watch::CONNECTION_WATCHES_MAX;

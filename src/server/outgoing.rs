@@ -135,6 +135,7 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         }
         Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits, false),
         Answer::Scanned(_)
+        | Answer::News(_)
         | Answer::Exchanged(_)
         | Answer::Collected(_)
         | Answer::SpaceStats(_)

@@ -8,10 +8,11 @@ use engram_shards::episode::{
     StoreRequest, StoredEpisode, UnlinkRequest,
 };
 use engram_shards::shard::{Reply, SpaceStats};
-use engram_shards::space::Page;
+use engram_shards::space::{News, Page};
 use engram_shards::spreading::{Asked as Wanted, Collected, Exchange, Exchanged, SpreadRequest};
 
 use super::info::Report;
+use super::news::NewsRequest;
 
 /// A request to the shard that owns what it is about.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub enum Request {
         bytes_max: usize,
         fields: Fields,
     },
+    /// Answered when there is something to tell, or after a while.
+    News(NewsRequest),
     /// The first shard gives the number, the others are told it.
     CreateSpace {
         number: Option<SpaceNumber>,
@@ -113,6 +116,7 @@ pub enum Answer {
     Collected(Result<Box<Collected>, Refusal>),
     /// Episodes and the row to go on from.
     Scanned(Result<Page, Refusal>),
+    News(Result<News, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
     /// Of what has no other result.

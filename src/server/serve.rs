@@ -40,6 +40,8 @@ pub struct ShardStart {
     /// Raised by the shard whenever it has got round to its control messages.
     pub beats: Arc<AtomicU64>,
     pub drain_timeout: Duration,
+    /// How long a client may leave a watch without credit, or its messages unread.
+    pub stream_patience: Duration,
     /// How the start goes, for `INFO`.
     pub recovery: Arc<Recovery>,
     pub snapshots: Arc<Snapshots>,
@@ -219,8 +221,9 @@ async fn serve(
     completions: runtime::Event,
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
-    let ShardStart { number, clock, lanes, machine, seed, recovery, snapshots, .. } = start;
-    let core = Core::new(number, clock, shard, lanes, (seed, machine), recovery, snapshots)?;
+    let ShardStart { number, clock, lanes, machine, seed, recovery, .. } = start;
+    let streaming = (start.snapshots, start.stream_patience);
+    let core = Core::new(number, clock, shard, lanes, (seed, machine), recovery, streaming)?;
     let core = Rc::new(core);
     runtime::spawn(Rc::clone(&core).serve_log(completions));
     runtime::spawn(Rc::clone(&core).serve_lanes());
@@ -240,6 +243,7 @@ async fn serve(
             }
             Control::Beat => {
                 core.tick();
+                connections.iter().for_each(|connection| connection.tick(&core));
                 start.beats.fetch_add(1, Ordering::Relaxed);
             }
             Control::Drain => {
@@ -291,7 +295,7 @@ fn connect(
 async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], timeout: Duration) {
     let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let until_ns = core.now_ns().saturating_add(timeout_ns);
-    connections.iter().for_each(|connection| connection.stop_reading());
+    connections.iter().for_each(|connection| connection.stop(core));
     core.close();
     while core.now_ns() < until_ns && (connections.iter().any(is_open) || !core.is_idle()) {
         core.turn();

@@ -197,6 +197,7 @@ impl Machine {
                 control: controlled,
                 beats: Arc::default(),
                 drain_timeout: PATIENCE / 2,
+                stream_patience: PATIENCE / 4,
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
             };

@@ -503,8 +503,7 @@ impl Section {
 
     /// The first place in the order of sequences that is behind one.
     pub(super) fn place_behind(&self, sequence: u64) -> usize {
-        let is_before =
-            |row: &u32| *row < self.rows() && self.record(*row).sequence <= sequence;
+        let is_before = |row: &u32| *row < self.rows() && self.record(*row).sequence <= sequence;
         self.sequence_order().unwrap_or_default().partition_point(is_before)
     }
 

@@ -5,7 +5,7 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, link, recall, scan, space, spread, store};
+use super::{connection, link, recall, scan, space, spread, store, watch};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
@@ -91,6 +91,9 @@ const DECAY: Argument = double("p").behind("DECAY").optional();
 const THRESHOLD: Argument = double("p").behind("THRESHOLD").optional();
 const SIMILAR: Argument = double("p").behind("SIMILAR").optional();
 const DEADLINE: Argument = integer("microseconds").behind("DEADLINE").optional();
+const WATCH_FROM: Argument =
+    block("place", &[integer("shard"), integer("seq")]).behind("FROM").optional().multiple();
+const CREDIT: Argument = integer("n").behind("CREDIT").optional();
 const STORE_ID: Argument = one_of("id", &[ID, token("*")]);
 const EPISODE: Argument = block(
     "episode",
@@ -277,6 +280,21 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             ],
             scan::scan,
         ),
+    CommandSpec::engram("EG.WATCH", "Sends new episodes of a memory space as they are stored.")
+        .flags(&["readonly"])
+        .takes(
+            &[one_of(
+                "what",
+                &[
+                    block("watch", &[SPACE, WATCH_FROM, CREDIT, GET_WITH]),
+                    block("more", &[integer("watch"), integer("n")]).behind("MORE"),
+                ],
+            )],
+            watch::watch,
+        ),
+    CommandSpec::engram("EG.UNWATCH", "Ends a watch of this connection.")
+        .flags(&["readonly", "fast"])
+        .takes(&[integer("watch")], watch::unwatch),
     CommandSpec::engram("EG.LINK", "Links an episode to another, or gives a link another weight.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, FROM, TO, double("weight"), KIND, MUTUAL, DURABILITY], link::link),

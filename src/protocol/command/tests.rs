@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use super::{
     ClientCommand, ClientLibrary, Command, CommandQuery, Cue, Hello, RECALL_CUES_MAX,
-    REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, spec::CommandSpec, table::COMMANDS,
+    REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, WATCH_CREDIT_MAX, WatchCommand,
+    spec::CommandSpec, table::COMMANDS,
 };
 use crate::protocol::ProtocolVersion;
 
@@ -430,7 +431,7 @@ fn reads_and_forgetting() {
         ("EG.MGET notes 4097 a", "n must be a whole number from 1 to 4096"),
         ("EG.FORGET notes e1 now", "unknown option 'now'"),
         ("EG.FORGET notes e1 DUR", "DUR needs a value"),
-        ("EG.WATCH notes", "unknown command 'EG.WATCH'; COMMAND LIST"),
+        ("EG.REINFORCE notes a", "unknown command 'EG.REINFORCE'; COMMAND LIST"),
         ("get a", "unknown command 'get'"),
     ] {
         let refusal = refusal(line);
@@ -536,6 +537,45 @@ proptest! {
         let items = items(&format!("EG.MSTORE notes {} {}", bad.len(), line.join(" ")));
         let are_bad: Vec<bool> = items.iter().map(Result::is_err).collect();
         prop_assert_eq!(are_bad, bad);
+    }
+}
+
+#[test]
+fn a_watch_names_where_it_begins_and_what_it_may_send() {
+    let fields = Fields { text: true, metadata: true, ..Fields::default() };
+    let space = || "notes".to_owned();
+    let plain = WatchCommand { space: space(), from: vec![], credit: 1024, fields };
+    assert_eq!(parse("EG.WATCH notes"), Ok(Command::Watch(plain.clone())));
+    let fields = Fields { vector: true, ..Fields::default() };
+    let from = vec![(0, 7), (1, 0), (63, u64::MAX)];
+    let full = WatchCommand { space: space(), from, credit: WATCH_CREDIT_MAX, fields };
+    let line = "eg.watch notes from 0 7 1 0 with vec FROM 63 18446744073709551615 CREDIT 1048576";
+    assert_eq!(parse(line), Ok(Command::Watch(full)));
+    let more = Command::WatchMore { watch: 3, credit: 9 };
+    assert_eq!(parse("EG.WATCH more 3 9"), Ok(more));
+    assert_eq!(parse("EG.UNWATCH 3"), Ok(Command::Unwatch { watch: 3 }));
+    let more = WatchCommand { space: "MORE".into(), credit: 2, ..plain };
+    assert_eq!(parse("EG.WATCH MORE CREDIT 2"), Ok(Command::Watch(more)), "a space of that name");
+    for (line, part) in [
+        ("EG.WATCH", "wrong number of arguments for EG.WATCH; usage: EG.WATCH space"),
+        ("EG.WATCH notes FROM", "FROM needs a value"),
+        ("EG.WATCH notes FROM 0", "FROM shard needs a value"),
+        ("EG.WATCH notes FROM 64 1", "shard of FROM must be a whole number from 0 to 63, got '64'"),
+        ("EG.WATCH notes FROM 0 -1", "seq of FROM must be a whole number from 0"),
+        ("EG.WATCH notes FROM 0 1 0 2", "FROM names shard 0 twice"),
+        ("EG.WATCH notes FROM 0 1 CREDIT 0", "CREDIT must be a whole number from 1 to 1048576"),
+        ("EG.WATCH notes CREDIT 1048577", "CREDIT must be a whole number from 1 to 1048576"),
+        ("EG.WATCH notes CREDIT 1 CREDIT 2", "CREDIT is given twice"),
+        ("EG.WATCH notes WITH why", "WITH is one of text, vec, meta, links, got 'why'"),
+        ("EG.WATCH notes NOW", "unknown option 'NOW'"),
+        ("EG.WATCH MORE 0 1", "watch must be a whole number from 1"),
+        ("EG.WATCH MORE 1", "MORE needs a value"),
+        ("EG.WATCH MORE 1 0", "n of MORE must be a whole number from 1 to 1048576"),
+        ("EG.WATCH MORE 1 2 3", "unknown option '3'"),
+        ("EG.UNWATCH x", "watch must be a whole number"),
+    ] {
+        let refusal = refusal(line);
+        assert!(refusal.starts_with("SYNTAX ") && refusal.contains(part), "{line}: {refusal}");
     }
 }
 
