@@ -78,6 +78,9 @@ pub struct Metrics {
     pub connections_opened: u64,
     pub connections_open: u64,
     pub protocol_errors: u64,
+    /// Observe streams, and what came over them.
+    pub streams_open: u64,
+    pub observations: u64,
     /// Watches that were ended by the daemon, and episodes that were sent to any.
     pub watches_cut: u64,
     pub episodes_pushed: u64,
@@ -165,8 +168,8 @@ impl Metrics {
 
     /// Begins anew; what is open stays so.
     pub fn reset(&mut self) {
-        let connections_open = self.connections_open;
-        *self = Self { connections_open, ..Self::default() };
+        let Self { connections_open, streams_open, .. } = *self;
+        *self = Self { connections_open, streams_open, ..Self::default() };
     }
 
     /// Bytes of memory behind the cells.
@@ -209,6 +212,8 @@ impl Metrics {
             (&mut self.connections_opened, other.connections_opened),
             (&mut self.connections_open, other.connections_open),
             (&mut self.protocol_errors, other.protocol_errors),
+            (&mut self.streams_open, other.streams_open),
+            (&mut self.observations, other.observations),
             (&mut self.watches_cut, other.watches_cut),
             (&mut self.episodes_pushed, other.episodes_pushed),
         ] {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::str;
 
 use bytes::Bytes;
-use engram_shards::episode::{Confidence, Link, Refusal, SpaceFan};
+use engram_shards::episode::{Confidence, Durability, Link, Priority, Refusal, SpaceFan};
 use engram_shards::filter::check_metadata;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -17,8 +17,9 @@ use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engramd::protocol::command::{
     ClientCommand, Command, CommandQuery, Cue, Hello, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
-    RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread, SPREAD_WEIGHT_MAX, ScanCommand,
-    SpreadCommand, SpreadParameters, StoreCommand, WATCH_CREDIT_MAX, WatchCommand,
+    OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread,
+    SPREAD_WEIGHT_MAX, ScanCommand, SpreadCommand, SpreadParameters, StoreCommand,
+    WATCH_CREDIT_MAX, WatchCommand,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -158,6 +159,21 @@ fn check(command: &Command) {
             assert!(shards.len() == from.len() && shards.iter().all(|shard| *shard < SHARDS_MAX));
             assert!((1..=WATCH_CREDIT_MAX).contains(credit));
         }
+        Command::ObserveOpen(ObserveOpen { space: name, credit, .. }) => {
+            space(name);
+            assert!((1..=OBSERVE_CREDIT_MAX).contains(credit));
+        }
+        Command::Observe { stream, observation } => {
+            assert!(*stream > 0);
+            match observation.clone() {
+                Ok(observation) => {
+                    let (priority, durability) = (Priority::default(), Durability::default());
+                    check_store(&observation.into_store(priority, durability));
+                }
+                Err(refusal) => check_refusal(&refusal),
+            }
+        }
+        Command::ObserveClose { stream } => assert!(*stream > 0),
         Command::WatchMore { watch, credit } => {
             assert!(*watch > 0 && (1..=WATCH_CREDIT_MAX).contains(credit));
         }

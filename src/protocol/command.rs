@@ -8,13 +8,15 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`.
+//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`,
+//! `observe.rs`.
 
 mod arguments;
 mod checks;
 mod connection;
 mod docs;
 mod link;
+mod observe;
 mod recall;
 mod scan;
 mod space;
@@ -33,6 +35,7 @@ use engram_shards::episode::{Durability, Fields, Refusal};
 
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use link::LinkCommand;
+pub use observe::{OBSERVE_CREDIT_MAX, Observation, ObserveOpen};
 pub use recall::{
     Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
     RecallSpread,
@@ -82,6 +85,15 @@ pub enum Command {
     Spread(SpreadCommand),
     Scan(ScanCommand),
     Watch(WatchCommand),
+    ObserveOpen(ObserveOpen),
+    /// For a stream of this connection. It has no reply: neither has a refusal.
+    Observe {
+        stream: u64,
+        observation: Result<Box<Observation>, Refusal>,
+    },
+    ObserveClose {
+        stream: u64,
+    },
     /// Of a watch of this connection, as is `Unwatch`.
     WatchMore {
         watch: u64,

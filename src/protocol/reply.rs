@@ -221,6 +221,42 @@ pub fn cut(encoder: &mut Encoder<'_>, watch: u64, reason: &str, at: &[(usize, u6
     places(encoder, at);
 }
 
+/// The answer to `EG.OBSERVE OPEN`.
+pub fn observing(encoder: &mut Encoder<'_>, stream: u64, credit: u64) {
+    encoder.map(2);
+    key(encoder, "stream");
+    encoder.count(stream);
+    key(encoder, "credit");
+    encoder.count(credit);
+}
+
+/// That observations are stored, as a message of its own: from this one to that one.
+pub fn observed(encoder: &mut Encoder<'_>, stream: u64, from: u64, to: u64) {
+    encoder.push(4);
+    encoder.bulk(b"eg.observed");
+    encoder.count(stream);
+    encoder.count(from);
+    encoder.count(to);
+}
+
+/// That an observation is not stored, and why.
+pub fn refused(encoder: &mut Encoder<'_>, stream: u64, observation: u64, refusal: &Refusal) {
+    encoder.push(4);
+    encoder.bulk(b"eg.refused");
+    encoder.count(stream);
+    encoder.count(observation);
+    encoder.bulk(format!("{} {refusal}", refusal.code()).as_bytes());
+}
+
+/// The answer to `EG.OBSERVE CLOSE`.
+pub fn observed_all(encoder: &mut Encoder<'_>, stored: u64, existing: u64, refused: u64) {
+    encoder.map(3);
+    for (name, value) in [("stored", stored), ("existing", existing), ("refused", refused)] {
+        key(encoder, name);
+        encoder.count(value);
+    }
+}
+
 /// The answer to `EG.FORGET`; `None` when the id is unknown.
 pub fn forgotten(encoder: &mut Encoder<'_>, sequence: Option<Sequence>) {
     let Some(sequence) = sequence else {

@@ -20,7 +20,7 @@ use super::core::{Core, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request};
 use super::route::Route;
-use super::{info, links, snapshots, spaces, spread, watch};
+use super::{info, links, observe, snapshots, spaces, spread, watch};
 use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
 use crate::protocol::{Command, ProtocolVersion, reply};
 use crate::runtime;
@@ -73,14 +73,17 @@ pub(super) async fn take(
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
+        observing if observe::is_observing(&observing) => {
+            observe::take(core, connection, observing, at_ns).await;
+        }
         watching if watch::is_watching(&watching) => {
             watch::take(core, connection, watching).await;
         }
         Command::Hello(hello)
             if hello.version == Some(ProtocolVersion::Resp2) && connection.has_streams() =>
         {
-            let what = "HELLO 2 while a watch is open, whose messages RESP2 has no form for; end \
-                        it with EG.UNWATCH first";
+            let what = "HELLO 2 while a watch or a stream is open, whose messages RESP2 has no \
+                        form for; end it with EG.UNWATCH or EG.OBSERVE CLOSE first";
             refuse(core, connection, Refusal::Syntax(what.into()));
         }
         talk if is_talk(&talk) => {
@@ -224,7 +227,7 @@ fn submit(
 }
 
 /// The owner and the request of a store, and the id if it was assigned here.
-fn place_store(
+pub(super) fn place_store(
     core: &Core,
     route: &Route,
     store: StoreCommand,

@@ -26,6 +26,7 @@ use super::commands;
 use super::core::Core;
 use super::inbox::Inbox;
 use super::notify::Notify;
+use super::observe::Streams;
 use super::outgoing::{EncodedReply, Outgoing};
 use super::push::{Push, Pushes};
 use super::request::Answer;
@@ -88,6 +89,7 @@ pub(super) struct Connection {
     replies: RefCell<Replies>,
     pub(super) pushes: RefCell<Pushes>,
     pub(super) watches: Watches,
+    pub(super) streams: Streams,
     /// Since when the client has not taken what is being written.
     blocked_since_ns: Cell<Option<u64>>,
     /// The writer has something to do.
@@ -108,6 +110,7 @@ impl Connection {
             replies: RefCell::default(),
             pushes: RefCell::default(),
             watches: Watches::default(),
+            streams: Streams::default(),
             blocked_since_ns: Cell::new(None),
             ready: Notify::default(),
             progress: Notify::default(),
@@ -155,7 +158,7 @@ impl Connection {
 
     /// Whether messages may come that only RESP3 has.
     pub(super) fn has_streams(&self) -> bool {
-        !self.watches.is_empty()
+        !self.watches.is_empty() || !self.streams.is_empty()
     }
 
     /// Housekeeping, a few times a second.
@@ -183,7 +186,8 @@ impl Connection {
     }
 
     fn is_full(&self) -> bool {
-        self.replies.borrow().is_full()
+        let is_full = self.replies.borrow().is_full();
+        is_full || self.pushes.borrow().is_full() || self.streams.is_full()
     }
 
     /// Waits until another command may be taken.
@@ -203,6 +207,16 @@ impl Connection {
         reply
     }
 
+    /// A write that has no reply of its own.
+    pub(super) fn begin_write(&self) {
+        self.replies.borrow_mut().writes += 1;
+    }
+
+    pub(super) fn end_write(&self) {
+        self.replies.borrow_mut().writes -= 1;
+        self.progress.notify();
+    }
+
     /// Waits until every write so far is answered.
     pub(super) async fn writes_done(&self) {
         while self.replies.borrow().writes > 0 {
@@ -214,9 +228,9 @@ impl Connection {
         self.replies.borrow().writes > 0
     }
 
-    /// Waits until every reply so far has been handed to the kernel.
+    /// Waits until every reply so far has been handed to the kernel and no write is under way.
     pub(super) async fn replies_done(&self) {
-        while self.owed() > 0 && !self.is_broken.get() {
+        while (self.owed() > 0 || self.has_writes()) && !self.is_broken.get() {
             self.progress.wait().await;
         }
     }
@@ -239,9 +253,14 @@ impl Connection {
         self.is_finished.get() || self.is_broken.get()
     }
 
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.get()
+    }
+
     /// Whether everything that is owed was written.
     fn is_done(&self) -> bool {
-        self.is_finished.get() && self.owed() == 0 && self.pushes.borrow().is_empty()
+        let is_told = self.pushes.borrow().is_empty() && self.streams.is_settled();
+        self.is_finished.get() && self.owed() == 0 && is_told
     }
 
     fn break_off(&self) {
@@ -341,6 +360,8 @@ pub(super) async fn write(
         }
     }
     connection.break_off();
+    let streams = connection.streams.break_off() as u64;
+    core.measure(|metrics| metrics.streams_open -= streams);
 }
 
 fn has_ready(connection: &Connection) -> bool {
@@ -363,7 +384,8 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>
         match push {
             Some(push) => {
                 pushed += u64::from(matches!(push, Push::Episode { .. }));
-                push.encode(&connection.client, out, held);
+                let rest = push.encode(&connection.client, out, held);
+                rest.into_iter().for_each(|rest| connection.pushes.borrow_mut().push(rest));
             }
             None if !has_reply => break,
             None => {}

@@ -24,6 +24,7 @@ use super::info::Report;
 use super::jobs::{Jobs, spread_refused};
 use super::news::{Followers, WatchPermit};
 use super::notify::Notify;
+use super::observe::Stream;
 use super::request::{Answer, Asked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
@@ -67,6 +68,8 @@ pub(super) enum Origin {
     Item { batch: Rc<Batch>, index: usize },
     /// A task on this shard waits for it.
     Task(Rc<Promise>),
+    /// It is one of a stream of a connection.
+    Observation { stream: Rc<Stream>, number: u64 },
     /// A watch of a connection asks for more.
     News(Rc<Call>),
     /// Another shard asked.
@@ -596,6 +599,7 @@ impl Inner {
                 promise.arrived.notify();
             }
             Origin::News(call) => call.fulfil(answer),
+            Origin::Observation { stream, number } => stream.fulfil(number, answer),
             Origin::Peer { shard, call } => self.lanes.answer(shard, call, answer),
         }
     }

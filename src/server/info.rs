@@ -86,6 +86,8 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("connections_opened", metrics.connections_opened),
         ("connections_open", metrics.connections_open),
         ("protocol_errors", metrics.protocol_errors),
+        ("streams_open", metrics.streams_open),
+        ("observations", metrics.observations),
         ("watches_open", reports.iter().map(|report| report.open_watches).sum()),
         ("watches_cut", metrics.watches_cut),
         ("episodes_pushed", metrics.episodes_pushed),

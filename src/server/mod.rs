@@ -12,6 +12,7 @@
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
 //! * `watch` sends a connection the news of memory spaces, which `news` tells; `push` queues them.
+//! * `observe` takes streams of stores that are acknowledged in ranges.
 //! * `links` makes links that are mutual, `spread` drives spreads over the shards of a space.
 //! * `jobs` computes recalls and spreads, slice by slice.
 //! * `snapshots` copies the store while it is written to.
@@ -33,6 +34,7 @@ mod jobs;
 mod links;
 mod news;
 mod notify;
+mod observe;
 mod outgoing;
 mod push;
 mod request;
@@ -48,6 +50,7 @@ pub use client::Peer;
 pub use connection::WINDOW;
 pub use info::Report;
 pub use news::{NewsRequest, WATCHES_MAX};
+pub use observe::CONNECTION_STREAMS_MAX;
 pub use request::{Answer, Asked, Request};
 pub use route::Route;
 pub use serve::{

@@ -5,15 +5,19 @@
 //! [`Pushes::has_room`].
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use engram_shards::episode::StoredEpisode;
+use engram_shards::episode::{Refusal, StoredEpisode};
 
 use super::budget::Held;
 use super::client::Client;
+use super::observe::Stream;
 use crate::protocol::{Encoder, reply};
 
 /// Messages of watches are added until they have so many bytes together.
 const BYTES_WAITING: usize = 1 << 20;
+/// No command is taken while more bytes wait: whoever sends much that is refused has to read why.
+const BYTES_STOP: usize = 2 * BYTES_WAITING;
 /// What a message counts without the parts of an episode.
 const MESSAGE_BYTES: usize = 256;
 
@@ -24,6 +28,10 @@ pub(super) enum Push {
     Episode { watch: u64, shard: usize, episode: StoredEpisode, held: Held },
     /// The end of a watch.
     Cut { watch: u64, reason: String, at: Vec<(usize, u64)> },
+    /// What a stream has to tell when its turn comes.
+    Told(Rc<Stream>),
+    /// An observation for a stream that is not there.
+    Refused { stream: u64, refusal: Refusal },
 }
 
 impl Push {
@@ -31,12 +39,19 @@ impl Push {
         let parts = match self {
             Self::Episode { episode, .. } => episode.optional_bytes(),
             Self::Cut { reason, .. } => reason.len(),
+            Self::Told(_) | Self::Refused { .. } => 0,
         };
         MESSAGE_BYTES + parts
     }
 
-    /// Appends the message to what is to be written to the client.
-    pub(super) fn encode(self, client: &Client, out: &mut Vec<u8>, held: &mut Vec<Held>) {
+    /// Appends the message to what is to be written to the client. Comes back when it has more to
+    /// say.
+    pub(super) fn encode(
+        self,
+        client: &Client,
+        out: &mut Vec<u8>,
+        held: &mut Vec<Held>,
+    ) -> Option<Self> {
         let mut encoder = Encoder::new(out, client.version.get());
         match self {
             Self::Episode { watch, shard, episode, held: own } => {
@@ -44,7 +59,11 @@ impl Push {
                 held.push(own);
             }
             Self::Cut { watch, reason, at } => reply::cut(&mut encoder, watch, &reason, &at),
+            Self::Told(stream) => return stream.tell(&mut encoder).then_some(Self::Told(stream)),
+            // Such observations have no number.
+            Self::Refused { stream, refusal } => reply::refused(&mut encoder, stream, 0, &refusal),
         }
+        None
     }
 }
 
@@ -63,6 +82,11 @@ impl Pushes {
     /// Whether watches may add to it.
     pub(super) fn has_room(&self) -> bool {
         self.bytes < BYTES_WAITING
+    }
+
+    /// Whether no more commands are to be taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= BYTES_STOP
     }
 
     pub(super) fn push(&mut self, push: Push) {

@@ -70,6 +70,37 @@ impl StoreCommand {
     }
 }
 
+/// What `EG.OBSERVE` stores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    store: StoreCommand,
+    has_priority: bool,
+    has_durability: bool,
+}
+
+impl Observation {
+    /// With what its stream has where it does not say otherwise.
+    pub fn into_store(self, priority: Priority, durability: Durability) -> StoreCommand {
+        let own = self.store;
+        StoreCommand {
+            priority: if self.has_priority { own.priority } else { priority },
+            durability: if self.has_durability { own.durability } else { durability },
+            ..own
+        }
+    }
+}
+
+pub(super) fn observation(arguments: &mut Arguments) -> Result<Observation, Refusal> {
+    let id = store_id(arguments.value("EG.OBSERVE")?)?;
+    let mut fields = StoreFields::default();
+    while let Some(token) = arguments.next() {
+        fields.read(&token, arguments)?;
+    }
+    let (has_priority, has_durability) = (fields.priority.is_some(), fields.durability.is_some());
+    let store = fields.into_store(id, arguments)?;
+    Ok(Observation { store, has_priority, has_durability })
+}
+
 pub(super) fn store(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let space = checks::space(&arguments.value("EG.STORE")?)?;
     let id = store_id(arguments.value("EG.STORE")?)?;
@@ -221,12 +252,7 @@ impl StoreFields {
                 set_once(&mut self.key, "KEY", key(value))
             }
             Field::Prio => {
-                let priorities = [
-                    ("high", Priority::High),
-                    ("normal", Priority::Normal),
-                    ("low", Priority::Low),
-                ];
-                let value = choice("PRIO", &arguments.value("PRIO")?, &priorities);
+                let value = priority(&arguments.value("PRIO")?);
                 set_once(&mut self.priority, "PRIO", value)
             }
             Field::Dur => {
@@ -291,6 +317,12 @@ fn confidence(arguments: &mut Arguments) -> Result<Confidence, Refusal> {
         checks::finite("low of CONF", &low)?,
         checks::finite("high of CONF", &high)?,
     )
+}
+
+pub(super) fn priority(token: &[u8]) -> Result<Priority, Refusal> {
+    let priorities =
+        [("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
+    choice("PRIO", token, &priorities)
 }
 
 /// Any 1 to [`KEY_BYTES_MAX`] bytes.

@@ -5,7 +5,7 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, link, recall, scan, space, spread, store, watch};
+use super::{connection, link, observe, recall, scan, space, spread, store, watch};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
@@ -94,6 +94,8 @@ const DEADLINE: Argument = integer("microseconds").behind("DEADLINE").optional()
 const WATCH_FROM: Argument =
     block("place", &[integer("shard"), integer("seq")]).behind("FROM").optional().multiple();
 const CREDIT: Argument = integer("n").behind("CREDIT").optional();
+const PRIORITY: Argument =
+    one_of("priority", &[token("high"), token("normal"), token("low")]).behind("PRIO").optional();
 const STORE_ID: Argument = one_of("id", &[ID, token("*")]);
 const EPISODE: Argument = block(
     "episode",
@@ -111,9 +113,7 @@ const EPISODE: Argument = block(
         string("thread").behind("THREAD").optional(),
         block("link", &[ID, double("weight"), KIND]).behind("LINK").optional().multiple(),
         string("key").behind("KEY").optional(),
-        one_of("priority", &[token("high"), token("normal"), token("low")])
-            .behind("PRIO")
-            .optional(),
+        PRIORITY,
         DURABILITY,
     ],
 );
@@ -204,6 +204,19 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         .takes(
             &[SPACE, integer("n"), block("item", &[STORE_ID, EPISODE]).behind("ITEM").multiple()],
             store::store_many,
+        ),
+    CommandSpec::engram("EG.OBSERVE", "Stores a stream of episodes, acknowledged in ranges.")
+        .flags(&["write"])
+        .takes(
+            &[one_of(
+                "what",
+                &[
+                    block("open", &[SPACE, PRIORITY, DURABILITY, CREDIT]).behind("OPEN"),
+                    block("observation", &[integer("stream"), STORE_ID, EPISODE]),
+                    integer("stream").behind("CLOSE"),
+                ],
+            )],
+            observe::observe,
         ),
     CommandSpec::engram("EG.RECALL", "Recalls the k episodes nearest to the mean of the cues.")
         .flags(&["readonly"])

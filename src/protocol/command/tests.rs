@@ -10,9 +10,9 @@ use engram_shards::limits::{
 use proptest::prelude::*;
 
 use super::{
-    ClientCommand, ClientLibrary, Command, CommandQuery, Cue, Hello, RECALL_CUES_MAX,
-    REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, WATCH_CREDIT_MAX, WatchCommand,
-    spec::CommandSpec, table::COMMANDS,
+    ClientCommand, ClientLibrary, Command, CommandQuery, Cue, Hello, OBSERVE_CREDIT_MAX,
+    ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, WATCH_CREDIT_MAX,
+    WatchCommand, spec::CommandSpec, table::COMMANDS,
 };
 use crate::protocol::ProtocolVersion;
 
@@ -573,6 +573,55 @@ fn a_watch_names_where_it_begins_and_what_it_may_send() {
         ("EG.WATCH MORE 1 0", "n of MORE must be a whole number from 1 to 1048576"),
         ("EG.WATCH MORE 1 2 3", "unknown option '3'"),
         ("EG.UNWATCH x", "watch must be a whole number"),
+    ] {
+        let refusal = refusal(line);
+        assert!(refusal.starts_with("SYNTAX ") && refusal.contains(part), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn an_observation_that_is_wrong_still_knows_its_stream() {
+    let space = || "notes".to_owned();
+    let (priority, durability) = (Priority::Normal, Durability::Disk);
+    let open = ObserveOpen { space: space(), priority, durability, credit: 1024 };
+    assert_eq!(parse("EG.OBSERVE OPEN notes"), Ok(Command::ObserveOpen(open)));
+    let (priority, durability) = (Priority::Low, Durability::Os);
+    let open = ObserveOpen { space: space(), priority, durability, credit: OBSERVE_CREDIT_MAX };
+    let line = "eg.observe open notes CREDIT 4096 DUR os PRIO low";
+    assert_eq!(parse(line), Ok(Command::ObserveOpen(open)));
+    assert_eq!(parse("EG.OBSERVE CLOSE 2"), Ok(Command::ObserveClose { stream: 2 }));
+    let observation = |line: &str| match parse(line).unwrap() {
+        Command::Observe { stream: 7, observation } => observation.map(|boxed| *boxed),
+        other => panic!("{other:?}"),
+    };
+    let stored = |line| observation(line).unwrap().into_store(priority, durability);
+    let of_stream = StoreCommand { priority, durability, ..plain("e1") };
+    assert_eq!(stored("EG.OBSERVE 7 e1 VEC @"), of_stream);
+    assert_eq!(stored("EG.OBSERVE 7 e1 VEC @ PRIO normal DUR disk"), plain("e1"));
+    assert_eq!(stored("EG.OBSERVE 7 * VEC @ PRIO normal DUR disk").id, None);
+    for (line, part) in [
+        ("EG.OBSERVE 7 e1", "the vector is missing"),
+        ("EG.OBSERVE 7 e1 VEC", "VEC needs a value"),
+        ("EG.OBSERVE 7 e1 VEC abc TEXT x", "a vector blob has 4 bytes"),
+        ("EG.OBSERVE 7 e1 FOO VEC @", "unknown option 'FOO'"),
+    ] {
+        let refusal = observation(line).unwrap_err().to_string();
+        assert!(refusal.contains(part) && !refusal.contains("usage"), "{line}: {refusal}");
+    }
+    for (line, part) in [
+        ("EG.OBSERVE", "wrong number of arguments for EG.OBSERVE; usage: EG.OBSERVE OPEN space"),
+        ("EG.OBSERVE 7", "wrong number of arguments for EG.OBSERVE"),
+        (
+            "EG.OBSERVE seven e1 VEC @",
+            "expected OPEN, CLOSE or the number of a stream, got 'seven'",
+        ),
+        ("EG.OBSERVE 0 e1 VEC @", "expected OPEN, CLOSE or the number of a stream, got '0'"),
+        ("EG.OBSERVE OPEN notes CREDIT 4097", "CREDIT must be a whole number from 1 to 4096"),
+        ("EG.OBSERVE OPEN notes CREDIT 0", "CREDIT must be a whole number from 1 to 4096"),
+        ("EG.OBSERVE OPEN notes PRIO urgent", "PRIO is one of high, normal, low"),
+        ("EG.OBSERVE OPEN notes KEY a", "unknown option 'KEY'"),
+        ("EG.OBSERVE CLOSE x", "stream must be a whole number"),
+        ("EG.OBSERVE CLOSE 1 2", "unknown option '2'"),
     ] {
         let refusal = refusal(line);
         assert!(refusal.starts_with("SYNTAX ") && refusal.contains(part), "{line}: {refusal}");
