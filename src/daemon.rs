@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use engram_lanes::mesh;
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, ShardSettings};
@@ -21,11 +22,10 @@ use thiserror::Error;
 use crate::acceptor::{Acceptor, ListenError, Listener};
 use crate::clock::{self, CLOCK};
 use crate::config::{Config, LogPlace};
-use crate::lanes;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Pinned, RuntimeError};
 use crate::server::{
-    self, Answer, Asked, Control, Opened, Said, ServeError, ShardDisk, ShardStart, Snapshots,
+    self, Control, LANE_UNITS, LaneEnds, Opened, Said, ServeError, ShardDisk, ShardStart, Snapshots,
 };
 use crate::starts::Starts;
 use crate::topology::{self, CacheLevel, Placement, Topology, TopologyError};
@@ -284,7 +284,7 @@ impl Crew {
         let shards = placement.seats.len();
         let (say, said) = flume::unbounded();
         let mut crew = Self { executors: vec![], controls: vec![], said, beats: vec![] };
-        let lanes: Vec<lanes::Lanes<Asked, Answer>> = lanes::connect(shards);
+        let lanes: Vec<LaneEnds> = mesh::connect(shards, LANE_UNITS);
         let snapshots = Arc::new(Snapshots::new(store.path.clone(), store.header));
         for (seat, lanes) in placement.seats.iter().zip(lanes) {
             let (control, controlled) = flume::unbounded();

@@ -1,6 +1,7 @@
 //! What a shard measures about itself: counters and latency histograms, written by its thread alone
 //! and copied out on request.
 
+use engram_lanes::inbox::RANKS;
 use engram_shards::spread::predictor::is_within;
 use hdrhistogram::Histogram;
 
@@ -80,6 +81,19 @@ pub struct Metrics {
     pub protocol_errors: u64,
     /// Refusals by code, in the order of [`REFUSAL_CODES`].
     pub refusals: [u64; REFUSAL_CODES.len()],
+    /// In the order of [`Rank::ALL`].
+    pub lanes: [Lane; RANKS],
+}
+
+/// What a shard knows of one of its lanes.
+#[derive(Debug, Clone, Default)]
+pub struct Lane {
+    /// As the queue wait, of what came through this lane.
+    pub wait: Latency,
+    /// Units of the lane that were taken at most.
+    pub depth_max: u32,
+    /// Requests from this shard's connections that found a lane full, be it here or elsewhere.
+    pub refused: u64,
 }
 
 /// What spreads came to on a shard.
@@ -178,7 +192,8 @@ impl Metrics {
             &self.spread,
             &self.work,
         ];
-        latencies.into_iter().map(Latency::bytes).sum()
+        let waits = self.lanes.iter().map(|lane| &lane.wait);
+        latencies.into_iter().chain(waits).map(Latency::bytes).sum()
     }
 
     /// Adds another shard's cells.
@@ -208,6 +223,11 @@ impl Metrics {
             (&mut self.protocol_errors, other.protocol_errors),
         ] {
             *own += other;
+        }
+        for (own, other) in self.lanes.iter_mut().zip(&other.lanes) {
+            own.wait.add(&other.wait);
+            own.depth_max = own.depth_max.max(other.depth_max);
+            own.refused += other.refused;
         }
         for (own, other) in self.refusals.iter_mut().zip(other.refusals) {
             *own += other;

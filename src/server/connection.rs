@@ -12,10 +12,12 @@
 //! pipeline reads its own writes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use engram_lanes::inbox::Rank;
 
 use super::budget::Held;
 use super::client::Client;
@@ -55,6 +57,8 @@ pub(super) enum Kind {
 struct Slot {
     reply: Option<Outgoing>,
     kind: Kind,
+    /// The episode it is about, while lanes are mixed.
+    episode: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +72,9 @@ struct Replies {
     reads: usize,
     /// Bytes that the replies which are ready will take, roughly.
     bytes: usize,
+    /// Once writes wait in different lanes: the lane of each episode that open ones are about, and
+    /// how many there are.
+    mixed: Option<HashMap<u64, (Rank, u32)>>,
 }
 
 impl Replies {
@@ -105,13 +112,39 @@ impl Connection {
         }
     }
 
+    /// Whether writes wait in different lanes.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.replies.borrow().mixed.is_some()
+    }
+
+    /// Writes will wait in different lanes. To be called while none is open.
+    pub(super) fn mix(&self) {
+        self.replies.borrow_mut().mixed.get_or_insert_default();
+    }
+
+    /// A slot for the reply to a write of an episode, and the lane that is for it. One that would
+    /// overtake another of the same episode waits in the lane of that one.
+    pub(super) fn reserve_write(&self, episode: Option<u64>, rank: Rank) -> (u64, Rank) {
+        let slot = self.reserve(Kind::Write);
+        let mut replies = self.replies.borrow_mut();
+        let (Some(mixed), Some(episode)) = (&mut replies.mixed, episode) else {
+            return (slot, rank);
+        };
+        let (rank, open) = mixed.entry(episode).or_insert((rank, 0));
+        *open += 1;
+        let rank = *rank;
+        let slots = replies.slots.back_mut().expect("just reserved");
+        slots.episode = Some(episode);
+        (slot, rank)
+    }
+
     /// A slot for the reply to a command.
     pub(super) fn reserve(&self, kind: Kind) -> u64 {
         let mut replies = self.replies.borrow_mut();
         replies.open += 1;
         replies.writes += usize::from(kind == Kind::Write);
         replies.reads += usize::from(kind == Kind::Read);
-        replies.slots.push_back(Slot { reply: None, kind });
+        replies.slots.push_back(Slot { reply: None, kind, episode: None });
         replies.first + replies.slots.len() as u64 - 1
     }
 
@@ -121,7 +154,15 @@ impl Connection {
         replies.bytes += reply.bytes();
         let entry = &mut replies.slots[nth];
         entry.reply = Some(reply);
-        let kind = entry.kind;
+        let (kind, episode) = (entry.kind, entry.episode);
+        if let (Some(mixed), Some(episode)) = (&mut replies.mixed, episode)
+            && let Entry::Occupied(mut entry) = mixed.entry(episode)
+        {
+            entry.get_mut().1 -= 1;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
         replies.open -= 1;
         replies.writes -= usize::from(kind == Kind::Write);
         replies.reads -= usize::from(kind == Kind::Read);

@@ -42,6 +42,7 @@ mod spread;
 pub use arrival::Arrival;
 pub use client::Peer;
 pub use connection::WINDOW;
+pub use core::{LANE_UNITS, LaneEnds};
 pub use info::Report;
 pub use request::{Answer, Asked, Request};
 pub use route::Route;

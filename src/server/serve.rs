@@ -14,10 +14,8 @@ use thiserror::Error;
 
 use super::arrival::Arrival;
 use super::connection::{self, Connection};
-use super::core::Core;
-use super::request::{Answer, Asked};
+use super::core::{Core, LaneEnds};
 use super::snapshots::Snapshots;
-use crate::lanes::Lanes;
 use crate::recovery::Recovery;
 use crate::runtime;
 
@@ -30,7 +28,7 @@ pub struct ShardStart {
     pub number: usize,
     pub settings: ShardSettings,
     pub clock: Clock,
-    pub lanes: Lanes<Asked, Answer>,
+    pub lanes: LaneEnds,
     /// What spreading is to know of the machine.
     pub machine: Machine,
     /// Seed of assigned ids; random, different for every start and shard.
