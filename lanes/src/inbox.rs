@@ -10,8 +10,8 @@
 //! low lane that became overdue, with nothing overdue beside it, goes after three others at the
 //! latest.
 //!
-//! **What does not go.** The server may find that it can't do what it took, for the time being. It
-//! puts it back, and the lane [stalls](Inbox::put_back) until it is [resumed](Inbox::resume).
+//! **What does not go.** The server may find that it cannot do what it took, for the time being.
+//! It puts it back, and the lane [stalls](Inbox::put_back) until it is [resumed](Inbox::resume).
 //! Others go on: an urgent write finds room where others leave some for it.
 //!
 //! The thread's own requests wait in the same lanes and count to the same depth, but in a queue that
