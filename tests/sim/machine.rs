@@ -15,7 +15,8 @@ use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings};
 use engramd::recovery::Recovery;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart, Snapshots,
+    self, Arrival, Control, EdgeEnd, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+    Snapshots,
 };
 use engramd::{lanes, runtime};
 
@@ -199,6 +200,7 @@ impl Machine {
                 drain_timeout: PATIENCE / 2,
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
+                edge: EdgeEnd::off(),
             };
             let (disk, say) = (self.disks[shard].clone(), say.clone());
             let disk = move || {
