@@ -1,5 +1,6 @@
-//! What answers look like, for the description at `/v1/openapi.json`. Nothing of these types is ever
-//! made: answers are written by `answers.rs` from what a shard has said.
+//! What answers look like, for the description at `/v1/openapi.json`.
+//!
+//! Nothing of these types is ever made: `answers.rs` writes answers from what a shard has said.
 #![allow(dead_code, reason = "only the schemas of these types are used")]
 
 use std::collections::BTreeMap;

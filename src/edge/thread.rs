@@ -41,7 +41,10 @@ const NOBODY: u32 = 65_534;
 /// Why there is no edge.
 #[derive(Debug, Error)]
 pub enum EdgeError {
-    #[error("edge_listen {address} cannot be listened on: {error}; choose another port")]
+    #[error(
+        "edge_listen {address} cannot be listened on: {error}; choose another port, or let the \
+         service have a network (docs/HTTP.md)"
+    )]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error(transparent)]
     Token(#[from] TokenError),

@@ -1,8 +1,8 @@
 //! Telling HTTP from RESP by the first bytes of a connection.
 //!
-//! A RESP array begins with `*`, an inline command with a word. The words that HTTP begins with name
-//! no command, and what follows them is a path, so a few bytes decide: [`HTTP_TARGETS`] behind a
-//! method and one space. Until they are there, in however many pieces they come, nothing is decided
+//! A RESP array begins with `*`, an inline command with a word. The words that HTTP begins with
+//! name no command, and what follows them is a path, so a few bytes decide: a method, one space,
+//! and the beginning of a target. Until they are there, in however many pieces they come, nothing is decided
 //! and nothing is lost: an inline command that only begins like a method goes on to be one.
 
 /// Methods that a request may have; none of them is a command's name.

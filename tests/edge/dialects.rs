@@ -14,21 +14,22 @@ use crate::routes::Stage;
 
 #[test]
 fn a_request_is_understood_wherever_it_is_cut() {
-    let Stage { daemon, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { daemon, .. } = &mut stage;
     let body = json!({ "k": 1, "cues": [{ "id": "3" }] }).to_string();
     let bytes = request("POST", "/v1/spaces/notes/recall", &[], body.as_bytes());
-    let mut whole = Http::new(&daemon);
+    let mut whole = Http::new(daemon);
     whole.send(&bytes);
     let expected = whole.read().ok();
     for cut in 1..bytes.len() {
-        let mut http = Http::new(&daemon);
+        let mut http = Http::new(daemon);
         http.send(&bytes[..cut]);
         // What was sent has been read when another connection is answered behind it, or soon after.
         whole.get("/v1/ping").ok();
         http.send(&bytes[cut..]);
         assert_eq!(http.read().ok(), expected, "cut at {cut}");
     }
-    let mut http = Http::new(&daemon);
+    let mut http = Http::new(daemon);
     for byte in &bytes {
         http.send(&[*byte]);
     }
@@ -37,7 +38,8 @@ fn a_request_is_understood_wherever_it_is_cut() {
 
 #[test]
 fn words_that_only_look_like_a_method_are_commands() {
-    let Stage { daemon, .. } = Stage::new();
+    let mut stage = Stage::new();
+    let Stage { daemon, .. } = &mut stage;
     for line in ["GET key", "GET", "OPTIONS x", "get /", "POST", "DELETE a b", "GETS /x"] {
         let mut client = daemon.client();
         for byte in format!("{line}\r\n").bytes() {
@@ -56,7 +58,8 @@ fn words_that_only_look_like_a_method_are_commands() {
 
 #[test]
 fn requests_follow_each_other_on_one_connection() {
-    let Stage { mut http, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { http, .. } = &mut stage;
     let one = request("GET", "/v1/spaces/notes/episodes/1", &[], b"");
     let two = request("GET", "/v1/nothing", &[], b"");
     let body = json!({ "ids": ["2", "3"] }).to_string();
@@ -75,21 +78,22 @@ fn requests_follow_each_other_on_one_connection() {
 
 #[test]
 fn a_request_that_ends_early_changes_nothing() {
-    let Stage { daemon, mut resp, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { daemon, resp, .. } = &mut stage;
     let body = json!({ "vec": [1, 2, 3] }).to_string();
     let bytes = request("PUT", "/v1/spaces/notes/episodes/new", &[], body.as_bytes());
     for end in (0..bytes.len()).step_by(7) {
-        let mut http = Http::new(&daemon);
+        let mut http = Http::new(daemon);
         http.send(&bytes[..end]);
     }
-    let mut http = Http::new(&daemon);
+    let mut http = Http::new(daemon);
     // A body that is shorter than it was said to be, in pieces.
     http.send(
         b"PUT /v1/spaces/notes/episodes/new HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked",
     );
     http.send(b"\r\n\r\n5\r\n{\"vec");
     drop(http);
-    let mut http = Http::new(&daemon);
+    let mut http = Http::new(daemon);
     http.send(b"GET / SPDY/9\r\n\r\n");
     assert!(http.try_read().is_err() || http.is_hung_up());
     common::eventually("all are gone", || {
@@ -102,9 +106,10 @@ fn a_request_that_ends_early_changes_nothing() {
 
 #[test]
 fn who_speaks_http_to_a_daemon_without_an_edge_is_told() {
-    let Stage { daemon, mut resp, .. } = Stage::with(&["edge=false"]);
+    let mut stage = Stage::with(&["edge=false"]);
+    let Stage { daemon, resp, .. } = &mut stage;
     for cut in [0, 3, 5] {
-        let mut http = Http::new(&daemon);
+        let mut http = Http::new(daemon);
         let bytes = request("GET", "/healthz", &[], b"");
         http.send(&bytes[..cut]);
         http.send(&bytes[cut..]);
@@ -166,7 +171,8 @@ fn who_comes_early_is_told_how_far_the_start_is() {
 
 #[test]
 fn a_stop_lets_requests_end_and_connections_go() {
-    let Stage { mut daemon, mut http, mut resp, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { daemon, http, resp, .. } = &mut stage;
     let stored = json!({ "vec": [1, 2, 3] }).to_string();
     // The answer is owed when the daemon is told to stop.
     http.send(&request("PUT", "/v1/spaces/notes/episodes/last", &[], stored.as_bytes()));

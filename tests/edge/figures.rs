@@ -33,8 +33,9 @@ fn scrape(http: &mut Http) -> BTreeMap<String, f64> {
 
 #[test]
 fn figures_are_those_of_the_daemon() {
-    let Stage { mut http, .. } = Stage::furnished();
-    let before = scrape(&mut http);
+    let mut stage = Stage::furnished();
+    let Stage { http, .. } = &mut stage;
+    let before = scrape(http);
     let sum = |samples: &BTreeMap<String, f64>, name: &str| -> f64 {
         let of = format!("engram_{name}{{shard=");
         samples.iter().filter(|(have, _)| have.starts_with(&of)).map(|(_, value)| value).sum()
@@ -47,7 +48,7 @@ fn figures_are_those_of_the_daemon() {
     let body = json!({ "k": 1, "cues": [{ "id": "1" }] });
     (0..3).for_each(|_| drop(http.post("/v1/spaces/notes/recall", &body).ok()));
     http.post("/v1/batch", &json!([{ "op": "ping" }, { "op": "ping" }])).ok();
-    let after = scrape(&mut http);
+    let after = scrape(http);
     let refused = |samples: &BTreeMap<String, f64>| -> f64 {
         let is_dim = |name: &str| name.starts_with("engram_refusals_total") && name.contains("DIM");
         samples.iter().filter(|(name, _)| is_dim(name)).map(|(_, value)| value).sum()
@@ -72,7 +73,8 @@ fn figures_are_those_of_the_daemon() {
 
 #[test]
 fn what_is_described_is_there() {
-    let Stage { mut http, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { http, .. } = &mut stage;
     let description = http.get("/v1/openapi.json").ok();
     assert_eq!(description["openapi"], "3.1.0");
     let mut names = HashSet::new();

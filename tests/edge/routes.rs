@@ -63,6 +63,7 @@ fn json_of_key(key: &str, value: &redis::Value) -> Value {
         redis::Value::BulkString(bytes) if key == "vec" => {
             json!({ "base64": STANDARD.encode(bytes) })
         }
+        redis::Value::BulkString(bytes) if key == "meta" && bytes.is_empty() => Value::Null,
         redis::Value::BulkString(bytes) if key == "meta" => serde_json::from_slice(bytes).unwrap(),
         redis::Value::BulkString(_) => json!(value.text()),
         redis::Value::Array(items) => items.iter().map(json_of).collect(),
@@ -97,7 +98,8 @@ fn floats(value: &Value) -> Value {
 
 #[test]
 fn what_is_read_is_what_resp_reads() {
-    let Stage { mut http, mut resp, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { http, resp, .. } = &mut stage;
     let all = ["text", "vec", "meta", "links"];
     let with = all.map(|part| ["WITH", part]).concat();
 
@@ -147,7 +149,8 @@ fn encoded(words: &[&str]) -> Vec<u8> {
 
 #[test]
 fn what_is_recalled_is_what_resp_recalls() {
-    let Stage { mut http, mut resp, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { http, resp, .. } = &mut stage;
     let cue = vector(77, 3);
     let filter = r#"{"even": true}"#;
     let command = command![
@@ -239,7 +242,8 @@ fn what_is_recalled_is_what_resp_recalls() {
 
 #[test]
 fn what_is_stored_is_what_resp_would_have_stored() {
-    let Stage { mut http, mut resp, .. } = Stage::new();
+    let mut stage = Stage::new();
+    let Stage { http, resp, .. } = &mut stage;
     assert_eq!(
         http.put("/v1/spaces/notes", &json!({ "dim": 3, "metric": "dot", "model": "m" })).ok(),
         json!({ "status": "OK" })
@@ -293,7 +297,8 @@ fn what_is_stored_is_what_resp_would_have_stored() {
 
 #[test]
 fn links_are_made_and_removed() {
-    let Stage { mut http, mut resp, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { http, resp, .. } = &mut stage;
     let link = json!({ "from": "0", "to": "5", "weight": 0.25, "kind": "k", "mutual": true });
     let linked = http.post("/v1/spaces/notes/links", &link).ok();
     assert_eq!(
@@ -311,7 +316,8 @@ fn links_are_made_and_removed() {
 
 #[test]
 fn episodes_and_spaces_go() {
-    let Stage { mut http, mut resp, .. } = Stage::furnished();
+    let mut stage = Stage::furnished();
+    let Stage { http, resp, .. } = &mut stage;
     assert_eq!(
         http.delete("/v1/spaces/notes/episodes/1?durability=os").ok()["outcome"],
         "forgotten"

@@ -71,8 +71,8 @@ fn recalls_and_spreads_say_their_options() {
         "deadline_us":5,"seeds":4,"weight":2},"no_reinforce":true,"with":["why"],"bytes":7}"#;
     assert_eq!(
         words::<Recall>(recall),
-        r#"EG.RECALL notes K 3 ID x VEC \x00\x00\x80? SINCE 1 UNTIL 2 MINCONF 0.5 FILTER {\"a\":1} "#
-            .to_owned()
+        r#"EG.RECALL notes K 3 ID x VEC \x00\x00\x80? SINCE 1 UNTIL 2 MINCONF 0.5 "#.to_owned()
+            + r#"FILTER {\"a\":1} "#
             + "EXACT SPREAD HOPS 2 BUDGET 9 DECAY 0.5 THRESHOLD 0.001 SIMILAR 0.1 DEADLINE 5 "
             + "SEEDS 4 WEIGHT 2.0 NOREINFORCE WITH why BYTES 7"
     );
