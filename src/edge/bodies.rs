@@ -202,6 +202,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_body_that_stands_still_is_given_up() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (sender, receiver) = mpsc::channel(1);
+            let mut body = Stream::body(receiver);
+            sender.send(Bytes::from_static(b"some")).await.unwrap();
+            assert_eq!(next(&mut body).await.unwrap().unwrap(), "some");
+            let began = tokio::time::Instant::now();
+            assert_eq!(next(&mut body).await.unwrap_err().code, "TIMEOUT");
+            assert!(began.elapsed() >= STALL_TIMEOUT);
+            drop(sender);
+            assert_eq!(next(&mut body).await.unwrap(), None);
+        });
+    }
+
+    #[test]
     fn the_room_for_bodies_is_bounded_and_given_back() {
         let room = Room::default();
         let mut one = room.take();

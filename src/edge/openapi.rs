@@ -85,7 +85,7 @@ fn path(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "operationId": operation.name,
         "summary": operation.summary,
         "description": format!("The command {}.", operation.command),
-        "responses": answers(json!({ "application/json": { "schema": gives } }), "It is done."),
+        "responses": answers(&json!({ "application/json": { "schema": gives } }), "It is done."),
     });
     match operation.input {
         Input::Query => parameters.extend(named_in_query(&takes, generator)),
@@ -157,7 +157,7 @@ fn without_null(schema: &Value) -> Value {
 }
 
 /// All answers of a path, with one for each status that a problem may have.
-fn answers(content: Value, description: &str) -> Value {
+fn answers(content: &Value, description: &str) -> Value {
     let mut answers = Map::new();
     answers.insert("200".into(), json!({ "description": description, "content": content }));
     let mut statuses: Vec<u16> = CODES.iter().map(|(_, status, _)| *status).collect();
@@ -205,7 +205,7 @@ fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
             },
         },
         "responses": answers(
-            json!({
+            &json!({
                 "application/json": { "schema": batched },
                 EVENTS: { "schema": { "type": "string" } },
             }),

@@ -288,10 +288,10 @@ impl Run {
 
     /// Writes the results in front for which no shard is asked.
     fn write_refused(&mut self) {
-        while let Some(Waiting::Refused(problem)) =
-            self.waiting.pop_front_if(|next| matches!(next, Waiting::Refused(_)))
-        {
-            self.write(&problem.into());
+        while let Some(Waiting::Refused(problem)) = self.waiting.front() {
+            let answered = problem.clone().into();
+            self.waiting.pop_front();
+            self.write(&answered);
         }
     }
 
