@@ -103,15 +103,14 @@ fn path(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 
 /// What is named between braces in a path.
 fn named_in_path(path: &str) -> Vec<Value> {
-    let bounds = [("space", 128), ("id", 256)];
-    let is_named = |(name, _): &(&str, u32)| path.contains(&format!("{{{name}}}"));
-    let named = bounds.into_iter().filter(is_named).map(|(name, bytes_max)| {
-        json!({
-            "name": name,
-            "in": "path",
-            "required": true,
-            "schema": { "type": "string", "minLength": 1, "maxLength": bytes_max },
-        })
+    let bounds = [("space", 128, "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"), ("id", 256, "")];
+    let is_named = |(name, ..): &(&str, u32, &str)| path.contains(&format!("{{{name}}}"));
+    let named = bounds.into_iter().filter(is_named).map(|(name, bytes_max, pattern)| {
+        let mut schema = json!({ "type": "string", "minLength": 1, "maxLength": bytes_max });
+        if !pattern.is_empty() {
+            schema["pattern"] = pattern.into();
+        }
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
     });
     named.collect()
 }

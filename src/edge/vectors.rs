@@ -113,7 +113,11 @@ impl JsonSchema for Vector {
                 {
                     "type": "object",
                     "properties": {
-                        "base64": { "type": "string", "contentEncoding": "base64" },
+                        "base64": {
+                            "type": "string",
+                            "contentEncoding": "base64",
+                            "minLength": 8,
+                        },
                     },
                     "required": ["base64"],
                     "additionalProperties": false,

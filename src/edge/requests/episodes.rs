@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::links::OwnLink;
-use super::{Asked, Parts, Scalar, Takes, Target, Words};
+use super::{Asked, Parts, ReadParts, Scalar, Takes, Target, Words};
 use crate::edge::problem::Problem;
 use crate::edge::vectors::{Vector, VectorForm};
 
@@ -121,6 +121,7 @@ impl Takes for StoreMany {
 pub struct Get {
     /// Text and metadata unless given.
     #[serde(default)]
+    #[schemars(with = "ReadParts")]
     with: Parts,
     vectors: Option<VectorForm>,
 }
@@ -137,10 +138,11 @@ impl Takes for Get {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with ids")]
 pub struct GetMany {
-    #[schemars(length(min = 1, max = 4096))]
+    #[schemars(length(min = 1, max = 4096), inner(length(min = 1, max = 256)))]
     ids: Vec<String>,
     /// Text and metadata unless given.
     #[serde(default)]
+    #[schemars(with = "ReadParts")]
     with: Parts,
     vectors: Option<VectorForm>,
 }
@@ -167,6 +169,7 @@ pub struct Scan {
     count: Option<Scalar>,
     /// Text and metadata unless given.
     #[serde(default)]
+    #[schemars(with = "ReadParts")]
     with: Parts,
     vectors: Option<VectorForm>,
 }

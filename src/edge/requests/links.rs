@@ -13,6 +13,7 @@ pub struct OwnLink {
     /// Where it leads.
     #[schemars(length(min = 1, max = 256))]
     id: String,
+    #[schemars(extend("exclusiveMinimum" = 1e-38), range(max = 3e38))]
     weight: f64,
     #[schemars(length(min = 1, max = 64))]
     kind: Option<String>,
@@ -32,6 +33,7 @@ pub struct Link {
     from: String,
     #[schemars(length(min = 1, max = 256))]
     to: String,
+    #[schemars(extend("exclusiveMinimum" = 1e-38), range(max = 3e38))]
     weight: f64,
     #[schemars(length(min = 1, max = 64))]
     kind: Option<String>,

@@ -238,19 +238,37 @@ impl From<PartsText> for Parts {
     }
 }
 
-impl JsonSchema for Parts {
+/// What [`Parts`] may be of an episode that is read, and of one that was found.
+struct ReadParts;
+struct FoundParts;
+
+impl JsonSchema for ReadParts {
     fn schema_name() -> Cow<'static, str> {
-        "Parts".into()
+        "ReadParts".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "Parts of an episode that the answer is to have.",
-            "type": "array",
-            "items": { "type": "string", "enum": ["text", "vec", "meta", "links", "why"] },
-            "uniqueItems": true,
-        })
+        parts_schema(&["text", "vec", "meta", "links"])
     }
+}
+
+impl JsonSchema for FoundParts {
+    fn schema_name() -> Cow<'static, str> {
+        "FoundParts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        parts_schema(&["text", "vec", "meta", "links", "why"])
+    }
+}
+
+fn parts_schema(parts: &[&str]) -> Schema {
+    json_schema!({
+        "description": "Parts of an episode that the answer is to have.",
+        "type": "array",
+        "items": { "type": "string", "enum": parts },
+        "uniqueItems": true,
+    })
 }
 
 #[cfg(test)]

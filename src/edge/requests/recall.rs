@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Asked, Parts, Takes, Target, Words};
+use super::{Asked, FoundParts, Parts, Takes, Target, Words};
 use crate::edge::problem::Problem;
 use crate::edge::vectors::{Vector, VectorForm};
 
@@ -39,12 +39,13 @@ pub struct Recall {
     #[schemars(range(min = 1, max = 4096))]
     beam: Option<u64>,
     /// The share of the nearest that are to be found on average, above 0 and below 1.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     target: Option<f64>,
     /// Let associations take part.
     spread: Option<RecallSpread>,
     no_reinforce: Option<bool>,
     #[serde(default)]
+    #[schemars(with = "FoundParts")]
     with: Parts,
     /// Bytes of texts, vectors and metadata in the answer.
     #[schemars(range(min = 1, max = 67_108_864))]
@@ -140,6 +141,7 @@ pub struct Spread {
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     filter: Option<Box<RawValue>>,
     #[serde(default)]
+    #[schemars(with = "FoundParts")]
     with: Parts,
     /// Bytes of texts, vectors and metadata in the answer.
     #[schemars(range(min = 1, max = 67_108_864))]

@@ -115,6 +115,7 @@ fn about(name: &'static str, target: &Target) -> Asked {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with section")]
 pub struct Info {
+    #[schemars(length(min = 1, max = 64))]
     section: Option<String>,
 }
 
