@@ -2,8 +2,9 @@
 //!
 //! A RESP array begins with `*`, an inline command with a word. The words that HTTP begins with
 //! name no command, and what follows them is a path, so a few bytes decide: a method, one space,
-//! and the beginning of a target. Until they are there, in however many pieces they come, nothing is decided
-//! and nothing is lost: an inline command that only begins like a method goes on to be one.
+//! and the beginning of a target. Until they are there, in however many pieces they come, nothing
+//! is decided and nothing is lost: an inline command that only begins like a method goes on to be
+//! one.
 
 /// Methods that a request may have; none of them is a command's name.
 pub const HTTP_METHODS: [&str; 8] =

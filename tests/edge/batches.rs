@@ -214,6 +214,27 @@ fn what_cannot_go_on_says_why_behind_what_was_done() {
     assert_eq!((&events[1].data["operations"], &events[1].data["ok"]), (&json!(1), &json!(1)));
 }
 
+#[test]
+fn a_stop_ends_a_batch_behind_what_was_done() {
+    let mut stage = Stage::furnished();
+    let Stage { daemon, resp, .. } = &mut stage;
+    let mut http = Http::new(daemon);
+    http.send(b"POST /v1/batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n");
+    http.send(b"accept: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+    http.send(b"e\r\n{\"op\":\"ping\"}\n\r\n");
+    assert_eq!(http.try_read_head().unwrap().status, 200);
+    let mut read = http.try_chunk().unwrap().unwrap();
+    assert!(resp.is_answered());
+    daemon.signal(rustix::process::Signal::TERM);
+    while let Some(chunk) = http.try_chunk().unwrap() {
+        read.extend(chunk);
+    }
+    let events = events(std::str::from_utf8(&read).unwrap());
+    assert_eq!(events[1].data["problem"]["code"], "STOPPING");
+    assert_eq!(events[1].data["ok"], 1);
+    assert!(daemon.wait().success());
+}
+
 /// Memory of the daemon that is in use.
 fn resident_bytes(daemon: &Daemon) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::common::{Client, Reply, eventually};
 use crate::http::{Http, request};
 use crate::routes::Stage;
 
@@ -125,5 +126,23 @@ fn one_request_more_than_are_allowed_is_told_to_come_again() {
     let mut freed = open.pop().unwrap();
     freed.send(b"0\r\n\r\n");
     while freed.try_chunk().unwrap().is_some() {}
-    crate::common::eventually("one is over", || http.get("/v1/ping").status == 200);
+    eventually("one is over", || http.get("/v1/ping").status == 200);
+}
+
+#[test]
+fn a_connection_counts_as_one_whatever_it_speaks() {
+    let mut stage = Stage::with(&["connections_max=3"]);
+    // The stage has one of each; the one of HTTP counts from when it is accepted.
+    stage.http.get("/v1/ping").ok();
+    let mut last = Http::new(&stage.daemon);
+    last.get("/v1/ping").ok();
+    let mut refused = Client::try_connect(&stage.daemon.socket).unwrap();
+    assert_eq!(refused.read().code(), "BUSY");
+    assert!(refused.is_hung_up());
+    drop(last);
+    eventually("there is room again", || {
+        let client = Client::try_connect(&stage.daemon.socket);
+        client.is_ok_and(|mut client| client.is_answered())
+    });
+    stage.http.get("/v1/ping").ok();
 }

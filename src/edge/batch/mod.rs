@@ -329,13 +329,8 @@ impl Run {
             frames.closed().await;
             Event::Gone
         };
-        let is_asked = waiting.iter().any(|next| matches!(next, Waiting::Asked(..)));
-        let chunk = async {
-            match is_asked {
-                true => Event::Chunk(line.replies.recv_async().await.ok()),
-                false => future::pending().await,
-            }
-        };
+        // Also when nothing is asked: a shard that stops says so.
+        let chunk = async { Event::Chunk(line.replies.recv_async().await.ok()) };
         let has_room = waiting.len() < RESULTS_AHEAD_MAX;
         let more = async {
             match has_room && !source.is_done() {
