@@ -168,19 +168,12 @@ fn answers(content: &Value, description: &str) -> Value {
     answers.into()
 }
 
-/// What is no operation.
-fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
+/// The path of batches.
+fn batch(generator: &mut SchemaGenerator) -> Value {
     let operation = schema::<BatchOperation<'_>>(generator);
-    let (batched, ready) = (schema::<Batched>(generator), schema::<Ready>(generator));
+    let batched = schema::<Batched>(generator);
     let names: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
-    let text = json!({ "text/plain": { "schema": { "type": "string" } } });
-    let ready_answer = |description: &str| {
-        json!({
-            "description": description,
-            "content": { "application/json": { "schema": ready } },
-        })
-    };
-    let batch = json!({
+    json!({
         "operationId": "batch",
         "summary": "Carries out many operations in order, answered one by one.",
         "description": format!(
@@ -210,7 +203,19 @@ fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
             }),
             "The results in the order of the operations, and what they came to.",
         ),
-    });
+    })
+}
+
+/// What is no operation.
+fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let ready = schema::<Ready>(generator);
+    let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+    let ready_answer = |description: &str| {
+        json!({
+            "description": description,
+            "content": { "application/json": { "schema": ready } },
+        })
+    };
     let of = |name: &str, summary: &str, answers: Value| {
         let described = json!({ "operationId": name, "summary": summary, "responses": answers });
         json!({ "get": described })
@@ -236,7 +241,7 @@ fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
         "401": refused,
     });
     Map::from_iter([
-        ("/v1/batch".to_owned(), json!({ "post": batch })),
+        ("/v1/batch".to_owned(), json!({ "post": batch(generator) })),
         ("/v1/openapi.json".to_owned(), of("openapi", "This description.", whole)),
         ("/metrics".to_owned(), of("metrics", "Figures for Prometheus.", metrics)),
         ("/healthz".to_owned(), of("healthz", "Whether the process lives.", alive)),

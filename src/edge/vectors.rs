@@ -88,8 +88,10 @@ impl<'de> Visitor<'de> for VectorVisitor {
                 return Err(A::Error::custom(format!("expected base64 once, got {key:?}")));
             }
             let text = map.next_value::<Cow<'de, str>>()?;
-            let blob = STANDARD.decode(text.as_bytes());
-            vector = Some(Vector(blob.map_err(A::Error::custom)?.into()));
+            let blob = STANDARD.decode(text.as_bytes()).map_err(|error| {
+                A::Error::custom(format!("a vector must be padded base64: {error}"))
+            })?;
+            vector = Some(Vector(blob.into()));
         }
         vector.ok_or_else(|| A::Error::custom("expected base64"))
     }
