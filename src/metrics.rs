@@ -45,6 +45,25 @@ impl Latency {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
     }
 
+    /// How many took at most so long, for each of these ascending times.
+    pub fn count_up_to<const N: usize>(&self, ends_ns: &[u64; N]) -> [u64; N] {
+        let (mut counts, mut nth, mut sum) = ([0; N], 0, 0);
+        for cell in self.0.iter_recorded() {
+            while nth < N && cell.value_iterated_to() > ends_ns[nth] {
+                counts[nth] = sum;
+                nth += 1;
+            }
+            sum += cell.count_at_value();
+        }
+        counts[nth..].fill(sum);
+        counts
+    }
+
+    /// Of all together, as exact as the cells are.
+    pub fn sum_seconds(&self) -> f64 {
+        self.0.mean() * self.0.len() as f64 / 1e9
+    }
+
     /// In microseconds.
     pub fn max_us(&self) -> f64 {
         self.0.max() as f64 / 1000.0
@@ -180,20 +199,27 @@ impl Metrics {
         *self = Self { connections_open, ..Self::default() };
     }
 
+    /// The latencies by the names they have everywhere.
+    pub fn latencies(&self) -> [(&'static str, &Latency); 11] {
+        let [high, normal, low] = &self.lanes;
+        [
+            ("queue_wait", &self.queue_wait),
+            ("wait_high", &high.wait),
+            ("wait_normal", &normal.wait),
+            ("wait_low", &low.wait),
+            ("commit", &self.commit),
+            ("commit_wait", &self.commit_wait),
+            ("commit_write", &self.commit_write),
+            ("commit_flush", &self.commit_flush),
+            ("recall", &self.recall),
+            ("spread", &self.spread),
+            ("work", &self.work),
+        ]
+    }
+
     /// Bytes of memory behind the cells.
     pub fn bytes(&self) -> usize {
-        let latencies = [
-            &self.queue_wait,
-            &self.commit,
-            &self.commit_wait,
-            &self.commit_write,
-            &self.commit_flush,
-            &self.recall,
-            &self.spread,
-            &self.work,
-        ];
-        let waits = self.lanes.iter().map(|lane| &lane.wait);
-        latencies.into_iter().chain(waits).map(Latency::bytes).sum()
+        self.latencies().into_iter().map(|(_, latency)| latency.bytes()).sum()
     }
 
     /// Adds another shard's cells.
@@ -247,6 +273,18 @@ mod tests {
         metrics.count_refusal(busy.code());
         metrics.count_refusal(Refusal::Corrupt(String::new()).code());
         assert_eq!((metrics.refusals[0], metrics.refusals[8]), (1, 1));
+    }
+
+    #[test]
+    fn cells_become_buckets() {
+        let mut latency = Latency::default();
+        for (ns, times) in [(500, 2), (1_000, 3), (1_500, 5), (1_000_000_000, 1)] {
+            latency.record_many(ns, times);
+        }
+        assert_eq!(latency.count_up_to(&[100, 500, 1_000, 2_000, 3_000]), [0, 2, 5, 10, 10]);
+        assert_eq!(latency.count_up_to(&[2_000_000_000]), [11]);
+        assert!((latency.sum_seconds() - 1.000_011_5).abs() < 0.001);
+        assert_eq!(Latency::default().count_up_to(&[1]), [0]);
     }
 
     #[test]

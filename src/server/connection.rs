@@ -27,6 +27,8 @@ use super::inbox::Inbox;
 use super::notify::Notify;
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::Answer;
+use super::serve::Permit;
+use super::visitor::{self, EdgeDoor, Visitor};
 use crate::protocol::Encoder;
 use crate::runtime::{SocketReader, SocketShutdown, SocketWriter};
 
@@ -96,11 +98,21 @@ pub(super) struct Connection {
     is_finished: Cell<bool>,
     /// The writer is gone: replies have nowhere to go.
     is_broken: Cell<bool>,
-    socket: SocketShutdown,
+    /// No more commands are to be taken.
+    stopped: Notify,
+    /// `None` when there is no socket, or when it is the edge's by now.
+    end: RefCell<Option<SocketEnd>>,
+}
+
+/// What a connection has of its socket beside the two directions.
+#[derive(Debug)]
+pub(super) struct SocketEnd {
+    pub(super) shutdown: SocketShutdown,
+    pub(super) permit: Permit,
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, socket: SocketShutdown) -> Self {
+    pub(super) fn new(client: Client, end: Option<SocketEnd>) -> Self {
         Self {
             client,
             replies: RefCell::default(),
@@ -108,7 +120,8 @@ impl Connection {
             progress: Notify::default(),
             is_finished: Cell::new(false),
             is_broken: Cell::new(false),
-            socket,
+            stopped: Notify::default(),
+            end: RefCell::new(end),
         }
     }
 
@@ -191,12 +204,12 @@ impl Connection {
         self.replies.borrow().slots.len()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.replies.borrow().is_full()
     }
 
     /// Waits until another command may be taken.
-    async fn wait_for_room(&self) {
+    pub(super) async fn wait_for_room(&self) {
         while self.is_full() && !self.is_broken.get() {
             self.progress.wait().await;
         }
@@ -232,7 +245,30 @@ impl Connection {
 
     /// Stops reading; what was taken is still answered.
     pub(super) fn stop_reading(&self) {
-        self.socket.reading();
+        if let Some(end) = &*self.end.borrow() {
+            end.shutdown.reading();
+        }
+        self.stopped.notify();
+    }
+
+    /// Waits until no more commands are to be taken.
+    pub(super) async fn stopped(&self) {
+        self.stopped.wait().await;
+    }
+
+    /// Everything that was taken is answered, and no more commands will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_finished.get() && self.owed() == 0
+    }
+
+    /// Waits until there may be something to write.
+    pub(super) async fn wait_for_reply(&self) {
+        self.ready.wait().await;
+    }
+
+    /// Replies have been taken to be written.
+    pub(super) fn note_progress(&self) {
+        self.progress.notify();
     }
 
     /// No more commands will come.
@@ -241,10 +277,26 @@ impl Connection {
         self.ready.notify();
     }
 
-    fn break_off(&self) {
+    pub(super) fn break_off(&self) {
         self.is_broken.set(true);
         self.progress.notify();
-        self.socket.both();
+        if let Some(SocketEnd { shutdown, .. }) = self.end.take() {
+            shutdown.both();
+        }
+    }
+
+    /// Hands the socket to the edge with what was read of it, or says that there is none.
+    fn leave_for(&self, edge: &EdgeDoor, inbox: Inbox) {
+        let mut end = self.end.borrow_mut();
+        let shared = end.as_ref().and_then(|end| end.shutdown.share().ok());
+        let (Some(edge), Some(socket)) = (edge, shared) else {
+            drop(end);
+            return self.reply(Outgoing::OfEdge(visitor::edge_is_off()));
+        };
+        let SocketEnd { permit, .. } = end.take().expect("it was there to be shared");
+        let visitor = Visitor { socket, bytes: inbox.into_bytes(), peer: self.client.peer, permit };
+        // An edge that has gone takes the daemon with it.
+        let _ = edge.send(visitor);
     }
 }
 
@@ -254,9 +306,14 @@ pub(super) async fn read(
     connection: Rc<Connection>,
     mut socket: SocketReader,
     mut inbox: Inbox,
+    edge: EdgeDoor,
 ) {
     let mut room = READ_BYTES_MIN;
     while take_commands(&core, &connection, &mut inbox).await {
+        if inbox.is_http() {
+            connection.leave_for(&edge, inbox);
+            break;
+        }
         core.turn();
         core.breathe_if_due().await;
         connection.wait_for_room().await;
@@ -323,23 +380,27 @@ pub(super) async fn write(
             connection.progress.notify();
             core.breathe_if_due().await;
         }
-        if is_last || connection.is_finished.get() && connection.owed() == 0 {
+        if is_last || connection.is_over() {
             break;
         }
         if !is_front_ready(&connection) {
-            connection.ready.wait().await;
+            connection.wait_for_reply().await;
         }
     }
     connection.break_off();
 }
 
-fn is_front_ready(connection: &Connection) -> bool {
+pub(super) fn is_front_ready(connection: &Connection) -> bool {
     let replies = connection.replies.borrow();
     replies.slots.front().is_some_and(|slot| slot.reply.is_some())
 }
 
 /// Encodes replies from the front, as far as they are ready; whether the last one was among them.
-fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> bool {
+pub(super) fn encode_ready(
+    connection: &Connection,
+    out: &mut Vec<u8>,
+    held: &mut Vec<Held>,
+) -> bool {
     while out.len() < WRITE_BYTES {
         let Some(outgoing) = connection.pop() else { break };
         if outgoing.encode(&connection.client, out, held) {

@@ -348,6 +348,11 @@ impl Core {
         inner.shard.is_idle() && inner.lanes.inbox.is_empty()
     }
 
+    /// Why this shard takes no writes, if it does not.
+    pub(super) fn read_only_reason(&self) -> Option<String> {
+        self.inner.borrow().shard.read_only_reason().map(str::to_owned)
+    }
+
     /// Has the log note where it ends, once it is idle.
     pub(super) fn close(&self) {
         self.inner.borrow_mut().shard.close();

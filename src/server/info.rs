@@ -38,7 +38,7 @@ pub struct Report {
     pub read_only_reason: Option<String>,
 }
 
-async fn reports(core: &Rc<Core>) -> Vec<Report> {
+pub(super) async fn reports(core: &Rc<Core>) -> Vec<Report> {
     let answers = core.call_all(0..core.shards(), || Request::Report).await;
     let report = |answer| match answer {
         Answer::Report(report) => Some(*report),
@@ -46,24 +46,6 @@ async fn reports(core: &Rc<Core>) -> Vec<Report> {
         _ => None,
     };
     answers.into_iter().filter_map(report).collect()
-}
-
-/// The latencies by the names they have everywhere.
-fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 11] {
-    let [high, normal, low] = &metrics.lanes;
-    [
-        ("queue_wait", &metrics.queue_wait),
-        ("wait_high", &high.wait),
-        ("wait_normal", &normal.wait),
-        ("wait_low", &low.wait),
-        ("commit", &metrics.commit),
-        ("commit_wait", &metrics.commit_wait),
-        ("commit_write", &metrics.commit_write),
-        ("commit_flush", &metrics.commit_flush),
-        ("recall", &metrics.recall),
-        ("spread", &metrics.spread),
-        ("work", &metrics.work),
-    ]
 }
 
 /// What is summed over shards, by the names it has everywhere.
@@ -288,7 +270,7 @@ fn encode_consolidation(encoder: &mut Encoder<'_>, report: &Report) {
 }
 
 fn encode_latencies(encoder: &mut Encoder<'_>, metrics: &Metrics) {
-    let latencies = latencies(metrics);
+    let latencies = metrics.latencies();
     encoder.map(latencies.len());
     for (name, latency) in latencies {
         encoder.bulk(name.as_bytes());
@@ -371,7 +353,8 @@ fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> Strin
     let mut lines: Vec<_> = figures.iter().map(|(name, value)| line(name, value)).collect();
     lines.extend(consolidation_failure(reports).map(|failure| line("last_failure", &failure)));
     section("Consolidation", &lines);
-    let lines: Vec<_> = latencies(&metrics)
+    let lines: Vec<_> = metrics
+        .latencies()
         .into_iter()
         .map(|(name, latency)| line(&format!("{name}_us"), &latency_text(latency)))
         .collect();

@@ -8,6 +8,8 @@
 //!
 //! * [`core`](self::core) owns the engine, the lanes and what waits for an answer; one per shard.
 //! * `arrival` is a connection before a shard has it, while the logs are replayed.
+//! * `visitor` is a connection that speaks HTTP, on its way to the edge.
+//! * `calls` are commands of other threads of this process, the edge above all.
 //! * `connection` keeps the order of one connection's commands and replies.
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
@@ -21,6 +23,7 @@
 mod arrival;
 mod batch;
 mod budget;
+mod calls;
 mod client;
 mod commands;
 mod connection;
@@ -38,8 +41,10 @@ mod serve;
 mod snapshots;
 mod spaces;
 mod spread;
+mod visitor;
 
 pub use arrival::Arrival;
+pub use calls::{CALLS_WAITING_MAX, Call, Conversation};
 pub use client::Peer;
 pub use connection::WINDOW;
 pub use core::{LANE_UNITS, LaneEnds};
@@ -47,6 +52,7 @@ pub use info::Report;
 pub use request::{Answer, Asked, Request};
 pub use route::Route;
 pub use serve::{
-    Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
+    Control, EdgeEnd, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
 };
 pub use snapshots::Snapshots;
+pub use visitor::{EdgeDoor, Visitor};

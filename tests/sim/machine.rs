@@ -17,7 +17,8 @@ use engramd::recovery::Recovery;
 use engramd::runtime;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart, Snapshots,
+    self, Arrival, Control, EdgeEnd, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+    Snapshots,
 };
 
 use crate::model::End;
@@ -202,6 +203,7 @@ impl Machine {
                 drain_timeout: PATIENCE / 2,
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
+                edge: EdgeEnd::off(),
             };
             let (disk, say) = (self.disks[shard].clone(), say.clone());
             let disk = move || {
