@@ -5,7 +5,7 @@ STEP := scripts/step.sh
 PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help install-deps build demo test bench compare
+.PHONY: help install-deps build demo test bench compare compare-spreading
 .PHONY: kill-loop sim mutations damage fuzz lint clean
 SEEDS ?= 20000
 FROM ?= 0
@@ -25,6 +25,8 @@ demo: install-deps ## Store, recall, kill in mid-import and recover, on bundled 
 test: install-deps ## Run every test of every package
 	@$(STEP) binaries $(CARGO) build --workspace --bins
 	@$(STEP) doc-tests $(CARGO) test --workspace --doc --quiet
+	@RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(STEP) model \
+		$(CARGO) test -p engram-lanes --release --test model
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(STEP) tests $(CARGO) nextest run --workspace; \
 	else \
@@ -39,6 +41,9 @@ bench: build ## Run the benchmarks, then the probes and profiles in perf/src/bin
 
 compare: ## Race Engram against other engines: make compare DATA=folder (perf/compare/README.md)
 	@$(STEP) compare perf/compare/run.sh "$(DATA)" $(ARGS)
+
+compare-spreading: ## Race spreading against solvers of the whole graph: RELATIONS=relations.tsv.gz
+	@$(STEP) compare-spreading perf/compare/spreading/run.sh --relations "$(RELATIONS)" $(ARGS)
 
 kill-loop: build ## Kill the daemon under load 200 times and check everything it holds after each
 	@$(STEP) kill-loop scripts/kill-loop.sh 200

@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::lobby::{self, Lobby};
 use crate::recovery::Recovery;
-use crate::server::{Arrival, Control, Peer, Permit};
+use crate::server::{Arrival, Control, EdgeDoor, Peer, Permit};
 
 /// How long to wait when the kernel has no descriptor left for a connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
@@ -114,12 +114,13 @@ impl Acceptor {
         listener: Listener,
         config: Arc<Config>,
         recovery: Arc<Recovery>,
+        edge: EdgeDoor,
     ) -> io::Result<Self> {
         let news = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
         let heard = news.try_clone()?;
         listener.socket.set_nonblocking(true)?;
         let (sender, shards) = flume::bounded(1);
-        let door = Door::Lobby(Lobby::new(recovery));
+        let door = Door::Lobby(Lobby::new(recovery, edge));
         let desk = Desk { listener, config, door, permits: Arc::new(()), connection: 0 };
         let thread = thread::Builder::new()
             .name("accept".into())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use engram_lanes::mesh;
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, ShardSettings};
@@ -21,11 +22,12 @@ use thiserror::Error;
 use crate::acceptor::{Acceptor, ListenError, Listener};
 use crate::clock::{self, CLOCK};
 use crate::config::{Config, LogPlace};
-use crate::lanes;
+use crate::edge::{Edge, EdgeError};
 use crate::recovery::Recovery;
 use crate::runtime::{self, Pinned, RuntimeError};
 use crate::server::{
-    self, Answer, Asked, Control, Opened, Said, ServeError, ShardDisk, ShardStart, Snapshots,
+    self, Control, EdgeEnd, LANE_UNITS, LaneEnds, Opened, Said, ServeError, ShardDisk, ShardStart,
+    Snapshots,
 };
 use crate::starts::Starts;
 use crate::topology::{self, CacheLevel, Placement, Topology, TopologyError};
@@ -52,6 +54,8 @@ pub enum DaemonError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
     #[error("a thread or signal handler cannot be set up: {0}")]
     System(#[from] std::io::Error),
     #[error("a shard ended by itself; the log above says why")]
@@ -133,8 +137,11 @@ impl Life<'_> {
         raise_descriptor_limit();
         let recovery = Arc::new(Recovery::new(shards, self.starts.read_only_reason(), CLOCK));
         let config = Arc::clone(&self.config);
-        let acceptor = Acceptor::start(listener, config, Arc::clone(&recovery))?;
-        let crew = Crew::start(&self.config, store, topology, &placement, &recovery)?;
+        let (edge, ends) =
+            Edge::start(&config, shards, &placement.spare_cpus, Arc::clone(&recovery))?;
+        let acceptor = Acceptor::start(listener, config, Arc::clone(&recovery), edge.door())?;
+        let machine = (topology, &placement);
+        let crew = Crew::start(&self.config, store, machine, &recovery, ends)?;
         let Some(opened) = crew.wait_until_open(&self.signals, &recovery)? else {
             notify(&[NotifyState::Stopping]);
             tracing::info!("stopped while the logs were replayed; nothing was changed");
@@ -152,7 +159,9 @@ impl Life<'_> {
         let stopped = self.supervise(&crew);
         notify(&[NotifyState::Stopping]);
         drop(acceptor);
+        edge.drain();
         let ended = crew.end(self.config.drain_timeout);
+        edge.end();
         // Why the daemon stopped says more than how the end went.
         stopped.and(ended)?;
         tracing::info!("stopped; everything acknowledged is on disk");
@@ -277,16 +286,16 @@ impl Crew {
     fn start(
         config: &Config,
         store: &Store,
-        topology: &Topology,
-        placement: &Placement,
+        (topology, placement): (&Topology, &Placement),
         recovery: &Arc<Recovery>,
+        ends: Vec<EdgeEnd>,
     ) -> Result<Self, DaemonError> {
         let shards = placement.seats.len();
         let (say, said) = flume::unbounded();
         let mut crew = Self { executors: vec![], controls: vec![], said, beats: vec![] };
-        let lanes: Vec<lanes::Lanes<Asked, Answer>> = lanes::connect(shards);
+        let lanes: Vec<LaneEnds> = mesh::connect(shards, LANE_UNITS);
         let snapshots = Arc::new(Snapshots::new(store.path.clone(), store.header));
-        for (seat, lanes) in placement.seats.iter().zip(lanes) {
+        for ((seat, lanes), edge) in placement.seats.iter().zip(lanes).zip(ends) {
             let (control, controlled) = flume::unbounded();
             let beats = Arc::new(AtomicU64::new(0));
             let start = ShardStart {
@@ -302,6 +311,7 @@ impl Crew {
                 stream_patience: config.stream_patience,
                 recovery: Arc::clone(recovery),
                 snapshots: Arc::clone(&snapshots),
+                edge,
             };
             let ring = UringSettings {
                 folder: store.shard_folder(shard_number(seat.shard)),

@@ -9,7 +9,7 @@
 //! | [`recovery`], [`starts`] | How far is the start, and is it one of a row that failed? |
 //! | [`protocol`] | What do bytes on the socket mean? |
 //! | [`server`] | How does a command become an answer? |
-//! | [`lanes`] | How do shards talk to each other? |
+//! | [`edge`] | And over HTTP? |
 //! | [`runtime`] | Which executor runs all this, and by which rules? |
 //! | [`metrics`], [`clock`] | What is measured, and with which clock? |
 //! | [`heap`] | When does the allocator change the memory map? |
@@ -20,8 +20,8 @@ pub mod acceptor;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod edge;
 pub mod heap;
-pub mod lanes;
 pub mod lobby;
 pub mod metrics;
 pub mod protocol;

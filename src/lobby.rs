@@ -16,12 +16,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::recovery::Recovery;
-use crate::server::{Arrival, Control, Permit};
+use crate::server::{Arrival, Control, EdgeDoor, Permit};
 
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Lobby {
     recovery: Arc<Recovery>,
+    edge: EdgeDoor,
     guests: Vec<Guest>,
 }
 
@@ -33,8 +34,8 @@ struct Guest {
 }
 
 impl Lobby {
-    pub fn new(recovery: Arc<Recovery>) -> Self {
-        Self { recovery, guests: Vec::new() }
+    pub fn new(recovery: Arc<Recovery>, edge: EdgeDoor) -> Self {
+        Self { recovery, edge, guests: Vec::new() }
     }
 
     pub fn receive(&mut self, socket: OwnedFd, arrival: Box<Arrival>, permit: Permit) {
@@ -51,10 +52,27 @@ impl Lobby {
         })
     }
 
-    /// Hears and answers the guests at these ascending positions; those who left are forgotten.
+    /// Hears and answers the guests at these ascending positions; those who left are forgotten, and
+    /// those who speak HTTP are at the edge from then on.
     pub fn attend(&mut self, ready: &[usize]) {
         for &nth in ready.iter().rev() {
-            if !self.guests[nth].attend(&self.recovery) {
+            let guest = &mut self.guests[nth];
+            let mut goes_on = guest.attend(&self.recovery);
+            if goes_on && guest.arrival.is_http() {
+                match &self.edge {
+                    Some(edge) => {
+                        let Guest { socket, arrival, permit } = self.guests.swap_remove(nth);
+                        // An edge that has gone takes the daemon with it.
+                        let _ = edge.send(arrival.into_visitor(socket, permit));
+                        continue;
+                    }
+                    None => {
+                        guest.arrival.refuse_http();
+                        goes_on = guest.write(&self.recovery);
+                    }
+                }
+            }
+            if !goes_on {
                 self.guests.swap_remove(nth);
             }
         }

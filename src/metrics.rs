@@ -1,6 +1,7 @@
 //! What a shard measures about itself: counters and latency histograms, written by its thread alone
 //! and copied out on request.
 
+use engram_lanes::inbox::RANKS;
 use engram_shards::spread::predictor::is_within;
 use hdrhistogram::Histogram;
 
@@ -42,6 +43,25 @@ impl Latency {
     /// In microseconds.
     pub fn quantile_us(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// How many took at most so long, for each of these ascending times.
+    pub fn count_up_to<const N: usize>(&self, ends_ns: &[u64; N]) -> [u64; N] {
+        let (mut counts, mut nth, mut sum) = ([0; N], 0, 0);
+        for cell in self.0.iter_recorded() {
+            while nth < N && cell.value_iterated_to() > ends_ns[nth] {
+                counts[nth] = sum;
+                nth += 1;
+            }
+            sum += cell.count_at_value();
+        }
+        counts[nth..].fill(sum);
+        counts
+    }
+
+    /// Of all together, as exact as the cells are.
+    pub fn sum_seconds(&self) -> f64 {
+        self.0.mean() * self.0.len() as f64 / 1e9
     }
 
     /// In microseconds.
@@ -86,6 +106,19 @@ pub struct Metrics {
     pub episodes_pushed: u64,
     /// Refusals by code, in the order of [`REFUSAL_CODES`].
     pub refusals: [u64; REFUSAL_CODES.len()],
+    /// In the order of [`Rank::ALL`].
+    pub lanes: [Lane; RANKS],
+}
+
+/// What a shard knows of one of its lanes.
+#[derive(Debug, Clone, Default)]
+pub struct Lane {
+    /// As the queue wait, of what came through this lane.
+    pub wait: Latency,
+    /// Units of the lane that were taken at most.
+    pub depth_max: u32,
+    /// Requests from this shard's connections that found a lane full, be it here or elsewhere.
+    pub refused: u64,
 }
 
 /// What spreads came to on a shard.
@@ -172,19 +205,27 @@ impl Metrics {
         *self = Self { connections_open, streams_open, ..Self::default() };
     }
 
+    /// The latencies by the names they have everywhere.
+    pub fn latencies(&self) -> [(&'static str, &Latency); 11] {
+        let [high, normal, low] = &self.lanes;
+        [
+            ("queue_wait", &self.queue_wait),
+            ("wait_high", &high.wait),
+            ("wait_normal", &normal.wait),
+            ("wait_low", &low.wait),
+            ("commit", &self.commit),
+            ("commit_wait", &self.commit_wait),
+            ("commit_write", &self.commit_write),
+            ("commit_flush", &self.commit_flush),
+            ("recall", &self.recall),
+            ("spread", &self.spread),
+            ("work", &self.work),
+        ]
+    }
+
     /// Bytes of memory behind the cells.
     pub fn bytes(&self) -> usize {
-        let latencies = [
-            &self.queue_wait,
-            &self.commit,
-            &self.commit_wait,
-            &self.commit_write,
-            &self.commit_flush,
-            &self.recall,
-            &self.spread,
-            &self.work,
-        ];
-        latencies.into_iter().map(Latency::bytes).sum()
+        self.latencies().into_iter().map(|(_, latency)| latency.bytes()).sum()
     }
 
     /// Adds another shard's cells.
@@ -219,6 +260,11 @@ impl Metrics {
         ] {
             *own += other;
         }
+        for (own, other) in self.lanes.iter_mut().zip(&other.lanes) {
+            own.wait.add(&other.wait);
+            own.depth_max = own.depth_max.max(other.depth_max);
+            own.refused += other.refused;
+        }
         for (own, other) in self.refusals.iter_mut().zip(other.refusals) {
             *own += other;
         }
@@ -237,6 +283,18 @@ mod tests {
         metrics.count_refusal(busy.code());
         metrics.count_refusal(Refusal::Corrupt(String::new()).code());
         assert_eq!((metrics.refusals[0], metrics.refusals[8]), (1, 1));
+    }
+
+    #[test]
+    fn cells_become_buckets() {
+        let mut latency = Latency::default();
+        for (ns, times) in [(500, 2), (1_000, 3), (1_500, 5), (1_000_000_000, 1)] {
+            latency.record_many(ns, times);
+        }
+        assert_eq!(latency.count_up_to(&[100, 500, 1_000, 2_000, 3_000]), [0, 2, 5, 10, 10]);
+        assert_eq!(latency.count_up_to(&[2_000_000_000]), [11]);
+        assert!((latency.sum_seconds() - 1.000_011_5).abs() < 0.001);
+        assert_eq!(Latency::default().count_up_to(&[1]), [0]);
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Recovery {
         self.outcome.set(outcome).expect("a start is finished once");
     }
 
+    /// Whether the shards serve.
+    pub fn is_over(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
     /// Since the start began.
     pub fn seconds(&self) -> f64 {
         (self.clock.monotonic_ns)().saturating_sub(self.began_ns) as f64 / 1e9

@@ -27,42 +27,100 @@ fn is_there(client: &mut Client, id: &str) -> bool {
 }
 
 #[test]
-fn a_full_log_refuses_and_loses_nothing() {
+fn what_the_log_has_no_room_for_waits_in_a_lane_and_a_full_lane_refuses() {
+    const CLIENTS: usize = 12;
+    const EACH: usize = 1000;
     let home = Home::new();
     // One frame in a batch and one batch on its way: what waits for the disk is soon too much.
     let daemon = home.start_with(&["commit_frames_max=1", "commits_in_flight=1"]);
-    let mut client = daemon.client();
-    client.create_space("notes", 3);
-    let mut open: BTreeSet<String> = (0..300).map(|number| format!("e{number}")).collect();
-    let mut refusals = 0;
-    while !open.is_empty() {
-        let sent: Vec<String> = open.iter().cloned().collect();
-        client.send(&sent.iter().flat_map(|id| store("notes", id, id)).collect::<Vec<u8>>());
-        let mut refused = Vec::new();
-        for (id, reply) in sent.iter().zip(client.read_many(sent.len())) {
-            if reply.is_error() {
-                assert_busy(&reply, &["the shard's log is full", "retry in 5 ms"]);
-                refused.push(id);
-            } else {
-                // Refused before means not stored before.
-                assert_eq!(reply.at("outcome").text(), "created");
-                open.remove(id);
+    daemon.client().create_space("notes", 3);
+    let send = |name: usize| {
+        let mut client = daemon.client();
+        let ids: Vec<String> = (0..EACH).map(|nth| format!("e{name}-{nth}")).collect();
+        client.send(&ids.iter().flat_map(|id| store("notes", id, id)).collect::<Vec<u8>>());
+        let mut stored = Vec::new();
+        for (id, reply) in ids.iter().zip(client.read_many(EACH)) {
+            match reply.is_error() {
+                true => assert_busy(&reply, &["the lane of the shard is full", "retry in"]),
+                false => {
+                    assert_eq!(reply.at("outcome").text(), "created");
+                    stored.push(id.clone());
+                }
             }
         }
-        refusals += refused.len() as i64;
-        for id in refused.iter().step_by(10) {
-            assert!(!is_there(&mut client, id), "{id} was refused and is there");
-        }
-    }
-    assert!(refusals > 0, "the bound was never reached");
+        stored
+    };
+    // One alone fills no lane: nothing is refused though the log is full all the time.
+    assert_eq!(send(CLIENTS).len(), EACH);
+    let stored: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|name| scope.spawn(move || send(name))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let stored: BTreeSet<String> = stored.into_iter().flatten().collect();
+    let refused = (CLIENTS * EACH - stored.len()) as i64;
+    assert!(refused > 0, "the bound was never reached");
+    let mut client = daemon.client();
     let stats = client.ask(&command!["EG.STATS"]);
-    assert_eq!(stats.at("refusals").at("BUSY").int(), refusals);
-    assert_eq!(stats.at("episodes").int(), 300);
+    let lane = stats.at("lanes").at("normal");
+    assert_eq!((lane.at("refused").int(), lane.at("depth").int()), (refused, 0), "{stats:?}");
+    assert!(lane.at("depth_max").int() > lane.at("capacity").int() / 2 * 4 / 5, "{stats:?}");
+    assert_eq!(stats.at("refusals").at("BUSY").int(), refused);
+    assert_eq!(stats.at("episodes").int(), (stored.len() + EACH) as i64);
     drop(client);
     daemon.kill();
     let daemon = home.start();
     let mut client = daemon.client();
-    assert!((0..300).all(|number| is_there(&mut client, &format!("e{number}"))));
+    assert_eq!(
+        client.ask(&command!["EG.STATS"]).at("episodes").int(),
+        (stored.len() + EACH) as i64
+    );
+    assert!(stored.iter().step_by(50).all(|id| is_there(&mut client, id)));
+}
+
+#[test]
+fn what_is_urgent_overtakes_what_waits_and_writes_of_one_episode_keep_their_order() {
+    let home = Home::new();
+    let daemon = home.start_with(&["commit_frames_max=1", "commits_in_flight=1"]);
+    let mut client = daemon.client();
+    client.create_space("notes", 3);
+    let (mut busy, mut urgent) = (daemon.client(), daemon.client());
+    let low = |nth: usize| {
+        let (id, text) = (format!("e{}", nth % 7), format!("low {nth}"));
+        command!["EG.STORE", "notes", id, "VEC", blob(&vector(1, 3)), "TEXT", text, "PRIO", "low"]
+    };
+    busy.send(&(0..1000).flat_map(low).collect::<Vec<u8>>());
+    // Of one connection: an urgent store of an episode does not overtake one of the same.
+    let last = command![
+        "EG.STORE",
+        "notes",
+        "e3",
+        "VEC",
+        blob(&vector(1, 3)),
+        "TEXT",
+        "last",
+        "PRIO",
+        "high"
+    ];
+    busy.send(&last);
+    // Of another connection: it is done while most of the others wait.
+    let stored = urgent.call(&command![
+        "EG.STORE",
+        "notes",
+        "alarm",
+        "VEC",
+        blob(&vector(1, 3)),
+        "PRIO",
+        "high"
+    ]);
+    assert_eq!(stored.at("outcome").text(), "created");
+    let waiting = client.ask(&command!["EG.STATS"]).at("lanes").at("low").at("depth").int();
+    assert!(waiting > 0, "the urgent one came last");
+    assert!(busy.read_many(1001).iter().all(|reply| !reply.is_error()));
+    let read = client.ask(&command!["EG.GET", "notes", "e3"]);
+    assert_eq!(read.at("text").text(), "last");
+    let stats = client.ask(&command!["EG.STATS"]);
+    assert_eq!(stats.at("lanes").at("low").at("served").int(), 1001);
+    assert!(stats.at("lanes").at("high").at("served").int() >= 1);
 }
 
 #[test]

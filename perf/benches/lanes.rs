@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
-use engramd::lanes::{self, Incoming, LANE_SLOTS, Lanes};
+use engram_lanes::inbox::{Rank, Taken, Waits};
+use engram_lanes::mesh::{self, Asked, Ends, OPEN_MAX};
 use engramd::runtime::spawn_pinned;
 use engramd::server;
 use engramd::topology::{Topology, place};
@@ -30,6 +31,27 @@ struct Filler<const BYTES: usize>([u8; BYTES]);
 
 const REQUEST: Request = Filler([1; size_of::<server::Asked>()]);
 const ANSWER: Answer = Filler([2; size_of::<server::Answer>()]);
+
+impl Waits for Request {
+    fn at_ns(&self) -> u64 {
+        0
+    }
+
+    fn units(&self) -> u32 {
+        1
+    }
+}
+
+/// The lanes of one end.
+type Lanes = mesh::Lanes<Request, Answer, Request>;
+
+/// The next request, served at once.
+fn serve(lanes: &mut Lanes) -> Option<Asked<Request>> {
+    let (rank, taken) = lanes.take_request(0)?;
+    let Taken::Sent(asked) = taken else { unreachable!("nothing is asked of oneself") };
+    lanes.inbox.served(rank, 1);
+    Some(asked)
+}
 
 /// The end that asks.
 trait Asker: Send + 'static {
@@ -47,16 +69,13 @@ trait Answerer: Send + 'static {
     fn flush(&mut self) {}
 }
 
-impl Asker for Lanes<Request, Answer> {
+impl Asker for Lanes {
     fn ask(&mut self, request: Request) -> bool {
-        self.request(1, 0, request).is_ok()
+        self.request(1, 0, Rank::Normal, request).is_ok()
     }
 
     fn answer(&mut self) -> Option<Answer> {
-        match self.receive()? {
-            Incoming::Answer { answer, .. } => Some(answer),
-            Incoming::Request { .. } => unreachable!("this end asks"),
-        }
+        self.take_answer().map(|(_, answer)| answer)
     }
 
     fn flush(&mut self) {
@@ -64,15 +83,11 @@ impl Asker for Lanes<Request, Answer> {
     }
 }
 
-impl Answerer for Lanes<Request, Answer> {
+impl Answerer for Lanes {
     fn serve(&mut self, _wanted: bool) -> Option<Request> {
-        match self.receive()? {
-            Incoming::Request { from, call, request } => {
-                self.answer(from, call, ANSWER);
-                Some(request)
-            }
-            Incoming::Answer { .. } => unreachable!("this end answers"),
-        }
+        let Asked { from, call, request } = serve(self)?;
+        self.answer(from, call, ANSWER);
+        Some(request)
     }
 
     fn flush(&mut self) {
@@ -113,21 +128,21 @@ macro_rules! channels {
 channels!(FlumeAsker, FlumeAnswerer);
 channels!(StdAsker, StdAnswerer);
 
-fn lane_ends() -> (Lanes<Request, Answer>, Lanes<Request, Answer>) {
-    let mut ends = lanes::connect(2).into_iter();
+fn lane_ends() -> (Lanes, Lanes) {
+    let mut ends = mesh::connect(2, OPEN_MAX as u32).into_iter().map(Ends::serve);
     let mut end = || ends.next().expect("two shards were connected");
     (end(), end())
 }
 
 fn flume_ends() -> (FlumeAsker, FlumeAnswerer) {
-    let (requests, requests_in) = flume::bounded(LANE_SLOTS);
-    let (answers, answers_in) = flume::bounded(LANE_SLOTS);
+    let (requests, requests_in) = flume::bounded(OPEN_MAX);
+    let (answers, answers_in) = flume::bounded(OPEN_MAX);
     ((requests, answers_in), (answers, requests_in))
 }
 
 fn std_ends() -> (StdAsker, StdAnswerer) {
-    let (requests, requests_in) = sync_channel(LANE_SLOTS);
-    let (answers, answers_in) = sync_channel(LANE_SLOTS);
+    let (requests, requests_in) = sync_channel(OPEN_MAX);
+    let (answers, answers_in) = sync_channel(OPEN_MAX);
     ((requests, answers_in), (answers, requests_in))
 }
 
@@ -250,28 +265,27 @@ where
     elapsed
 }
 
-async fn next(lanes: &mut Lanes<Request, Answer>) -> Incoming<Request, Answer> {
+/// What comes next of the kind that is taken.
+async fn next<T>(lanes: &mut Lanes, take: impl Fn(&mut Lanes) -> Option<T>) -> T {
     loop {
-        if let Some(incoming) = lanes.receive() {
-            return incoming;
+        if let Some(taken) = take(lanes) {
+            return taken;
         }
         poll_fn(|context| lanes.poll_ready(context)).await;
     }
 }
 
-async fn ask_by_lane(mut lanes: Lanes<Request, Answer>, count: u64) {
+async fn ask_by_lane(mut lanes: Lanes, count: u64) {
     for _ in 0..count {
-        lanes.request(1, 0, REQUEST).expect("one request is under way");
+        lanes.request(1, 0, Rank::Normal, REQUEST).expect("one request is under way");
         lanes.wake_peers();
-        black_box(next(&mut lanes).await);
+        black_box(next(&mut lanes, Lanes::take_answer).await);
     }
 }
 
-async fn answer_by_lane(mut lanes: Lanes<Request, Answer>, count: u64) {
+async fn answer_by_lane(mut lanes: Lanes, count: u64) {
     for _ in 0..count {
-        let Incoming::Request { from, call, request } = next(&mut lanes).await else {
-            unreachable!("this end answers");
-        };
+        let Asked { from, call, request } = next(&mut lanes, serve).await;
         black_box(request);
         lanes.answer(from, call, ANSWER);
         lanes.wake_peers();

@@ -266,7 +266,7 @@ impl Writer<'_> {
             match self.engine.store(Ticket(0), request) {
                 Ok(_) => return Ok(()),
                 // With nothing under way it is not the log that is full, and waiting is in vain.
-                Err(Refusal::Busy { .. }) if !self.engine.is_idle() => self.progress()?,
+                Err(Refusal::LogFull { .. }) if !self.engine.is_idle() => self.progress()?,
                 Err(refusal) => return Err(refusal.into()),
             }
         }

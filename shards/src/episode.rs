@@ -412,6 +412,9 @@ impl StoredEpisode {
 pub enum Refusal {
     #[error("{what} is full; retry in {retry_after_ms} ms")]
     Busy { what: &'static str, retry_after_ms: u32 },
+    /// Nothing is wrong with the write: it can be taken later as it is.
+    #[error("the shard's log is full; retry in {retry_after_ms} ms")]
+    LogFull { retry_after_ms: u32 },
     #[error("no memory space named '{0}'; create it with EG.SPACE CREATE")]
     NoSpace(String),
     #[error("no episode '{0}' in this memory space")]
@@ -438,7 +441,7 @@ impl Refusal {
     /// The error code on the wire.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Busy { .. } => "BUSY",
+            Self::Busy { .. } | Self::LogFull { .. } => "BUSY",
             Self::NoSpace(_) => "NOSPACE",
             Self::NoEpisode(_) => "NOEPISODE",
             Self::Dimension { .. } => "DIM",

@@ -46,6 +46,8 @@ pub(crate) struct Memory {
     pub(crate) rows: u64,
     /// Memory of links that are not those of bodies, of all spaces.
     pub(crate) overlay_bytes: u64,
+    /// How full what feeds the shard is, 0 to 1.
+    pub(crate) crowd: f32,
     /// Rows are coded as they are applied. A replay leaves that for later.
     pub(crate) codes_rows: bool,
 }
@@ -67,6 +69,7 @@ impl Memory {
             retired: Vec::new(),
             rows: 0,
             overlay_bytes: 0,
+            crowd: 0.0,
             codes_rows: false,
         }
     }
@@ -107,9 +110,10 @@ impl Memory {
         self.overlay_bytes > left / 4
     }
 
+    /// The share of the memory in use, or how crowded the lanes are if that is more.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn pressure(&self) -> f32 {
-        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).min(1.0)
+        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).max(self.crowd).min(1.0)
     }
 
     /// Does what a frame says; the reply, if the frame was somebody's request. Frames that were

@@ -111,7 +111,8 @@ impl Bench {
             space: SPACE,
             episode,
             key: Bytes::new(),
-            priority: Priority::Normal,
+            // Taken though a full batch waits.
+            priority: Priority::High,
             durability: Durability::Disk,
             writer_uid: 0,
         };

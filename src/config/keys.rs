@@ -1,5 +1,6 @@
 //! Decides one key after the other: the strongest source's value or the default, inside its bounds.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -7,7 +8,9 @@ use engram_shards::limits::{SECTOR_BYTES, SHARDS_MAX};
 
 use super::raw::{Count, Ids, Places, RawConfig, Switch};
 use super::sources::Layer;
-use super::{ByteCount, ConfigError, LogLevel, LogPlace, Setting, SocketMode, Source, bounds};
+use super::{
+    ByteCount, ConfigError, EdgeTcp, LogLevel, LogPlace, Setting, SocketMode, Source, bounds,
+};
 
 /// The layers, strongest first, and the account of what was decided.
 pub(super) struct Keys<'a> {
@@ -149,10 +152,54 @@ impl<'a> Keys<'a> {
         &mut self,
         key: &'static str,
         get: impl Fn(&RawConfig) -> Option<Switch>,
+        default: bool,
     ) -> bool {
-        let (Switch(value), origin) = self.pick(get).unwrap_or((Switch(false), Source::Default));
+        let (Switch(value), origin) = self.pick(get).unwrap_or((Switch(default), Source::Default));
         self.record(key, value.to_string(), origin);
         value
+    }
+
+    /// The address for HTTP over TCP, and the file of the token that it takes.
+    pub(super) fn edge_tcp(&mut self) -> Result<Option<EdgeTcp>, ConfigError> {
+        let listen = self.pick(|raw| raw.edge_listen.clone());
+        let token = self.pick(|raw| raw.edge_token_file.clone());
+        let note = "HTTP is spoken on the Unix socket alone";
+        let unset = |key| Setting { key, value: None, source: Source::Default, note };
+        let address = match listen {
+            None => None,
+            Some((text, origin)) => {
+                let address = text.parse::<SocketAddr>().ok().filter(|at| at.ip().is_loopback());
+                let Some(address) = address else {
+                    let key = "edge_listen";
+                    let allowed = "a loopback address with a port, such as 127.0.0.1:7700";
+                    let (allowed, got) = (allowed.to_owned(), quoted(&text));
+                    return Err(ConfigError::OutOfBounds { key, allowed, got, origin });
+                };
+                self.record("edge_listen", quoted(&address.to_string()), origin.clone());
+                Some((address, origin))
+            }
+        };
+        if address.is_none() {
+            self.settings.push(unset("edge_listen"));
+        }
+        match &token {
+            Some((path, origin)) => {
+                let path = quoted(&path.to_string_lossy());
+                self.record("edge_token_file", path, origin.clone());
+            }
+            None => self.settings.push(unset("edge_token_file")),
+        }
+        match (address, token) {
+            (None, _) => Ok(None),
+            (Some((address, _)), Some((token_file, _))) => {
+                Ok(Some(EdgeTcp { address, token_file }))
+            }
+            (Some((_, origin)), None) => {
+                let key = "edge_token_file";
+                let allowed = "the path of a file with a token where edge_listen is set".to_owned();
+                Err(ConfigError::OutOfBounds { key, allowed, got: "nothing".to_owned(), origin })
+            }
+        }
     }
 
     pub(super) fn places(

@@ -27,7 +27,7 @@ pub use error::ConfigError;
 pub use host::Host;
 pub use place::{LogPlace, LogPlaceError};
 pub use sources::{DEFAULT_FILE, ENVIRONMENT_PREFIX, Source};
-pub use validated::{Config, Loaded, LogLevel, SocketMode};
+pub use validated::{Config, EdgeTcp, Loaded, LogLevel, SocketMode};
 
 #[cfg(test)]
 mod tests;

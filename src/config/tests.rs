@@ -67,6 +67,8 @@ fn with_nothing_said_the_defaults_hold() {
             crash_loop: Duration::from_secs(60),
             accept_loss: false,
             skip_sequences: vec![],
+            edge: true,
+            edge_tcp: None,
         }
     );
 }
@@ -255,6 +257,41 @@ fn what_recovery_may_do_without_is_said_by_flags_keys_and_variables() {
 }
 
 #[test]
+fn http_over_tcp_is_for_this_machine_and_needs_a_token() {
+    assert!(!set("edge=off").is_ok_and(|config| config.edge), "off is no boolean");
+    assert!(!set("edge=false").unwrap().edge);
+    let token = ["--set", "edge_token_file=/token"];
+    for (address, is_allowed) in [
+        ("127.0.0.1:7700", true),
+        ("127.9.9.9:0", true),
+        ("[::1]:7700", true),
+        ("0.0.0.0:7700", false),
+        ("[::]:7700", false),
+        ("192.168.0.1:7700", false),
+        ("localhost:7700", false),
+        ("127.0.0.1", false),
+        ("", false),
+    ] {
+        let listen = format!("edge_listen={address}");
+        let loaded = load(&[&["--set", &listen][..], &token].concat());
+        match loaded {
+            Ok(loaded) => {
+                let tcp = loaded.config.edge_tcp.unwrap();
+                assert!(is_allowed && tcp.token_file == Path::new("/token"), "{address}");
+                assert_eq!(tcp.address, address.parse().unwrap());
+            }
+            Err(error) => {
+                assert!(!is_allowed, "{error}");
+                assert!(error.to_string().starts_with("edge_listen must be a loopback"), "{error}");
+            }
+        }
+    }
+    let error = set("edge_listen=127.0.0.1:7700").unwrap_err();
+    assert!(error.starts_with("edge_token_file must be the path of a file"), "{error}");
+    assert_eq!(load(&token).unwrap().config.edge_tcp, None);
+}
+
+#[test]
 fn peers_are_admitted_by_user_or_by_group() {
     let config = load(&["--set", "allow_uids=1000", "--set", "allow_gids=50"]).unwrap().config;
     for (uid, gids, admitted) in [
@@ -275,6 +312,8 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let args = ["--data", "/srv/a \"b\"", "--set", "segment_bytes=1048576KiB", "--shards", "3"];
     let args = [&args[..], &["--set", "allow_gids=7,9", "--set", "socket_mode=600"]].concat();
     let args = [&args[..], &["--accept-loss", "--skip-sequence", "1:40"]].concat();
+    let tcp = ["--set", "edge_listen=[::1]:7700", "--set", "edge_token_file=/etc/engramd/token"];
+    let args = [&args[..], &tcp].concat();
     let loaded = load(&args).unwrap();
     let printed = loaded.effective.to_string();
     let (_folder, file) = file_with(&printed);
@@ -283,7 +322,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 20, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 23, "one line for each key:\n{printed}");
 }
 
 #[test]

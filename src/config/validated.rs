@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,19 @@ pub struct Config {
     pub accept_loss: bool,
     /// Writes that are not applied; ascending.
     pub skip_sequences: Vec<LogPlace>,
+    /// Whether HTTP is spoken beside RESP.
+    pub edge: bool,
+    /// Where else than on the Unix socket.
+    pub edge_tcp: Option<EdgeTcp>,
+}
+
+/// A place where HTTP is spoken over TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeTcp {
+    /// A loopback address.
+    pub address: SocketAddr,
+    /// Every request has to bring what stands in it.
+    pub token_file: PathBuf,
 }
 
 /// The permissions of the socket's file.
@@ -198,8 +212,10 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
             bounds::CRASH_LOOP_SECONDS,
             60,
         )?),
-        accept_loss: keys.switch("accept_loss", |raw| raw.accept_loss),
+        accept_loss: keys.switch("accept_loss", |raw| raw.accept_loss, false),
         skip_sequences: keys.places("skip_sequences", |raw| raw.skip_sequences.clone())?,
+        edge: keys.switch("edge", |raw| raw.edge, true),
+        edge_tcp: keys.edge_tcp()?,
     };
     config.allow_uids.extend([0, host.uid]);
     for ids in [&mut config.allow_uids, &mut config.allow_gids] {

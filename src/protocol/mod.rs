@@ -1,6 +1,7 @@
 //! The protocol on the socket: everything that knows wire bytes, and nothing else does.
 //!
 //! ```text
+//! first bytes ─ Dialect::of ─► RESP or HTTP
 //! read buffer ─ resp::Parser ─► arguments ─ Command::parse ─► Command ─► the server
 //! write buffer ◄─ encode::Encoder ◄─ reply ◄──────────────────────────── the engine's answers
 //! ```
@@ -9,6 +10,7 @@
 //! answers in, bytes out. What goes over the wire is described for clients in `PROTOCOL.md`.
 
 pub mod command;
+pub mod dialect;
 pub mod encode;
 pub mod reply;
 pub mod resp;
@@ -16,5 +18,6 @@ pub mod resp;
 mod tests;
 
 pub use command::Command;
+pub use dialect::Dialect;
 pub use encode::{Encoder, ProtocolVersion};
 pub use resp::{Parser, ParserLimits, ProtocolError};

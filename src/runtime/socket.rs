@@ -106,6 +106,16 @@ impl SocketShutdown {
         }
     }
 
+    /// The socket for somebody who is no part of this executor. Whoever gets it is alone with it
+    /// when the other parts are dropped.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        match &self.0 {
+            Kind::Kernel(socket) => socket.try_clone(),
+            #[cfg(feature = "simulation")]
+            Kind::Pipe(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     pub fn both(&self) {
         match &self.0 {
             Kind::Kernel(socket) => shut(socket, Shutdown::Both),

@@ -4,12 +4,17 @@
 //! writes what is to be said. Commands about the connection, about the commands there are, and
 //! `INFO` are answered at once. The first other command is put back, and nothing is taken from then
 //! on. When a shard takes over it gets what was read, what was not written, and what the client has
-//! said of itself, so the client notices nothing but that its command took a while.
+//! said of itself, so the client notices nothing but that its command took a while. A connection
+//! that turns out to speak HTTP is no longer ours: the edge answers also while logs are replayed.
+
+use std::os::fd::OwnedFd;
 
 use super::client::{Client, Peer, is_talk};
 use super::inbox::Inbox;
 use super::info;
 use super::outgoing::{EncodedReply, Outgoing};
+use super::serve::Permit;
+use super::visitor::{self, Visitor};
 use crate::protocol::Command;
 use crate::recovery::Recovery;
 
@@ -55,7 +60,24 @@ impl Arrival {
 
     /// Whether more bytes may be read.
     pub fn reads(&self) -> bool {
-        !self.waits && !self.is_finished && self.unsent.len() < UNSENT_BYTES
+        let takes = !self.waits && !self.is_finished && !self.is_http();
+        takes && self.unsent.len() < UNSENT_BYTES
+    }
+
+    /// Whether it speaks HTTP, and nobody has said anything to it.
+    pub fn is_http(&self) -> bool {
+        self.inbox.is_http() && !self.is_finished
+    }
+
+    /// On its way to the edge.
+    pub fn into_visitor(self, socket: OwnedFd, permit: Permit) -> Visitor {
+        Visitor { socket, bytes: self.inbox.into_bytes(), peer: self.client.peer, permit }
+    }
+
+    /// Says that there is no edge.
+    pub fn refuse_http(&mut self) {
+        self.unsent = visitor::edge_is_off();
+        self.is_finished = true;
     }
 
     /// What is to be written next.
@@ -185,6 +207,29 @@ mod tests {
             taken += read(&mut arrival, &recovery, &pipeline.as_bytes()[taken..]);
         }
         assert!(arrival.reads() || !arrival.unsent().is_empty());
+    }
+
+    #[test]
+    fn who_speaks_http_is_shown_out_with_what_was_read() {
+        let recovery = Recovery::new(1, None, CLOCK);
+        let request = b"POST /v1/ping HTTP/1.1\r\n\r\n";
+        for split in 0..request.len() {
+            let mut arrival = Arrival::new(PEER);
+            read(&mut arrival, &recovery, &request[..split]);
+            assert_eq!(arrival.is_http(), split >= 6);
+            read(&mut arrival, &recovery, &request[split..]);
+            assert!(arrival.is_http() && !arrival.reads() && arrival.unsent().is_empty());
+            let socket = std::fs::File::open("/dev/null").unwrap().into();
+            let visitor = arrival.into_visitor(socket, Permit::default());
+            // What came behind the decision is still in the socket.
+            let taken = if split >= 6 { split } else { request.len() };
+            assert_eq!((&visitor.bytes[..], visitor.peer), (&request[..taken], PEER));
+        }
+        let mut arrival = Arrival::new(PEER);
+        read(&mut arrival, &recovery, request);
+        arrival.refuse_http();
+        assert!(said(&arrival).starts_with("HTTP/1.1 501 "), "{}", said(&arrival));
+        assert!(!arrival.reads() && !arrival.is_over());
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Effort, Fields, Hit, RecallRequest, Refusal, StoredEpisode};
+use engram_lanes::inbox::Rank;
+use engram_shards::episode::{
+    Effort, Fields, Hit, Priority, RecallRequest, Refusal, StoredEpisode,
+};
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
 use engram_shards::spreading::{Asked, Recalled};
@@ -18,7 +21,7 @@ use super::client::is_talk;
 use super::connection::{Connection, Kind};
 use super::core::{Core, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
-use super::request::{Answer, Request};
+use super::request::{Answer, Request, rank_of};
 use super::route::Route;
 use super::{info, links, observe, snapshots, spaces, spread, watch};
 use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
@@ -40,6 +43,13 @@ pub(super) async fn take(
             return true;
         }
     };
+    let is_batch = matches!(&command, Command::StoreMany { .. })
+        || matches!(&command, Command::Link(link) if link.is_mutual);
+    if !connection.is_mixed() && is_urgent_or_not(&command) || connection.is_mixed() && is_batch {
+        // Of writes of one episode none overtakes another. What is open has not noted its lane.
+        writes_done(core, connection).await;
+        connection.mix();
+    }
     match command {
         Command::Store { space, store } => take_store(core, connection, &space, store, at_ns),
         Command::StoreMany { space, items } => {
@@ -93,14 +103,36 @@ pub(super) async fn take(
             return goes_on;
         }
         reading => {
-            if connection.has_writes() {
-                core.turn();
-                connection.writes_done().await;
-            }
+            writes_done(core, connection).await;
             take_reading(core, connection, reading, at_ns).await;
         }
     }
+    if connection.is_mixed() && is_batch {
+        writes_done(core, connection).await;
+    }
     true
+}
+
+/// Waits for every write of the connection.
+async fn writes_done(core: &Core, connection: &Connection) {
+    if connection.has_writes() {
+        core.turn();
+        connection.writes_done().await;
+    }
+}
+
+/// Whether a command waits in another lane than the usual one.
+fn is_urgent_or_not(command: &Command) -> bool {
+    let is_usual = |store: &StoreCommand| store.priority == Priority::Normal;
+    match command {
+        Command::Store { store, .. } => !is_usual(store),
+        Command::StoreMany { items, .. } => !items.iter().flatten().all(is_usual),
+        Command::ObserveOpen(open) => open.priority != Priority::Normal,
+        Command::Observe { observation: Ok(observation), .. } => {
+            observation.own_priority().is_some_and(|priority| priority != Priority::Normal)
+        }
+        _ => false,
+    }
 }
 
 /// Commands that look at what is stored, or at the daemon.
@@ -220,10 +252,12 @@ fn submit(
     at_ns: u64,
     assigned: Option<Bytes>,
 ) {
-    let kind = if matches!(request, Request::Get { .. }) { Kind::Read } else { Kind::Write };
-    let slot = connection.reserve(kind);
+    let (slot, rank) = match request {
+        Request::Get { .. } => (connection.reserve(Kind::Read), request.rank()),
+        _ => connection.reserve_write(request.episode(), request.rank()),
+    };
     let connection = Rc::clone(connection);
-    core.submit(owner, request, at_ns, Origin::Reply { connection, slot, assigned });
+    core.submit(owner, request, rank, at_ns, Origin::Reply { connection, slot, assigned });
 }
 
 /// The owner and the request of a store, and the id if it was assigned here.
@@ -278,6 +312,9 @@ async fn take_store_many(
     };
     let slot = connection.reserve(Kind::Write);
     let batch = Batch::new(Rc::clone(connection), slot, items.len());
+    // Two items may be about the same episode: all wait in the lane of the least urgent.
+    let ranks = items.iter().flatten().map(|store| rank_of(store.priority));
+    let rank = ranks.max_by_key(|rank| *rank as usize).unwrap_or_default();
     for (index, item) in items.into_iter().enumerate() {
         if batch.is_full() {
             core.turn();
@@ -288,8 +325,8 @@ async fn take_store_many(
                 let (owner, request, assigned) =
                     place_store(core, &route, store, connection.client.peer.uid);
                 batch.begin(index, assigned);
-                let batch = Rc::clone(&batch);
-                core.submit(owner, request, at_ns, Origin::Item { batch, index });
+                let origin = Origin::Item { batch: Rc::clone(&batch), index };
+                core.submit(owner, request, rank, at_ns, origin);
             }
             Err(refusal) => {
                 batch.begin(index, None);
@@ -321,7 +358,8 @@ async fn take_get_many(
         batch.begin(index, None);
         let owner = route.owner(&id);
         let request = Request::Get { space: route.space(), id, fields };
-        core.submit(owner, request, at_ns, Origin::Item { batch: Rc::clone(&batch), index });
+        let origin = Origin::Item { batch: Rc::clone(&batch), index };
+        core.submit(owner, request, Rank::Normal, at_ns, origin);
     }
 }
 

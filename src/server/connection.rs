@@ -15,10 +15,12 @@
 //! pipeline reads its own writes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use engram_lanes::inbox::Rank;
 
 use super::budget::Held;
 use super::client::Client;
@@ -30,6 +32,8 @@ use super::observe::Streams;
 use super::outgoing::{EncodedReply, Outgoing};
 use super::push::{Push, Pushes};
 use super::request::Answer;
+use super::serve::Permit;
+use super::visitor::{self, EdgeDoor, Visitor};
 use super::watch::Watches;
 use crate::protocol::Encoder;
 use crate::runtime::{SocketReader, SocketShutdown, SocketWriter};
@@ -61,6 +65,8 @@ pub(super) enum Kind {
 struct Slot {
     reply: Option<Outgoing>,
     kind: Kind,
+    /// The episode it is about, while lanes are mixed.
+    episode: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -74,9 +80,33 @@ struct Replies {
     reads: usize,
     /// Bytes that the replies which are ready will take, roughly.
     bytes: usize,
+    /// Once writes wait in different lanes: the lane of each episode that open ones are about, and
+    /// how many there are.
+    mixed: Option<HashMap<u64, (Rank, u32)>>,
 }
 
 impl Replies {
+    /// Notes in which lane a write of an episode waits, if that matters: that of another one that
+    /// is open.
+    fn note_lane(&mut self, episode: Option<u64>, rank: Rank) -> (Option<u64>, Rank) {
+        let (Some(mixed), Some(episode)) = (&mut self.mixed, episode) else { return (None, rank) };
+        let (rank, open) = mixed.entry(episode).or_insert((rank, 0));
+        *open += 1;
+        (Some(episode), *rank)
+    }
+
+    /// The write of an episode that was noted is answered.
+    fn leave_lane(&mut self, noted: Option<u64>) {
+        if let (Some(mixed), Some(episode)) = (&mut self.mixed, noted)
+            && let Entry::Occupied(mut entry) = mixed.entry(episode)
+        {
+            entry.get_mut().1 -= 1;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.open >= WINDOW || self.reads >= READS_MAX || self.bytes >= REPLY_BYTES_WAITING
     }
@@ -91,7 +121,7 @@ pub(super) struct Connection {
     pub(super) watches: Watches,
     pub(super) streams: Streams,
     /// Since when the client has not taken what is being written.
-    blocked_since_ns: Cell<Option<u64>>,
+    writing_since_ns: Cell<Option<u64>>,
     /// The writer has something to do.
     ready: Notify,
     /// The reader may go on.
@@ -100,24 +130,56 @@ pub(super) struct Connection {
     is_finished: Cell<bool>,
     /// The writer is gone: replies have nowhere to go.
     is_broken: Cell<bool>,
-    socket: SocketShutdown,
+    /// No more commands are to be taken.
+    stopped: Notify,
+    /// `None` when there is no socket, or when it is the edge's by now.
+    end: RefCell<Option<SocketEnd>>,
+}
+
+/// What a connection has of its socket beside the two directions.
+#[derive(Debug)]
+pub(super) struct SocketEnd {
+    pub(super) shutdown: SocketShutdown,
+    pub(super) permit: Permit,
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, socket: SocketShutdown) -> Self {
+    pub(super) fn new(client: Client, end: Option<SocketEnd>) -> Self {
         Self {
             client,
             replies: RefCell::default(),
             pushes: RefCell::default(),
             watches: Watches::default(),
             streams: Streams::default(),
-            blocked_since_ns: Cell::new(None),
+            writing_since_ns: Cell::new(None),
             ready: Notify::default(),
             progress: Notify::default(),
             is_finished: Cell::new(false),
             is_broken: Cell::new(false),
-            socket,
+            stopped: Notify::default(),
+            end: RefCell::new(end),
         }
+    }
+
+    /// Whether writes wait in different lanes.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.replies.borrow().mixed.is_some()
+    }
+
+    /// Writes will wait in different lanes. To be called while none is open.
+    pub(super) fn mix(&self) {
+        self.replies.borrow_mut().mixed.get_or_insert_default();
+    }
+
+    /// A slot for the reply to a write of an episode, and the lane that is for it. One that would
+    /// overtake another of the same episode waits in the lane of that one.
+    pub(super) fn reserve_write(&self, episode: Option<u64>, rank: Rank) -> (u64, Rank) {
+        let slot = self.reserve(Kind::Write);
+        let mut replies = self.replies.borrow_mut();
+        let (noted, rank) = replies.note_lane(episode, rank);
+        let entry = replies.slots.back_mut().expect("just reserved");
+        entry.episode = noted;
+        (slot, rank)
     }
 
     /// A slot for the reply to a command.
@@ -126,7 +188,7 @@ impl Connection {
         replies.open += 1;
         replies.writes += usize::from(kind == Kind::Write);
         replies.reads += usize::from(kind == Kind::Read);
-        replies.slots.push_back(Slot { reply: None, kind });
+        replies.slots.push_back(Slot { reply: None, kind, episode: None });
         replies.first + replies.slots.len() as u64 - 1
     }
 
@@ -136,7 +198,8 @@ impl Connection {
         replies.bytes += reply.bytes();
         let entry = &mut replies.slots[nth];
         entry.reply = Some(reply);
-        let kind = entry.kind;
+        let (kind, episode) = (entry.kind, entry.episode);
+        replies.leave_lane(episode);
         replies.open -= 1;
         replies.writes -= usize::from(kind == Kind::Write);
         replies.reads -= usize::from(kind == Kind::Read);
@@ -152,8 +215,8 @@ impl Connection {
         self.ready.notify();
     }
 
-    pub(super) fn blocked_since_ns(&self) -> Option<u64> {
-        self.blocked_since_ns.get()
+    pub(super) fn writing_since_ns(&self) -> Option<u64> {
+        self.writing_since_ns.get()
     }
 
     /// Whether messages may come that only RESP3 has.
@@ -185,13 +248,13 @@ impl Connection {
         self.replies.borrow().slots.len()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let is_full = self.replies.borrow().is_full();
         is_full || self.pushes.borrow().is_full() || self.streams.is_full()
     }
 
     /// Waits until another command may be taken.
-    async fn wait_for_room(&self) {
+    pub(super) async fn wait_for_room(&self) {
         while self.is_full() && !self.is_broken.get() {
             self.progress.wait().await;
         }
@@ -207,13 +270,18 @@ impl Connection {
         reply
     }
 
-    /// A write that has no reply of its own.
-    pub(super) fn begin_write(&self) {
-        self.replies.borrow_mut().writes += 1;
+    /// A write of an episode that has no reply of its own: what is to be said at its end, and the
+    /// lane that is for it.
+    pub(super) fn begin_write(&self, episode: Option<u64>, rank: Rank) -> (Option<u64>, Rank) {
+        let mut replies = self.replies.borrow_mut();
+        replies.writes += 1;
+        replies.note_lane(episode, rank)
     }
 
-    pub(super) fn end_write(&self) {
-        self.replies.borrow_mut().writes -= 1;
+    pub(super) fn end_write(&self, noted: Option<u64>) {
+        let mut replies = self.replies.borrow_mut();
+        replies.writes -= 1;
+        replies.leave_lane(noted);
         self.progress.notify();
     }
 
@@ -238,7 +306,32 @@ impl Connection {
     /// Stops reading, because the daemon stops; what was taken is still answered.
     pub(super) fn stop(&self, core: &Core) {
         self.watches.cut_all(core, self, "BUSY the daemon stops; go on with the next one");
-        self.socket.reading();
+        if let Some(end) = &*self.end.borrow() {
+            end.shutdown.reading();
+        }
+        self.stopped.notify();
+    }
+
+    /// Waits until no more commands are to be taken.
+    pub(super) async fn stopped(&self) {
+        self.stopped.wait().await;
+    }
+
+    /// Waits until there may be something to write.
+    pub(super) async fn wait_for_reply(&self) {
+        self.ready.wait().await;
+    }
+
+    /// What was taken to be written is on its way to the client.
+    pub(super) fn begin_writing(&self, core: &Core) {
+        self.writing_since_ns.set(Some(core.now_ns()));
+    }
+
+    /// It has been written.
+    pub(super) fn end_writing(&self) {
+        self.writing_since_ns.set(None);
+        self.progress.notify();
+        self.watches.stir();
     }
 
     /// No more commands will come.
@@ -249,7 +342,7 @@ impl Connection {
     }
 
     /// Whether no more commands will come, or nobody would read an answer.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_ended(&self) -> bool {
         self.is_finished.get() || self.is_broken.get()
     }
 
@@ -257,17 +350,35 @@ impl Connection {
         self.is_broken.get()
     }
 
-    /// Whether everything that is owed was written.
-    fn is_done(&self) -> bool {
+    /// Everything that was taken is answered and told, and no more commands will come.
+    pub(super) fn is_over(&self) -> bool {
         let is_told = self.pushes.borrow().is_empty() && self.streams.is_settled();
         self.is_finished.get() && self.owed() == 0 && is_told
     }
 
-    fn break_off(&self) {
+    pub(super) fn break_off(&self, core: &Core) {
         self.is_broken.set(true);
         self.progress.notify();
         self.watches.stir();
-        self.socket.both();
+        if let Some(SocketEnd { shutdown, .. }) = self.end.take() {
+            shutdown.both();
+        }
+        let streams = self.streams.break_off() as u64;
+        core.measure(|metrics| metrics.streams_open -= streams);
+    }
+
+    /// Hands the socket to the edge with what was read of it, or says that there is none.
+    fn leave_for(&self, edge: &EdgeDoor, inbox: Inbox) {
+        let mut end = self.end.borrow_mut();
+        let shared = end.as_ref().and_then(|end| end.shutdown.share().ok());
+        let (Some(edge), Some(socket)) = (edge, shared) else {
+            drop(end);
+            return self.reply(Outgoing::OfEdge(visitor::edge_is_off()));
+        };
+        let SocketEnd { permit, .. } = end.take().expect("it was there to be shared");
+        let visitor = Visitor { socket, bytes: inbox.into_bytes(), peer: self.client.peer, permit };
+        // An edge that has gone takes the daemon with it.
+        let _ = edge.send(visitor);
     }
 }
 
@@ -277,9 +388,14 @@ pub(super) async fn read(
     connection: Rc<Connection>,
     mut socket: SocketReader,
     mut inbox: Inbox,
+    edge: EdgeDoor,
 ) {
     let mut room = READ_BYTES_MIN;
     while take_commands(&core, &connection, &mut inbox).await {
+        if inbox.is_http() {
+            connection.leave_for(&edge, inbox);
+            break;
+        }
         core.turn();
         core.breathe_if_due().await;
         connection.wait_for_room().await;
@@ -335,55 +451,67 @@ pub(super) async fn write(
     let mut out = unsent;
     let mut held = Vec::new();
     loop {
-        let (is_last, pushed) = encode_ready(&connection, &mut out, &mut held);
+        let is_last = encode_ready(&core, &connection, &mut out, &mut held);
         if !out.is_empty() {
-            connection.blocked_since_ns.set(Some(core.now_ns()));
+            connection.begin_writing(&core);
             if socket.write_all(&out).await.is_err() {
                 break;
-            }
-            connection.blocked_since_ns.set(None);
-            if pushed > 0 {
-                core.measure(|metrics| metrics.episodes_pushed += pushed);
             }
             held.clear();
             out.clear();
             out.shrink_to(WRITE_BYTES * 2);
-            connection.progress.notify();
-            connection.watches.stir();
+            connection.end_writing();
             core.breathe_if_due().await;
         }
-        if is_last || connection.is_done() {
+        if is_last || connection.is_over() {
             break;
         }
         if !has_ready(&connection) {
-            connection.ready.wait().await;
+            connection.wait_for_reply().await;
         }
     }
-    connection.break_off();
-    let streams = connection.streams.break_off() as u64;
-    core.measure(|metrics| metrics.streams_open -= streams);
+    connection.break_off(&core);
 }
 
-fn has_ready(connection: &Connection) -> bool {
+/// Whether there is anything to be written.
+pub(super) fn has_ready(connection: &Connection) -> bool {
     let replies = connection.replies.borrow();
     let is_front_ready = replies.slots.front().is_some_and(|slot| slot.reply.is_some());
     is_front_ready || !connection.pushes.borrow().is_empty()
 }
 
-/// Encodes replies from the front, as far as they are ready, and messages between them: whether the
-/// last reply was among them, and how many episodes were pushed.
-fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>) -> (bool, u64) {
+/// Encodes replies from the front, as far as they are ready, and messages between them; whether the
+/// last reply was among them.
+pub(super) fn encode_ready(
+    core: &Core,
+    connection: &Connection,
+    out: &mut Vec<u8>,
+    held: &mut Vec<Held>,
+) -> bool {
     let mut pushed = 0;
+    let is_last = encode_whole(connection, out, held, &mut pushed);
+    if pushed > 0 {
+        core.measure(|metrics| metrics.episodes_pushed += pushed);
+    }
+    is_last
+}
+
+fn encode_whole(
+    connection: &Connection,
+    out: &mut Vec<u8>,
+    held: &mut Vec<Held>,
+    pushed: &mut u64,
+) -> bool {
     while out.len() < WRITE_BYTES {
         let outgoing = connection.pop();
         let has_reply = outgoing.is_some();
         if outgoing.is_some_and(|outgoing| outgoing.encode(&connection.client, out, held)) {
-            return (true, pushed);
+            return true;
         }
         let push = connection.pushes.borrow_mut().pop();
         match push {
             Some(push) => {
-                pushed += u64::from(matches!(push, Push::Episode { .. }));
+                *pushed += u64::from(matches!(push, Push::Episode { .. }));
                 let rest = push.encode(&connection.client, out, held);
                 rest.into_iter().for_each(|rest| connection.pushes.borrow_mut().push(rest));
             }
@@ -391,5 +519,5 @@ fn encode_ready(connection: &Connection, out: &mut Vec<u8>, held: &mut Vec<Held>
             None => {}
         }
     }
-    (false, pushed)
+    false
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engram_lanes::inbox::{Rank, Taken, Waits};
+use engram_lanes::mesh::{self, Full};
 use engram_shards::episode::{Refusal, SpaceNumber, SpaceSettings};
 use engram_shards::io::{Clock, Io};
 use engram_shards::shard::{Advanced, Effect, Reply, Shard, Ticket};
@@ -29,7 +31,6 @@ use super::request::{Answer, Asked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
 use super::watch::Call;
-use crate::lanes::{Incoming, Lanes};
 use crate::metrics::Metrics;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
@@ -50,14 +51,37 @@ const WORK_UNITS_MAX: usize = 256;
 const WORK_PAUSE_NS: u64 = 300_000;
 /// Requests between two ticks up to which a shard is taken for quiet.
 const QUIET_REQUESTS: u64 = 50;
-/// Messages taken from the lanes in one turn; the rest waits for the next.
+/// Requests served in one turn, and answers taken; the rest waits for the next.
 const TURN_MESSAGES_MAX: usize = 1024;
+/// Units of each lane: what waits in one takes no more than 64 MiB.
+pub const LANE_UNITS: u32 = 4096;
 /// How long the shard may go on without looking at its sockets.
 const BREATH_NS: u64 = 100_000;
 /// Spreads over several shards that are driven at once, from all shards together.
 const SPREADS_DRIVEN_MAX: usize = 64;
 /// The hint that goes with a refusal for want of room in a lane.
 const RETRY_LANE_MS: u32 = 2;
+
+/// What a shard asks itself.
+#[derive(Debug)]
+pub(super) struct OwnAsked {
+    asked: Asked,
+    origin: Origin,
+}
+
+impl Waits for OwnAsked {
+    fn at_ns(&self) -> u64 {
+        self.asked.at_ns
+    }
+
+    fn units(&self) -> u32 {
+        self.asked.units()
+    }
+}
+
+/// The lanes of a shard, and what they are before its thread has begun.
+type Lanes = mesh::Lanes<Asked, Answer, OwnAsked>;
+pub type LaneEnds = mesh::Ends<Asked, Answer>;
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -69,7 +93,7 @@ pub(super) enum Origin {
     /// A task on this shard waits for it.
     Task(Rc<Promise>),
     /// It is one of a stream of a connection.
-    Observation { stream: Rc<Stream>, number: u64 },
+    Observation { stream: Rc<Stream>, number: u64, noted: Option<u64> },
     /// A watch of a connection asks for more.
     News(Rc<Call>),
     /// Another shard asked.
@@ -122,7 +146,7 @@ pub(super) struct Inner {
     pub(super) number: usize,
     pub(super) clock: Clock,
     pub(super) shard: Shard<Box<dyn Io>>,
-    lanes: Lanes<Asked, Answer>,
+    pub(super) lanes: Lanes,
     /// Who waits for the log, by ticket.
     waiting: Slab<Origin>,
     /// Who waits for a peer, by call.
@@ -148,11 +172,12 @@ impl Core {
         number: usize,
         clock: Clock,
         shard: Shard<Box<dyn Io>>,
-        lanes: Lanes<Asked, Answer>,
+        lanes: LaneEnds,
         (seed, machine): (u64, Machine),
         recovery: Arc<Recovery>,
         (snapshots, patience): (Arc<Snapshots>, Duration),
     ) -> std::io::Result<Self> {
+        let lanes: Lanes = lanes.serve();
         let shards = lanes.shards();
         let inner = Inner {
             number,
@@ -266,24 +291,27 @@ impl Core {
     }
 
     /// Hands a request to its owner; the answer goes to `origin`, possibly at once.
-    pub(super) fn submit(&self, owner: usize, request: Request, at_ns: u64, origin: Origin) {
-        self.activity.set(self.activity.get() + 1);
+    pub(super) fn submit(
+        &self,
+        owner: usize,
+        request: Request,
+        rank: Rank,
+        at_ns: u64,
+        origin: Origin,
+    ) {
         let mut inner = self.inner.borrow_mut();
         let asked = Asked { request, at_ns };
-        if owner == self.number {
-            inner.execute(asked, origin);
-        } else {
-            inner.send(owner, asked, origin);
-        }
-        if !inner.jobs.is_empty() {
-            self.compute.notify();
+        match owner == self.number {
+            true => inner.send_own(rank, asked, origin),
+            false => inner.send(owner, rank, asked, origin),
         }
     }
 
     /// Hands a request to its owner and keeps a promise of the answer. The caller ends its turn.
     pub(super) fn ask(&self, owner: usize, request: Request) -> Rc<Promise> {
         let promise = Rc::new(Promise::default());
-        self.submit(owner, request, self.now_ns(), Origin::Task(Rc::clone(&promise)));
+        let (rank, origin) = (request.rank(), Origin::Task(Rc::clone(&promise)));
+        self.submit(owner, request, rank, self.now_ns(), origin);
         promise
     }
 
@@ -312,22 +340,19 @@ impl Core {
     /// The end of a stretch of work; see the top of the file.
     pub(super) fn turn(&self) {
         let mut inner = self.inner.borrow_mut();
-        for _ in 0..TURN_MESSAGES_MAX {
-            match inner.lanes.receive() {
-                Some(Incoming::Request { from, call, request }) => {
-                    self.activity.set(self.activity.get() + 1);
-                    inner.execute(request, Origin::Peer { shard: from, call });
-                }
-                Some(Incoming::Answer { call, answer, .. }) => {
-                    let origin = inner.called.remove(call as usize);
-                    inner.deliver(origin, answer);
-                }
-                None => break,
+        inner.take_answers();
+        loop {
+            let served = inner.serve();
+            self.activity.set(self.activity.get() + served);
+            if let Some(ripe_ns) = inner.poll_log() {
+                self.ripe_ns.set(ripe_ns);
+                self.linger.notify();
             }
-        }
-        if let Some(ripe_ns) = inner.poll_log() {
-            self.ripe_ns.set(ripe_ns);
-            self.linger.notify();
+            // What stalled goes on as soon as the disk has taken what was before it.
+            if !inner.may_resume() {
+                break;
+            }
+            inner.lanes.inbox.resume();
         }
         inner.lanes.wake_peers();
         if std::mem::take(&mut inner.may_work) {
@@ -338,9 +363,15 @@ impl Core {
         }
     }
 
-    /// Whether every write that was taken is answered.
+    /// Whether nothing waits, and every write that was taken is answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.inner.borrow().shard.is_idle()
+        let inner = self.inner.borrow();
+        inner.shard.is_idle() && inner.lanes.inbox.is_empty()
+    }
+
+    /// Why this shard takes no writes, if it does not.
+    pub(super) fn read_only_reason(&self) -> Option<String> {
+        self.inner.borrow().shard.read_only_reason().map(str::to_owned)
     }
 
     /// Has the log note where it ends, once it is idle.
@@ -452,76 +483,101 @@ impl Core {
 }
 
 impl Inner {
-    fn send(&mut self, owner: usize, asked: Asked, origin: Origin) {
+    /// Puts a request to another shard into a lane of it.
+    fn send(&mut self, owner: usize, rank: Rank, asked: Asked, origin: Origin) {
         let entry = self.called.vacant_entry();
-        let call = u32::try_from(entry.key()).expect("open calls are bounded by the lanes");
-        match self.lanes.request(owner, call, asked) {
-            Ok(()) => {
+        let call = u32::try_from(entry.key()).expect("open calls are bounded");
+        match self.lanes.request(owner, call, rank, asked) {
+            Ok(_) => {
                 entry.insert(origin);
             }
-            Err(asked) => {
-                let refusal =
-                    Refusal::Busy { what: "the lane to the shard", retry_after_ms: RETRY_LANE_MS };
-                self.deliver(origin, refused(&asked.request, refusal));
-            }
+            Err((full, asked)) => self.refuse_full(rank, full, &asked.request, origin),
         }
     }
 
-    fn execute(&mut self, asked: Asked, origin: Origin) {
-        let now = (self.clock.monotonic_ns)();
-        self.metrics.queue_wait.record(now.saturating_sub(asked.at_ns));
+    /// Puts a request to this shard into a lane.
+    fn send_own(&mut self, rank: Rank, asked: Asked, origin: Origin) {
+        if let Err(OwnAsked { asked, origin }) =
+            self.lanes.inbox.send_own(rank, OwnAsked { asked, origin })
+        {
+            self.refuse_full(rank, Full::Lane, &asked.request, origin);
+        }
+    }
+
+    fn refuse_full(&mut self, rank: Rank, full: Full, request: &Request, origin: Origin) {
+        self.metrics.lanes[rank as usize].refused += 1;
+        self.metrics.count_refusal("BUSY");
+        let what = match (full, rank) {
+            (Full::Open, _) => "the queue of calls to another shard",
+            (Full::Lane, Rank::High) => "the high lane of the shard",
+            (Full::Lane, Rank::Normal) => "the lane of the shard",
+            (Full::Lane, Rank::Low) => "the low lane of the shard",
+        };
+        let refusal = Refusal::Busy { what, retry_after_ms: RETRY_LANE_MS };
+        self.deliver(origin, refused(request, refusal));
+    }
+
+    fn take_answers(&mut self) {
+        for _ in 0..TURN_MESSAGES_MAX {
+            let Some((call, answer)) = self.lanes.take_answer() else { return };
+            let origin = self.called.remove(call as usize);
+            self.deliver(origin, answer);
+        }
+    }
+
+    /// Serves what waits in the lanes, and finds out what does not go now; how much that was.
+    fn serve(&mut self) -> u64 {
+        let now_ns = (self.clock.monotonic_ns)();
+        self.note_crowd();
+        for served in 0..TURN_MESSAGES_MAX {
+            let Some((rank, taken)) = self.lanes.take_request(now_ns) else { return served as u64 };
+            let (asked, origin) = match taken {
+                Taken::Own(OwnAsked { asked, origin }) => (asked, origin),
+                Taken::Sent(mesh::Asked { from, call, request }) => {
+                    (request, Origin::Peer { shard: from, call })
+                }
+            };
+            let (at_ns, units) = (asked.at_ns, asked.units());
+            match self.execute(asked, origin) {
+                Ok(()) => {
+                    self.lanes.inbox.served(rank, units);
+                    let wait_ns = now_ns.saturating_sub(at_ns);
+                    self.metrics.queue_wait.record(wait_ns);
+                    self.metrics.lanes[rank as usize].wait.record(wait_ns);
+                }
+                Err((asked, origin)) => {
+                    let taken = match origin {
+                        Origin::Peer { shard: from, call } => {
+                            Taken::Sent(mesh::Asked { from, call, request: asked })
+                        }
+                        origin => Taken::Own(OwnAsked { asked, origin }),
+                    };
+                    self.lanes.inbox.put_back(rank, taken);
+                }
+            }
+        }
+        TURN_MESSAGES_MAX as u64
+    }
+
+    /// Whether a lane stalled that can go on.
+    fn may_resume(&self) -> bool {
+        self.lanes.inbox.is_stalled() && !self.shard.is_backed_up()
+    }
+
+    /// Has the shard count lanes that are crowded to its pressure.
+    fn note_crowd(&mut self) {
+        let depths = Rank::ALL.map(|rank| self.lanes.inbox.depth(rank));
+        for (lane, depth) in self.metrics.lanes.iter_mut().zip(depths) {
+            lane.depth_max = lane.depth_max.max(depth.units);
+        }
+        let crowded = depths.iter().filter(|depth| depth.is_crowded());
+        self.shard.set_crowd(crowded.map(|depth| depth.share()).fold(0.0, f32::max));
+    }
+
+    /// Does what was asked for, or begins with it. A write is given back when the log has no room
+    /// for it now.
+    fn execute(&mut self, asked: Asked, origin: Origin) -> Result<(), (Asked, Origin)> {
         match asked.request {
-            Request::Store(request) => {
-                self.metrics.stores += 1;
-                self.write(origin, |shard, ticket| shard.store(ticket, &request));
-            }
-            Request::Link(request) => {
-                self.metrics.links += 1;
-                self.write(origin, |shard, ticket| shard.link(ticket, &request).map(|()| None));
-            }
-            Request::Unlink(request) => {
-                self.metrics.links += 1;
-                self.write(origin, |shard, ticket| shard.unlink(ticket, &request).map(|()| None));
-            }
-            Request::Forget { space, id, durability, writer_uid } => {
-                self.write(origin, |shard, ticket| {
-                    shard.forget(ticket, space, &id, durability, writer_uid).map(|()| None)
-                });
-            }
-            Request::Erase { space, id, writer_uid } => {
-                self.write(origin, |shard, ticket| {
-                    shard.erase(ticket, space, &id, writer_uid).map(|()| None)
-                });
-            }
-            Request::CreateSpace { number, settings, writer_uid } => {
-                self.write(origin, |shard, ticket| {
-                    shard.create_space(ticket, number, &settings, writer_uid)
-                });
-            }
-            Request::DropSpace { space, writer_uid } => {
-                self.write(origin, |shard, ticket| {
-                    shard.drop_space(ticket, space, writer_uid).map(|()| None)
-                });
-            }
-            Request::Consolidate => {
-                self.write(origin, |shard, ticket| shard.consolidate(ticket, true).map(|()| None));
-                self.may_work = true;
-            }
-            Request::CutSnapshot => {
-                self.write(origin, |shard, ticket| shard.cut_snapshot(ticket).map(|()| None));
-            }
-            Request::CopySnapshot { into } => {
-                self.write(origin, |shard, ticket| {
-                    shard.copy_snapshot(ticket, into);
-                    Ok(None)
-                });
-            }
-            Request::DropSnapshot => {
-                self.write(origin, |shard, _| {
-                    shard.drop_snapshot();
-                    Ok(Some(Reply::SnapshotDropped))
-                });
-            }
             Request::Get { space, id, fields } => {
                 self.metrics.reads += 1;
                 let found = self.shard.get(space, &id, fields).map(|found| found.map(Box::new));
@@ -537,20 +593,7 @@ impl Inner {
                 self.deliver(origin, Answer::SpaceStats(stats));
             }
             Request::Report => {
-                let (consolidation, failure) = self.shard.consolidation();
-                let report = Report {
-                    shard: self.number,
-                    stats: self.shard.stats(),
-                    consolidation,
-                    consolidation_failure: failure.map(str::to_owned),
-                    batch_edges: self.jobs.batch_edges(),
-                    pools: self.shard.spread_pools().figures(),
-                    metrics: self.metrics.clone(),
-                    open_recalls: self.jobs.len() as u64,
-                    open_watches: self.followers.watches() as u64,
-                    io: self.shard.io().facts(),
-                    read_only_reason: self.shard.read_only_reason().map(str::to_owned),
-                };
+                let report = self.report();
                 self.deliver(origin, Answer::Report(Box::new(report)));
             }
             Request::ResetMetrics => {
@@ -563,24 +606,86 @@ impl Inner {
                 self.end_spread(key);
                 self.deliver(origin, Answer::Done(Ok(())));
             }
+            _ => return self.write(asked, origin),
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        let (consolidation, failure) = self.shard.consolidation();
+        Report {
+            shard: self.number,
+            stats: self.shard.stats(),
+            consolidation,
+            consolidation_failure: failure.map(str::to_owned),
+            batch_edges: self.jobs.batch_edges(),
+            pools: self.shard.spread_pools().figures(),
+            lanes: Rank::ALL.map(|rank| self.lanes.inbox.depth(rank)),
+            metrics: self.metrics.clone(),
+            open_recalls: self.jobs.len() as u64,
+            open_watches: self.followers.watches() as u64,
+            io: self.shard.io().facts(),
+            read_only_reason: self.shard.read_only_reason().map(str::to_owned),
         }
     }
 
     /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.
-    fn write(
-        &mut self,
-        origin: Origin,
-        admit: impl FnOnce(&mut Shard<Box<dyn Io>>, Ticket) -> Result<Option<Reply>, Refusal>,
-    ) {
+    fn write(&mut self, asked: Asked, origin: Origin) -> Result<(), (Asked, Origin)> {
         let ticket = self.waiting.insert(origin);
-        match admit(&mut self.shard, Ticket(ticket as u64)) {
+        match self.admit(Ticket(ticket as u64), &asked.request) {
             Ok(None) => {}
             Ok(Some(reply)) => self.resolve(ticket, Answer::Write(Ok(reply))),
+            Err(Refusal::LogFull { .. }) => return Err((asked, self.waiting.remove(ticket))),
             Err(refusal) => {
                 self.metrics.count_refusal(refusal.code());
                 self.resolve(ticket, Answer::Write(Err(refusal)));
             }
         }
+        match asked.request {
+            Request::Store(_) => self.metrics.stores += 1,
+            Request::Link(_) | Request::Unlink(_) => self.metrics.links += 1,
+            Request::Consolidate => self.may_work = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, ticket: Ticket, request: &Request) -> Result<Option<Reply>, Refusal> {
+        let shard = &mut self.shard;
+        match request {
+            Request::Store(request) => return shard.store(ticket, request),
+            Request::CreateSpace { number, settings, writer_uid } => {
+                return shard.create_space(ticket, *number, settings, *writer_uid);
+            }
+            Request::DropSnapshot => {
+                shard.drop_snapshot();
+                return Ok(Some(Reply::SnapshotDropped));
+            }
+            Request::Link(request) => shard.link(ticket, request)?,
+            Request::Unlink(request) => shard.unlink(ticket, request)?,
+            Request::Forget { space, id, durability, writer_uid } => {
+                shard.forget(ticket, *space, id, *durability, *writer_uid)?;
+            }
+            Request::Erase { space, id, writer_uid } => {
+                shard.erase(ticket, *space, id, *writer_uid)?;
+            }
+            Request::DropSpace { space, writer_uid } => {
+                shard.drop_space(ticket, *space, *writer_uid)?;
+            }
+            Request::Consolidate => shard.consolidate(ticket, true)?,
+            Request::CutSnapshot => shard.cut_snapshot(ticket)?,
+            Request::CopySnapshot { into } => shard.copy_snapshot(ticket, into.clone()),
+            Request::Get { .. }
+            | Request::Scan { .. }
+            | Request::News(_)
+            | Request::SpaceStats { .. }
+            | Request::Report
+            | Request::ResetMetrics
+            | Request::Recall(_)
+            | Request::Spread(_)
+            | Request::EndSpread(_) => unreachable!("no write: {request:?}"),
+        }
+        Ok(None)
     }
 
     fn resolve(&mut self, ticket: usize, answer: Answer) {
@@ -599,7 +704,9 @@ impl Inner {
                 promise.arrived.notify();
             }
             Origin::News(call) => call.fulfil(answer),
-            Origin::Observation { stream, number } => stream.fulfil(number, answer),
+            Origin::Observation { stream, number, noted } => {
+                stream.fulfil(number, noted, answer);
+            }
             Origin::Peer { shard, call } => self.lanes.answer(shard, call, answer),
         }
     }

@@ -2,11 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::protocol::{Parser, ParserLimits, ProtocolError};
+use crate::protocol::{Dialect, Parser, ParserLimits, ProtocolError};
 
 /// Commands in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    dialect: Dialect,
     parser: Parser,
     buffer: BytesMut,
     /// Bytes of the buffer that were read; behind them is room that was offered.
@@ -18,7 +19,13 @@ pub(super) struct Inbox {
 impl Default for Inbox {
     fn default() -> Self {
         let parser = Parser::new(ParserLimits::DEFAULT);
-        Self { parser, buffer: BytesMut::new(), filled: 0, returned: None }
+        Self {
+            dialect: Dialect::default(),
+            parser,
+            buffer: BytesMut::new(),
+            filled: 0,
+            returned: None,
+        }
     }
 }
 
@@ -45,12 +52,29 @@ impl Inbox {
         self.buffer.len()
     }
 
-    /// The arguments of the next complete command.
+    /// The arguments of the next complete command; `None` when it is not all here, and when
+    /// [`is_http`](Self::is_http).
     pub(super) fn next(&mut self) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+        if self.dialect == Dialect::Unknown {
+            self.dialect = Dialect::of(&self.buffer);
+        }
+        if self.dialect != Dialect::Resp {
+            return Ok(None);
+        }
         match self.returned.take() {
             Some(arguments) => Ok(Some(arguments)),
             None => self.parser.next(&mut self.buffer),
         }
+    }
+
+    /// Whether what was read is no RESP but the beginning of a request of HTTP.
+    pub(super) fn is_http(&self) -> bool {
+        self.dialect == Dialect::Http
+    }
+
+    /// Everything that was read and not taken.
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.buffer.freeze()
     }
 
     /// Puts a command back in front.
@@ -81,5 +105,18 @@ mod tests {
         read(&mut inbox, 25, bytes.len());
         assert_eq!(inbox.next().unwrap().unwrap(), [&b"ECHO"[..], b"hi"]);
         assert_eq!((inbox.next(), inbox.bytes()), (Ok(None), 0));
+    }
+
+    #[test]
+    fn a_request_of_http_is_given_away_as_it_came() {
+        let mut inbox = Inbox::default();
+        let bytes = b"GET / HTTP/1.1\r\n\r\n";
+        for (nth, byte) in bytes.iter().enumerate() {
+            inbox.offer(100)[0] = *byte;
+            inbox.fill(1);
+            assert_eq!(inbox.next(), Ok(None));
+            assert_eq!(inbox.is_http(), nth >= 4, "{nth}");
+        }
+        assert_eq!(inbox.into_bytes(), &bytes[..]);
     }
 }

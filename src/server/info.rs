@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use engram_lanes::inbox::{Depth, RANKS, Rank};
 use engram_shards::io::IoFacts;
 use engram_shards::shard::{ConsolidationStats, ShardStats};
 use engram_shards::spreading::PoolFigures;
@@ -28,6 +29,8 @@ pub struct Report {
     pub batch_edges: u64,
     /// Memory for spreads.
     pub pools: PoolFigures,
+    /// In the order of [`Rank::ALL`].
+    pub lanes: [Depth; RANKS],
     pub metrics: Metrics,
     pub open_recalls: u64,
     pub open_watches: u64,
@@ -36,7 +39,7 @@ pub struct Report {
     pub read_only_reason: Option<String>,
 }
 
-async fn reports(core: &Rc<Core>) -> Vec<Report> {
+pub(super) async fn reports(core: &Rc<Core>) -> Vec<Report> {
     let answers = core.call_all(0..core.shards(), || Request::Report).await;
     let report = |answer| match answer {
         Answer::Report(report) => Some(*report),
@@ -44,20 +47,6 @@ async fn reports(core: &Rc<Core>) -> Vec<Report> {
         _ => None,
     };
     answers.into_iter().filter_map(report).collect()
-}
-
-/// The latencies by the names they have everywhere.
-fn latencies(metrics: &Metrics) -> [(&'static str, &Latency); 8] {
-    [
-        ("queue_wait", &metrics.queue_wait),
-        ("commit", &metrics.commit),
-        ("commit_wait", &metrics.commit_wait),
-        ("commit_write", &metrics.commit_write),
-        ("commit_flush", &metrics.commit_flush),
-        ("recall", &metrics.recall),
-        ("spread", &metrics.spread),
-        ("work", &metrics.work),
-    ]
 }
 
 /// What is summed over shards, by the names it has everywhere.
@@ -147,6 +136,22 @@ fn spreading(reports: &[Report], metrics: &Metrics) -> [(&'static str, u64); 17]
     ]
 }
 
+/// The lanes of all shards together, by the names they have everywhere: units that are taken now,
+/// that can be, and that were taken at most in one shard; what was served and what was refused.
+fn lanes(reports: &[Report], metrics: &Metrics, rank: Rank) -> [(&'static str, u64); 5] {
+    let lane = &metrics.lanes[rank as usize];
+    let sum = |of: fn(&Depth) -> u32| {
+        reports.iter().map(|report| u64::from(of(&report.lanes[rank as usize]))).sum()
+    };
+    [
+        ("depth", sum(|depth| depth.units)),
+        ("capacity", sum(|depth| depth.capacity)),
+        ("depth_max", u64::from(lane.depth_max)),
+        ("served", lane.wait.count()),
+        ("refused", lane.refused),
+    ]
+}
+
 /// Quantiles of a spread's latency on a shard.
 fn spread_quantiles(metrics: &Metrics) -> [(&'static str, f64); 3] {
     [("latency_p50_us", 0.5), ("latency_p95_us", 0.95), ("latency_p99_us", 0.99)]
@@ -204,7 +209,7 @@ pub(super) async fn reset(core: &Rc<Core>) -> Encoded {
 fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
     let metrics = total(reports);
     let counters = counters(reports, &metrics);
-    encoder.map(counters.len() + 6);
+    encoder.map(counters.len() + 7);
     for (name, value) in counters {
         count(encoder, name, value);
     }
@@ -217,6 +222,14 @@ fn encode_stats(encoder: &mut Encoder<'_>, reports: &[Report]) {
     }
     encoder.bulk(b"latency_us");
     encode_latencies(encoder, &metrics);
+    encoder.bulk(b"lanes");
+    encoder.map(RANKS);
+    for rank in Rank::ALL {
+        encoder.bulk(rank.name().as_bytes());
+        let figures = lanes(reports, &metrics, rank);
+        encoder.map(figures.len());
+        figures.iter().for_each(|(name, value)| count(encoder, name, *value));
+    }
     encoder.bulk(b"spreading");
     let (figures, quantiles) = (spreading(reports, &metrics), spread_quantiles(&metrics));
     encoder.map(figures.len() + quantiles.len());
@@ -263,7 +276,7 @@ fn encode_consolidation(encoder: &mut Encoder<'_>, report: &Report) {
 }
 
 fn encode_latencies(encoder: &mut Encoder<'_>, metrics: &Metrics) {
-    let latencies = latencies(metrics);
+    let latencies = metrics.latencies();
     encoder.map(latencies.len());
     for (name, latency) in latencies {
         encoder.bulk(name.as_bytes());
@@ -332,6 +345,11 @@ fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> Strin
         .map(|(code, times)| line(&format!("refused_{}", code.to_lowercase()), &times))
         .collect();
     section("Refusals", &lines);
+    let of_lane = |rank: Rank| {
+        let named = |(name, value)| line(&format!("{}_{name}", rank.name()), &value);
+        lanes(reports, &metrics, rank).map(named)
+    };
+    section("Lanes", &Rank::ALL.map(of_lane).concat());
     let figures = spreading(reports, &metrics);
     let mut lines: Vec<_> = figures.iter().map(|(name, value)| line(name, value)).collect();
     let quantiles = spread_quantiles(&metrics).into_iter();
@@ -341,7 +359,8 @@ fn render(recovery: &Recovery, reports: &[Report], sections: &[String]) -> Strin
     let mut lines: Vec<_> = figures.iter().map(|(name, value)| line(name, value)).collect();
     lines.extend(consolidation_failure(reports).map(|failure| line("last_failure", &failure)));
     section("Consolidation", &lines);
-    let lines: Vec<_> = latencies(&metrics)
+    let lines: Vec<_> = metrics
+        .latencies()
         .into_iter()
         .map(|(name, latency)| line(&format!("{name}_us"), &latency_text(latency)))
         .collect();

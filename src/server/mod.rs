@@ -8,6 +8,8 @@
 //!
 //! * [`core`](self::core) owns the engine, the lanes and what waits for an answer; one per shard.
 //! * `arrival` is a connection before a shard has it, while the logs are replayed.
+//! * `visitor` is a connection that speaks HTTP, on its way to the edge.
+//! * `calls` are commands of other threads of this process, the edge above all.
 //! * `connection` keeps the order of one connection's commands and replies.
 //! * `client` answers what is about the connection alone; here and there.
 //! * `commands` turns a command into requests to shards and their answers into a reply.
@@ -23,6 +25,7 @@
 mod arrival;
 mod batch;
 mod budget;
+mod calls;
 mod client;
 mod commands;
 mod connection;
@@ -43,18 +46,22 @@ mod serve;
 mod snapshots;
 mod spaces;
 mod spread;
+mod visitor;
 mod watch;
 
 pub use arrival::Arrival;
+pub use calls::{CALLS_WAITING_MAX, Call, Conversation};
 pub use client::Peer;
 pub use connection::WINDOW;
+pub use core::{LANE_UNITS, LaneEnds};
 pub use info::Report;
 pub use news::{NewsRequest, WATCHES_MAX};
 pub use observe::CONNECTION_STREAMS_MAX;
 pub use request::{Answer, Asked, Request};
 pub use route::Route;
 pub use serve::{
-    Control, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
+    Control, EdgeEnd, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
 };
 pub use snapshots::Snapshots;
+pub use visitor::{EdgeDoor, Visitor};
 pub use watch::CONNECTION_WATCHES_MAX;

@@ -15,7 +15,7 @@ use engram_shards::space::{News, NewsLimits};
 
 use super::core::{Inner, Origin};
 use super::request::Answer;
-use crate::lanes::LANE_SLOTS;
+use engram_lanes::mesh::OPEN_MAX;
 
 /// Watches that the connections of one shard may have open together.
 pub const WATCHES_MAX: usize = 1024;
@@ -32,8 +32,8 @@ const TURN_MAX: usize = 64;
 /// The hint that goes with a refusal for too many watches.
 const RETRY_WATCH_MS: u32 = 2000;
 
-// What is parked keeps its place in a lane and leaves most of them to others.
-const _: () = assert!(WATCHES_MAX <= LANE_SLOTS / 4);
+// What is parked is open all the time, and leaves most of what may be so to others.
+const _: () = assert!(WATCHES_MAX <= OPEN_MAX / 4);
 
 /// What was stored in a space behind a sequence.
 #[derive(Debug, Clone)]

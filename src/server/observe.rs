@@ -99,14 +99,14 @@ impl Stream {
     }
 
     /// The shard's answer to an observation that was accepted.
-    pub(super) fn fulfil(self: &Rc<Self>, number: u64, answer: Answer) {
+    pub(super) fn fulfil(self: &Rc<Self>, number: u64, noted: Option<u64>, answer: Answer) {
         let outcome = match answer {
             Answer::Write(Ok(Reply::Stored(activation))) => Ok(activation.outcome),
             Answer::Write(Err(refusal)) => Err(refusal),
             other => unreachable!("a store was answered with {other:?}"),
         };
         if let Some(connection) = self.connection.upgrade() {
-            connection.end_write();
+            connection.end_write(noted);
             self.settle(&connection, number, outcome);
         }
     }
@@ -295,9 +295,9 @@ fn observe(
             let store = observation.into_store(stream.priority, stream.durability);
             let uid = connection.client.peer.uid;
             let (owner, request, _) = place_store(core, &stream.route, store, uid);
-            connection.begin_write();
-            let origin = Origin::Observation { stream, number: nth };
-            core.submit(owner, request, at_ns, origin);
+            let (noted, rank) = connection.begin_write(request.episode(), request.rank());
+            let origin = Origin::Observation { stream, number: nth, noted };
+            core.submit(owner, request, rank, at_ns, origin);
         }
         Err(refusal) => {
             core.measure(|metrics| metrics.count_refusal(refusal.code()));

@@ -26,6 +26,8 @@ pub(super) enum Outgoing {
     Encode(EncodedReply),
     /// Nothing comes after this.
     Last(EncodedReply),
+    /// Nothing comes after this, which is said in the words of HTTP.
+    OfEdge(Vec<u8>),
 }
 
 /// A reply that knows how to encode itself, and what it holds of the bound on replies until it is
@@ -75,8 +77,8 @@ impl Outgoing {
         if let Self::Hello { version: Some(version) } = &self {
             client.version.set(*version);
         }
+        let is_last = matches!(self, Self::Last(_) | Self::OfEdge(_));
         let mut encoder = Encoder::new(out, client.version.get());
-        let is_last = matches!(self, Self::Last(_));
         match self {
             Self::Stored { assigned, result } => {
                 encode_answer(&mut encoder, assigned.as_deref(), &result);
@@ -91,6 +93,7 @@ impl Outgoing {
                 (reply.encode)(&mut encoder);
                 held.extend(reply.held);
             }
+            Self::OfEdge(bytes) => out.extend_from_slice(&bytes),
         }
         is_last
     }

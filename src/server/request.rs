@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use engram_lanes::inbox::{Rank, Waits};
 use engram_shards::episode::{
-    Durability, Fields, Hit, LinkRequest, RecallRequest, Refusal, SpaceNumber, SpaceSettings,
-    StoreRequest, StoredEpisode, UnlinkRequest,
+    Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal, SpaceNumber,
+    SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest,
 };
 use engram_shards::shard::{Reply, SpaceStats};
 use engram_shards::space::{News, Page};
 use engram_shards::spreading::{Asked as Wanted, Collected, Exchange, Exchanged, SpreadRequest};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::info::Report;
 use super::news::NewsRequest;
@@ -104,6 +106,72 @@ pub struct SpreadOrder {
 pub struct Asked {
     pub request: Request,
     pub at_ns: u64,
+}
+
+impl Waits for Asked {
+    fn at_ns(&self) -> u64 {
+        self.at_ns
+    }
+
+    fn units(&self) -> u32 {
+        let Request::Store(store) = &self.request else { return 1 };
+        let Episode { vector, text, metadata, .. } = &store.episode;
+        (vector.len() + text.len() + metadata.len()).div_ceil(UNIT_BYTES) as u32
+    }
+}
+
+/// The lane for a priority.
+pub(super) fn rank_of(priority: Priority) -> Rank {
+    match priority {
+        Priority::High => Rank::High,
+        Priority::Normal => Rank::Normal,
+        Priority::Low => Rank::Low,
+    }
+}
+
+/// Bytes of a store that take one unit of a lane; nothing else takes more than one.
+const UNIT_BYTES: usize = 16 << 10;
+
+impl Request {
+    /// The lane it waits in unless something else keeps it back: stores say so; what operators ask,
+    /// and what others hold memory for, goes first.
+    pub(super) fn rank(&self) -> Rank {
+        match self {
+            Self::Store(store) => rank_of(store.priority),
+            Self::Link(_)
+            | Self::Unlink(_)
+            | Self::Forget { .. }
+            | Self::Erase { .. }
+            | Self::Get { .. }
+            | Self::Recall(_)
+            | Self::Scan { .. }
+            | Self::News(_) => Rank::Normal,
+            Self::Spread(order) if order.begin.is_some() => Rank::Normal,
+            Self::Spread(_)
+            | Self::EndSpread(_)
+            | Self::CreateSpace { .. }
+            | Self::DropSpace { .. }
+            | Self::Consolidate
+            | Self::CutSnapshot
+            | Self::CopySnapshot { .. }
+            | Self::DropSnapshot
+            | Self::SpaceStats { .. }
+            | Self::Report
+            | Self::ResetMetrics => Rank::High,
+        }
+    }
+
+    /// The episode that a write is about, by a hash.
+    pub(super) fn episode(&self) -> Option<u64> {
+        let (space, id) = match self {
+            Self::Store(store) => (store.space, &store.episode.id),
+            Self::Forget { space, id, .. } | Self::Erase { space, id, .. } => (*space, id),
+            Self::Link(link) => (link.space, &link.from),
+            Self::Unlink(unlink) => (unlink.space, &unlink.from),
+            _ => return None,
+        };
+        Some(xxh3_64_with_seed(id, u64::from(space.0)))
+    }
 }
 
 /// The answer of the owner.

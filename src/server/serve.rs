@@ -13,11 +13,11 @@ use engram_shards::spread::batching::Machine;
 use thiserror::Error;
 
 use super::arrival::Arrival;
-use super::connection::{self, Connection};
-use super::core::Core;
-use super::request::{Answer, Asked};
+use super::calls::{Call, Calls};
+use super::connection::{self, Connection, SocketEnd};
+use super::core::{Core, LaneEnds};
 use super::snapshots::Snapshots;
-use crate::lanes::Lanes;
+use super::visitor::EdgeDoor;
 use crate::recovery::Recovery;
 use crate::runtime;
 
@@ -30,7 +30,7 @@ pub struct ShardStart {
     pub number: usize,
     pub settings: ShardSettings,
     pub clock: Clock,
-    pub lanes: Lanes<Asked, Answer>,
+    pub lanes: LaneEnds,
     /// What spreading is to know of the machine.
     pub machine: Machine,
     /// Seed of assigned ids; random, different for every start and shard.
@@ -45,6 +45,22 @@ pub struct ShardStart {
     /// How the start goes, for `INFO`.
     pub recovery: Arc<Recovery>,
     pub snapshots: Arc<Snapshots>,
+    pub edge: EdgeEnd,
+}
+
+/// What a shard has to do with the edge.
+#[derive(Debug)]
+pub struct EdgeEnd {
+    /// Where connections go that speak HTTP.
+    pub door: EdgeDoor,
+    pub calls: flume::Receiver<Call>,
+}
+
+impl EdgeEnd {
+    /// Nothing.
+    pub fn off() -> Self {
+        Self { door: None, calls: flume::bounded(0).1 }
+    }
 }
 
 /// A shard's disk, made on the shard's thread.
@@ -221,7 +237,7 @@ async fn serve(
     completions: runtime::Event,
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
-    let ShardStart { number, clock, lanes, machine, seed, recovery, .. } = start;
+    let ShardStart { number, clock, lanes, machine, seed, recovery, edge, .. } = start;
     let streaming = (start.snapshots, start.stream_patience);
     let core = Core::new(number, clock, shard, lanes, (seed, machine), recovery, streaming)?;
     let core = Rc::new(core);
@@ -230,13 +246,15 @@ async fn serve(
     runtime::spawn(Rc::clone(&core).serve_linger());
     runtime::spawn(Rc::clone(&core).compute());
     runtime::spawn(Rc::clone(&core).work());
+    let calls = Calls::new();
+    runtime::spawn(Rc::clone(&calls).serve(Rc::clone(&core), edge.calls));
     drop(said.send(Said::Serving));
     let mut connections: Vec<Rc<Connection>> = Vec::new();
     while let Ok(control) = start.control.recv_async().await {
         match control {
             Control::Connect { socket, arrival, permit } => {
                 connections.retain(is_open);
-                match connect(&core, socket, *arrival, permit) {
+                match connect(&core, socket, *arrival, permit, edge.door.clone()) {
                     Ok(connection) => connections.push(connection),
                     Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
                 }
@@ -244,10 +262,11 @@ async fn serve(
             Control::Beat => {
                 core.tick();
                 connections.iter().for_each(|connection| connection.tick(&core));
+                calls.tick(&core);
                 start.beats.fetch_add(1, Ordering::Relaxed);
             }
             Control::Drain => {
-                drain(&core, &connections, start.drain_timeout).await;
+                drain(&core, &connections, &calls, start.drain_timeout).await;
                 drop(said.send(Said::Drained));
             }
             // Peers had requests here until they had drained too; now nothing comes any more.
@@ -269,10 +288,11 @@ fn connect(
     socket: runtime::Socket,
     arrival: Arrival,
     permit: Permit,
+    edge: EdgeDoor,
 ) -> std::io::Result<Rc<Connection>> {
     let Arrival { client, inbox, unsent, is_finished, .. } = arrival;
     let (reader, writer, shutdown) = socket.split()?;
-    let connection = Rc::new(Connection::new(client, shutdown));
+    let connection = Rc::new(Connection::new(client, Some(SocketEnd { shutdown, permit })));
     core.measure(|metrics| {
         metrics.connections_opened += 1;
         metrics.connections_open += 1;
@@ -280,28 +300,30 @@ fn connect(
     if is_finished {
         connection.finish();
     } else {
-        runtime::spawn(connection::read(Rc::clone(core), Rc::clone(&connection), reader, inbox));
+        let (core, connection) = (Rc::clone(core), Rc::clone(&connection));
+        runtime::spawn(connection::read(core, connection, reader, inbox, edge));
     }
     let (own_core, own) = (Rc::clone(core), Rc::clone(&connection));
     runtime::spawn(async move {
         connection::write(Rc::clone(&own_core), own, writer, unsent).await;
         own_core.measure(|metrics| metrics.connections_open -= 1);
-        drop(permit);
     });
     Ok(connection)
 }
 
 /// Reads no more commands and waits until those that were taken are answered.
-async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], timeout: Duration) {
+async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], calls: &Calls, timeout: Duration) {
     let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let until_ns = core.now_ns().saturating_add(timeout_ns);
     connections.iter().for_each(|connection| connection.stop(core));
+    calls.drain(core);
     core.close();
-    while core.now_ns() < until_ns && (connections.iter().any(is_open) || !core.is_idle()) {
+    let open = || connections.iter().filter(|one| is_open(one)).count() + calls.open();
+    while core.now_ns() < until_ns && (open() > 0 || !core.is_idle()) {
         core.turn();
         runtime::sleep(DRAIN_POLL).await;
     }
-    let cut = connections.iter().filter(|connection| is_open(connection)).count();
+    let cut = open();
     if cut > 0 {
         tracing::warn!(shard = core.number, cut, "connections were cut at the drain timeout");
     }

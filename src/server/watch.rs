@@ -162,7 +162,7 @@ impl Watches {
         }
         let (now_ns, patience_ns) = (core.now_ns(), core.patience_ns());
         let is_late = |since_ns: u64| now_ns.saturating_sub(since_ns) >= patience_ns;
-        if connection.blocked_since_ns().is_some_and(is_late) {
+        if connection.writing_since_ns().is_some_and(is_late) {
             self.cut_all(core, connection, "BUSY nothing was read of what waits for the client");
             return;
         }
@@ -278,13 +278,14 @@ impl Watch {
             count: usize::try_from(self.credit).unwrap_or(usize::MAX),
             fields: self.fields,
         });
-        core.submit(cursor.shard, request, core.now_ns(), Origin::News(call));
+        let (rank, at_ns) = (request.rank(), core.now_ns());
+        core.submit(cursor.shard, request, rank, at_ns, Origin::News(call));
     }
 }
 
 /// The task that serves the watches of a connection as long as commands may come.
 async fn pump(core: Rc<Core>, connection: Rc<Connection>) {
-    while !connection.is_over() {
+    while !connection.is_ended() {
         if connection.watches.step(&core, &connection) {
             core.turn();
             core.breathe_if_due().await;

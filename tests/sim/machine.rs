@@ -7,17 +7,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engram_lanes::mesh;
 use engram_shards::format::StoreHeader;
 use engram_shards::io::Clock;
 use engram_shards::io::simulated::{Power, SimulatedDisk, Still, World};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings};
 use engramd::recovery::Recovery;
+use engramd::runtime;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, Opened, Peer, Said, ServeError, ShardDisk, ShardStart, Snapshots,
+    self, Arrival, Control, EdgeEnd, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
+    Snapshots,
 };
-use engramd::{lanes, runtime};
 
 use crate::model::End;
 use crate::plan::Plan;
@@ -184,7 +186,9 @@ impl Machine {
             has_logs: self.has_logs.get(),
         };
         let snapshots = Arc::new(Snapshots::new("/simulated".into(), header));
-        for (shard, lanes) in lanes::connect(self.shards()).into_iter().enumerate() {
+        for (shard, lanes) in
+            mesh::connect(self.shards(), server::LANE_UNITS).into_iter().enumerate()
+        {
             let (control, controlled) = flume::unbounded();
             self.seed.set(self.seed.get().wrapping_add(1));
             let start = ShardStart {
@@ -200,6 +204,7 @@ impl Machine {
                 stream_patience: PATIENCE / 4,
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
+                edge: EdgeEnd::off(),
             };
             let (disk, say) = (self.disks[shard].clone(), say.clone());
             let disk = move || {

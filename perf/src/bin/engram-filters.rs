@@ -188,7 +188,7 @@ impl Bench {
         loop {
             match self.shard.store(Ticket(self.tickets), &request) {
                 Ok(_) => break,
-                Err(Refusal::Busy { .. }) => self.settle(),
+                Err(Refusal::LogFull { .. }) => self.settle(),
                 Err(refusal) => return Err(refusal.into()),
             };
         }

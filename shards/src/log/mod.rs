@@ -173,6 +173,9 @@ pub struct Appending {
     pub eager: bool,
     /// Take it also when only the reserve of a full disk is left.
     pub uses_reserve: bool,
+    /// Not if it would open a batch behind one that waits for the disk: who can wait elsewhere
+    /// leaves the way free for what is urgent.
+    pub is_patient: bool,
 }
 
 /// Why a frame was not taken.
@@ -395,7 +398,7 @@ impl<I: Io> Log<I> {
             return Err(AppendError::ReadOnly(reason.clone()));
         }
         self.check_room(payload_bytes, how)?;
-        self.open_batch_for(payload_bytes)?;
+        self.open_batch_for(payload_bytes, how)?;
         let batch = self.batches.back_mut().expect("just opened");
         let buffer = batch.buffer.as_mut().expect("an open batch has its buffer");
         let sequence = batch.builder.next_sequence();
@@ -408,7 +411,7 @@ impl<I: Io> Log<I> {
     }
 
     /// Leaves an open batch at the back that has room for the payload.
-    fn open_batch_for(&mut self, payload_bytes: usize) -> Result<(), AppendError> {
+    fn open_batch_for(&mut self, payload_bytes: usize, how: Appending) -> Result<(), AppendError> {
         if let Some(batch) = self.batches.back_mut().filter(|batch| batch.stage == Stage::Open) {
             let frames_max = self.settings.frames_max;
             let counts = frames_max == 0 || batch.builder.frames() < frames_max;
@@ -416,6 +419,9 @@ impl<I: Io> Log<I> {
                 return Ok(());
             }
             batch.stage = Stage::Sealed;
+        }
+        if how.is_patient && self.is_backed_up() {
+            return Err(AppendError::Busy);
         }
         let buffer = self.free.pop().ok_or(AppendError::Busy)?;
         self.batches.push_back(Batch {
@@ -429,6 +435,11 @@ impl<I: Io> Log<I> {
             times: StageTimes { opened_ns: self.io.monotonic_ns(), ..StageTimes::default() },
         });
         Ok(())
+    }
+
+    /// Whether a full batch waits for the disk.
+    pub fn is_backed_up(&self) -> bool {
+        self.batches.iter().any(|batch| batch.stage == Stage::Sealed)
     }
 
     /// While no further segment can be made, nothing is taken that the present one has no room for.

@@ -26,8 +26,9 @@ use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Effort, Fields, Hit, LinkRequest, Linked, RecallRequest, Refusal,
-    Sequence, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
+    Activation, Durability, Effort, Fields, Hit, LinkRequest, Linked, Priority, RecallRequest,
+    Refusal, Sequence, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest,
+    Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
@@ -280,7 +281,8 @@ impl<I: Io> Shard<I> {
             writer_uid: request.writer_uid,
         };
         let (sizes, bytes) = store_sizes(request);
-        let how = Admission::of(Owner::Caller(ticket), request.durability);
+        let how = Admission::of(Owner::Caller(ticket), request.durability)
+            .patient(request.priority != Priority::High);
         let sequence = self.append(Admission { key, ..how }, &head, bytes, |out| {
             encode_store(request, sizes, norm, out);
         })?;
@@ -302,7 +304,7 @@ impl<I: Io> Shard<I> {
     ) -> Result<(), Refusal> {
         self.memory.space(space)?;
         let head = self.head(Operation::Forget, writer_uid);
-        let how = Admission::of(Owner::Caller(ticket), durability).using_reserve();
+        let how = Admission::of(Owner::Caller(ticket), durability).using_reserve().patient(true);
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
@@ -315,7 +317,7 @@ impl<I: Io> Shard<I> {
         self.open_space(request.space)?;
         self.check_memory()?;
         let head = self.head(Operation::Link, request.writer_uid);
-        let how = Admission::of(Owner::Caller(ticket), request.durability);
+        let how = Admission::of(Owner::Caller(ticket), request.durability).patient(true);
         self.append(how, &head, link_bytes(request), |out| encode_link(request, out))?;
         Ok(())
     }
@@ -324,7 +326,8 @@ impl<I: Io> Shard<I> {
     pub fn unlink(&mut self, ticket: Ticket, request: &UnlinkRequest) -> Result<(), Refusal> {
         self.memory.space(request.space)?;
         let head = self.head(Operation::Unlink, request.writer_uid);
-        let how = Admission::of(Owner::Caller(ticket), request.durability).using_reserve();
+        let how =
+            Admission::of(Owner::Caller(ticket), request.durability).using_reserve().patient(true);
         self.append(how, &head, unlink_bytes(request), |out| encode_unlink(request, out))?;
         Ok(())
     }
@@ -430,13 +433,12 @@ impl<I: Io> Shard<I> {
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, Refusal> {
-        let Admission { owner, durability, uses_reserve, key } = how;
-        let appending = Appending { eager: durability == Durability::Os, uses_reserve };
+        let Admission { owner, durability, uses_reserve, is_patient, key } = how;
+        let eager = durability == Durability::Os;
+        let appending = Appending { eager, uses_reserve, is_patient };
         let appended = self.log.append(head, bytes, appending, fill);
         let sequence = appended.map_err(|error| match error {
-            AppendError::Busy => {
-                Refusal::Busy { what: "the shard's log", retry_after_ms: RETRY_LOG_MS }
-            }
+            AppendError::Busy => Refusal::LogFull { retry_after_ms: RETRY_LOG_MS },
             AppendError::ReadOnly(reason) => Refusal::ReadOnly(reason),
         })?;
         let progress = Progress::Logged;
@@ -513,7 +515,7 @@ impl<I: Io> Shard<I> {
             let operation = Operation::Erase as u16;
             let head =
                 FrameHead { operation, recorded_at_us: now, happened_at_us: now, writer_uid: 0 };
-            let appending = Appending { eager: false, uses_reserve: true };
+            let appending = Appending { uses_reserve: true, ..Appending::default() };
             match log.append(&head, erase.bytes(), appending, |out| erase.encode(out)) {
                 Ok(sequence) => {
                     let (owner, durability) = (Owner::Eraser, Durability::Disk);
@@ -613,6 +615,16 @@ impl<I: Io> Shard<I> {
         for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
             self.memory.insert_space(*number, settings.clone());
         }
+    }
+
+    /// Counts how full what feeds the shard is to its [pressure](ShardStats::pressure), 0 to 1.
+    pub fn set_crowd(&mut self, share: f32) {
+        self.memory.crowd = share;
+    }
+
+    /// Whether writes that can wait have to: the disk has a full batch before it.
+    pub fn is_backed_up(&self) -> bool {
+        self.log.is_backed_up()
     }
 
     /// To be called from time to time, e.g. every 100 ms.

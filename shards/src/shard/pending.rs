@@ -58,12 +58,18 @@ pub(super) struct Admission {
     pub(super) owner: Owner,
     pub(super) durability: Durability,
     pub(super) uses_reserve: bool,
+    pub(super) is_patient: bool,
     pub(super) key: Option<KeyHash>,
 }
 
 impl Admission {
     pub(super) fn of(owner: Owner, durability: Durability) -> Self {
-        Self { owner, durability, uses_reserve: false, key: None }
+        Self { owner, durability, uses_reserve: false, is_patient: false, key: None }
+    }
+
+    /// Leaves the log to what is urgent while it is backed up.
+    pub(super) fn patient(self, is_patient: bool) -> Self {
+        Self { is_patient, ..self }
     }
 
     /// What makes room, or ends something, is also taken when the disk is full.

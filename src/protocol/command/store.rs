@@ -79,6 +79,11 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// `None` when that of its stream is meant.
+    pub fn own_priority(&self) -> Option<Priority> {
+        self.has_priority.then_some(self.store.priority)
+    }
+
     /// With what its stream has where it does not say otherwise.
     pub fn into_store(self, priority: Priority, durability: Durability) -> StoreCommand {
         let own = self.store;

@@ -1,0 +1,210 @@
+//! Storing, reading and forgetting.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::links::OwnLink;
+use super::{Asked, Parts, ReadParts, Scalar, Takes, Target, Words};
+use crate::edge::problem::Problem;
+use crate::edge::vectors::{Vector, VectorForm};
+
+/// An episode to store.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with vec")]
+pub struct Store {
+    /// Assigned unless it is given.
+    #[schemars(length(min = 1, max = 256))]
+    id: Option<String>,
+    vec: Vector,
+    #[schemars(length(max = 1_048_576))]
+    text: Option<String>,
+    /// Microseconds since 1970-01-01 UTC; now unless given.
+    happened_at: Option<i64>,
+    confidence: Option<Confidence>,
+    /// A JSON object, kept byte for byte.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    meta: Option<Box<RawValue>>,
+    /// The conversation or session it belongs to.
+    #[schemars(length(min = 1, max = 256))]
+    thread: Option<String>,
+    /// The links that it is to have.
+    #[schemars(length(max = 256))]
+    links: Option<Vec<OwnLink>>,
+    /// For retries: the same key stores once.
+    #[schemars(length(min = 1, max = 256))]
+    key: Option<String>,
+    #[schemars(extend("enum" = ["high", "normal", "low"]))]
+    priority: Option<String>,
+    /// `disk`: answered when it survives a power cut. `os`: when it survives a killed daemon.
+    #[schemars(extend("enum" = ["disk", "os"]))]
+    durability: Option<String>,
+}
+
+/// How sure it is: a point, or a point with the ends of an interval.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a number, or an array of point, low and high")]
+enum Confidence {
+    Point(#[schemars(range(min = 0.0, max = 1.0))] f64),
+    Interval(f64, f64, f64),
+}
+
+impl Store {
+    fn say(self, words: &mut Words) -> Result<(), Problem> {
+        match self.id {
+            // To RESP it would be an id to be assigned.
+            Some(id) if id == "*" => {
+                return Err(Problem::new("SYNTAX", "an episode cannot be called '*'"));
+            }
+            Some(id) => words.word(id),
+            None => words.word("*"),
+        };
+        words.word("VEC").word(self.vec.0).option("TEXT", self.text);
+        words.option("AT", self.happened_at);
+        match self.confidence {
+            Some(Confidence::Point(point)) => {
+                words.option("CONF", Some(point));
+            }
+            Some(Confidence::Interval(point, low, high)) => {
+                words.option("CONF", Some(point)).word(low).word(high);
+            }
+            None => {}
+        }
+        words.option("META", self.meta).option("THREAD", self.thread);
+        for link in self.links.unwrap_or_default() {
+            link.say(words);
+        }
+        words.option("KEY", self.key).option("PRIO", self.priority);
+        words.option("DUR", self.durability);
+        Ok(())
+    }
+}
+
+impl Takes for Store {
+    fn ask(mut self, target: &Target) -> Result<Asked, Problem> {
+        match (&self.id, &target.id) {
+            (Some(own), Some(other)) if own != other => {
+                let detail = format!("the path says id '{other}' and the body '{own}'; say one");
+                return Err(Problem::new("SYNTAX", detail));
+            }
+            (None, Some(id)) => self.id = Some(id.clone()),
+            _ => {}
+        }
+        let mut words = Words::new("EG.STORE");
+        self.say(words.word(target.space()?))?;
+        Ok(words.asked(None))
+    }
+}
+
+/// Episodes to store; one answer for each, in order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with items")]
+pub struct StoreMany {
+    #[schemars(length(min = 1, max = 65_536))]
+    items: Vec<Store>,
+}
+
+impl Takes for StoreMany {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.MSTORE");
+        words.word(target.space()?).word(self.items.len() as u64);
+        for item in self.items {
+            item.say(words.word("ITEM"))?;
+        }
+        Ok(words.asked(None))
+    }
+}
+
+/// What to read of an episode.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with with and vectors")]
+pub struct Get {
+    /// Text and metadata unless given.
+    #[serde(default)]
+    #[schemars(with = "ReadParts")]
+    with: Parts,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Get {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.GET");
+        words.word(target.space()?).word(target.id()?).with(self.with);
+        Ok(words.asked(self.vectors))
+    }
+}
+
+/// Which episodes to read, and what of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with ids")]
+pub struct GetMany {
+    #[schemars(length(min = 1, max = 4096), inner(length(min = 1, max = 256)))]
+    ids: Vec<String>,
+    /// Text and metadata unless given.
+    #[serde(default)]
+    #[schemars(with = "ReadParts")]
+    with: Parts,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for GetMany {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.MGET");
+        words.word(target.space()?).word(self.ids.len() as u64);
+        for id in self.ids {
+            words.word(id);
+        }
+        Ok(words.with(self.with).asked(self.vectors))
+    }
+}
+
+/// Where to go on, how far, and what to read of each episode.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with cursor, count, with and vectors")]
+pub struct Scan {
+    /// What the answer before gave; from the beginning unless given.
+    #[schemars(with = "Option<String>", regex(pattern = r"^[0-9]{1,20}$"))]
+    cursor: Option<Scalar>,
+    #[schemars(with = "Option<u64>", range(min = 1, max = 4096))]
+    count: Option<Scalar>,
+    /// Text and metadata unless given.
+    #[serde(default)]
+    #[schemars(with = "ReadParts")]
+    with: Parts,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Scan {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.SCAN");
+        words.word(target.space()?).option("CURSOR", self.cursor).option("COUNT", self.count);
+        Ok(words.with(self.with).asked(self.vectors))
+    }
+}
+
+/// How to forget an episode.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with durability")]
+pub struct Forget {
+    #[schemars(extend("enum" = ["disk", "os"]))]
+    durability: Option<String>,
+}
+
+impl Takes for Forget {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.FORGET");
+        words.word(target.space()?).word(target.id()?).option("DUR", self.durability);
+        Ok(words.asked(None))
+    }
+}
+
+/// Takes nothing.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object without fields")]
+pub struct Erase {}
+
+impl Takes for Erase {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        Ok(Words::new("EG.ERASE").word(target.space()?).word(target.id()?).asked(None))
+    }
+}

@@ -1,0 +1,168 @@
+//! Recalling and spreading.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Asked, FoundParts, Parts, Takes, Target, Words};
+use crate::edge::problem::Problem;
+use crate::edge::vectors::{Vector, VectorForm};
+
+/// What to look for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", expecting = "an object with vec or id")]
+enum Cue {
+    /// What is similar to a vector.
+    Vec(Vector),
+    /// What is similar to a known episode.
+    Id(#[schemars(length(min = 1, max = 256))] String),
+}
+
+/// What to recall: the k episodes nearest to the mean of the cues.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with k and cues")]
+pub struct Recall {
+    #[schemars(range(min = 1, max = 4096))]
+    k: u64,
+    #[schemars(length(min = 1, max = 64))]
+    cues: Vec<Cue>,
+    /// From when on, in microseconds since 1970-01-01 UTC.
+    since: Option<i64>,
+    until: Option<i64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_confidence: Option<f64>,
+    /// What the metadata has to satisfy.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    filter: Option<Box<RawValue>>,
+    /// Compare every episode.
+    exact: Option<bool>,
+    #[schemars(range(min = 1, max = 4096))]
+    beam: Option<u64>,
+    /// The share of the nearest that are to be found on average, above 0 and below 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    target: Option<f64>,
+    /// Let associations take part.
+    spread: Option<RecallSpread>,
+    no_reinforce: Option<bool>,
+    #[serde(default)]
+    #[schemars(with = "FoundParts")]
+    with: Parts,
+    /// Bytes of texts, vectors and metadata in the answer.
+    #[schemars(range(min = 1, max = 67_108_864))]
+    bytes: Option<u64>,
+    vectors: Option<VectorForm>,
+}
+
+/// How associations take part.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct RecallSpread {
+    #[schemars(range(min = 0, max = 32))]
+    hops: Option<u64>,
+    #[schemars(range(min = 0, max = 1_000_000))]
+    budget: Option<u64>,
+    #[schemars(range(min = 0.0, max = 0.99))]
+    decay: Option<f64>,
+    #[schemars(range(min = 1e-9, max = 1.0))]
+    threshold: Option<f64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    similar: Option<f64>,
+    #[schemars(range(min = 1, max = 60_000_000))]
+    deadline_us: Option<u64>,
+    #[schemars(range(min = 1, max = 256))]
+    seeds: Option<u64>,
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    weight: Option<f64>,
+}
+
+impl Takes for Recall {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.RECALL");
+        words.word(target.space()?).option("K", Some(self.k));
+        for cue in self.cues {
+            match cue {
+                Cue::Vec(vector) => words.word("VEC").word(vector.0),
+                Cue::Id(id) => words.word("ID").word(id),
+            };
+        }
+        words.option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.flag("EXACT", self.exact).option("BEAM", self.beam).option("TARGET", self.target);
+        if let Some(spread) = self.spread {
+            words.word("SPREAD").option("HOPS", spread.hops).option("BUDGET", spread.budget);
+            words.option("DECAY", spread.decay).option("THRESHOLD", spread.threshold);
+            words.option("SIMILAR", spread.similar).option("DEADLINE", spread.deadline_us);
+            words.option("SEEDS", spread.seeds).option("WEIGHT", spread.weight);
+        }
+        words.flag("NOREINFORCE", self.no_reinforce).with(self.with);
+        Ok(words.option("BYTES", self.bytes).asked(self.vectors))
+    }
+}
+
+/// A seed and its share of the mass.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with id and mass")]
+struct Seed {
+    #[schemars(length(min = 1, max = 256))]
+    id: String,
+    /// 1 unless given.
+    #[schemars(range(min = 1e-12, max = 1e12))]
+    mass: Option<f64>,
+}
+
+/// Where to spread from, and what to answer: the k episodes most associated with the seeds.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with k and from")]
+pub struct Spread {
+    #[schemars(range(min = 1, max = 4096))]
+    k: u64,
+    #[schemars(length(min = 1, max = 256))]
+    from: Vec<Seed>,
+    #[schemars(range(min = 0, max = 32))]
+    hops: Option<u64>,
+    #[schemars(range(min = 0, max = 1_000_000))]
+    budget: Option<u64>,
+    #[schemars(range(min = 0.0, max = 0.99))]
+    decay: Option<f64>,
+    #[schemars(range(min = 1e-9, max = 1.0))]
+    threshold: Option<f64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    similar: Option<f64>,
+    #[schemars(range(min = 1, max = 60_000_000))]
+    deadline_us: Option<u64>,
+    /// Visit all links, as often as it takes.
+    exact: Option<bool>,
+    /// From when on, in microseconds since 1970-01-01 UTC.
+    since: Option<i64>,
+    until: Option<i64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_confidence: Option<f64>,
+    /// What the metadata has to satisfy.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    filter: Option<Box<RawValue>>,
+    #[serde(default)]
+    #[schemars(with = "FoundParts")]
+    with: Parts,
+    /// Bytes of texts, vectors and metadata in the answer.
+    #[schemars(range(min = 1, max = 67_108_864))]
+    bytes: Option<u64>,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Spread {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.SPREAD");
+        words.word(target.space()?).option("K", Some(self.k));
+        for Seed { id, mass } in self.from {
+            // Each behind a word of its own: an id may be a keyword.
+            words.option("FROM", Some(id)).word(mass.unwrap_or(1.0));
+        }
+        words.option("HOPS", self.hops).option("BUDGET", self.budget);
+        words.option("DECAY", self.decay).option("THRESHOLD", self.threshold);
+        words.option("SIMILAR", self.similar).option("DEADLINE", self.deadline_us);
+        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.with(self.with).option("BYTES", self.bytes);
+        Ok(words.asked(self.vectors))
+    }
+}

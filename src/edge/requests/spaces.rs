@@ -1,0 +1,145 @@
+//! Memory spaces, and what is about the daemon.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Asked, Scalar, Takes, Target, Words};
+use crate::edge::problem::Problem;
+
+/// Takes nothing.
+macro_rules! nothing {
+    ($($name:ident = $words:literal $(, $part:ident)*;)+) => { $(
+        /// Takes nothing.
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, expecting = "an object without fields")]
+        pub struct $name {}
+
+        impl Takes for $name {
+            fn ask(self, target: &Target) -> Result<Asked, Problem> {
+                let mut words = Words::new($words);
+                $( words.word(target.$part()?); )*
+                // Not every one of these is about something.
+                let _ = target;
+                Ok(words.asked(None))
+            }
+        }
+    )+ };
+}
+
+nothing! {
+    Ping = "PING";
+    ResetStats = "CONFIG RESETSTAT";
+    SpaceList = "EG.SPACE LIST";
+    SpaceInfo = "EG.SPACE INFO", space;
+    SpaceDrop = "EG.SPACE DROP", space;
+}
+
+/// What a new memory space is to be; it keeps that for life.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with dim")]
+pub struct SpaceCreate {
+    /// Dimensions of its vectors.
+    #[schemars(range(min = 1, max = 4096))]
+    dim: u64,
+    /// The model that makes them.
+    #[schemars(length(min = 1, max = 128))]
+    model: Option<String>,
+    #[schemars(extend("enum" = ["cosine", "dot", "l2"]))]
+    metric: Option<String>,
+    /// Bits of each coordinate in the index.
+    #[schemars(extend("enum" = [1, 2, 4]))]
+    codes: Option<u64>,
+    /// How the number of an episode's links weakens each: `degree`, or a strength.
+    #[schemars(with = "Option<FanSchema>")]
+    fan: Option<Scalar>,
+    /// Episodes with more links than this are inhibited.
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    fan_cap: Option<u64>,
+    /// How many shards it spans; all unless given.
+    #[schemars(range(min = 1, max = 64))]
+    shards: Option<u64>,
+}
+
+/// What [`SpaceCreate::fan`] may be.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum FanSchema {
+    Degree(#[schemars(extend("const" = "degree"))] String),
+    Strength(#[schemars(range(min = 0.01, max = 8.0))] f64),
+}
+
+impl Takes for SpaceCreate {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let Self { dim, model, metric, codes, fan, fan_cap, shards } = self;
+        let mut words = Words::new("EG.SPACE CREATE");
+        words.word(target.space()?).option("DIM", Some(dim)).option("MODEL", model);
+        words.option("METRIC", metric).option("CODES", codes).option("FAN", fan);
+        words.option("FANCAP", fan_cap).option("SHARDS", shards);
+        Ok(words.asked(None))
+    }
+}
+
+/// Which figures: of all, or of the memory space that is named.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object without fields")]
+pub struct Stats {}
+
+impl Takes for Stats {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        Ok(about("EG.STATS", target))
+    }
+}
+
+/// What to consolidate: all, or the shards of the memory space that is named.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object without fields")]
+pub struct Consolidate {}
+
+impl Takes for Consolidate {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        Ok(about("EG.CONSOLIDATE", target))
+    }
+}
+
+/// A command about one memory space or all.
+fn about(name: &'static str, target: &Target) -> Asked {
+    let mut words = Words::new(name);
+    if let Some(space) = &target.space {
+        words.word(space.clone());
+    }
+    words.asked(None)
+}
+
+/// Which section of what the daemon tells.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with section")]
+pub struct Info {
+    #[schemars(length(min = 1, max = 64))]
+    section: Option<String>,
+}
+
+impl Takes for Info {
+    fn ask(self, _: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("INFO");
+        if let Some(section) = self.section {
+            words.word(section);
+        }
+        Ok(words.asked(None))
+    }
+}
+
+/// Where to copy the store to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with path")]
+pub struct Snapshot {
+    /// A folder of the daemon's machine that is not there yet.
+    #[schemars(length(min = 1, max = 4095))]
+    path: String,
+}
+
+impl Takes for Snapshot {
+    fn ask(self, _: &Target) -> Result<Asked, Problem> {
+        Ok(Words::new("EG.SNAPSHOT").word(self.path).asked(None))
+    }
+}

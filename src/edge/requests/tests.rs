@@ -1,0 +1,113 @@
+//! What JSON says as words of a command.
+
+use super::*;
+use crate::protocol::Command;
+
+fn target() -> Target {
+    Target { space: Some("notes".into()), id: Some("a".into()) }
+}
+
+fn words<T: Takes>(json: &str) -> String {
+    let asked = ask::<T>(&target(), json.as_bytes()).unwrap();
+    let shown: Vec<String> =
+        asked.words.iter().map(|word| word.escape_ascii().to_string()).collect();
+    // Whatever the table says of a type, a shard understands it.
+    Command::parse(asked.words).unwrap();
+    shown.join(" ")
+}
+
+fn refused<T: Takes + std::fmt::Debug>(json: &str) -> String {
+    let problem = ask::<T>(&target(), json.as_bytes()).unwrap_err();
+    assert_eq!(problem.code, "SYNTAX");
+    problem.detail
+}
+
+#[test]
+fn a_store_says_everything_that_was_given() {
+    assert_eq!(words::<Store>(r#"{"vec":[1]}"#), r"EG.STORE notes a VEC \x00\x00\x80?");
+    let json = r#"{"id":"a","vec":{"base64":"AACAPw=="},"text":"t","happened_at":-5,
+        "confidence":[0.5,0.25,1],"meta":{"x" : 1e2},"thread":"w","key":"k","priority":"low",
+        "links":[{"id":"b","weight":0.5,"kind":"next"},{"id":"c","weight":2}],
+        "durability":"os"}"#;
+    assert_eq!(
+        words::<Store>(json),
+        r#"EG.STORE notes a VEC \x00\x00\x80? TEXT t AT -5 CONF 0.5 0.25 1.0 META {\"x\" : 1e2} "#
+            .to_owned()
+            + "THREAD w LINK b 0.5 KIND next LINK c 2.0 KEY k PRIO low DUR os"
+    );
+    let many = r#"{"items":[{"vec":[1]},{"id":"b","vec":[1],"confidence":1}]}"#;
+    assert_eq!(
+        words::<StoreMany>(many),
+        r"EG.MSTORE notes 2 ITEM * VEC \x00\x00\x80? ITEM b VEC \x00\x00\x80? CONF 1.0"
+    );
+}
+
+#[test]
+fn an_id_is_what_path_and_body_agree_on() {
+    assert!(refused::<Store>(r#"{"id":"b","vec":[1]}"#).contains("'a'"));
+    assert!(refused::<StoreMany>(r#"{"items":[{"id":"*","vec":[1]}]}"#).contains("'*'"));
+    let nobody = Target::default();
+    assert_eq!(ask::<Get>(&nobody, b"{}").unwrap_err().detail, "space is missing; say which");
+}
+
+#[test]
+fn reading_says_parts_from_lists_and_from_queries() {
+    let expected = "EG.GET notes a WITH text WITH vec";
+    assert_eq!(words::<Get>(r#"{"with":["text","vec"]}"#), expected);
+    assert_eq!(words::<Get>(r#"{"with":"text,vec"}"#), expected);
+    let form = ask::<Get>(&target(), br#"{"vectors":"array"}"#).unwrap().form;
+    assert_eq!(form, VectorForm::Array);
+    let scan = "EG.SCAN notes CURSOR 18446744073709551615 COUNT 5";
+    assert_eq!(words::<Scan>(r#"{"cursor":"18446744073709551615","count":"5"}"#), scan);
+    assert_eq!(words::<Scan>(r#"{"cursor":18446744073709551615,"count":5}"#), scan);
+    assert_eq!(words::<GetMany>(r#"{"ids":["WITH","b"]}"#), "EG.MGET notes 2 WITH b");
+}
+
+#[test]
+fn recalls_and_spreads_say_their_options() {
+    let recall = r#"{"k":3,"cues":[{"id":"x"},{"vec":[1]}],"since":1,"until":2,
+        "min_confidence":0.5,"filter":{"a":1},"exact":true,
+        "spread":{"hops":2,"budget":9,"decay":0.5,"threshold":0.001,"similar":0.1,
+        "deadline_us":5,"seeds":4,"weight":2},"no_reinforce":true,"with":["why"],"bytes":7}"#;
+    assert_eq!(
+        words::<Recall>(recall),
+        r#"EG.RECALL notes K 3 ID x VEC \x00\x00\x80? SINCE 1 UNTIL 2 MINCONF 0.5 "#.to_owned()
+            + r#"FILTER {\"a\":1} "#
+            + "EXACT SPREAD HOPS 2 BUDGET 9 DECAY 0.5 THRESHOLD 0.001 SIMILAR 0.1 DEADLINE 5 "
+            + "SEEDS 4 WEIGHT 2.0 NOREINFORCE WITH why BYTES 7"
+    );
+    let spread = r#"{"k":3,"from":[{"id":"K"},{"id":"b","mass":2}],"exact":false}"#;
+    assert_eq!(words::<Spread>(spread), "EG.SPREAD notes K 3 FROM K 1.0 FROM b 2.0");
+}
+
+#[test]
+fn links_and_spaces_say_theirs() {
+    let link = r#"{"from":"a","to":"b","weight":1,"kind":"k","mutual":true,"durability":"disk"}"#;
+    assert_eq!(words::<Link>(link), "EG.LINK notes a b 1.0 KIND k MUTUAL DUR disk");
+    let unlink = r#"{"from":"a","to":"b","mutual":"true"}"#;
+    assert_eq!(words::<Unlink>(unlink), "EG.UNLINK notes a b MUTUAL");
+    let space = r#"{"dim":3,"model":"m","metric":"l2","codes":2,"fan":1.5,"fan_cap":9,"shards":1}"#;
+    assert_eq!(
+        words::<SpaceCreate>(space),
+        "EG.SPACE CREATE notes DIM 3 MODEL m METRIC l2 CODES 2 FAN 1.5 FANCAP 9 SHARDS 1"
+    );
+    assert_eq!(
+        words::<SpaceCreate>(r#"{"dim":3,"fan":"degree"}"#),
+        "EG.SPACE CREATE notes DIM 3 FAN degree"
+    );
+}
+
+#[test]
+fn unknown_fields_and_wrong_kinds_are_refused_in_words() {
+    let detail = refused::<Recall>(r#"{"k":3,"cues":[],"limit":1}"#);
+    assert!(detail.contains("unknown field `limit`") && detail.contains("`k`"), "{detail}");
+    for json in [r#"{"k":"3","cues":[]}"#, r#"{"k":-1,"cues":[]}"#, r#"{"k":1.5,"cues":[]}"#] {
+        let detail = refused::<Recall>(json);
+        assert!(detail.contains("expected a whole number from 0 on"), "{detail}");
+    }
+    for json in ["[]", "1", "", "{", "null", r#"{"vec":[1]} x"#, "\u{feff}{}"] {
+        let detail = refused::<Store>(json);
+        assert!(!detail.contains("struct"), "{detail}");
+    }
+    assert!(refused::<Ping>(r#"{"x":1}"#).contains("unknown field `x`"));
+}

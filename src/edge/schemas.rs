@@ -1,0 +1,279 @@
+//! What answers look like, for the description at `/v1/openapi.json`.
+//!
+//! Nothing of these types is ever made: `answers.rs` writes answers from what a shard has said.
+#![allow(dead_code, reason = "only the schemas of these types are used")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde_json::{Map, Value};
+
+use super::problem::Problem;
+
+/// It is done.
+#[derive(JsonSchema)]
+pub struct Status {
+    /// `OK`, or `PONG`.
+    status: String,
+}
+
+/// An episode that was stored.
+#[derive(JsonSchema)]
+pub struct Stored {
+    /// The id that was assigned, if one was.
+    id: Option<String>,
+    /// Its position in the order of its shard's writes.
+    seq: u64,
+    /// `created`; `replaced`: the id was known; `existing`: the key had been seen.
+    #[schemars(extend("enum" = ["created", "replaced", "existing"]))]
+    outcome: String,
+    activation: f64,
+    /// Point, low, high.
+    confidence: [f64; 3],
+    /// Share of the shard's memory in use.
+    pressure: f64,
+    /// Whether pressure has begun to cost something.
+    degraded: bool,
+}
+
+/// One answer for each item, in order.
+#[derive(JsonSchema)]
+pub struct StoredMany {
+    results: Vec<StoredItem>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum StoredItem {
+    Stored(Stored),
+    Refused { problem: Problem },
+}
+
+/// A vector as little-endian f32 in base64, or as numbers where that was asked for.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum VectorAnswer {
+    Base64 { base64: String },
+    Array(Vec<f64>),
+}
+
+/// A link that an episode has.
+#[derive(JsonSchema)]
+pub struct OwnedLink {
+    id: String,
+    weight: f64,
+    kind: Option<String>,
+}
+
+/// An episode, with the parts that were asked for.
+#[derive(JsonSchema)]
+pub struct Episode {
+    id: String,
+    seq: u64,
+    /// Point, low, high.
+    confidence: [f64; 3],
+    /// Microseconds since 1970-01-01 UTC.
+    happened_at: i64,
+    recorded_at: i64,
+    /// The user whose process stored it.
+    writer_uid: u32,
+    thread: Option<String>,
+    text: Option<String>,
+    vec: Option<VectorAnswer>,
+    meta: Option<Map<String, Value>>,
+    links: Option<Vec<OwnedLink>>,
+}
+
+/// Episodes in the order of the ids; null for an unknown one.
+#[derive(JsonSchema)]
+pub struct Episodes {
+    episodes: Vec<Option<Episode>>,
+}
+
+/// Some episodes of a memory space.
+#[derive(JsonSchema)]
+pub struct Scanned {
+    /// Where to go on; `0` at the end.
+    cursor: String,
+    episodes: Vec<Episode>,
+}
+
+/// An episode that is hidden from now on.
+#[derive(JsonSchema)]
+pub struct Forgotten {
+    seq: u64,
+    #[schemars(extend("const" = "forgotten"))]
+    outcome: String,
+}
+
+/// An episode of which the store has no byte any more.
+#[derive(JsonSchema)]
+pub struct Erased {
+    seq: u64,
+    #[schemars(extend("const" = "erased"))]
+    outcome: String,
+    /// Frames of the log that were overwritten, and their bytes.
+    frames: u64,
+    bytes: u64,
+}
+
+/// An episode that was found.
+#[derive(JsonSchema)]
+pub struct Hit {
+    id: String,
+    score: f64,
+    similarity: Option<f64>,
+    activation: Option<f64>,
+    confidence: [f64; 3],
+    happened_at: i64,
+    recorded_at: i64,
+    text: Option<String>,
+    vec: Option<VectorAnswer>,
+    meta: Option<Map<String, Value>>,
+    links: Option<Vec<OwnedLink>>,
+    /// What proposed it, what that cost, and the way to it along links.
+    why: Option<Map<String, Value>>,
+    /// There, and true, if the deadline came first.
+    partial: Option<bool>,
+}
+
+/// The best first.
+#[derive(JsonSchema)]
+pub struct Recalled {
+    hits: Vec<Hit>,
+}
+
+/// The most associated first, and the work.
+#[derive(JsonSchema)]
+pub struct SpreadTo {
+    hits: Vec<Hit>,
+    edges: u64,
+    nodes: u64,
+    /// The most activation that any episode may miss; null if nobody knows.
+    missing_max: Option<f64>,
+    partial: bool,
+}
+
+/// A link that was made.
+#[derive(JsonSchema)]
+pub struct Linked {
+    seq: u64,
+    #[schemars(extend("enum" = ["created", "replaced"]))]
+    outcome: String,
+    /// How many the episode has now.
+    links: u64,
+    pressure: f64,
+    degraded: bool,
+    /// Of the link back, if it is mutual.
+    back_seq: Option<u64>,
+    back_outcome: Option<String>,
+}
+
+/// Links that were removed.
+#[derive(JsonSchema)]
+pub struct Unlinked {
+    seq: u64,
+    #[schemars(extend("const" = "unlinked"))]
+    outcome: String,
+    removed: u64,
+}
+
+/// Names, in order.
+#[derive(JsonSchema)]
+pub struct Spaces {
+    spaces: Vec<String>,
+}
+
+/// A memory space.
+#[derive(JsonSchema)]
+pub struct Space {
+    name: String,
+    dim: u64,
+    metric: String,
+    codes: u64,
+    fan: String,
+    fan_cap: u64,
+    model: String,
+    shards: u64,
+    episodes: u64,
+}
+
+/// Figures of a memory space.
+#[derive(JsonSchema)]
+pub struct SpaceStats {
+    space: String,
+    dim: u64,
+    shards: u64,
+    episodes: u64,
+    rows: u64,
+    rows_dead: u64,
+    rows_in_tails: u64,
+    rows_in_columns: u64,
+}
+
+/// A copy of the store.
+#[derive(JsonSchema)]
+pub struct Snapshot {
+    path: String,
+    /// Of each shard the last sequence that is in it.
+    through_seqs: Vec<u64>,
+    files_linked: u64,
+    bytes_linked: u64,
+    files_copied: u64,
+    bytes_copied: u64,
+    elapsed_ms: u64,
+}
+
+/// Figures by name; new ones may be added.
+#[derive(JsonSchema)]
+pub struct Stats {
+    episodes: u64,
+    pressure: f64,
+    refusals: BTreeMap<String, u64>,
+    latency_us: BTreeMap<String, BTreeMap<String, f64>>,
+    per_shard: Vec<Map<String, Value>>,
+}
+
+/// Sections of lines.
+#[derive(JsonSchema)]
+pub struct Info(BTreeMap<String, BTreeMap<String, String>>);
+
+/// One result of a batch.
+#[derive(JsonSchema)]
+pub struct BatchResult {
+    /// Of the operation, from 0 on.
+    index: u64,
+    /// What the operation would have been answered with by itself.
+    status: u16,
+    body: Value,
+}
+
+/// What a batch came to.
+#[derive(JsonSchema)]
+pub struct BatchSummary {
+    operations: u64,
+    ok: u64,
+    failed: u64,
+    /// Of those that are ok, under pressure that costs something.
+    degraded: u64,
+    pressure_max: f64,
+    elapsed_us: u64,
+    /// Why there are fewer results than operations, if there are.
+    problem: Option<Problem>,
+}
+
+/// A batch as one document.
+#[derive(JsonSchema)]
+pub struct Batched {
+    results: Vec<BatchResult>,
+    summary: BatchSummary,
+}
+
+/// Whether the daemon serves.
+#[derive(JsonSchema)]
+pub struct Ready {
+    #[schemars(extend("enum" = ["ready", "loading", "read_only", "stopping", "stuck"]))]
+    status: String,
+    /// How far it is, or why it is not ready.
+    detail: Option<String>,
+}

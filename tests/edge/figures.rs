@@ -1,0 +1,97 @@
+//! What machines read: `/metrics` and the description.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::json;
+
+use crate::http::Http;
+use crate::routes::Stage;
+
+/// Samples by name and labels; every line is one or a comment, and every family is announced.
+fn scrape(http: &mut Http) -> BTreeMap<String, f64> {
+    let answer = http.get("/metrics");
+    assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let (mut samples, mut families) = (BTreeMap::new(), BTreeMap::new());
+    for line in answer.text().lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(families.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+        } else if !line.starts_with("# HELP engram_") {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let bare = name.split('{').next().unwrap();
+            let of_histogram = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| families.get(bare.strip_suffix(suffix)?));
+            let kind = families.get(bare).or(of_histogram).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(kind == "counter", bare.ends_with("_total"), "{line}");
+            let value: f64 = value.parse().unwrap();
+            assert!(samples.insert(name.to_owned(), value).is_none(), "{name} twice");
+        }
+    }
+    samples
+}
+
+#[test]
+fn figures_are_those_of_the_daemon() {
+    let mut stage = Stage::furnished();
+    let Stage { http, .. } = &mut stage;
+    let before = scrape(http);
+    let sum = |samples: &BTreeMap<String, f64>, name: &str| -> f64 {
+        let of = format!("engram_{name}{{shard=");
+        samples.iter().filter(|(have, _)| have.starts_with(&of)).map(|(_, value)| value).sum()
+    };
+    assert_eq!(sum(&before, "episodes"), 12.0);
+    assert_eq!(sum(&before, "stores_total"), 12.0);
+    assert_eq!(before["engram_ready"], 1.0);
+    assert_eq!(before["engram_http_requests_open"], 1.0);
+    http.post("/v1/spaces/notes/recall", &json!({ "k": 1, "cues": [{ "vec": [1] }] })).problem();
+    let body = json!({ "k": 1, "cues": [{ "id": "1" }] });
+    (0..3).for_each(|_| drop(http.post("/v1/spaces/notes/recall", &body).ok()));
+    http.post("/v1/batch", &json!([{ "op": "ping" }, { "op": "ping" }])).ok();
+    let after = scrape(http);
+    let refused = |samples: &BTreeMap<String, f64>| -> f64 {
+        let is_dim = |name: &str| name.starts_with("engram_refusals_total") && name.contains("DIM");
+        samples.iter().filter(|(name, _)| is_dim(name)).map(|(_, value)| value).sum()
+    };
+    assert_eq!(refused(&after) - refused(&before), 1.0);
+    let count = |samples: &_| sum(samples, "recall_seconds_count");
+    assert_eq!(count(&after) - count(&before), 6.0, "three recalls on two shards");
+    assert_eq!(after[r#"engram_http_responses_total{status="400"}"#], 1.0);
+    assert_eq!(after["engram_batch_operations_total"], 2.0);
+    for shard in ["0", "1"] {
+        let bucket = |end: &str| {
+            after[&format!("engram_commit_seconds_bucket{{shard=\"{shard}\",le=\"{end}\"}}")]
+        };
+        let ends = ["0.000005", "0.001", "0.1", "10", "+Inf"];
+        assert!(ends.windows(2).all(|two| bucket(two[0]) <= bucket(two[1])));
+        assert_eq!(
+            bucket("+Inf"),
+            after[&format!("engram_commit_seconds_count{{shard=\"{shard}\"}}")]
+        );
+    }
+}
+
+#[test]
+fn what_is_described_is_there() {
+    let mut stage = Stage::furnished();
+    let Stage { http, .. } = &mut stage;
+    let description = http.get("/v1/openapi.json").ok();
+    assert_eq!(description["openapi"], "3.1.0");
+    let mut names = HashSet::new();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()));
+            assert!(operation["responses"]["200"].is_object(), "{method} {path}");
+            // About nothing that is there, so that nothing goes.
+            let path = path.replace("{space}", "nowhere").replace("{id}", "nobody");
+            let is_harmless =
+                !["/v1/consolidate", "/v1/snapshots", "/v1/stats/reset"].contains(&path.as_str());
+            if is_harmless {
+                let answer = http.call(&method.to_uppercase(), &path, &[]);
+                let told = if answer.status == 200 { String::new() } else { answer.problem().1 };
+                assert!(!["NOROUTE", "METHOD", "GARBLED"].contains(&&*told), "{method} {path}");
+            }
+        }
+    }
+    assert!(names.len() >= 29, "{names:?}");
+}

@@ -1,0 +1,23 @@
+//! HTTP, through a real daemon and its socket.
+//!
+//! | | |
+//! |---|---|
+//! | `http.rs` | a client that sees every byte |
+//! | `routes.rs` | each operation; answers are those of RESP |
+//! | `refusals.rs` | what is wrong gets its status and its code |
+//! | `dialects.rs` | HTTP told from RESP; the lobby, keep-alive, the edge switched off |
+//! | `batches.rs` | many operations in one request |
+//! | `bounds.rs` | as much as is allowed, and one more |
+//! | `tcp.rs` | loopback TCP and its token |
+//! | `figures.rs` | `/metrics` and the description |
+
+mod batches;
+mod bounds;
+#[path = "../common/mod.rs"]
+mod common;
+mod dialects;
+mod figures;
+mod http;
+mod refusals;
+mod routes;
+mod tcp;
