@@ -14,8 +14,8 @@
 //! It puts it back, and the lane [stalls](Inbox::put_back) until it is [resumed](Inbox::resume).
 //! Others go on: an urgent write finds room where others leave some for it.
 //!
-//! The thread's own requests wait in the same lanes and count to the same depth, but in a queue that
-//! nobody else touches. Of these and of those that others sent, the older goes first.
+//! The thread's own requests wait in the same lanes and count to the same depth, but in a queue
+//! that nobody else touches. Of these and of those that others sent, the older goes first.
 
 use std::collections::VecDeque;
 use std::fmt;

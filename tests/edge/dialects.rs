@@ -112,7 +112,8 @@ fn who_speaks_http_to_a_daemon_without_an_edge_is_told() {
         let mut http = Http::new(daemon);
         let bytes = request("GET", "/healthz", &[], b"");
         http.send(&bytes[..cut]);
-        http.send(&bytes[cut..]);
+        // From five bytes on the answer may come before the rest is sent.
+        let _ = http.try_send(&bytes[cut..]);
         let answer = http.read();
         assert_eq!(answer.status, 501);
         assert!(answer.json()["detail"].as_str().unwrap().contains("edge = true"));
