@@ -439,7 +439,7 @@ impl<I: Io> Log<I> {
 
     /// Whether a full batch waits for the disk.
     pub fn is_backed_up(&self) -> bool {
-        self.batches.iter().any(|batch| batch.stage == Stage::Sealed)
+        self.latch.is_none() && self.batches.iter().any(|batch| batch.stage == Stage::Sealed)
     }
 
     /// While no further segment can be made, nothing is taken that the present one has no room for.
