@@ -19,6 +19,11 @@ impl Default for Latency {
 }
 
 impl Latency {
+    /// To two digits, in a tenth of the memory.
+    fn coarse() -> Self {
+        Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are constants"))
+    }
+
     pub fn record(&mut self, ns: u64) {
         self.0.saturating_record(ns);
     }
@@ -111,7 +116,7 @@ pub struct Metrics {
 }
 
 /// What a shard knows of one of its lanes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Lane {
     /// As the queue wait, of what came through this lane.
     pub wait: Latency,
@@ -119,6 +124,12 @@ pub struct Lane {
     pub depth_max: u32,
     /// Requests from this shard's connections that found a lane full, be it here or elsewhere.
     pub refused: u64,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self { wait: Latency::coarse(), depth_max: 0, refused: 0 }
+    }
 }
 
 /// What spreads came to on a shard.
