@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engram_lanes::inbox::{Inbox, Rank, Sender, Taken, WEIGHTS, Waits};
+use engram_lanes::inbox::{AGED_EVERY, Inbox, Rank, Sender, Taken, WEIGHTS, Waits};
 use engram_shards::arena::Arena;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Metric, Priority, SpaceFan, SpaceNumber,
@@ -25,7 +25,7 @@ use engram_shards::episode::{
 };
 use engram_shards::format::{Frame, FrameHead, Operation, StorePayload, encode_store, store_sizes};
 use engram_shards::recall::check_vector;
-use engram_shards::space::Space;
+use engram_shards::space::{CATCH_UP_ROWS, Space};
 use engramd::clock::{monotonic_ns, wall_us};
 use engramd::runtime::spawn_pinned;
 use engramd::server::{Asked, LANE_UNITS, Request};
@@ -148,8 +148,7 @@ impl Case {
         }
         progress.is_over.store(true, Ordering::Release);
         let before = if self.is_full() { LANE_UNITS - 1 } else { 0 };
-        let (round, weight) = (WEIGHTS.iter().sum::<u32>(), WEIGHTS[self.measured as usize]);
-        let turns_bound = (u64::from(before + 1) * u64::from(round)).div_ceil(weight.into());
+        let turns_bound = turns_bound(self.measured, before);
         Wait {
             measured: self.measured.name(),
             full: self.full.iter().map(|rank| rank.name()).collect(),
@@ -162,6 +161,15 @@ impl Case {
             bound_us: turns_bound as f64 * (now_ns - began_ns) as f64 / turn as f64 / 1e3,
         }
     }
+}
+
+/// Turns in all after which an item is served at the latest that has so many before it: those by
+/// weight, and those by age between them.
+fn turns_bound(rank: Rank, before: u32) -> u64 {
+    let round = WEIGHTS.iter().sum::<u32>();
+    let by_weight =
+        (u64::from(before + 1) * u64::from(round)).div_ceil(WEIGHTS[rank as usize].into());
+    by_weight + by_weight.div_ceil(u64::from(AGED_EVERY - 1))
 }
 
 fn one_at_a_time(sender: &Sender<Job>, rank: Rank, progress: &Progress) {
@@ -200,8 +208,6 @@ const SENT_AT_ONCE: u64 = 64;
 const SPACE: SpaceNumber = SpaceNumber(1);
 /// Above what an episode takes in memory, so that no page is touched for the first time.
 const EPISODE_BYTES_MAX: u64 = 1024;
-/// Rows that may be coded behind each store, as in the engine.
-const CODED_ROWS: u32 = 4;
 
 /// Has so many observations carried into a shard, by so many producers.
 pub fn observe(sink: Sink, producers: u64, items: u64) -> Figures {
@@ -330,6 +336,6 @@ impl Memory {
         let frame = Frame { sequence: *sequence, head, payload: payload.as_slice() };
         let store = StorePayload::decode(frame.payload).expect("it was just encoded");
         space.insert(arena, &frame, &store);
-        space.code(arena, CODED_ROWS);
+        space.code(arena, CATCH_UP_ROWS);
     }
 }

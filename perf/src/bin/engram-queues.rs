@@ -27,7 +27,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
     producers: Vec<usize>,
     /// Items of a run as fast as it goes.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 500_000)]
     items: u64,
     /// Observations of a run.
     #[arg(long, default_value_t = 300_000)]
@@ -100,8 +100,8 @@ const QUEUES: [(&str, Runner); 8] = [
     ("ours", run::<Lanes>),
 ];
 
-/// Of a run at a rate, at most.
-const PACED_S: u64 = 1;
+/// So many runs at the rate take a second.
+const PACED_RUNS_PER_S: u64 = 4;
 const OBSERVERS: [u64; 2] = [1, 4];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -169,7 +169,7 @@ fn queues(arguments: &Arguments, producers: usize) -> Vec<QueuePoint> {
     let Arguments { items, items_per_s, runs, .. } = *arguments;
     let fast = Load { producers, items, items_per_s: None };
     let paced = Load {
-        items: items.min(u64::from(items_per_s) * PACED_S),
+        items: u64::from(items_per_s) / PACED_RUNS_PER_S,
         items_per_s: Some(items_per_s),
         ..fast
     };
@@ -192,11 +192,10 @@ fn print_text(report: &Report) {
     );
     if !report.queues.is_empty() {
         println!();
-        println!(
-            "{:41} as fast as it goes   at {} items/s\n{:20} producers  M items/s   p50 us   p99 us \
-             p99.9 us   p50 us   p99 us p99.9 us",
-            "", report.items_per_s, "queue"
-        );
+        let rate = report.items_per_s;
+        println!("{:33} as fast as it goes{:13}at {rate} items/s", "", "");
+        let quantiles = "   p50 us   p99 us p99.9 us";
+        println!("{:20} producers  M items/s {quantiles}{quantiles}", "queue");
     }
     for point in &report.queues {
         let QueuePoint { queue, producers, as_fast_as_it_goes: fast, at_the_rate, .. } = point;
@@ -218,7 +217,8 @@ fn print_text(report: &Report) {
     if !report.observations.is_empty() {
         println!();
         println!(
-            "observations, {DIMENSIONS} dims  producers  items/s   p50 us   p99 us p99.9 us, waiting"
+            "observations, {DIMENSIONS} dims  producers  items/s   p50 us   p99 us p99.9 us \
+             waited"
         );
     }
     for ObservationPoint { sink, producers, figures } in &report.observations {
@@ -241,15 +241,16 @@ fn print_waits(waits: &[Wait]) {
     }
     println!();
     println!(
-        "waits, {SERVICE_NS} ns each            p50 us   p99 us p99.9 us bound us  turns: p99.9      \
-         max    bound"
+        "waits, {SERVICE_NS} ns each{:17}p50 us   p99 us p99.9 us bound us   p99.9      max    bound \
+         turns",
+        ""
     );
     for wait in waits {
         let Wait { measured, full, turns_p999, turns_max, turns_bound, bound_us, .. } = wait;
         let queue_loads::Latency { p50_us, p99_us, p999_us } = wait.latency;
         println!(
-            "{measured:5}while full: {:16}{p50_us:9.1}{p99_us:9.1}{p999_us:9.1}{bound_us:9.1}\
-             {turns_p999:14}{turns_max:9}{turns_bound:9}",
+            "{measured:5}while full: {:17}{p50_us:9.1}{p99_us:9.1}{p999_us:9.1}{bound_us:9.0}\
+             {turns_p999:8}{turns_max:9}{turns_bound:9}",
             full.join(", ")
         );
     }
