@@ -104,9 +104,30 @@ fn a_browser_shows_figures_once_it_has_the_token() {
         || url == "about:blank"));
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 
+    asks_only_while_it_is_seen(&mut browser);
     daemon.stop();
     browser.until("document.getElementById('state').textContent === 'away'");
     browser.until("document.getElementById('trouble').textContent.includes('has not answered')");
+}
+
+/// Hidden, the page asks nothing; seen again, it goes on.
+fn asks_only_while_it_is_seen(browser: &mut Browser) {
+    let hide = |hidden: bool| {
+        format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); \
+             document.dispatchEvent(new Event('visibilitychange')); null"
+        )
+    };
+    let wait = "new Promise((done) => setTimeout(done, 2500))";
+    browser.value(&hide(true));
+    // The look that is under way may end.
+    browser.value(wait);
+    let asked = browser.asked.len();
+    browser.value(wait);
+    assert_eq!(browser.asked.len(), asked);
+    browser.value(&hide(false));
+    browser.value(wait);
+    assert!(browser.asked.len() > asked);
 }
 
 #[test]

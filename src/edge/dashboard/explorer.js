@@ -39,9 +39,9 @@ export class Explorer {
   /** Looks which spaces there are, the first time and after the daemon was away. */
   open() {
     if (this.isOpen) return;
-    this.isOpen = true;
     this.attempt(async () => {
       const { spaces } = await askJson("/v1/spaces");
+      this.isOpen = spaces.length > 0;
       const chosen = find("space").value;
       find("space").replaceChildren(...spaces.map((name) => new Option(name)));
       if (spaces.length === 0) return this.say("There is no memory space yet.");
@@ -86,6 +86,7 @@ export class Explorer {
   /** Takes episodes from a scan, and recalls by the best linked of them. */
   async another() {
     const space = find("space").value;
+    if (space === "") return this.say("There is no memory space yet.");
     const query = `?count=${SCAN_COUNT}&with=links&cursor=${this.cursor ?? "0"}`;
     const { cursor, episodes } = await askJson(inSpace(space, `/episodes${query}`));
     this.cursor = cursor;
@@ -173,6 +174,7 @@ export class Explorer {
       shown.push(make("p", {}, make("button", { type: "button", on }, "Recall from here")));
     }
     find("detail").replaceChildren(...shown);
+    find("details").scrollTop = 0;
   }
 
   why(id, episode, isHit) {

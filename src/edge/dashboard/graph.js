@@ -56,9 +56,11 @@ export class Graph {
     this.svg = find("graph");
     this.choose = choose;
     this.shown = null;
-    this.width = 0;
+    [this.width, this.height] = [0, 0];
     new ResizeObserver(() => {
-      if (this.svg.clientWidth !== this.width) this.redraw();
+      if (this.svg.clientWidth !== this.width || this.svg.clientHeight !== this.height) {
+        this.redraw();
+      }
     }).observe(this.svg);
   }
 
@@ -74,17 +76,18 @@ export class Graph {
 
   redraw() {
     const { clientWidth: width, clientHeight: height } = this.svg;
-    this.width = width;
+    [this.width, this.height] = [width, height];
     if (this.shown === null || width === 0) return;
     const { cue, hits, paths } = this.shown;
     const { nodes, edges } = associations(cue, hits, paths, width < NARROW_PX);
     layOut(nodes, edges, width, height);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.edges = edges.map((edge) => ({ edge, line: lineOf(edge) }));
+    const heads = edges.filter(({ kind }) => kind !== "alike").map(headOf);
     this.groups = new Map(nodes.map((node) => [node.id, this.groupOf(node)]));
     const order = (kind) => ["alike", "link", "path"].indexOf(kind);
     const lines = this.edges.toSorted((a, b) => order(a.edge.kind) - order(b.edge.kind));
-    this.svg.replaceChildren(...lines.map(({ line }) => line), ...this.groups.values());
+    this.svg.replaceChildren(...lines.map(({ line }) => line), ...heads, ...this.groups.values());
     if (this.chosen !== undefined) this.mark(this.chosen);
   }
 
@@ -124,4 +127,12 @@ function lineOf({ source, target, kind, text }) {
   const [x1, y1, x2, y2] = [source.x, source.y, target.x, target.y].map((at) => at.toFixed(1));
   const title = draw("title", {}, [source.id, text, target.id].filter(Boolean).join(" – "));
   return draw("line", { class: kind, x1, y1, x2, y2 }, title);
+}
+
+/** The arrow in the middle of an edge that has a direction. */
+function headOf({ source, target, kind }) {
+  const degrees = (Math.atan2(target.y - source.y, target.x - source.x) * 180) / Math.PI;
+  const [x, y] = [(source.x + target.x) / 2, (source.y + target.y) / 2];
+  const transform = `translate(${x.toFixed(1)} ${y.toFixed(1)}) rotate(${degrees.toFixed(1)})`;
+  return draw("polygon", { class: kind, points: "5,0 -4,4 -4,-4", transform });
 }

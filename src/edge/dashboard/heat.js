@@ -1,5 +1,6 @@
-// A heat map of a latency: a column for each look, a row for each bucket, and the darker or
+// A heat map of a latency: a column for each second, a row for each bucket, and the darker or
 // brighter the more there were. The scale is logarithmic: one slow commit among thousands shows.
+// A look that came late stands for all the seconds since the one before, and is as wide.
 
 import { find } from "/dashboard/dom.js";
 import { atMost, duration, number, quantile } from "/dashboard/figures.js";
@@ -50,7 +51,8 @@ export class HeatMap {
 
   take(step) {
     for (const [name, columns] of this.columns) {
-      columns.push({ at: new Date(), ...step.latency(name) });
+      const slots = Math.max(1, Math.round(step.seconds));
+      columns.push({ at: new Date(), slots, ...step.latency(name) });
       columns.splice(0, columns.length - COLUMNS_MAX);
     }
     this.draw();
@@ -70,7 +72,7 @@ export class HeatMap {
     const context = this.canvas.getContext("2d");
     context.scale(density, density);
     const room = Math.floor((width - LEFT_PX) / COLUMN_PX);
-    const columns = this.columns.get(this.stage).slice(-room);
+    const columns = this.placed(room);
     const ends_s = columns.at(-1)?.ends_s ?? [];
     const rows = Math.max(ends_s.length, 1);
     const row_px = (height - BOTTOM_PX - TOP_PX) / rows;
@@ -78,7 +80,15 @@ export class HeatMap {
     const area = { width, height, room, row_px, top };
     this.drawAxes(context, area, ends_s);
     this.drawCells(context, area, columns);
-    this.describe(columns, area);
+    this.describe(columns);
+  }
+
+  /** The columns that there is room for, each with its `slot`. */
+  placed(room) {
+    const all = this.columns.get(this.stage);
+    const last = all.at(-1)?.at ?? 0;
+    const slotOf = ({ at, slots }) => room - Math.round((last - at) / 1000) - slots;
+    return all.map((one) => ({ ...one, slot: slotOf(one) })).filter(({ slot }) => slot >= 0);
   }
 
   drawAxes(context, { width, height, room, top }, ends_s) {
@@ -105,37 +115,41 @@ export class HeatMap {
     context.textAlign = "left";
     context.fillText(`${room} s ago`, LEFT_PX, height - 5);
     context.textAlign = "center";
+    context.fillStyle = color("mark");
     context.fillText("– p99", LEFT_PX + (room * COLUMN_PX) / 2, height - 5);
   }
 
-  drawCells(context, { room, row_px, top }, columns) {
+  drawCells(context, { row_px, top }, columns) {
     const color = palette();
     const [cold, mild, hot] = ["cold", "mild", "hot"].map(color);
-    const most = Math.max(1, ...columns.flatMap(({ counts }) => counts ?? []));
-    columns.forEach(({ ends_s, counts }, nth) => {
-      if (counts === null) return;
-      const x = LEFT_PX + (room - columns.length + nth) * COLUMN_PX;
-      counts.forEach((count, row) => {
+    const perSecond = ({ slots, counts }) => (counts ?? []).map((count) => count / slots);
+    const most = Math.max(1, ...columns.flatMap(perSecond));
+    for (const column of columns) {
+      const { ends_s, counts, slot, slots } = column;
+      if (counts === null) continue;
+      const [x, wide] = [LEFT_PX + slot * COLUMN_PX, slots * COLUMN_PX];
+      perSecond(column).forEach((count, row) => {
         if (count === 0) return;
         const heat = 0.25 + (0.75 * Math.log1p(count)) / Math.log1p(most);
         context.fillStyle =
           heat < 0.6 ? mixed(cold, mild, heat / 0.6) : mixed(mild, hot, (heat - 0.6) / 0.4);
-        context.fillRect(x, top(row) + 0.5, COLUMN_PX - 1, row_px - 1);
+        context.fillRect(x, top(row) + 0.5, wide - 1, row_px - 1);
       });
       const p99 = quantile({ ends_s, counts }, 0.99);
-      if (p99 === null) return;
+      if (p99 === null) continue;
       context.fillStyle = color("mark");
-      context.fillRect(x - 0.5, top(ends_s.indexOf(p99)) - 0.5, COLUMN_PX, 2);
-    });
+      context.fillRect(x - 0.5, top(ends_s.indexOf(p99)) - 0.5, wide, 2);
+    }
   }
 
   /** Says in words what is seen in the last column, or in the one that is pointed at. */
-  describe(columns, { room }) {
-    const pointed = Math.floor((this.pointed - LEFT_PX) / COLUMN_PX) - (room - columns.length);
-    const isPointed = this.pointed !== null && columns[pointed] !== undefined;
-    const column = isPointed ? columns[pointed] : columns.at(-1);
+  describe(columns) {
+    const at = this.pointed === null ? null : Math.floor((this.pointed - LEFT_PX) / COLUMN_PX);
+    const isPointed = ({ slot, slots }) => at !== null && slot <= at && at < slot + slots;
+    const pointed = columns.find(isPointed);
+    const column = pointed ?? columns.at(-1);
     const counts = column?.counts ?? null;
-    const when = isPointed ? column.at.toLocaleTimeString() : "last second";
+    const when = pointed?.at.toLocaleTimeString() ?? "last second";
     const all = counts?.reduce((sum, count) => sum + count, 0) ?? 0;
     const [p50, p99, max] = [0.5, 0.99, 1].map((share) =>
       atMost(counts === null ? null : quantile(column, share)),

@@ -50,24 +50,28 @@ function showView(isHidden = !find("token-form").hidden) {
     if (name === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (!isHidden && view === "explore") explorer.open();
 }
 
 async function look() {
   const { status, detail } = await readiness();
   showState(STATES[status] ?? [status, "warn"]);
-  if (awaySince !== null) explorer.forget();
+  if (awaySince !== null) {
+    explorer.forget();
+    tell(null);
+  }
   awaySince = null;
-  find("now").classList.toggle("stale", status === "loading" || status === "stopping");
-  if (status === "loading" || status === "stopping") {
+  const hasFigures = status === "ready" || status === "read_only";
+  find("now").classList.toggle("stale", !hasFigures);
+  if (!hasFigures) {
     before = null;
     return tell(detail ?? null);
   }
+  if (!find("token-form").hidden) return;
   const [metrics, stats] = await Promise.all([askText("/metrics"), askJson("/v1/stats")]);
   const after = new Look(metrics, stats);
-  if (!find("token-form").hidden) showToken(false);
   find("version").textContent = after.of("build_info")[0]?.labels.version ?? "";
   now.take(new Step(before, after));
+  if (!find("explore").hidden) explorer.open();
   before = after;
   tell(detail ?? explorer.trouble);
 }
@@ -94,9 +98,8 @@ async function turn() {
   if (isLooking || document.hidden) return;
   const began_ms = performance.now();
   isLooking = true;
-  const mayAsk = find("token-form").hidden;
   try {
-    if (mayAsk) await look();
+    await look();
   } catch (error) {
     failed(error);
   }
@@ -111,7 +114,10 @@ find("token-form").addEventListener("submit", (event) => {
   showToken(false);
   turn();
 });
-addEventListener("hashchange", () => showView());
+addEventListener("hashchange", () => {
+  showView();
+  turn();
+});
 document.addEventListener("visibilitychange", turn);
 showView();
 turn();

@@ -53,14 +53,14 @@ function drawTiles(step) {
   const label = `${percent(share)} of the memory in use`;
   find("tiles").replaceChildren(
     tile("Episodes", number(look.sum("episodes")), `${number(look.sum("rows_dead"))} rows dead`),
-    tile("Stores", rate(step.perSecond("stores_total")), `commit p99 ${p99("commit")}`),
+    tile("Stores", rate(step.perSecond("stores_total")), `p99 ${p99("commit")}`),
     tile("Recalls on shards", rate(step.perSecond("recalls_total")), `p99 ${p99("recall")}`),
     tile("Memory", bytes(memory), bar(share, label, level(share))),
     tile("Pressure", percent(pressure), bar(pressure, "pressure", level(pressure))),
     tile("Refused", rate(step.perSecond("refusals_total")),
       `${number(look.sum("refusals_total"))} since the start`),
-    tile("Connections", number(look.sum("connections")),
-      `${number(look.sum("http_requests_open"))} HTTP requests open`),
+    tile("Connections of RESP", number(look.sum("connections")),
+      `${number(look.sum("http_requests_open"))} open over HTTP`),
     tile("Log", rate_bytes(step.perSecond("log_bytes_total")),
       `${rate(step.perSecond("log_flushes_total"))} flushes`),
   );
