@@ -60,17 +60,17 @@ impl Browser {
             asked: Vec::new(),
             _profile: profile,
         };
-        let tab = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let tab = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let tab = json!({ "targetId": tab["targetId"], "flatten": true });
-        let attached = browser.call("Target.attachToTarget", tab);
+        let attached = browser.call("Target.attachToTarget", &tab);
         browser.session = Some(attached["sessionId"].as_str().unwrap().to_owned());
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         Some(browser)
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Value {
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.sent += 1;
         let mut message = json!({ "id": self.sent, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -106,7 +106,7 @@ impl Browser {
     }
 
     pub fn open(&mut self, address: &str) {
-        self.call("Page.navigate", json!({ "url": address }));
+        self.call("Page.navigate", &json!({ "url": address }));
     }
 
     /// What an expression gives, or a promise.
@@ -114,7 +114,7 @@ impl Browser {
         let ask = json!({
             "expression": expression, "awaitPromise": true, "returnByValue": true,
         });
-        let mut given = self.call("Runtime.evaluate", ask);
+        let mut given = self.call("Runtime.evaluate", &ask);
         assert!(given["exceptionDetails"].is_null(), "{expression}: {given}");
         given["result"]["value"].take()
     }
@@ -138,15 +138,15 @@ impl Browser {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500,
         });
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
     /// The whole page as a PNG.
     pub fn picture(&mut self) -> Vec<u8> {
         let ask = json!({ "format": "png", "captureBeyondViewport": true });
-        let picture = self.call("Page.captureScreenshot", ask);
+        let picture = self.call("Page.captureScreenshot", &ask);
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 }
