@@ -23,6 +23,7 @@ demo: install-deps ## Store, recall, kill in mid-import and recover, on bundled 
 	@scripts/demo.sh
 
 test: install-deps ## Run every test of every package
+	@scripts/install-deps.sh --browser
 	@$(STEP) binaries $(CARGO) build --workspace --bins
 	@$(STEP) doc-tests $(CARGO) test --workspace --doc --quiet
 	@RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(STEP) model \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that the build finds what it needs outside of Cargo. Missing Debian packages are
 # installed when this may be done without asking for a password; otherwise the exact command is
-# named. Nothing is touched when nothing is missing.
+# named. Nothing is touched when nothing is missing. With --browser a Chromium is installed as well,
+# if that is possible; the tests of the dashboard are skipped where there is none.
 set -euo pipefail
 
 CARGO=${CARGO:-cargo}
@@ -26,9 +27,6 @@ missing_packages() {
     echo "${missing[*]}"
 }
 
-missing=$(missing_packages)
-[ -n "$missing" ] || exit 0
-
 if [ "$(id -u)" -eq 0 ]; then
     as_root=()
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
@@ -37,6 +35,27 @@ else
     as_root=()
     allowed=no
 fi
+
+# Never fails: nothing but some tests needs a browser.
+install_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome headless-shell; do
+        ! "$name" --version >/dev/null 2>&1 || return 0
+    done
+    if command -v apt-get >/dev/null && [ "${allowed:-yes}" = yes ]; then
+        echo "installing chromium for the tests of the dashboard"
+        export DEBIAN_FRONTEND=noninteractive
+        if "${as_root[@]}" apt-get update -qq &&
+            "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium; then
+            return 0
+        fi
+    fi
+    echo "there is no chromium: the tests of the dashboard in a browser will be skipped" >&2
+}
+
+[ "${1:-}" != --browser ] || install_browser
+missing=$(missing_packages)
+[ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null || [ "${allowed:-yes}" = no ]; then
     cat >&2 <<TEXT

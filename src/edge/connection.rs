@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::bodies::Holding;
 use super::bounds::{HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
+use super::dashboard;
 use super::problem::Problem;
 use super::service::Shared;
 use super::socket::Socket;
@@ -109,7 +110,8 @@ fn admit(
     caller: &Caller,
     request: &Request<Incoming>,
 ) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-    if ALWAYS.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if ALWAYS.contains(&path) || dashboard::is_at(path) {
         return Ok(None);
     }
     if let Some(token) = &caller.token

@@ -22,6 +22,7 @@
 //! | [`shards`], [`answers`] | How is a shard asked, and what does its answer say? |
 //! | [`batch`] | How are many operations one request? |
 //! | [`metrics`], [`health`] | How is it, for machines? |
+//! | [`dashboard`] | How is it, for people? |
 //! | [`openapi`], [`schemas`] | What is all that, for programs? |
 //! | [`problem`], [`bounds`], [`bodies`] | What can go wrong, and what bounds it? |
 
@@ -30,6 +31,7 @@ mod batch;
 mod bodies;
 mod bounds;
 mod connection;
+mod dashboard;
 mod health;
 mod metrics;
 mod openapi;

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::requests::Target;
 use super::shards::Shards;
 use super::thread::Phase;
-use super::{batch, health, metrics, openapi};
+use super::{batch, dashboard, health, metrics, openapi};
 use crate::metrics::Latency;
 use crate::recovery::Recovery;
 use crate::server::Peer;
@@ -110,6 +110,7 @@ pub fn router(service: &Shared) -> Router {
         .route("/metrics", get(move || metrics::answer(metrics)))
         .route("/readyz", get(move || health::ready(ready)))
         .route("/healthz", get(async || "ok\n"))
+        .merge(dashboard::routes())
         .fallback(async |request: Request| {
             let path = request.uri().path().to_owned();
             Problem::new("NOROUTE", format!("{path} is nothing; see /v1/openapi.json"))

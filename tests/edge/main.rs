@@ -10,11 +10,14 @@
 //! | `bounds.rs` | as much as is allowed, and one more |
 //! | `tcp.rs` | loopback TCP and its token |
 //! | `figures.rs` | `/metrics` and the description |
+//! | `dashboard.rs`, `browser.rs` | the page at `/`, in a browser |
 
 mod batches;
 mod bounds;
+mod browser;
 #[path = "../common/mod.rs"]
 mod common;
+mod dashboard;
 mod dialects;
 mod figures;
 mod http;

@@ -33,18 +33,23 @@ impl Stage {
     /// With a space `notes` of three dimensions and some linked episodes in it.
     pub fn furnished() -> Self {
         let mut stage = Self::new();
-        stage.http.put("/v1/spaces/notes", &json!({ "dim": 3 })).ok();
-        for id in 0..12_u64 {
-            let (name, text) = (id.to_string(), format!("number {id}\n\u{1f600} \"quoted\""));
-            let next = ((id + 1) % 12).to_string();
-            let meta = format!("{{\"even\": {},\r\n \"n\": {id}}}", id.is_multiple_of(2));
-            let vector = blob(&vector(id, 3));
-            stage.resp.ask(&command![
-                "EG.STORE", "notes", name, "VEC", vector, "TEXT", text, "META", meta, "THREAD",
-                "day", "LINK", next, "0.5", "KIND", "next", "CONF", "0.9", "0.1", "1"
-            ]);
-        }
+        furnish(&mut stage.http, &mut stage.resp);
         stage
+    }
+}
+
+/// Makes a space `notes` of three dimensions, with some linked episodes in it.
+pub fn furnish(http: &mut Http, resp: &mut Client) {
+    http.put("/v1/spaces/notes", &json!({ "dim": 3 })).ok();
+    for id in 0..12_u64 {
+        let (name, text) = (id.to_string(), format!("number {id}\n\u{1f600} \"quoted\""));
+        let next = ((id + 1) % 12).to_string();
+        let meta = format!("{{\"even\": {},\r\n \"n\": {id}}}", id.is_multiple_of(2));
+        let vector = blob(&vector(id, 3));
+        resp.ask(&command![
+            "EG.STORE", "notes", name, "VEC", vector, "TEXT", text, "META", meta, "THREAD", "day",
+            "LINK", next, "0.5", "KIND", "next", "CONF", "0.9", "0.1", "1"
+        ]);
     }
 }
 

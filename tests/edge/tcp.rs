@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::common::{Daemon, Home};
 use crate::http::Http;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn token_file(home: &Home, mode: u32) -> PathBuf {
     let path = home.path("token");
@@ -24,7 +24,7 @@ fn settings(home: &Home, mode: u32) -> [String; 2] {
     ["edge_listen=127.0.0.1:0".to_owned(), format!("edge_token_file={}", file.display())]
 }
 
-fn started(home: &Home) -> (Daemon, u16) {
+pub fn started(home: &Home) -> (Daemon, u16) {
     let settings = settings(home, 0o600);
     let daemon = home.start_with(&settings.each_ref().map(String::as_str));
     let said = home.said();
@@ -34,12 +34,12 @@ fn started(home: &Home) -> (Daemon, u16) {
 }
 
 #[test]
-fn without_the_token_there_is_nothing_but_health() {
+fn without_the_token_there_is_nothing_but_health_and_the_page() {
     let home = Home::new();
     let (daemon, port) = started(&home);
     let mut http = Http::over_tcp(port);
     let wrong = TOKEN.replace('f', "e");
-    for path in ["/v1/spaces", "/metrics", "/v1/openapi.json", "/", "/v1/nothing"] {
+    for path in ["/v1/spaces", "/metrics", "/v1/openapi.json", "/dashboard", "/v1/nothing"] {
         for value in ["", "Bearer", TOKEN, &format!("Bearer {wrong}"), &format!("Basic {TOKEN}")] {
             let headers = [("authorization", value)];
             let refused = http.call("GET", path, if value.is_empty() { &[] } else { &headers });
@@ -49,6 +49,7 @@ fn without_the_token_there_is_nothing_but_health() {
     }
     assert_eq!(http.get("/healthz").status, 200);
     assert_eq!(http.get("/readyz").status, 200);
+    assert_eq!(http.get("/").status, 200);
 
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("authorization", bearer.as_str())];
