@@ -241,8 +241,8 @@ fn print_waits(waits: &[Wait]) {
     }
     println!();
     println!(
-        "waits, {SERVICE_NS} ns each{:17}p50 us   p99 us p99.9 us bound us   p99.9      max    bound \
-         turns",
+        "waits, {SERVICE_NS} ns each{:17}p50 us   p99 us p99.9 us bound us   p99.9      max    \
+         bound turns",
         ""
     );
     for wait in waits {
