@@ -3,7 +3,8 @@
 //! **By weight.** Of 21 turns the high lane has 16, the normal one 4, the low one 1; a lane that
 //! has nothing waiting leaves its turns to the others. This is weighted round robin, which needs no
 //! clock and bounds every wait: what has `n` items before it in its own lane is served after
-//! `(n + 1) · 21 / weight` turns by weight at the latest, however much comes into the others.
+//! `(n + 1) · 21 / weight` turns by weight at the latest, however much comes into the others; turns
+//! by age come on top, one for three of these at most.
 //!
 //! **By age.** Whatever has waited longer than the patience of its lane is overdue. Each fourth
 //! turn belongs to the lane that is overdue the most, measured by its patience. So an item of the

@@ -141,7 +141,9 @@ fn who_comes_early_is_told_how_far_the_start_is() {
         hold.wait_for_visitor();
         let mut http = Http::new(&daemon);
         let bytes = request("GET", "/readyz", &[], b"");
-        bytes.iter().for_each(|byte| http.send(&[*byte]));
+        // Without an edge the answer may come before the rest is sent.
+        let sent = bytes.iter().try_for_each(|byte| http.try_send(&[*byte]));
+        assert!(sent.is_ok() || edge == "edge=false", "{sent:?}");
         let answer = http.read();
         if edge == "edge=false" {
             assert_eq!(answer.status, 501);
