@@ -85,6 +85,15 @@ struct Shared<T> {
     waker: AtomicWaker,
 }
 
+impl<T> Shared<T> {
+    /// Reserves room for an item; the depth with it, or nothing where there is none.
+    fn reserve(&self, rank: Rank, item: &impl Waits) -> Option<Depth> {
+        let lane = &self.lanes[rank as usize];
+        let units = lane.reserve(item.units())?;
+        Some(Depth { units, capacity: lane.capacity() })
+    }
+}
+
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.lanes.iter().map(Lane::depth)).finish()
@@ -111,14 +120,9 @@ impl<T: Waits> Sender<T> {
     /// Puts an item into a lane, or gives it back when that is full. Nobody is woken: see
     /// [`wake`](Self::wake).
     pub fn send(&self, rank: Rank, item: T) -> Result<Depth, T> {
-        let lane = &self.0.lanes[rank as usize];
-        match lane.reserve(item.units()) {
-            Some(units) => {
-                lane.push(item);
-                Ok(Depth { units, capacity: lane.capacity() })
-            }
-            None => Err(item),
-        }
+        let Some(depth) = self.0.reserve(rank, &item) else { return Err(item) };
+        self.0.lanes[rank as usize].push(item);
+        Ok(depth)
     }
 
     /// Wakes the thread, once for everything that was sent.
@@ -136,7 +140,14 @@ pub enum Taken<T, O> {
     Own(O),
 }
 
-impl<T: Waits, O: Waits> Taken<T, O> {
+impl<T: Waits, O: Waits> Waits for Taken<T, O> {
+    fn at_ns(&self) -> u64 {
+        match self {
+            Self::Sent(item) => item.at_ns(),
+            Self::Own(item) => item.at_ns(),
+        }
+    }
+
     fn units(&self) -> u32 {
         match self {
             Self::Sent(item) => item.units(),
@@ -193,14 +204,9 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
 
     /// Puts something of the thread's own into a lane, or gives it back when that is full.
     pub fn send_own(&mut self, rank: Rank, item: O) -> Result<Depth, O> {
-        let lane = &self.shared.lanes[rank as usize];
-        match lane.reserve(item.units()) {
-            Some(units) => {
-                self.waiting[rank as usize].own.push_back(item);
-                Ok(Depth { units, capacity: lane.capacity() })
-            }
-            None => Err(item),
-        }
+        let Some(depth) = self.shared.reserve(rank, &item) else { return Err(item) };
+        self.waiting[rank as usize].own.push_back(item);
+        Ok(depth)
     }
 
     pub fn depth(&self, rank: Rank) -> Depth {
@@ -255,17 +261,6 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
         self.waiting.iter_mut().for_each(|waiting| waiting.is_stalled = false);
     }
 
-    /// Takes everything out, served or not: the thread ends.
-    pub fn drain(&mut self) -> Vec<Taken<T, O>> {
-        self.resume();
-        let mut all = Vec::new();
-        while let Some((rank, taken)) = self.take(0) {
-            self.served(rank, taken.units());
-            all.push(taken);
-        }
-        all
-    }
-
     /// Ready when something waits in a lane that is not stalled; otherwise this task is woken when
     /// somebody has sent something.
     pub fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
@@ -289,16 +284,10 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
         if waiting.sent.is_none() {
             waiting.sent = self.shared.lanes[rank as usize].pop();
         }
-        let back_ns = waiting.back.as_ref().map(|back| match back {
-            Taken::Sent(item) => item.at_ns(),
-            Taken::Own(item) => item.at_ns(),
-        });
+        let back_ns = waiting.back.as_ref().map(Waits::at_ns);
         let sent_ns = waiting.sent.as_ref().map(Waits::at_ns);
         let own_ns = waiting.own.front().map(Waits::at_ns);
-        back_ns.or(match (sent_ns, own_ns) {
-            (Some(sent), Some(own)) => Some(sent.min(own)),
-            (sent, own) => sent.or(own),
-        })
+        back_ns.or_else(|| sent_ns.into_iter().chain(own_ns).min())
     }
 
     /// The lane whose turn it is.

@@ -51,6 +51,14 @@ pub struct DaemonSettings {
     pub shards: u32,
 }
 
+/// The daemon's program: the one that was named, or the one beside this program.
+pub fn program(named: Option<&PathBuf>) -> io::Result<PathBuf> {
+    match named {
+        Some(named) => Ok(named.clone()),
+        None => Ok(std::env::current_exe()?.with_file_name("engramd")),
+    }
+}
+
 /// How long after its start a daemon had answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Serving {

@@ -45,7 +45,7 @@ pub(super) async fn take(
     };
     let is_batch = matches!(&command, Command::StoreMany { .. })
         || matches!(&command, Command::Link(link) if link.is_mutual);
-    if !connection.is_mixed() && is_urgent_or_not(&command) || connection.is_mixed() && is_batch {
+    if !connection.is_mixed() && has_other_lane(&command) || connection.is_mixed() && is_batch {
         // Of writes of one episode none overtakes another. What is open has not noted its lane.
         writes_done(core, connection).await;
         connection.mix();
@@ -122,7 +122,7 @@ async fn writes_done(core: &Core, connection: &Connection) {
 }
 
 /// Whether a command waits in another lane than the usual one.
-fn is_urgent_or_not(command: &Command) -> bool {
+fn has_other_lane(command: &Command) -> bool {
     let is_usual = |store: &StoreCommand| store.priority == Priority::Normal;
     match command {
         Command::Store { store, .. } => !is_usual(store),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use engram_perf::daemon::{Control, Daemon, DaemonSettings};
+use engram_perf::daemon::{self, Control, Daemon, DaemonSettings};
 use engram_perf::graphs::{GraphArguments, Links};
 use engram_perf::random::Random;
 use engram_perf::resp::{Reply, push_command};
@@ -122,10 +122,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let links = arguments.graph.read()?;
     let count = arguments.episodes.min(rows.count() as u32).min(links.nodes());
     let folder = tempfile::tempdir_in(&arguments.dir)?;
-    let engramd = match &arguments.engramd {
-        Some(engramd) => engramd.clone(),
-        None => std::env::current_exe()?.with_file_name("engramd"),
-    };
+    let engramd = daemon::program(arguments.engramd.as_ref())?;
     let daemon = Daemon::start(&DaemonSettings {
         engramd,
         folder: folder.path().to_owned(),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use engram_perf::daemon::{Control, Daemon, DaemonError, DaemonSettings};
+use engram_perf::daemon::{self, Control, Daemon, DaemonError, DaemonSettings};
 use engram_perf::open_loop::{Kind, OpenLoop, Outcome, Stream, Target};
 use engram_perf::resp::Reply;
 use engram_perf::vectors::Halves;
@@ -94,10 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count = wanted.min((rows.count() - arguments.queries) as u64 - arguments.at_once);
     let queries: Vec<Vec<u8>> =
         (0..arguments.queries).map(|nth| rows.blob(rows.count() - 1 - nth)).collect();
-    let engramd = match &arguments.engramd {
-        Some(engramd) => engramd.clone(),
-        None => std::env::current_exe()?.with_file_name("engramd"),
-    };
+    let engramd = daemon::program(arguments.engramd.as_ref())?;
     let folder = tempfile::tempdir_in(&arguments.dir)?;
     let daemon = Daemon::start(&DaemonSettings {
         engramd,

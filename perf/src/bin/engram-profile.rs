@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use engram_perf::commit::{CommitFigures, CommitLoad, CommitProbe};
-use engram_perf::daemon::{Daemon, DaemonSettings};
+use engram_perf::daemon::{self, Daemon, DaemonSettings};
 use engram_perf::huge_pages::HugeFloats;
 use engram_perf::memory::sequential_read;
 use engram_perf::open_loop::{Kind, OpenLoop, Outcome, Stream, Target};
@@ -175,10 +175,7 @@ struct Profile<'a> {
 
 impl<'a> Profile<'a> {
     fn new(arguments: &'a Arguments) -> std::io::Result<Self> {
-        let engramd = match &arguments.engramd {
-            Some(engramd) => engramd.clone(),
-            None => std::env::current_exe()?.with_file_name("engramd"),
-        };
+        let engramd = daemon::program(arguments.engramd.as_ref())?;
         Ok(Self { arguments, engramd })
     }
 

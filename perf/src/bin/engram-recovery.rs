@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
-use engram_perf::daemon::{Daemon, DaemonSettings};
+use engram_perf::daemon::{self, Daemon, DaemonSettings};
 use engram_perf::raw_read::{RawFiles, ReadPlan, plans};
 use engram_perf::recovery::{FreeMemory, Recovery, Stage};
 use engram_perf::recovery_store::{RecoveryStore, StorePlan};
@@ -221,10 +221,7 @@ fn serve(
     store: &RecoveryStore,
     recovery: &Recovery<'_>,
 ) -> Result<DaemonRound, Box<dyn Error>> {
-    let engramd = match &arguments.engramd {
-        Some(engramd) => engramd.clone(),
-        None => std::env::current_exe()?.with_file_name("engramd"),
-    };
+    let engramd = daemon::program(arguments.engramd.as_ref())?;
     let folder = tempfile::tempdir_in(&arguments.dir)?;
     recovery.prepare()?;
     let mut daemon = Daemon::launch(&DaemonSettings {
