@@ -235,6 +235,7 @@ impl Inner {
     /// The answer to an exchange that is over, or was cut; with the last one, to the spread.
     fn end_exchange(&mut self, ordered: Ordered, was_cut: bool) -> Answer {
         let Ordered { key, mut spreading, finish, .. } = ordered;
+        let was_cut = was_cut || spreading.was_limited();
         let Some(asked) = finish else {
             let exchanged = Exchanged { was_cut, ..spreading.take() };
             self.jobs.idle.insert(key, spreading);

@@ -214,6 +214,8 @@ pub struct Spreading {
     seeds: Vec<(u32, f32)>,
     /// What was known before the first exchange, where it will be learned from.
     known: Option<Known>,
+    /// Fewer edges are visited than there might be, for there is no time for more.
+    is_limited: bool,
     ways: Ways,
     outgoing: Outgoing,
     run: Run,
@@ -273,6 +275,7 @@ impl Spreading {
             edges_before: 0,
             seeds: Vec::new(),
             known: None,
+            is_limited: false,
             ways: Ways::default(),
             outgoing: Outgoing::default(),
             run: Run::default(),
@@ -339,6 +342,11 @@ impl Spreading {
         }
     }
 
+    /// Whether there would have been more to do in the exchange that is over, but no time for it.
+    pub fn was_limited(&self) -> bool {
+        self.is_limited && self.run.work().is_some_and(|work| work.was_spent)
+    }
+
     /// Edges visited so far.
     pub fn edges(&self) -> u64 {
         self.edges_before + self.run.edges()
@@ -387,6 +395,7 @@ impl Spreading {
             let operator = &self.request.operator;
             let known = graph.look_ahead(operator, &self.seeds, self.edges_max, *within_ns);
             if let Some((_, edges)) = known {
+                self.is_limited = edges < self.edges_max;
                 self.run.limit(edges);
             }
             self.known = known.map(|(known, _)| known).filter(|_| self.begun == 0);
