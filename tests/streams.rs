@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use common::episodes::{blob, vector};
 use common::{Client, Daemon, Home, Reply, eventually};
@@ -375,7 +376,7 @@ fn who_gives_no_credit_is_cut_and_goes_on_from_there() {
 #[test]
 fn who_does_not_read_holds_up_nobody_and_is_cut() {
     let home = Home::new();
-    let daemon = home.start_with(&["stream_patience_ms=500"]);
+    let daemon = home.start_with(&["stream_patience_ms=1500"]);
     let mut writer = daemon.client();
     writer.create_space("notes", 3);
     let mut stalled = Listener::new(&daemon);
@@ -385,8 +386,12 @@ fn who_does_not_read_holds_up_nobody_and_is_cut() {
     // Far more than any buffer in between.
     let text = "x".repeat(100_000);
     let ids: Vec<String> = (0..200).map(|nth| format!("e{nth}")).collect();
-    ids.iter().for_each(|id| store(&mut writer, id, &text));
-    let (seen, _) = reading.follow(watch, &start, 200);
+    let (seen, _) = thread::scope(|scope| {
+        // Who is to be held up by nobody reads all the while.
+        let seen = scope.spawn(|| reading.follow(watch, &start, 200));
+        ids.iter().for_each(|id| store(&mut writer, id, &text));
+        seen.join().unwrap()
+    });
     assert_eq!(sorted(seen), sorted(ids.clone()));
     eventually("who reads nothing is cut", || {
         writer.ask(&command!["EG.STATS"]).at("watches_cut").int() == 1
