@@ -39,3 +39,4 @@ pub mod spread;
 pub mod spreading;
 pub mod store;
 pub mod terms;
+pub mod words;

@@ -46,6 +46,8 @@ pub(crate) struct Memory {
     pub(crate) rows: u64,
     /// Memory of links that are not those of bodies, of all spaces.
     pub(crate) overlay_bytes: u64,
+    /// Of what was read of texts.
+    text_bytes: u64,
     /// How full what feeds the shard is, 0 to 1.
     pub(crate) crowd: f32,
     /// Rows are coded as they are applied. A replay leaves that for later.
@@ -69,6 +71,7 @@ impl Memory {
             retired: Vec::new(),
             rows: 0,
             overlay_bytes: 0,
+            text_bytes: 0,
             crowd: 0.0,
             codes_rows: false,
         }
@@ -89,7 +92,10 @@ impl Memory {
     }
 
     fn bytes_in_tails(&self) -> u64 {
-        self.arena.bytes_in_use() + self.rows * ROW_TABLE_BYTES + self.overlay_bytes
+        self.arena.bytes_in_use()
+            + self.rows * ROW_TABLE_BYTES
+            + self.overlay_bytes
+            + self.text_bytes
     }
 
     fn bytes_of_keys(&self) -> u64 {
@@ -188,6 +194,7 @@ impl Memory {
         if let Some(space) = self.spaces.remove(&space) {
             self.rows -= space.rows_in_memory();
             self.overlay_bytes -= space.overlays().bytes();
+            self.text_bytes -= space.text_bytes();
             self.retired.push(space.retire());
         }
     }
@@ -202,6 +209,19 @@ impl Memory {
         self.overlay_bytes -= space.overlays().bytes();
         let result = with(space, &self.arena);
         self.overlay_bytes += space.overlays().bytes();
+        Some(result)
+    }
+
+    /// Lets a space read texts, or lose some that were read.
+    pub(crate) fn with_text<T>(
+        &mut self,
+        space: SpaceNumber,
+        with: impl FnOnce(&mut Space, &Arena) -> T,
+    ) -> Option<T> {
+        let space = self.spaces.get_mut(&space)?;
+        self.text_bytes -= space.text_bytes();
+        let result = with(space, &self.arena);
+        self.text_bytes += space.text_bytes();
         Some(result)
     }
 

@@ -20,6 +20,8 @@ const LOOK_ROWS: usize = 256;
 const PUSH_ROWS: usize = 16;
 const PAGES: usize = 4;
 const ARRANGED_ROWS: usize = 4096;
+/// Rows whose texts one unit reads.
+const READ_ROWS: u32 = 16;
 /// Bytes of columns that one unit writes.
 const COLUMN_BYTES: usize = 32 << 10;
 
@@ -232,6 +234,17 @@ impl Building {
             self.flush(writer)?;
             return Ok(Built::All(place));
         };
+        if self.step.is_none() {
+            // What the column of words is made of.
+            let wanted = |part: Part<'_>| match job.sources.contains(&part.number()) {
+                true => part.rows(),
+                false => 0,
+            };
+            let read = |space: &mut Space, arena: &Arena| space.read_text(arena, wanted, READ_ROWS);
+            if ground.memory.with_text(job.space, read) == Some(false) {
+                return Ok(Built::Some);
+            }
+        }
         let space = ground.memory.spaces.get(&job.space);
         let arena = &ground.memory.arena;
         let Some(space) = space else {

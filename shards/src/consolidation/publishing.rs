@@ -24,8 +24,10 @@ impl Consolidator {
         let mut parts = Vec::new();
         for (number, moved) in attempt.moved {
             let section = sections.remove(&number);
-            if let Some(space) = ground.memory.spaces.get_mut(&number) {
-                let (part, retired) = space.publish(&ground.memory.arena, section, moved);
+            let published = ground
+                .memory
+                .with_text(number, |space, arena| space.publish(arena, section, moved));
+            if let Some((part, retired)) = published {
                 ground.memory.rows -= retired.rows();
                 self.leftovers.retired.push(retired);
                 parts.extend(part.map(|part| (number, part)));

@@ -81,10 +81,15 @@ pub enum ColumnKind {
     /// Ids of what is not in the section.
     LinkTargets = 19,
     LinkKinds = 20,
+    /// The words of the texts, and which rows have them: [`crate::words`].
+    Words = 21,
+    /// The rows that have a thread: [`ThreadEntry`](crate::words::threads::ThreadEntry), by thread,
+    /// then by when they happened, then by sequence.
+    Threads = 22,
 }
 
 impl ColumnKind {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Vectors,
         Self::Scales,
         Self::HappenedAt,
@@ -105,6 +110,8 @@ impl ColumnKind {
         Self::LinkEdges,
         Self::LinkTargets,
         Self::LinkKinds,
+        Self::Words,
+        Self::Threads,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -131,6 +138,7 @@ impl ColumnKind {
             }
             Self::Bodies | Self::Codes | Self::Graph | Self::Index | Self::Terms => return None,
             Self::LinkEdges | Self::LinkTargets | Self::LinkKinds => return None,
+            Self::Words | Self::Threads => return None,
         };
         Some(rows * row_bytes)
     }

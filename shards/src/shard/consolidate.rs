@@ -10,9 +10,12 @@ use crate::eraser::Erased;
 use crate::format::FileId;
 use crate::format::columns::ColumnKind;
 use crate::io::{FileEvent, Io};
+use crate::space::Part;
 
 /// The hint that goes with a consolidation that was given up.
 const RETRY_MS: u32 = 10_000;
+/// Rows whose texts one unit of work reads.
+const READ_ROWS: u32 = 8;
 
 /// What nobody asked for and an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -72,7 +75,7 @@ impl<I: Io> Shard<I> {
             self.with_ground(is_quiet, |consolidator, ground| consolidator.advance(ground));
         self.answer_consolidated(effects);
         // Codes are worked on in turn with a consolidation: recalls profit from them sooner.
-        match self.code_some() && self.memory.arena.clear_some() {
+        match self.code_some() && self.read_some(is_quiet) && self.memory.arena.clear_some() {
             true => advanced,
             false => Advanced::Worked,
         }
@@ -92,6 +95,25 @@ impl<I: Io> Shard<I> {
     fn code_some(&mut self) -> bool {
         let memory = &mut self.memory;
         memory.spaces.values_mut().all(|space| space.work(&mut memory.arena))
+    }
+
+    /// Reads some texts, of spaces that are asked for words or when there is little else to do;
+    /// whether nothing is left to read.
+    fn read_some(&mut self, is_quiet: bool) -> bool {
+        let wanting = self
+            .memory
+            .spaces
+            .values()
+            .find(|space| space.has_unread_tail() && (is_quiet || space.is_asked_for_words()));
+        let Some(space) = wanting.map(|space| space.number) else { return true };
+        self.memory.with_text(space, |space, arena| {
+            let wanted = |part: Part<'_>| match part {
+                Part::Tail(..) => part.rows(),
+                Part::Section(_) => 0,
+            };
+            space.read_text(arena, wanted, READ_ROWS)
+        });
+        false
     }
 
     pub(super) fn take_file(&mut self, event: FileEvent, effects: &mut Vec<Effect>) {

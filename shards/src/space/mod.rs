@@ -39,12 +39,15 @@ mod sorter;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod text;
+mod text_writer;
 
 use crate::arena::Arena;
 use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
 use crate::format::{Frame, LinkPayload, LinkRecords, StorePayload, StoreSizes, UnlinkPayload};
 use crate::limits::EPISODE_LINKS_MAX;
 use crate::links::{LinkList, TooManyLinks};
+use crate::words::Analyser;
 use asked::Asked;
 use bodies::BodyAt;
 use fresh::Fresh;
@@ -89,6 +92,10 @@ pub struct Space {
     added: u64,
     /// See [`newest`](Self::newest).
     newest: u64,
+    /// Once a text was read.
+    analyser: Option<Box<Analyser>>,
+    /// Whether anyone ever asked for words.
+    asked_for_words: bool,
     /// Once something was spread.
     fresh: Option<Box<Fresh>>,
 }
@@ -111,7 +118,11 @@ impl Retired {
 
     /// Gives up to `chunks` of memory back; whether that was all.
     pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
-        self.sections.clear();
+        self.sections
+            .retain_mut(|section| section.text.as_mut().is_some_and(|text| !text.release_some()));
+        if !self.sections.is_empty() {
+            return false;
+        }
         if !self.overlays.release_some(RELEASED_LINKS) {
             return false;
         }
@@ -146,6 +157,8 @@ impl Space {
             overlays: Overlays::default(),
             added: 0,
             newest: 0,
+            analyser: None,
+            asked_for_words: false,
             fresh: None,
         }
     }
@@ -290,6 +303,66 @@ impl Space {
     pub fn work(&mut self, arena: &mut Arena) -> bool {
         let mut tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
         tails.all(|tail| tail.work(arena))
+    }
+
+    /// Takes note of a recall that looked for words.
+    pub fn note_asked_for_words(&mut self) {
+        self.asked_for_words = true;
+    }
+
+    pub fn is_asked_for_words(&self) -> bool {
+        self.asked_for_words
+    }
+
+    /// Reads the texts of up to `rows_max` more rows of some parts, or tries some blocks of their
+    /// columns that tell of texts. `wanted` says how many rows of a part are to be read; whether
+    /// that many are.
+    pub fn read_text(
+        &mut self,
+        arena: &Arena,
+        wanted: impl Fn(Part<'_>) -> u32,
+        rows_max: u32,
+    ) -> bool {
+        let analyser = self.analyser.get_or_insert_default();
+        for tail in std::iter::once(&mut self.tail).chain(&mut self.frozen) {
+            let mut text = std::mem::take(&mut tail.text);
+            let part = Part::Tail(tail, arena);
+            let is_read = text.read_some(part, wanted(part), analyser, rows_max);
+            tail.text = text;
+            if !is_read {
+                return false;
+            }
+        }
+        for section in &mut self.sections {
+            let rows = wanted(Part::Section(section));
+            if rows > 0 && section.try_words(TRIED_BLOCKS) {
+                return false;
+            }
+            if rows == 0 || section.words().is_some() {
+                continue;
+            }
+            let mut text = section.text.take().unwrap_or_default();
+            // A column that is missing is missing for all rows.
+            let is_read =
+                text.read_some(Part::Section(section), section.rows(), analyser, rows_max);
+            section.text = Some(text);
+            if !is_read {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether rows that are in no section have texts that were not read.
+    pub fn has_unread_tail(&self) -> bool {
+        std::iter::once(&self.tail).chain(&self.frozen).any(|t| t.text.rows() < t.rows.count())
+    }
+
+    /// Memory of what was read of texts.
+    pub fn text_bytes(&self) -> u64 {
+        let tails = std::iter::once(&self.tail).chain(&self.frozen).map(|tail| &tail.text);
+        let sections = self.sections.iter().filter_map(|section| section.text.as_deref());
+        tails.chain(sections).map(|text| text.bytes() as u64).sum()
     }
 
     /// Forgets an episode; whether there was one.

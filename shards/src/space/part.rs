@@ -17,6 +17,8 @@ use crate::index::projection::Projection;
 use crate::index::simd::prefetch;
 use crate::limits::BLOCK_ROWS;
 use crate::links::LinkList;
+use crate::words::Words;
+use crate::words::threads::{Moment, Threads};
 
 /// Names a part within its space; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -237,6 +239,36 @@ impl<'a> Part<'a> {
         match self {
             Self::Tail(tail, _) => tail.rows.record(row).0,
             Self::Section(section) => section.record(row),
+        }
+    }
+
+    /// Where a row stands in the order of its thread.
+    pub fn moment(self, row: u32) -> Moment {
+        (self.columns(row).happened_at_us, self.record(row).sequence)
+    }
+
+    /// What is known of the texts of the first so many rows; `None` until
+    /// [`Space::read_text`](super::Space::read_text) said that they are read.
+    pub fn words(self, rows: u32) -> Option<Words<'a>> {
+        match self {
+            Self::Tail(tail, _) => {
+                (tail.text.rows() >= rows).then_some(Words::Grown(&tail.text.words))
+            }
+            Self::Section(section) => match section.words() {
+                Some(words) => Some(Words::Section(words)),
+                None => section.grown_text().map(|text| Words::Grown(&text.words)),
+            },
+        }
+    }
+
+    /// Which rows belong to which thread, as far as their texts are known.
+    pub fn threads(self) -> Threads<'a> {
+        match self {
+            Self::Tail(tail, _) => Threads::Grown(&tail.text.threads),
+            Self::Section(section) => match section.grown_text() {
+                Some(text) => Threads::Grown(&text.threads),
+                None => Threads::Section(section.threads()),
+            },
         }
     }
 

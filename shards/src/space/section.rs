@@ -22,6 +22,7 @@ use super::ids::{first_hash, id_hash, position};
 use super::links::Marks;
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
+use super::text::Text;
 use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
 use crate::index::calibration::{Calibrated, Calibration};
@@ -32,6 +33,8 @@ use crate::limits::BLOCK_ROWS;
 use crate::links::{LinkColumns, LinksBuilder, SectionLinks};
 use crate::spread;
 use crate::terms::{Terms, TermsBuilder};
+use crate::words::SectionWords;
+use crate::words::threads::ThreadEntry;
 
 /// Bytes of a columns file that stay where they are and what they are.
 pub trait MappedBytes: Deref<Target = [u8]> + fmt::Debug + Send + Sync {}
@@ -56,6 +59,8 @@ pub struct Section {
     /// its rows are compared one by one.
     index: Option<SectionIndex>,
     calibration: Calibration,
+    /// Where the file has no words, once somebody wants to know them.
+    pub(super) text: Option<Box<Text>>,
     /// How far columns were tried, by their places in the entry.
     tried: Box<[Cell<Tried>]>,
 }
@@ -70,6 +75,9 @@ const ID_PREFETCH_BYTES: usize = 64;
 /// The columns of links.
 const LINK_COLUMNS: [ColumnKind; 4] =
     [ColumnKind::LinkHeads, ColumnKind::LinkEdges, ColumnKind::LinkTargets, ColumnKind::LinkKinds];
+
+/// The columns of texts.
+const TEXT_COLUMNS: [ColumnKind; 2] = [ColumnKind::Words, ColumnKind::Threads];
 
 /// How far the checksums of a column were tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +142,7 @@ impl Section {
             stride,
             index,
             calibration,
+            text: None,
             tried,
         })
     }
@@ -306,6 +315,39 @@ impl Section {
     /// not known, until it was tried, and if it is damaged.
     pub fn terms(&self) -> Option<Terms<'_>> {
         Terms::open(self.tried_column(ColumnKind::Terms)?, self.rows())
+    }
+
+    /// Tries the checksums of some more blocks of the columns of words and threads; whether any are
+    /// left.
+    pub fn try_words(&self, blocks: usize) -> bool {
+        TEXT_COLUMNS.into_iter().any(|kind| self.try_column(kind, blocks))
+    }
+
+    /// The words of the rows; `None` in files of builds that wrote none, until they were tried, and
+    /// if they or the threads are damaged.
+    pub fn words(&self) -> Option<SectionWords<'_>> {
+        self.thread_entries()?;
+        SectionWords::open(self.tried_column(ColumnKind::Words)?, self.rows())
+    }
+
+    /// The rows that have a thread, by threads; none where [`words`](Self::words) is `None`.
+    pub fn threads(&self) -> &[ThreadEntry] {
+        self.thread_entries().unwrap_or_default()
+    }
+
+    /// A section without a column of threads has none.
+    fn thread_entries(&self) -> Option<&[ThreadEntry]> {
+        match self.entry.column(ColumnKind::Threads) {
+            Some(_) => {
+                <[ThreadEntry]>::ref_from_bytes(self.tried_column(ColumnKind::Threads)?).ok()
+            }
+            None => Some(&[]),
+        }
+    }
+
+    /// What was read of the texts, where the file has no words and when all of them were.
+    pub(super) fn grown_text(&self) -> Option<&Text> {
+        self.text.as_deref().filter(|text| text.rows() == self.rows())
     }
 
     /// Tries the checksums of some more blocks of the columns of links; whether any are left.
@@ -547,6 +589,7 @@ impl Section {
         self.verify_orders(&mut faults);
         self.verify_terms(&mut faults);
         self.verify_links(&mut faults);
+        self.verify_text(&mut faults);
         faults
     }
 

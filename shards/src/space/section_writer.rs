@@ -13,6 +13,7 @@ use super::ids::id_hash;
 use super::part::{Damaged, Part, PartNumber, RowAt, Zone};
 use super::section::confidence_key;
 use super::sorter::Sorter;
+use super::text_writer::{ThreadsWriter, WordsWriter};
 use super::{Section, Space};
 use crate::arena::Arena;
 use crate::format::LinkRecords;
@@ -25,6 +26,8 @@ use crate::terms::TermsBuilder;
 /// measured by.
 const LOOK_BYTES: usize = 128;
 const LOOK_METADATA_BYTES: usize = 2048;
+/// What one unit of work on words costs.
+const LOOK_WORDS_BYTES: usize = 8192;
 /// What it costs to find what a link leads to, and links of a row that are read at once.
 const LOOK_LINK_BYTES: usize = 512;
 const LOOK_LINKS: usize = 32;
@@ -59,6 +62,12 @@ impl Moved {
     fn note(&mut self, from: RowAt, to: u32) {
         let source = self.sources.iter_mut().find(|source| source.number == from.part);
         source.expect("the order names rows of the sources").rows[from.row as usize] = to + 1;
+    }
+
+    /// Where a row of a source went, if it lived at the freeze.
+    pub(super) fn row(&self, part: PartNumber, row: u32) -> Option<u32> {
+        let source = self.sources.iter().find(|source| source.number == part)?;
+        source.rows.get(row as usize)?.checked_sub(1)
     }
 
     /// The parts whose rows have moved.
@@ -160,7 +169,7 @@ impl TimeOrder {
 }
 
 /// The columns in the order of the file.
-const COLUMNS: [ColumnKind; 17] = [
+const COLUMNS: [ColumnKind; 19] = [
     ColumnKind::Vectors,
     ColumnKind::Scales,
     ColumnKind::HappenedAt,
@@ -174,6 +183,8 @@ const COLUMNS: [ColumnKind; 17] = [
     ColumnKind::IdRows,
     ColumnKind::ConfidenceOrder,
     ColumnKind::Terms,
+    ColumnKind::Words,
+    ColumnKind::Threads,
     ColumnKind::LinkEdges,
     ColumnKind::LinkHeads,
     ColumnKind::LinkTargets,
@@ -181,7 +192,7 @@ const COLUMNS: [ColumnKind; 17] = [
 ];
 
 /// Those of a section without links.
-const COLUMNS_UNLINKED: usize = 13;
+const COLUMNS_UNLINKED: usize = 15;
 const _: () = assert!(matches!(COLUMNS[COLUMNS_UNLINKED], ColumnKind::LinkEdges));
 
 /// See the top of the file.
@@ -204,6 +215,9 @@ pub struct SectionWriter {
     id_hashes: Vec<u64>,
     /// Of the column of terms, once it is under way.
     terms: Option<Box<TermsBuilder>>,
+    /// Of the column of words, once it is under way.
+    words: Option<Box<WordsWriter>>,
+    threads: ThreadsWriter,
     has_links: bool,
     /// Of the columns of links, once they are under way.
     links: Option<Box<LinksBuilder>>,
@@ -239,6 +253,8 @@ impl SectionWriter {
             id_rows: Vec::with_capacity(order.len()),
             id_hashes: Vec::new(),
             terms: None,
+            words: None,
+            threads: ThreadsWriter::new(),
             has_links: false,
             links: None,
             tables: 0,
@@ -262,6 +278,10 @@ impl SectionWriter {
             let before = out.len();
             if kind == ColumnKind::Terms {
                 spent += self.put_terms(space, arena, writer, out)?;
+            } else if kind == ColumnKind::Words {
+                spent += self.put_words(space, arena, writer, out);
+            } else if kind == ColumnKind::Threads {
+                self.put_threads(writer, out);
             } else if kind == ColumnKind::LinkEdges {
                 spent += self.put_edges(space, arena, writer, out)?;
             } else if matches!(kind, ColumnKind::LinkTargets | ColumnKind::LinkKinds) {
@@ -317,6 +337,32 @@ impl SectionWriter {
         self.terms = Some(terms);
         self.next += 1;
         Ok(LOOK_METADATA_BYTES + metadata.len())
+    }
+
+    /// Does some work on the words; what that cost.
+    fn put_words(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        writer: &mut ColumnsWriter,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let rows = narrow(self.order.len());
+        let begin = || Box::new(WordsWriter::new(space, arena, &self.moved, rows));
+        let mut words = self.words.take().unwrap_or_else(begin);
+        let put = |bytes: &[u8]| writer.put(bytes, out);
+        match words.step((space, arena), &self.moved, &self.order, put) {
+            true => self.next = self.order.len(),
+            false => self.words = Some(words),
+        }
+        LOOK_WORDS_BYTES
+    }
+
+    /// Writes some of the rows that have a thread.
+    fn put_threads(&mut self, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
+        if self.threads.put_some(|bytes| writer.put(bytes, out)) {
+            self.next = self.order.len();
+        }
     }
 
     /// Reads some links of the next row, and writes its edges when those were all; what that cost.
@@ -451,6 +497,7 @@ impl SectionWriter {
                     (record.sizes.links, record.sizes.links_bytes) = links.sizes();
                 }
                 self.has_links |= record.sizes.links_bytes > 0;
+                self.threads.push(part, row, narrow(self.next));
                 writer.put(record.block(self.body_offset).as_bytes(), out);
                 self.body_offset += record.sizes.body_bytes() as u64;
             }

@@ -5,6 +5,7 @@ use super::ids::Ids;
 use super::links::Marks;
 use super::part::{Body, PartNumber};
 use super::rows::{Columns, Record, Rows};
+use super::text::Text;
 use super::{Deaths, SpaceSettings, TailBuckets, TailCodes};
 use crate::arena::Arena;
 use crate::episode::Metric;
@@ -22,15 +23,16 @@ pub struct Tail {
     pub(super) ids: Ids,
     /// `None` where codes do not pay.
     pub(super) codes: Option<TailCodes>,
+    pub(super) text: Text,
 }
 
 impl Tail {
     pub(super) fn new(number: PartNumber, settings: &SpaceSettings) -> Self {
         let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
-        let relinked = Marks::default();
+        let (relinked, text) = (Marks::default(), Text::default());
         let dimensions = settings.dimensions as usize;
         let codes = TailCodes::new(settings.metric, dimensions, settings.codes);
-        Self { number, rows: Rows::new(dimensions), deaths, relinked, bodies, ids, codes }
+        Self { number, rows: Rows::new(dimensions), deaths, relinked, bodies, ids, codes, text }
     }
 
     /// Does one unit of the work on codes that nobody waits for; whether nothing is left.
@@ -125,7 +127,7 @@ impl Tail {
         left -= self.rows.release_some(arena, left);
         left -= self.bodies.release_some(arena, left);
         left -= self.codes.as_mut().map_or(0, |codes| codes.release_some(arena, left));
-        left == chunks && self.ids.release_some()
+        left == chunks && self.ids.release_some() && self.text.release_some()
     }
 
     /// What does not agree within the part, in words.

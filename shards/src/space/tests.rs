@@ -112,11 +112,11 @@ impl Bench {
         let episode = Episode {
             id: format!("id-{id}").into(),
             vector: vector.into(),
-            text: format!("text {}", "x".repeat(bits as usize % 50)).into(),
+            text: texts(bits).into(),
             happened_at_us: Some(i64::from(bits % 11) - 5),
             confidence: Confidence::point((bits % 5) as f32 / 4.0).unwrap(),
             metadata: format!("{{\"n\":{}}}", bits % 3).into(),
-            thread: Bytes::from_static(b"thread"),
+            thread: ["", "thread", "other"][bits as usize % 3].into(),
             links: links(id, bits),
         };
         let request = StoreRequest {
@@ -208,6 +208,12 @@ impl Bench {
     }
 
     fn begin_writing(&mut self, order: Vec<RowAt>) -> bool {
+        let sources = &self.sources;
+        let wanted = |part: Part<'_>| match sources.contains(&part.number()) {
+            true => part.rows(),
+            false => 0,
+        };
+        while !self.space.read_text(&self.arena, wanted, 3) {}
         let times: Vec<_> = order
             .iter()
             .map(|at| {
@@ -299,6 +305,14 @@ impl Bench {
             assert_eq!(seen, wanted);
         }
     }
+}
+
+/// A text that follows from a few bits.
+fn texts(bits: u32) -> String {
+    let words = ["paint", "lake", "Rome?", "x", "sunrise.", "when", "Painted!"];
+    let words = words.iter().enumerate().filter(|(nth, _)| bits >> nth & 1 == 1);
+    let text = words.map(|(_, word)| *word).collect::<Vec<_>>().join(" ");
+    text + &"-".repeat(bits as usize % 50)
 }
 
 /// The columns of links say what the bodies say.

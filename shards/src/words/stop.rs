@@ -1,0 +1,37 @@
+//! English words that say nothing of what a text is about: articles, pronouns, prepositions, forms
+//! of *be*, *have* and *do*, and what stands before or behind the apostrophe of a contraction.
+
+/// Ascending.
+#[rustfmt::skip]
+const WORDS: [&str; 147] = [
+    "a", "about", "above", "after", "again", "against", "all", "am", "an", "and", "any", "are",
+    "aren", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both",
+    "but", "by", "can", "could", "couldn", "d", "did", "didn", "do", "does", "doesn", "doing",
+    "don", "down", "during", "each", "few", "for", "from", "further", "had", "hadn", "has",
+    "hasn", "have", "haven", "having", "he", "her", "here", "hers", "herself", "him", "himself",
+    "his", "how", "i", "if", "in", "into", "is", "isn", "it", "its", "itself", "just", "ll", "m",
+    "me", "more", "most", "my", "myself", "no", "nor", "not", "now", "of", "off", "on", "once",
+    "only", "or", "other", "our", "ours", "ourselves", "out", "over", "own", "re", "s", "same",
+    "she", "should", "shouldn", "so", "some", "such", "t", "than", "that", "the", "their",
+    "theirs", "them", "themselves", "then", "there", "these", "they", "this", "those", "through",
+    "to", "too", "under", "until", "up", "ve", "very", "was", "wasn", "we", "were", "weren",
+    "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "won",
+    "would", "wouldn", "you", "your", "yours", "yourself", "yourselves",
+];
+
+/// Whether a word, in lower case, is one of them.
+pub(super) fn is_stop_word(word: &str) -> bool {
+    WORDS.binary_search(&word).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_found_and_others_are_not() {
+        assert!(WORDS.is_sorted());
+        assert!(WORDS.iter().all(|word| is_stop_word(word)));
+        assert!(!["", "paint", "not at all", "The"].into_iter().any(is_stop_word));
+    }
+}
