@@ -9,6 +9,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::filter::Filter;
+use crate::inquiry::fusion::Terms;
 
 pub use fan::{FanError, SpaceFan};
 
@@ -295,6 +296,8 @@ pub struct Hit {
     pub why: Option<Why>,
     /// The strongest way from a seed, if it was asked for.
     pub path: Option<Vec<PathStep>>,
+    /// Of an answer to words: what its score consists of.
+    pub fused: Option<Terms>,
 }
 
 /// A link on the way from a seed to an episode.

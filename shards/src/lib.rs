@@ -25,6 +25,7 @@ mod eraser;
 pub mod filter;
 pub mod format;
 pub mod index;
+pub mod inquiry;
 pub mod io;
 pub mod kernels;
 pub mod keys;

@@ -31,6 +31,8 @@ pub const SPACES_MAX: usize = 4096;
 pub const SHARDS_MAX: usize = 64;
 /// Results of one recall.
 pub const RECALL_K_MAX: usize = 4096;
+/// Bytes of a question in words.
+pub const QUESTION_BYTES_MAX: usize = 64 << 10;
 /// Nodes in the beam of a recall.
 pub const RECALL_BEAM_MAX: usize = 4096;
 /// The share of the nearest episodes that a recall is to find, where it is not said.

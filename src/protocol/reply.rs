@@ -10,6 +10,7 @@ use engram_shards::episode::{
     Activation, Confidence, Hit, Link, Linked, Metric, Outcome, PathStep, Refusal, Sequence,
     SpaceSettings, StoredEpisode, Unlinked, Why,
 };
+use engram_shards::inquiry::fusion::Terms;
 use engram_shards::io::Copied;
 
 use crate::protocol::command::ScanCursor;
@@ -93,8 +94,8 @@ pub fn spread(
 }
 
 fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
-    let Hit { score, similarity, activation, episode, why, path } = hit;
-    let has_why = why.is_some() || path.is_some();
+    let Hit { score, similarity, activation, episode, why, path, fused } = hit;
+    let has_why = why.is_some() || path.is_some() || fused.is_some();
     let optional = [similarity.is_some(), activation.is_some(), has_why, is_partial];
     let optional = optional.into_iter().filter(|is_there| *is_there).count();
     encoder.map(5 + parts_count(episode) + optional);
@@ -110,12 +111,26 @@ fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
     confidence(encoder, &episode.confidence);
     times(encoder, episode);
     parts(encoder, episode);
-    if has_why {
+    if let Some(terms) = fused {
+        self::why_fused(encoder, terms);
+    } else if has_why {
         self::why(encoder, why.as_ref(), path.as_deref());
     }
     if is_partial {
         key(encoder, "partial");
         encoder.boolean(true);
+    }
+}
+
+/// What the score of an answer to words consists of.
+fn why_fused(encoder: &mut Encoder<'_>, terms: &Terms) {
+    key(encoder, "why");
+    encoder.map(4);
+    text(encoder, "tier", b"fused");
+    let terms = [("words", terms.words), ("near", terms.near), ("stating", terms.stating)];
+    for (name, value) in terms {
+        key(encoder, name);
+        encoder.double_f32(value);
     }
 }
 

@@ -167,10 +167,12 @@ fn replies_to_reads() {
             episode: bare.clone(),
             why: None,
             path: None,
+            fused: None,
         },
         Hit {
             score: 0.5,
             similarity: Some(0.1),
+            fused: None,
             activation: Some(0.2),
             episode: full.clone(),
             path: Some(vec![PathStep {

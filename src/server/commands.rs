@@ -10,12 +10,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
-    Effort, Fields, Hit, Priority, RecallRequest, Refusal, StoredEpisode,
+    Effort, Fields, Hit, Priority, RecallRequest, Refusal, SpaceSettings, StoredEpisode,
 };
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
 use engram_shards::spreading::{Asked, Recalled};
 
+use super::answer::{self, Question};
 use super::batch::Batch;
 use super::client::is_talk;
 use super::connection::{Connection, Kind};
@@ -24,7 +25,9 @@ use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
 use super::{info, links, observe, snapshots, spaces, spread, watch};
-use crate::protocol::command::{Cue, RecallCommand, ScanCommand, ScanCursor, StoreCommand};
+use crate::protocol::command::{
+    Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand,
+};
 use crate::protocol::{Command, ProtocolVersion, reply};
 use crate::runtime;
 
@@ -380,11 +383,41 @@ async fn consolidate(core: &Rc<Core>, space: Option<&str>) -> Encoded {
 async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (_, settings, route) = core.space(&command.space)?;
     let vectors = cue_vectors(core, &route, command.cues).await?;
-    let RecallCommand { k, conditions, effort, fields, bytes_max, .. } = command;
-    let (space, cue) = (route.space(), cue(&settings, &vectors)?);
-    let mut request = RecallRequest { space, k, cue, conditions, effort, fields, bytes_max };
-    let (hits, is_partial) = match command.spread {
-        None => (recall_all(core, &route, request).await?, false),
+    let RecallCommand { k, conditions, effort, fields, bytes_max, text, spread, .. } = command;
+    let cue = match vectors.is_empty() {
+        true => None,
+        false => Some(cue(&settings, &vectors)?),
+    };
+    let (hits, is_partial) = match (text, cue) {
+        (Some(text), cue) => {
+            let text = &text;
+            let question = Question { text, cue, k, conditions, effort, fields, bytes_max };
+            (answer::answer(core, &route, question).await?, false)
+        }
+        (None, cue) => {
+            let cue = cue.expect("without words there is a vector");
+            let space = route.space();
+            let request = RecallRequest { space, k, cue, conditions, effort, fields, bytes_max };
+            recall_similar(core, (route, &settings), request, spread).await?
+        }
+    };
+    let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
+    let bytes = hits.len() * size_of::<Hit>();
+    let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits, is_partial));
+    Ok(reply.holding(vec![held]).weighing(bytes))
+}
+
+/// Recalls what is nearest, with associations if they are to take part; whether something is
+/// missing.
+async fn recall_similar(
+    core: &Rc<Core>,
+    (route, settings): (Route, &SpaceSettings),
+    mut request: RecallRequest,
+    spread: Option<RecallSpread>,
+) -> Result<(Vec<Hit>, bool), Refusal> {
+    let RecallRequest { k, effort, fields, bytes_max, .. } = request;
+    match spread {
+        None => Ok((recall_all(core, &route, request).await?, false)),
         Some(spread) => {
             let (cue, conditions) = (Arc::clone(&request.cue), request.conditions.clone());
             let recalled = Some(Recalled { cue, weight: spread.weight, ids: Vec::new() });
@@ -393,16 +426,12 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
             // What is read of the episodes in the end is not read here.
             request.fields = Fields { why: fields.why, ..Fields::default() };
             let nearest = recall_all(core, &route, request).await?;
-            let (of, is_exact) = ((route, &settings), effort == Effort::Exact);
+            let (of, is_exact) = ((route, settings), effort == Effort::Exact);
             let spread =
                 spread::spread_recalled(core, of, nearest, &spread, &asked, is_exact).await?;
-            (spread.hits, spread.is_partial)
+            Ok((spread.hits, spread.is_partial))
         }
-    };
-    let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
-    let bytes = hits.len() * size_of::<Hit>();
-    let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits, is_partial));
-    Ok(reply.holding(vec![held]).weighing(bytes))
+    }
 }
 
 /// Recalls from all shards of a space.

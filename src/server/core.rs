@@ -601,6 +601,8 @@ impl Inner {
                 self.deliver(origin, Answer::Done(Ok(())));
             }
             Request::Recall(request) => self.take_recall(*request, asked.at_ns, origin),
+            Request::Inquire(request) => self.take_inquiry(*request, asked.at_ns, origin),
+            Request::LookAround(request) => self.take_around(*request, asked.at_ns, origin),
             Request::Spread(order) => self.take_order(*order, asked.at_ns, origin),
             Request::EndSpread(key) => {
                 self.end_spread(key);
@@ -682,6 +684,8 @@ impl Inner {
             | Request::Report
             | Request::ResetMetrics
             | Request::Recall(_)
+            | Request::Inquire(_)
+            | Request::LookAround(_)
             | Request::Spread(_)
             | Request::EndSpread(_) => unreachable!("no write: {request:?}"),
         }
@@ -786,6 +790,7 @@ fn refused(request: &Request, refusal: Refusal) -> Answer {
         | Request::DropSnapshot => Answer::Write(Err(refusal)),
         Request::Get { .. } => Answer::Episode(Err(refusal)),
         Request::Recall(_) => Answer::Hits(Err(refusal)),
+        Request::Inquire(_) | Request::LookAround(_) => Answer::Found(Err(refusal)),
         Request::Spread(order) => spread_refused(order.finish.is_some(), refusal),
         Request::Scan { .. } => Answer::Scanned(Err(refusal)),
         Request::News(_) => Answer::News(Err(refusal)),

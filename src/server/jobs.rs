@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use engram_shards::episode::{RecallRequest, Refusal};
+use engram_shards::inquiry::{Around, AroundRequest, Inquiry, InquiryRequest};
 use engram_shards::recall::Recall;
 use engram_shards::spread::batching::{Batcher, Machine};
 use engram_shards::spreading::{Asked, Collected, Exchanged, Spreading};
@@ -49,6 +50,8 @@ struct Active {
 #[derive(Debug)]
 enum Job {
     Recall(Box<Recall>),
+    Inquiry(Box<Inquiry>),
+    Around(Box<Around>),
     Spread(Ordered),
 }
 
@@ -111,6 +114,21 @@ impl Inner {
         }
     }
 
+    pub(super) fn take_inquiry(&mut self, request: InquiryRequest, at_ns: u64, origin: Origin) {
+        self.metrics.recalls += 1;
+        match self.jobs.check_room().and_then(|()| self.shard.inquiry(request)) {
+            Ok(inquiry) => self.jobs.push(Job::Inquiry(Box::new(inquiry)), at_ns, origin),
+            Err(refusal) => self.deliver(origin, Answer::Found(Err(refusal))),
+        }
+    }
+
+    pub(super) fn take_around(&mut self, request: AroundRequest, at_ns: u64, origin: Origin) {
+        match self.shard.around(request) {
+            Ok(around) => self.jobs.push(Job::Around(Box::new(around)), at_ns, origin),
+            Err(refusal) => self.deliver(origin, Answer::Found(Err(refusal))),
+        }
+    }
+
     pub(super) fn take_order(&mut self, order: SpreadOrder, at_ns: u64, origin: Origin) {
         let is_last = order.finish.is_some();
         match self.begin_exchange(order) {
@@ -162,6 +180,8 @@ impl Inner {
         };
         let unfinished = match job {
             Job::Recall(recall) => self.compute_recall(recall, origin, began_ns),
+            Job::Inquiry(inquiry) => self.compute_inquiry(inquiry, origin, began_ns),
+            Job::Around(around) => self.compute_around(around, origin),
             Job::Spread(ordered) => self.compute_spread(ordered, origin, began_ns),
         };
         if let Some((job, origin)) = unfinished {
@@ -192,6 +212,36 @@ impl Inner {
             Err(refusal) => Err(refusal),
         };
         self.deliver(origin, Answer::Hits(hits));
+        None
+    }
+
+    fn compute_inquiry(
+        &mut self,
+        mut inquiry: Box<Inquiry>,
+        origin: Origin,
+        began_ns: u64,
+    ) -> Option<(Job, Origin)> {
+        let found = match self.shard.inquiry_step(&mut inquiry, RECALL_SLICE_BYTES) {
+            Ok(false) => return Some((Job::Inquiry(inquiry), origin)),
+            Ok(true) => {
+                let found = self.shard.inquiry_finish(*inquiry);
+                let now = (self.clock.monotonic_ns)();
+                self.metrics.recall.record(now.saturating_sub(began_ns));
+                found
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.deliver(origin, Answer::Found(found.map(Box::new)));
+        None
+    }
+
+    fn compute_around(&mut self, mut around: Box<Around>, origin: Origin) -> Option<(Job, Origin)> {
+        let found = match self.shard.around_step(&mut around) {
+            Ok(false) => return Some((Job::Around(around), origin)),
+            Ok(true) => self.shard.around_finish(*around),
+            Err(refusal) => Err(refusal),
+        };
+        self.deliver(origin, Answer::Found(found.map(Box::new)));
         None
     }
 

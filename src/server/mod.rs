@@ -22,6 +22,7 @@
 //!
 //! Everything here runs on the shard's own thread; nothing is shared with other shards but lanes.
 
+mod answer;
 mod arrival;
 mod batch;
 mod budget;

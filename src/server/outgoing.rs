@@ -137,7 +137,8 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
             encoder.refusal(refusal);
         }
         Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits, false),
-        Answer::Scanned(_)
+        Answer::Found(_)
+        | Answer::Scanned(_)
         | Answer::News(_)
         | Answer::Exchanged(_)
         | Answer::Collected(_)

@@ -8,6 +8,7 @@ use engram_shards::episode::{
     Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal, SpaceNumber,
     SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest,
 };
+use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::shard::{Reply, SpaceStats};
 use engram_shards::space::{News, Page};
 use engram_shards::spreading::{Asked as Wanted, Collected, Exchange, Exchanged, SpreadRequest};
@@ -40,6 +41,9 @@ pub enum Request {
         fields: Fields,
     },
     Recall(Box<RecallRequest>),
+    Inquire(Box<InquiryRequest>),
+    /// What stands next to what others have found.
+    LookAround(Box<AroundRequest>),
     Spread(Box<SpreadOrder>),
     /// Nobody waits for it any more.
     EndSpread(SpreadKey),
@@ -144,10 +148,12 @@ impl Request {
             | Self::Erase { .. }
             | Self::Get { .. }
             | Self::Recall(_)
+            | Self::Inquire(_)
             | Self::Scan { .. }
             | Self::News(_) => Rank::Normal,
             Self::Spread(order) if order.begin.is_some() => Rank::Normal,
             Self::Spread(_)
+            | Self::LookAround(_)
             | Self::EndSpread(_)
             | Self::CreateSpace { .. }
             | Self::DropSpace { .. }
@@ -180,6 +186,7 @@ pub enum Answer {
     Write(Result<Reply, Refusal>),
     Episode(Result<Option<Box<StoredEpisode>>, Refusal>),
     Hits(Result<Vec<Hit>, Refusal>),
+    Found(Result<Box<Found>, Refusal>),
     Exchanged(Result<Exchanged, Refusal>),
     Collected(Result<Box<Collected>, Refusal>),
     /// Episodes and the row to go on from.

@@ -262,6 +262,19 @@ impl Recall {
         })
     }
 
+    /// Whether the last step was the last of all.
+    pub(crate) fn is_over(&self) -> bool {
+        self.view.current().is_none() || self.damaged.is_some()
+    }
+
+    /// The best rows in no particular order.
+    pub(crate) fn into_rows(self) -> Result<Vec<RowAt>, Damaged> {
+        match self.damaged {
+            Some(damaged) => Err(damaged),
+            None => Ok(self.best.into_iter().map(|Reverse(candidate)| candidate.at).collect()),
+        }
+    }
+
     /// The best rows, best first. From the first whose optional parts go beyond the byte bound on,
     /// those parts are left out.
     ///
@@ -288,7 +301,7 @@ impl Recall {
                 beam,
             });
             let (score, similarity) = (similarity, Some(similarity));
-            Hit { score, similarity, activation: None, episode, why, path: None }
+            Hit { score, similarity, activation: None, episode, why, path: None, fused: None }
         };
         Ok(best.into_iter().zip(episodes).map(hit).collect())
     }

@@ -11,6 +11,7 @@
 
 mod consolidate;
 mod pending;
+mod recall;
 mod snapshot;
 mod spread;
 
@@ -26,9 +27,8 @@ use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Effort, Fields, Hit, LinkRequest, Linked, Priority, RecallRequest,
-    Refusal, Sequence, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest,
-    Unlinked,
+    Activation, Durability, Fields, LinkRequest, Linked, Priority, Refusal, Sequence, SpaceNumber,
+    SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
@@ -42,8 +42,8 @@ use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{DEGRADED_FROM, Memory, Rebuilding, gone};
-use crate::recall::{Recall, Scratch, check_vector};
+use crate::memory::{DEGRADED_FROM, Memory, Rebuilding};
+use crate::recall::{Scratch, check_vector};
 use crate::space::{News, NewsLimits, Page, Space};
 use crate::spreading::Pools;
 
@@ -726,30 +726,6 @@ impl<I: Io> Shard<I> {
     ) -> Result<News, Refusal> {
         let space = self.memory.space(space)?;
         space.news(&self.memory.arena, (after, self.log.durable()), limits, fields)
-    }
-
-    /// Begins a recall; go on with [`recall_step`](Self::recall_step).
-    pub fn recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
-        let space = self.memory.space(request.space)?;
-        Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
-    }
-
-    /// Does about as much more as reading so many bytes is; whether that was all.
-    pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
-        let Memory { spaces, arena, applied, .. } = &mut self.memory;
-        let number = recall.request().space;
-        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
-        let is_done = recall.step(space, arena, &mut self.scratch, *applied, bytes);
-        if is_done && recall.request().effort != Effort::Exact {
-            space.note_asked(&recall.request().cue);
-        }
-        Ok(is_done)
-    }
-
-    /// The result of a recall whose last step, just now, said so.
-    pub fn recall_finish(&self, recall: Recall) -> Result<Vec<Hit>, Refusal> {
-        let space = self.memory.space(recall.request().space)?;
-        Ok(recall.finish(space, &self.memory.arena)?)
     }
 
     pub fn stats(&self) -> ShardStats {

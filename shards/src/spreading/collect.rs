@@ -83,7 +83,15 @@ struct Candidate {
 impl Candidate {
     fn into_hit(self, episode: StoredEpisode) -> Hit {
         let Self { score, similarity, activation, path, .. } = self;
-        Hit { score, similarity, activation: Some(activation), episode, why: None, path }
+        Hit {
+            score,
+            similarity,
+            activation: Some(activation),
+            episode,
+            why: None,
+            path,
+            fused: None,
+        }
     }
 }
 

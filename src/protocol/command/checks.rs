@@ -8,7 +8,7 @@ use bytes::Bytes;
 use engram_shards::episode::Refusal;
 use engram_shards::filter;
 use engram_shards::limits::{
-    DIMENSIONS_MAX, ID_BYTES_MAX, METADATA_BYTES_MAX, SPACE_NAME_BYTES_MAX,
+    DIMENSIONS_MAX, ID_BYTES_MAX, METADATA_BYTES_MAX, QUESTION_BYTES_MAX, SPACE_NAME_BYTES_MAX,
 };
 
 use super::arguments::shown;
@@ -35,6 +35,11 @@ pub(super) fn text(what: &'static str, value: Bytes, max: usize) -> Result<Bytes
     within(what, value.len(), max)?;
     utf8(what, &value)?;
     Ok(value)
+}
+
+/// A question in words.
+pub(super) fn question(value: Bytes) -> Result<Bytes, Refusal> {
+    nonempty("TEXT", value, QUESTION_BYTES_MAX)
 }
 
 /// UTF-8 of 1 to so many bytes.

@@ -31,8 +31,10 @@ pub struct RecallCommand {
     pub space: String,
     /// 1 to [`RECALL_K_MAX`].
     pub k: usize,
-    /// 1 to [`RECALL_CUES_MAX`]; what is looked for is their mean.
+    /// Up to [`RECALL_CUES_MAX`]; what is looked for is their mean.
     pub cues: Vec<Cue>,
+    /// A question in words, which may stand beside cues or for itself.
+    pub text: Option<Bytes>,
     pub conditions: Conditions,
     pub effort: Effort,
     /// Whether associations take part.
@@ -82,7 +84,7 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let Some(k) = options.k else {
         return Err(arguments.misuse(format_args!("K is missing")));
     };
-    if options.cues.is_empty() {
+    if options.cues.is_empty() && options.text.is_none() {
         return Err(arguments.misuse(format_args!("a cue is missing")));
     }
     let effort = match (options.exact, options.beam, options.target) {
@@ -95,6 +97,9 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
             return Err(arguments.misuse(what));
         }
     };
+    if options.text.is_some() && options.spread.is_some() {
+        return Err(arguments.misuse(format_args!("TEXT and SPREAD exclude each other")));
+    }
     let spread = match (options.spread, &options.spreading) {
         (Some(()), _) => Some(RecallSpread {
             parameters: options.spreading.into_parameters(),
@@ -116,6 +121,7 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
         space,
         k,
         cues: options.cues,
+        text: options.text,
         conditions: options.conditions.into_conditions(),
         effort,
         spread,
@@ -130,6 +136,7 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
 struct RecallOptions {
     k: Option<usize>,
     cues: Vec<Cue>,
+    text: Option<Bytes>,
     conditions: ConditionOptions,
     spread: Option<()>,
     spreading: SpreadOptions,
@@ -156,6 +163,10 @@ impl RecallOptions {
             b"VEC" => self.cue(Cue::Vector(checks::vector_blob(arguments.value("VEC")?)?)),
             b"VALUES" => self.cue(Cue::Vector(values(arguments)?)),
             b"ID" => self.cue(Cue::Id(checks::id(arguments.value("ID")?)?)),
+            b"TEXT" => {
+                let value = checks::question(arguments.value("TEXT")?);
+                set_once(&mut self.text, "TEXT", value)
+            }
             b"SPREAD" => set_once(&mut self.spread, "SPREAD", Ok(())),
             b"SEEDS" => {
                 let range = 1..=SPREAD_SEEDS_MAX;

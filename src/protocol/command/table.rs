@@ -218,41 +218,45 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             )],
             observe::observe,
         ),
-    CommandSpec::engram("EG.RECALL", "Recalls the k episodes nearest to the mean of the cues.")
-        .flags(&["readonly"])
-        .takes(
-            &[
-                SPACE,
-                integer("k").behind("K"),
-                one_of("cue", &[BLOB, VALUES, string("id").behind("ID")]).multiple(),
-                SINCE,
-                UNTIL,
-                MINCONF,
-                FILTER,
-                token("EXACT").optional(),
-                integer("n").behind("BEAM").optional(),
-                double("p").behind("TARGET").optional(),
-                block(
-                    "spread",
-                    &[
-                        token("SPREAD"),
-                        HOPS,
-                        BUDGET,
-                        DECAY,
-                        THRESHOLD,
-                        SIMILAR,
-                        DEADLINE,
-                        integer("n").behind("SEEDS").optional(),
-                        double("w").behind("WEIGHT").optional(),
-                    ],
-                )
-                .optional(),
-                token("NOREINFORCE").optional(),
-                RECALL_WITH,
-                integer("n").behind("BYTES").optional(),
-            ],
-            recall::recall,
-        ),
+    CommandSpec::engram(
+        "EG.RECALL",
+        "Recalls the k episodes that fit cues best: vectors, by their mean, and words.",
+    )
+    .flags(&["readonly"])
+    .takes(
+        &[
+            SPACE,
+            integer("k").behind("K"),
+            one_of("cue", &[BLOB, VALUES, string("id").behind("ID")]).optional().multiple(),
+            string("text").behind("TEXT").optional(),
+            SINCE,
+            UNTIL,
+            MINCONF,
+            FILTER,
+            token("EXACT").optional(),
+            integer("n").behind("BEAM").optional(),
+            double("p").behind("TARGET").optional(),
+            block(
+                "spread",
+                &[
+                    token("SPREAD"),
+                    HOPS,
+                    BUDGET,
+                    DECAY,
+                    THRESHOLD,
+                    SIMILAR,
+                    DEADLINE,
+                    integer("n").behind("SEEDS").optional(),
+                    double("w").behind("WEIGHT").optional(),
+                ],
+            )
+            .optional(),
+            token("NOREINFORCE").optional(),
+            RECALL_WITH,
+            integer("n").behind("BYTES").optional(),
+        ],
+        recall::recall,
+    ),
     CommandSpec::engram("EG.SPREAD", "Finds the k episodes most associated with some.")
         .flags(&["readonly"])
         .takes(

@@ -1,0 +1,154 @@
+//! What was said before and behind some episodes of a thread.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Found, Witness};
+use crate::arena::Arena;
+use crate::episode::{Conditions, SpaceNumber};
+use crate::kernels::padded;
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
+use crate::words::score::REACH;
+use crate::words::threads::{Moment, thread_hash};
+
+/// Places that one slice of work looks at.
+const PLACES: usize = 8;
+
+/// Where in which thread an episode stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub thread: Bytes,
+    pub moment: Moment,
+}
+
+/// What to look around.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AroundRequest {
+    pub space: SpaceNumber,
+    pub cue: Option<Arc<[f32]>>,
+    pub terms: Arc<[String]>,
+    pub conditions: Conditions,
+    pub places: Arc<[Place]>,
+}
+
+/// Under way on one shard.
+#[derive(Debug)]
+pub struct Around {
+    request: AroundRequest,
+    publications: u64,
+    /// The parts with their rows when it began.
+    parts: Vec<(PartNumber, u32)>,
+    next: usize,
+    rows: BTreeSet<RowAt>,
+    damaged: Option<Damaged>,
+}
+
+impl Around {
+    pub fn new(request: AroundRequest, space: &Space, arena: &Arena) -> Self {
+        let (publications, next) = (space.publications(), 0);
+        let parts = space.parts(arena).map(|part| (part.number(), part.rows())).collect();
+        Self { request, publications, parts, next, rows: BTreeSet::new(), damaged: None }
+    }
+
+    pub fn request(&self) -> &AroundRequest {
+        &self.request
+    }
+
+    /// Rows of a part whose texts have to be read before it goes on.
+    pub fn wanted_texts(&self, part: Part<'_>) -> u32 {
+        let own = self.parts.iter().find(|(number, _)| *number == part.number());
+        own.map_or(0, |(_, rows)| *rows)
+    }
+
+    /// Looks around some places; whether those were the last. Texts are to be read before.
+    pub fn step(&mut self, space: &Space, arena: &Arena) -> bool {
+        if space.publications() != self.publications {
+            *self = Self::new(self.request.clone(), space, arena);
+            return false;
+        }
+        let until = self.request.places.len().min(self.next + PLACES);
+        for nth in self.next..until {
+            let Place { thread, moment } = &self.request.places[nth];
+            let mut beside = Beside::default();
+            for (number, rows) in &self.parts {
+                let part = space.part(arena, *number).expect("no part has gone");
+                if let Err(damaged) = beside.look((part, *rows), thread, *moment) {
+                    self.damaged = Some(damaged);
+                }
+            }
+            self.rows.extend(beside.nearest());
+        }
+        self.next = until;
+        until == self.request.places.len() || self.damaged.is_some()
+    }
+
+    /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
+    /// has changed.
+    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
+        if let Some(damaged) = self.damaged {
+            return Err(damaged);
+        }
+        let AroundRequest { cue, terms, conditions, .. } = self.request;
+        let cue = cue.as_deref().map(padded);
+        let witness = Witness { space, arena, cue: cue.as_deref(), terms: &terms };
+        let rows: Vec<RowAt> = self.rows.into_iter().collect();
+        let is_answer = |at: RowAt| {
+            let part = space.part(arena, at.part).expect("no part has gone");
+            conditions.admit(part, at.row)
+        };
+        let evidence = witness.all(&rows, is_answer, false)?;
+        Ok(Found { evidence, ..Found::default() })
+    }
+}
+
+/// The rows on both sides of a place, of all parts, with their moments.
+#[derive(Debug, Default)]
+struct Beside {
+    before: Vec<(Moment, RowAt)>,
+    behind: Vec<(Moment, RowAt)>,
+}
+
+impl Beside {
+    fn look(
+        &mut self,
+        (part, rows): (Part<'_>, u32),
+        thread: &[u8],
+        moment: Moment,
+    ) -> Result<(), Damaged> {
+        let (mut before, mut behind) = (0, 0);
+        let mut damaged = None;
+        let mut take = |row: u32, found: &mut usize, into: &mut Vec<(Moment, RowAt)>| {
+            if row >= rows || !part.deaths().is_alive(row) {
+                return true;
+            }
+            match part.body(row) {
+                Ok(body) if body.thread == thread => {
+                    into.push((part.moment(row), RowAt { part: part.number(), row }));
+                    *found += 1;
+                }
+                Ok(_) => {}
+                Err(found) => damaged = Some(found),
+            }
+            *found < REACH
+        };
+        let Self { before: own_before, behind: own_behind } = self;
+        let take = std::cell::RefCell::new(&mut take);
+        part.threads().around(
+            thread_hash(thread),
+            moment,
+            |row| if row < rows { part.moment(row) } else { Moment::default() },
+            |row| take.borrow_mut()(row, &mut before, own_before),
+            |row| take.borrow_mut()(row, &mut behind, own_behind),
+        );
+        damaged.map_or(Ok(()), Err)
+    }
+
+    fn nearest(mut self) -> impl Iterator<Item = RowAt> {
+        self.before.sort_unstable_by(|a, b| b.cmp(a));
+        self.behind.sort_unstable();
+        let before = self.before.into_iter().take(REACH);
+        before.chain(self.behind.into_iter().take(REACH)).map(|(_, at)| at)
+    }
+}

@@ -1,0 +1,251 @@
+//! Inquiry: what a shard knows that may answer a question put in words, with a vector or both.
+//!
+//! | Step | Finds |
+//! |---|---|
+//! | [`Recall`](crate::recall::Recall) | the rows nearest to the vector |
+//! | [`scan`] | the rows whose words fit best, by BM25 of each row alone |
+//! | [`Evidence`] | of these the similarity and the words, whichever way they were found |
+//! | [`Around`] | the same of what was said before and behind them, on whatever shard that is |
+//! | [`fusion`] | one score of all that, for those who asked |
+//!
+//! Shards propose, and who asked decides: how common a word is, and how near the nearest is, takes
+//! all shards of a space to know.
+//!
+//! An inquiry sees the shard as it was when it began, like a recall, and begins again where parts
+//! were replaced meanwhile. Texts that nobody has read yet are read first.
+
+mod around;
+pub mod fusion;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::arena::Arena;
+use crate::episode::{
+    Conditions, Effort, Fields, Metric, RecallRequest, SpaceNumber, StoredEpisode,
+};
+use crate::kernels::{kernels, padded};
+use crate::recall::{Recall, Scratch, similarity};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
+use crate::words::Counts;
+use crate::words::score::{Spoken, Statistics};
+use scan::Scan;
+
+pub use around::{Around, AroundRequest, Place};
+
+/// Rows that are compared with the vector to know how similar just any is.
+const BACKGROUND_ROWS: usize = 64;
+
+/// What to look for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InquiryRequest {
+    pub space: SpaceNumber,
+    /// As in [`RecallRequest`].
+    pub cue: Option<Arc<[f32]>>,
+    /// Different terms, [`QUESTION_TERMS_MAX`](crate::words::QUESTION_TERMS_MAX) at most.
+    pub terms: Arc<[String]>,
+    /// Rows that each way is to propose.
+    pub count: usize,
+    pub conditions: Conditions,
+    pub effort: Effort,
+}
+
+/// An episode and what speaks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// Without its optional parts.
+    pub episode: StoredEpisode,
+    /// To the vector, if there is one.
+    pub similarity: Option<f32>,
+    pub spoken: Spoken,
+    /// Whether it fulfils the conditions: else it only supports others.
+    pub is_answer: bool,
+    /// Whether it was proposed, and not just stands next to one that was.
+    pub is_proposed: bool,
+}
+
+/// What a shard found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    pub evidence: Vec<Evidence>,
+    pub statistics: Statistics,
+    /// The similarities of so many rows, taken evenly from all, added up.
+    pub background: f64,
+    pub background_rows: u64,
+}
+
+/// An inquiry under way on one shard.
+#[derive(Debug)]
+pub struct Inquiry {
+    request: InquiryRequest,
+    /// How often parts had been replaced when it began, and the parts with their rows then.
+    publications: u64,
+    parts: Vec<(PartNumber, u32)>,
+    recall: Option<Recall>,
+    scan: Scan,
+}
+
+impl Inquiry {
+    pub fn new(request: InquiryRequest, space: &Space, arena: &Arena, snapshot: u64) -> Self {
+        let parts = space.parts(arena).filter(|part| part.rows() > 0);
+        let parts: Vec<_> = parts.map(|part| (part.number(), part.rows())).collect();
+        let recall = request.cue.as_ref().map(|cue| {
+            let request = RecallRequest {
+                space: request.space,
+                k: request.count,
+                cue: Arc::clone(cue),
+                conditions: request.conditions.clone(),
+                effort: request.effort,
+                fields: Fields::default(),
+                bytes_max: 0,
+            };
+            Recall::new(request, space, arena, snapshot)
+        });
+        let publications = space.publications();
+        let scan = Scan::new(snapshot);
+        Self { request, publications, parts, recall, scan }
+    }
+
+    pub fn request(&self) -> &InquiryRequest {
+        &self.request
+    }
+
+    /// Rows of a part whose texts have to be read before it goes on.
+    pub fn wanted_texts(&self, part: Part<'_>) -> u32 {
+        if self.request.terms.is_empty() {
+            return 0;
+        }
+        let own = self.parts.iter().find(|(number, _)| *number == part.number());
+        own.map_or(0, |(_, rows)| *rows)
+    }
+
+    /// Does about as much work as reading so many bytes is; whether all is done. The texts that it
+    /// wants are to be read before.
+    pub fn step(
+        &mut self,
+        space: &Space,
+        arena: &Arena,
+        scratch: &mut Scratch,
+        applied: u64,
+        bytes: usize,
+    ) -> bool {
+        if space.publications() != self.publications {
+            *self = Self::new(self.request.clone(), space, arena, applied);
+            return false;
+        }
+        if let Some(recall) = &mut self.recall
+            && !recall.is_over()
+        {
+            recall.step(space, arena, scratch, applied, bytes);
+            return false;
+        }
+        self.scan.step(&self.request, &self.parts, space, arena, bytes)
+    }
+
+    /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
+    /// has changed.
+    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
+        let Self { request, parts, recall, scan, .. } = self;
+        let (mut rows, statistics) = scan.finish()?;
+        if let Some(recall) = recall {
+            rows.extend(recall.into_rows()?);
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        let cue = request.cue.as_deref().map(padded);
+        let witness = Witness { space, arena, cue: cue.as_deref(), terms: &request.terms };
+        let evidence = witness.all(&rows, |_| Ok(true), true)?;
+        let (background, background_rows) = witness.background(&parts);
+        Ok(Found { evidence, statistics, background, background_rows })
+    }
+}
+
+/// Reads what speaks for rows.
+struct Witness<'a> {
+    space: &'a Space,
+    arena: &'a Arena,
+    cue: Option<&'a [f32]>,
+    terms: &'a [String],
+}
+
+impl Witness<'_> {
+    /// Of rows, which are ascending and whose texts were read.
+    fn all(
+        &self,
+        rows: &[RowAt],
+        is_answer: impl Fn(RowAt) -> Result<bool, Damaged>,
+        is_proposed: bool,
+    ) -> Result<Vec<Evidence>, Damaged> {
+        let mut all = Vec::with_capacity(rows.len());
+        for same in rows.chunk_by(|a, b| a.part == b.part) {
+            let part = self.space.part(self.arena, same[0].part).expect("no part has gone");
+            same.iter().for_each(|at| part.prefetch(at.row));
+            let mut spoken = self.spoken(part, same).into_iter();
+            for at in same {
+                all.push(Evidence {
+                    episode: self.space.read(self.arena, *at, Fields::default())?,
+                    similarity: self.cue.map(|cue| self.similarity(cue, part, at.row)),
+                    spoken: spoken.next().expect("as many as rows"),
+                    is_answer: is_answer(*at)?,
+                    is_proposed,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    fn spoken(&self, part: Part<'_>, rows: &[RowAt]) -> Vec<Spoken> {
+        let empty =
+            || Spoken { counts: vec![Counts::default(); self.terms.len()], ..Spoken::default() };
+        let mut all: Vec<Spoken> = rows.iter().map(|_| empty()).collect();
+        let last = rows.last().map_or(0, |at| at.row + 1);
+        let Some(words) = part.words(last).filter(|_| !self.terms.is_empty()) else { return all };
+        let numbers: Vec<u32> = rows.iter().map(|at| at.row).collect();
+        for (nth, term) in self.terms.iter().enumerate() {
+            let postings = words.postings(term);
+            postings.for_each_of(&numbers, |row, counts| all[row].counts[nth] = counts);
+        }
+        for (own, row) in all.iter_mut().zip(numbers) {
+            own.extent = words.extent(row);
+        }
+        all
+    }
+
+    fn similarity(&self, cue: &[f32], part: Part<'_>, row: u32) -> f32 {
+        let (metric, vector, mut key) = (self.space.settings.metric, part.vector(row), [0.0]);
+        match metric {
+            Metric::Cosine | Metric::Dot => kernels().dot_rows(cue, vector, &mut key),
+            Metric::L2 => kernels().l2_rows(cue, vector, &mut key),
+        }
+        let [key] = key;
+        match metric {
+            Metric::Cosine => similarity(metric, key * part.columns(row).scale),
+            Metric::Dot => similarity(metric, key),
+            Metric::L2 => similarity(metric, -key),
+        }
+    }
+
+    /// The similarities of some rows of these parts, added up, and how many they are.
+    fn background(&self, parts: &[(PartNumber, u32)]) -> (f64, u64) {
+        let Some(cue) = self.cue else { return (0.0, 0) };
+        let all: usize = parts.iter().map(|(_, rows)| *rows as usize).sum();
+        let step = all.div_ceil(BACKGROUND_ROWS).max(1);
+        let (mut sum, mut count, mut skip) = (0.0, 0, step / 2);
+        for (number, rows) in parts {
+            let part = self.space.part(self.arena, *number).expect("no part has gone");
+            let mut row = skip;
+            while row < *rows as usize {
+                let row_number = u32::try_from(row).expect("rows are u32");
+                if part.deaths().is_alive(row_number) {
+                    sum += f64::from(self.similarity(cue, part, row_number));
+                    count += 1;
+                }
+                row += step;
+            }
+            skip = row - *rows as usize;
+        }
+        (sum, count)
+    }
+}

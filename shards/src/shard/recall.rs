@@ -1,0 +1,92 @@
+//! Recalls and inquiries of a shard.
+
+use super::{Io, Shard};
+use crate::episode::{Effort, Hit, RecallRequest, Refusal};
+use crate::inquiry::{Around, AroundRequest, Found, Inquiry, InquiryRequest};
+use crate::memory::{Memory, gone};
+use crate::recall::Recall;
+
+/// Rows whose texts one slice of an inquiry reads.
+const READ_ROWS: u32 = 8;
+
+impl<I: Io> Shard<I> {
+    /// Begins a recall; go on with [`recall_step`](Self::recall_step).
+    pub fn recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
+        let space = self.memory.space(request.space)?;
+        Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
+    }
+
+    /// Does about as much more as reading so many bytes is; whether that was all.
+    pub fn recall_step(&mut self, recall: &mut Recall, bytes: usize) -> Result<bool, Refusal> {
+        let Memory { spaces, arena, applied, .. } = &mut self.memory;
+        let number = recall.request().space;
+        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
+        let is_done = recall.step(space, arena, &mut self.scratch, *applied, bytes);
+        if is_done && recall.request().effort != Effort::Exact {
+            space.note_asked(&recall.request().cue);
+        }
+        Ok(is_done)
+    }
+
+    /// The result of a recall whose last step, just now, said so.
+    pub fn recall_finish(&self, recall: Recall) -> Result<Vec<Hit>, Refusal> {
+        let space = self.memory.space(recall.request().space)?;
+        Ok(recall.finish(space, &self.memory.arena)?)
+    }
+
+    /// Begins an inquiry; it is to be gone on with by [`inquiry_step`](Self::inquiry_step).
+    pub fn inquiry(&mut self, request: InquiryRequest) -> Result<Inquiry, Refusal> {
+        let Memory { spaces, arena, applied, .. } = &mut self.memory;
+        let number = request.space;
+        let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
+        space.note_asked_for_words();
+        Ok(Inquiry::new(request, space, arena, *applied))
+    }
+
+    /// Does about as much more as reading so many bytes is; whether that was all.
+    pub fn inquiry_step(&mut self, inquiry: &mut Inquiry, bytes: usize) -> Result<bool, Refusal> {
+        let number = inquiry.request().space;
+        let wanted = |part: crate::space::Part<'_>| inquiry.wanted_texts(part);
+        let is_read = self
+            .memory
+            .with_text(number, |space, arena| space.read_text(arena, wanted, READ_ROWS))
+            .ok_or_else(|| gone(number))?;
+        if !is_read {
+            return Ok(false);
+        }
+        let Memory { spaces, arena, applied, .. } = &self.memory;
+        let space = spaces.get(&number).ok_or_else(|| gone(number))?;
+        Ok(inquiry.step(space, arena, &mut self.scratch, *applied, bytes))
+    }
+
+    /// The result of an inquiry whose last step, just now, said so.
+    pub fn inquiry_finish(&self, inquiry: Inquiry) -> Result<Found, Refusal> {
+        let space = self.memory.space(inquiry.request().space)?;
+        Ok(inquiry.finish(space, &self.memory.arena)?)
+    }
+
+    /// Begins to look around some places of threads.
+    pub fn around(&self, request: AroundRequest) -> Result<Around, Refusal> {
+        let space = self.memory.space(request.space)?;
+        Ok(Around::new(request, space, &self.memory.arena))
+    }
+
+    /// Looks around some more; whether that was all.
+    pub fn around_step(&mut self, around: &mut Around) -> Result<bool, Refusal> {
+        let number = around.request().space;
+        let is_read = self
+            .memory
+            .with_text(number, |space, arena| {
+                space.read_text(arena, |part| around.wanted_texts(part), READ_ROWS)
+            })
+            .ok_or_else(|| gone(number))?;
+        let space = self.memory.space(number)?;
+        Ok(is_read && around.step(space, &self.memory.arena))
+    }
+
+    /// The result of looking around when the last step, just now, was the last.
+    pub fn around_finish(&self, around: Around) -> Result<Found, Refusal> {
+        let space = self.memory.space(around.request().space)?;
+        Ok(around.finish(space, &self.memory.arena)?)
+    }
+}

@@ -1,0 +1,154 @@
+//! Answers a question in words, with a vector or both: what all shards of a space propose, and
+//! what stands around it, becomes one list.
+//!
+//! Two rounds at most. In the first every shard proposes; in the second it is asked for what was
+//! said around the proposals of all, if any of them belongs to a thread. What is read of the
+//! answers in the end is read of these alone.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engram_shards::episode::{Conditions, Effort, Fields, Hit, Refusal};
+use engram_shards::inquiry::fusion::Fusion;
+use engram_shards::inquiry::{AroundRequest, Evidence, Found, InquiryRequest, Place};
+use engram_shards::words::score::Statistics;
+use engram_shards::words::{Analyser, QUESTION_TERMS_MAX};
+
+use super::commands::merge;
+use super::core::Core;
+use super::request::{Answer, Request};
+use super::route::Route;
+
+/// Rows that each way proposes, unless more are wanted.
+const PROPOSED: usize = 50;
+/// Episodes that are read at once.
+const READ_AT_ONCE: usize = 16;
+
+/// What is asked.
+pub(super) struct Question<'a> {
+    pub(super) text: &'a [u8],
+    pub(super) cue: Option<Arc<[f32]>>,
+    pub(super) k: usize,
+    pub(super) conditions: Conditions,
+    pub(super) effort: Effort,
+    pub(super) fields: Fields,
+    pub(super) bytes_max: usize,
+}
+
+/// The best of all shards, best first.
+pub(super) async fn answer(
+    core: &Rc<Core>,
+    route: &Route,
+    question: Question<'_>,
+) -> Result<Vec<Hit>, Refusal> {
+    let Question { text, cue, k, conditions, effort, fields, bytes_max } = question;
+    let terms = terms(text);
+    let inquiry = InquiryRequest {
+        space: route.space(),
+        cue: cue.clone(),
+        terms: Arc::clone(&terms),
+        count: k.max(PROPOSED),
+        conditions: conditions.clone(),
+        effort,
+    };
+    let mut all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
+    let places = places(&all.evidence);
+    if !places.is_empty() {
+        let (space, places) = (route.space(), places.into());
+        let around = AroundRequest { space, cue: cue.clone(), terms, conditions, places };
+        let around = ask(core, route, || Request::LookAround(Box::new(around.clone()))).await?;
+        all.evidence.extend(around.evidence);
+    }
+    let Found { evidence, statistics, background, background_rows } = all;
+    let background = cue.map(|_| (background / background_rows.max(1) as f64) as f32);
+    let ranked = Fusion::new(evidence).rank(&statistics, background);
+    let hits = ranked.take(k).map(|(evidence, terms)| Hit {
+        score: terms.score(),
+        similarity: evidence.similarity,
+        activation: None,
+        episode: evidence.episode,
+        why: None,
+        path: None,
+        fused: fields.why.then_some(terms),
+    });
+    let hits = read(core, route, hits.collect(), fields, bytes_max).await?;
+    Ok(merge(hits, k, fields, bytes_max))
+}
+
+/// The different terms of a text.
+fn terms(text: &[u8]) -> Arc<[String]> {
+    let mut analyser = Analyser::default();
+    let document = analyser.analyse(text);
+    let terms = document.terms().take(QUESTION_TERMS_MAX);
+    terms.map(|(term, _)| term.to_owned()).collect()
+}
+
+/// Asks all shards of a space, and puts together what they found.
+async fn ask(
+    core: &Rc<Core>,
+    route: &Route,
+    request: impl Fn() -> Request,
+) -> Result<Found, Refusal> {
+    let mut all = Found { statistics: Statistics::default(), ..Found::default() };
+    for answer in core.call_all(route.all(), request).await {
+        let Answer::Found(found) = answer else {
+            unreachable!("an inquiry was answered with {answer:?}")
+        };
+        let Found { evidence, statistics, background, background_rows } = *found?;
+        all.evidence.extend(evidence);
+        all.statistics.add(&statistics);
+        all.background += background;
+        all.background_rows += background_rows;
+    }
+    Ok(all)
+}
+
+/// Where what was proposed stands in its threads.
+fn places(evidence: &[Evidence]) -> Vec<Place> {
+    let threaded = evidence.iter().filter(|own| !own.episode.thread.is_empty());
+    let place = |own: &Evidence| {
+        let episode = &own.episode;
+        let moment = (episode.happened_at_us, episode.sequence.0);
+        Place { thread: episode.thread.clone(), moment }
+    };
+    threaded.map(place).collect()
+}
+
+/// Reads the parts that were asked for, as far as their bytes are bounded. What was forgotten
+/// meanwhile is no answer any more.
+async fn read(
+    core: &Rc<Core>,
+    route: &Route,
+    hits: Vec<Hit>,
+    fields: Fields,
+    bytes_max: usize,
+) -> Result<Vec<Hit>, Refusal> {
+    if (Fields { why: false, ..fields }) == Fields::default() {
+        return Ok(hits);
+    }
+    let (mut whole, mut bytes, mut left) = (Vec::with_capacity(hits.len()), 0, hits.into_iter());
+    while bytes <= bytes_max && left.len() > 0 {
+        let some: Vec<Hit> = left.by_ref().take(READ_AT_ONCE).collect();
+        let promises: Vec<_> = some
+            .iter()
+            .map(|hit| {
+                let id: Bytes = hit.episode.id.clone();
+                let owner = route.owner(&id);
+                core.ask(owner, Request::Get { space: route.space(), id, fields })
+            })
+            .collect();
+        core.turn();
+        for (hit, promise) in some.into_iter().zip(promises) {
+            let Answer::Episode(episode) = promise.wait().await else {
+                unreachable!("a get is answered with an episode")
+            };
+            if let Some(episode) = episode? {
+                bytes += episode.optional_bytes();
+                whole.push(Hit { episode: *episode, ..hit });
+            }
+        }
+    }
+    whole.extend(left);
+    Ok(whole)
+}
