@@ -125,9 +125,14 @@ fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
 /// What the score of an answer to words consists of.
 fn why_fused(encoder: &mut Encoder<'_>, terms: &Terms) {
     key(encoder, "why");
-    encoder.map(4);
+    let terms = [
+        ("words", terms.words),
+        ("near", terms.near),
+        ("time", terms.time),
+        ("stating", terms.stating),
+    ];
+    encoder.map(1 + terms.len());
     text(encoder, "tier", b"fused");
-    let terms = [("words", terms.words), ("near", terms.near), ("stating", terms.stating)];
     for (name, value) in terms {
         key(encoder, name);
         encoder.double_f32(value);

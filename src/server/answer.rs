@@ -13,6 +13,7 @@ use engram_shards::episode::{Conditions, Effort, Fields, Hit, Refusal};
 use engram_shards::inquiry::fusion::Fusion;
 use engram_shards::inquiry::{AroundRequest, Evidence, Found, InquiryRequest, Place};
 use engram_shards::words::score::Statistics;
+use engram_shards::words::when::When;
 use engram_shards::words::{Analyser, QUESTION_TERMS_MAX};
 
 use super::commands::merge;
@@ -62,7 +63,8 @@ pub(super) async fn answer(
     }
     let Found { evidence, statistics, background, background_rows } = all;
     let background = cue.map(|_| (background / background_rows.max(1) as f64) as f32);
-    let ranked = Fusion::new(evidence).rank(&statistics, background);
+    let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
+    let ranked = Fusion::new(evidence).rank(&statistics, background, &when);
     let hits = ranked.take(k).map(|(evidence, terms)| Hit {
         score: terms.score(),
         similarity: evidence.similarity,

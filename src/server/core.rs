@@ -215,6 +215,11 @@ impl Core {
         })
     }
 
+    /// µs since 1970-01-01 UTC.
+    pub(super) fn wall_us(&self) -> i64 {
+        (self.clock.wall_us)()
+    }
+
     pub(super) fn now_ns(&self) -> u64 {
         (self.clock.monotonic_ns)()
     }
@@ -271,8 +276,7 @@ impl Core {
 
     /// An id for an episode that came without one.
     pub(super) fn make_id(&self) -> Bytes {
-        let wall_us = (self.clock.wall_us)();
-        self.inner.borrow_mut().ids.make(wall_us)
+        self.inner.borrow_mut().ids.make(self.wall_us())
     }
 
     /// A name for a spread that is driven from here.

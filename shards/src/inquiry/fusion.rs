@@ -1,12 +1,14 @@
 //! One score of similarity and words, with what the episodes around lend to each.
 //!
 //! ```text
-//! score(e) = (words(e) / max words + .85 · near(e) / max near) · (1 − ½ · share of e that asks)
+//! score(e) = (words(e) / max words + .85 · near(e) / max near + .8 · time(e))
+//!            · (1 − ½ · share of e that asks)
 //! near(e)  = n(e) + .4 · Σ over its neighbours:  reach · n(neighbour)
 //! n(e)     = similarity of e − mean similarity of the space
 //! ```
 //!
-//! `words` and `reach` are those of [`score`](crate::words::score). Neither cue has a scale of its
+//! `time` is how near e happened to what the question names, in [0, 1]; see
+//! [`when`](crate::words::when). `words` and `reach` are those of [`score`](crate::words::score). Neither cue has a scale of its
 //! own: BM25 has no bound, and how near the nearest are depends on the embedding model. So each is
 //! measured against the best that the question found, and similarity also against that of just any
 //! episode. A convex combination of scores that are normalised so does better than the fusion of
@@ -20,9 +22,12 @@ use bytes::Bytes;
 
 use super::Evidence;
 use crate::words::score::{REACH, Statistics, Told, lent_around, stating};
+use crate::words::when::When;
 
 /// What similarity counts beside words.
 const NEAR_WEIGHT: f32 = 0.85;
+/// What counts that an episode happened when the question says, beside words.
+const TIME_WEIGHT: f32 = 0.8;
 /// What the similarity of a neighbour counts beside its words.
 const NEAR_LENT: f32 = 0.4;
 
@@ -33,13 +38,15 @@ pub struct Terms {
     pub words: f32,
     /// Similarity over that of the space, over the best.
     pub near: f32,
+    /// How near it happened to a time that the question names.
+    pub time: f32,
     /// What is left because of what the episode asks.
     pub stating: f32,
 }
 
 impl Terms {
     pub fn score(&self) -> f32 {
-        (self.words + NEAR_WEIGHT * self.near) * self.stating
+        (self.words + NEAR_WEIGHT * self.near + TIME_WEIGHT * self.time) * self.stating
     }
 }
 
@@ -88,8 +95,9 @@ impl Fusion {
         self,
         statistics: &Statistics,
         background: Option<f32>,
+        when: &When,
     ) -> impl Iterator<Item = (Evidence, Terms)> {
-        let terms = self.terms(statistics, background);
+        let terms = self.terms(statistics, background, when);
         let mut ranked: Vec<(Evidence, Terms)> = self.evidence.into_iter().zip(terms).collect();
         ranked.retain(|(own, _)| own.is_answer);
         // Ids are in order already.
@@ -97,7 +105,7 @@ impl Fusion {
         ranked.into_iter()
     }
 
-    fn terms(&self, statistics: &Statistics, background: Option<f32>) -> Vec<Terms> {
+    fn terms(&self, statistics: &Statistics, background: Option<f32>, when: &When) -> Vec<Terms> {
         let weights = statistics.weights();
         let standings = self.standings();
         let spoken = |nth: &usize| &self.evidence[*nth].spoken;
@@ -124,6 +132,7 @@ impl Fusion {
         all.map(|(own, (words, near))| Terms {
             words: share(*words, words_best),
             near: if background.is_some() { share(*near, near_best) } else { 0.0 },
+            time: when.nearness(own.episode.happened_at_us),
             stating: stating(own.spoken.extent),
         })
         .collect()

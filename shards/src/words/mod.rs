@@ -9,6 +9,7 @@
 //! | [`Words`] | either of them as a reader sees it |
 //! | [`threads`] | which rows belong to one conversation, in their order |
 //! | [`score`] | BM25 over an episode and what was said around it |
+//! | [`when`] | the times that a question names |
 //!
 //! A row is analysed when somebody first asks for words, or when the shard has nothing better to
 //! do: a store waits for neither, and a question sees every acknowledged episode because it catches
@@ -27,6 +28,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 pub mod threads;
+pub mod when;
 
 pub use analyser::{Analyser, Document};
 pub use builder::WordsBuilder;
