@@ -280,7 +280,7 @@ mod tests {
     use crate::protocol::Command;
 
     /// Commands that are about a connection of RESP or send it messages, or about the commands
-    /// there are.
+    /// there are. `EG.WATCH` is an answer without end, at a path of its own.
     const OF_RESP_ALONE: [&str; 8] =
         ["ECHO", "HELLO", "CLIENT", "QUIT", "COMMAND", "EG.WATCH", "EG.UNWATCH", "EG.OBSERVE"];
 

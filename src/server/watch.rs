@@ -363,7 +363,9 @@ async fn places(
 ) -> Result<Vec<(usize, u64)>, Refusal> {
     let mut shards: Vec<usize> = route.all().collect();
     shards.sort_unstable();
-    if let Some((shard, _)) = named.iter().find(|(shard, _)| !shards.contains(shard)) {
+    // Behind 0 is nothing left out, wherever that is.
+    let is_foreign = |(shard, seq): &&(usize, u64)| *seq > 0 && !shards.contains(shard);
+    if let Some((shard, _)) = named.iter().find(is_foreign) {
         return Err(Refusal::Syntax(format!(
             "FROM names shard {shard}, and the memory space is on {shards:?}; name those"
         )));
