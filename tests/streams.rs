@@ -385,8 +385,12 @@ fn who_does_not_read_holds_up_nobody_and_is_cut() {
     // Far more than any buffer in between.
     let text = "x".repeat(100_000);
     let ids: Vec<String> = (0..200).map(|nth| format!("e{nth}")).collect();
-    ids.iter().for_each(|id| store(&mut writer, id, &text));
-    let (seen, _) = reading.follow(watch, &start, 200);
+    let (seen, _) = std::thread::scope(|scope| {
+        // Who is read while it comes is never late, however long the stores take.
+        let seen = scope.spawn(|| reading.follow(watch, &start, 200));
+        ids.iter().for_each(|id| store(&mut writer, id, &text));
+        seen.join().unwrap()
+    });
     assert_eq!(sorted(seen), sorted(ids.clone()));
     eventually("who reads nothing is cut", || {
         writer.ask(&command!["EG.STATS"]).at("watches_cut").int() == 1

@@ -12,7 +12,7 @@ use super::vectors::VectorForm;
 pub enum Shape {
     /// As it is. A status is an object with `status`; nil says that there is no such episode.
     Plain,
-    /// An array as the value of this key.
+    /// An array, or a number, as the value of this key.
     List(&'static str),
     /// A cursor and an array of episodes.
     Scan,

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::info::Report;
 use super::news::NewsRequest;
+use super::timings::{JournalQuery, JournalTold};
 
 /// A request to the shard that owns what it is about.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ pub enum Request {
     Report,
     /// Counters and histograms begin anew.
     ResetMetrics,
+    Journal(JournalQuery),
 }
 
 /// Names a spread: by the shard that drives it, and its number there.
@@ -157,7 +159,8 @@ impl Request {
             | Self::DropSnapshot
             | Self::SpaceStats { .. }
             | Self::Report
-            | Self::ResetMetrics => Rank::High,
+            | Self::ResetMetrics
+            | Self::Journal(_) => Rank::High,
         }
     }
 
@@ -187,6 +190,15 @@ pub enum Answer {
     News(Result<News, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
+    Journal(Result<JournalTold, Refusal>),
     /// Of what has no other result.
     Done(Result<(), Refusal>),
+}
+
+/// An answer on its way to another shard.
+#[derive(Debug)]
+pub struct Answered {
+    pub answer: Answer,
+    /// How long the request waited in a lane.
+    pub queued_us: u32,
 }

@@ -24,9 +24,10 @@ use engram_shards::space::News;
 
 use super::commands::{Encoded, alone, refuse};
 use super::connection::Connection;
-use super::core::{Core, Origin};
+use super::core::Core;
 use super::news::{NewsRequest, WatchPermit};
 use super::notify::Notify;
+use super::origin::Origin;
 use super::outgoing::EncodedReply;
 use super::push::Push;
 use super::request::{Answer, Request};

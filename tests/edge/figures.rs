@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::command;
 use crate::common::{Reply, eventually};
 use crate::http::{Http, request};
-use crate::routes::Stage;
+use crate::routes::{Stage, assert_same, furnish, json_of};
 
 /// Samples by name and labels; every line is one or a comment, and every family is announced.
 fn scrape(http: &mut Http) -> BTreeMap<String, f64> {
@@ -122,6 +122,30 @@ fn lanes_and_streams_have_their_figures() {
             && of(&after, "watches_cut_total") == 0.0
             && low(&after) - low(&before) == 3.0
     });
+}
+
+#[test]
+fn what_took_long_is_told_as_on_the_socket() {
+    let mut stage = Stage::with(&["slowlog_us=0"]);
+    let Stage { http, resp, .. } = &mut stage;
+    furnish(http, resp);
+    let length = http.get("/v1/slowlog/length").ok()["length"].as_u64().unwrap();
+    assert!(length > 12, "{length}");
+    let newest = http.get("/v1/slowlog?count=3").ok();
+    assert_eq!(newest["commands"].as_array().unwrap().len(), 3);
+    let told = json_of(&resp.ask(&command!["EG.SLOWLOG", "GET", "100"]));
+    let is_it = |command: &&Value| command["id"] == newest["commands"][1]["id"];
+    assert_same(&newest["commands"][1], told.as_array().unwrap().iter().find(is_it).unwrap());
+    assert_eq!(http.delete("/v1/slowlog").ok()["status"], "OK");
+
+    let told = json_of(&resp.ask(&command!["EG.LATENCY", "GET", "eg.store", "commit"]));
+    assert_same(&http.get("/v1/latency?names=eg.store,commit").ok(), &told);
+    let told = json_of(&resp.ask(&command!["EG.LATENCY", "HISTOGRAM", "eg.store"]));
+    assert_same(&http.get("/v1/latency/histogram?names=eg.store").ok(), &told);
+    assert_eq!(told["eg.store"]["calls"], 12);
+    assert_eq!(http.delete("/v1/latency?names=eg.store").ok()["commands"], 1);
+    assert_eq!(http.get("/v1/latency?names=eg.store").ok(), json!({}));
+    assert_eq!(http.get("/v1/slowlog?count=0").problem(), (400, "SYNTAX".into()));
 }
 
 #[test]

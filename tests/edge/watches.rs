@@ -200,8 +200,12 @@ fn who_does_not_read_holds_up_nobody_and_is_cut_like_on_the_socket() {
     let mut stalled = Follower::new(daemon, "space=notes", &[]);
     let mut reading = Follower::new(daemon, "space=notes", &[]);
     // Far more than any buffer in between.
-    let stored = store(resp, (0..300).map(|n| format!("e{n}")), &"x".repeat(100_000));
-    assert!(is_same(&reading.take(300), &stored));
+    let (seen, stored) = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| reading.take(300));
+        let stored = store(resp, (0..300).map(|n| format!("e{n}")), &"x".repeat(100_000));
+        (seen.join().unwrap(), stored)
+    });
+    assert!(is_same(&seen, &stored));
     eventually("who reads nothing is cut", || {
         resp.ask(&command!["EG.STATS"]).at("watches_cut").int() == 1
     });

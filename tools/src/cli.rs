@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
-use crate::commands::{forget, get, link, ping, recall, space, spread, stats, store, topology};
+use crate::commands::{
+    forget, get, link, ping, recall, space, spread, stats, store, topology, watch,
+};
 use crate::error::ToolError;
 use crate::{export, import, inspect, load, restore};
 
@@ -68,6 +70,8 @@ enum Command {
     Unlink(link::Unlink),
     /// Forget one episode
     Forget(forget::Forget),
+    /// Print new episodes of a memory space as they are stored, until Ctrl-C
+    Watch(watch::Watch),
     /// Store the episodes of a JSONL file
     Import(import::Import),
     /// Write all episodes of a memory space as JSONL
@@ -99,6 +103,7 @@ impl Arguments {
             Command::Link(link) => link.run(context),
             Command::Unlink(unlink) => unlink.run(context),
             Command::Forget(forget) => forget.run(context),
+            Command::Watch(watch) => watch.run(context),
             Command::Import(import) => import.run(context),
             Command::Export(export) => export.run(context),
             Command::Stats(stats) => stats.run(context),

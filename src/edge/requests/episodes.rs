@@ -158,7 +158,9 @@ impl Takes for Watch {
         words.word(self.space);
         match self.from.as_deref() {
             None => {}
-            Some("0") => drop(words.word("FROM").word("0").word("0")),
+            Some("0") => {
+                words.word("FROM").word("0").word("0");
+            }
             Some(from) => {
                 words.word("FROM");
                 for place in from.split(',') {

@@ -21,8 +21,8 @@ pub use episodes::{Erase, Forget, Get, GetMany, Scan, Store, StoreMany, Watch};
 pub use links::{Link, Unlink};
 pub use recall::{Recall, Spread};
 pub use spaces::{
-    Consolidate, Info, Ping, ResetStats, Snapshot, SpaceCreate, SpaceDrop, SpaceInfo, SpaceList,
-    Stats,
+    Consolidate, Info, Latency, LatencyHistogram, Ping, ResetLatency, ResetSlowlog, ResetStats,
+    Slowlog, SlowlogLength, Snapshot, SpaceCreate, SpaceDrop, SpaceInfo, SpaceList, Stats,
 };
 
 use super::problem::Problem;

@@ -12,3 +12,4 @@ pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod topology;
+pub(crate) mod watch;
