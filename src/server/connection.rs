@@ -430,7 +430,8 @@ pub(super) async fn read(
 ) {
     let mut room = READ_BYTES_MIN;
     while take_commands(&core, &connection, &mut inbox).await {
-        if inbox.is_http() {
+        // Who is told too early that there is no edge may be writing still, and lose the answer.
+        if inbox.is_http() && (edge.is_some() || inbox.has_http_head()) {
             connection.leave_for(&edge, inbox);
             break;
         }
