@@ -13,9 +13,9 @@
 //! and what a watch sends have no reply, and are not here.
 //!
 //! What of its arguments a slow command is to show is copied when it comes, into a fixed place: at
-//! its end they are gone, and to keep them would keep what was read with them. All this is a few
-//! dozen nanoseconds for each command, one comparison decides about the log, and nothing is
-//! allocated unless a command was slow, or is the first of its kind.
+//! its end they are gone, and to keep them would keep what was read with them. So a command costs
+//! that copy of at most 112 bytes, one look at the clock, one cell of a histogram and a comparison;
+//! nothing is allocated unless it was slow, or is the first of its kind.
 
 mod shown;
 
