@@ -1,4 +1,5 @@
-//! `engram watch`: every episode is a line of JSON, and every line says where to go on.
+//! `engram watch`: every episode is a line of JSON, and every line says where to go on; and
+//! `engram slowlog`, `engram latency`.
 
 mod common;
 
@@ -110,6 +111,33 @@ fn lines_come_as_episodes_do_and_each_says_where_to_go_on() {
     let (code, said) = tool.end();
     assert_eq!(code, Some(1));
     assert!(said.contains("NOSPACE"), "{said}");
+}
+
+#[test]
+fn what_took_long_is_shown_too() {
+    let home = Home::new();
+    let daemon = home.start_with(&["slowlog_us=0"]);
+    let mut client = daemon.client();
+    client.create_space("notes", 2);
+    store(&mut client, (0..5).map(|n| n.to_string()));
+    let shown = |arguments: &[&str]| {
+        let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
+        let mut command = Command::new(engram);
+        let output = command.arg("--socket").arg(&daemon.socket).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&shown(&[arguments, &["--json"]].concat())).unwrap()
+    };
+    assert_eq!(json(&["slowlog", "-n", "3"]).as_array().unwrap().len(), 3);
+    let slow = shown(&["slowlog", "--count", "20"]);
+    assert!(slow.contains("eg.store") && slow.contains("log_us"), "{slow}");
+    assert_eq!(json(&["latency", "eg.store", "commit"])["eg.store"]["count"], 5);
+    assert_eq!(json(&["latency", "--histogram", "eg.store"])["eg.store"]["calls"], 5);
+    assert_eq!(json(&["latency", "--reset", "eg.store"]), 1);
+    assert_eq!(shown(&["latency", "eg.store"]), "nothing of that was timed\n");
+    assert!(shown(&["slowlog", "--reset"]).starts_with("OK"));
 }
 
 #[test]

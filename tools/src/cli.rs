@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    forget, get, link, ping, recall, space, spread, stats, store, topology, watch,
+    forget, get, link, ping, recall, space, spread, stats, store, timings, topology, watch,
 };
 use crate::error::ToolError;
 use crate::{export, import, inspect, load, restore};
@@ -78,6 +78,10 @@ enum Command {
     Export(export::Export),
     /// Show the daemon's counters and latencies
     Stats(stats::Stats),
+    /// Show the commands that were slow, and where their time went
+    Slowlog(timings::Slowlog),
+    /// Show how long commands and their stages take
+    Latency(timings::Latency),
     /// Generate load and measure latency
     Load(Box<load::Load>),
     /// Copy the store into a folder, while the daemon works on it
@@ -107,6 +111,8 @@ impl Arguments {
             Command::Import(import) => import.run(context),
             Command::Export(export) => export.run(context),
             Command::Stats(stats) => stats.run(context),
+            Command::Slowlog(slowlog) => slowlog.run(context),
+            Command::Latency(latency) => latency.run(context),
             Command::Load(load) => load.run(context),
             Command::Snapshot(snapshot) => snapshot.run(context),
             Command::Restore(restore) => restore.run(context),
