@@ -26,8 +26,8 @@ use crate::edge::{Edge, EdgeError};
 use crate::recovery::Recovery;
 use crate::runtime::{self, Pinned, RuntimeError};
 use crate::server::{
-    self, Control, EdgeEnd, LANE_UNITS, LaneEnds, Opened, Said, ServeError, ShardDisk, ShardStart,
-    Snapshots,
+    self, Control, EdgeEnd, JournalSettings, LANE_UNITS, LaneEnds, Opened, Said, ServeError,
+    ShardDisk, ShardStart, Snapshots,
 };
 use crate::starts::Starts;
 use crate::topology::{self, CacheLevel, Placement, Topology, TopologyError};
@@ -309,6 +309,7 @@ impl Crew {
                 beats: Arc::clone(&beats),
                 drain_timeout: config.drain_timeout,
                 stream_patience: config.stream_patience,
+                journal: journal_settings(config),
                 recovery: Arc::clone(recovery),
                 snapshots: Arc::clone(&snapshots),
                 edge,
@@ -459,6 +460,14 @@ fn recovery_settings(config: &Config, shard: usize, recovery: &Recovery) -> Reco
 fn machine(topology: &Topology, cpu: usize) -> Machine {
     let l2 = topology.cache_of(cpu, CacheLevel::L2);
     Machine { l2_bytes: l2.map_or(0, |cache| cache.size_bytes), memory_bytes_per_second: 0 }
+}
+
+fn journal_settings(config: &Config) -> JournalSettings {
+    JournalSettings {
+        slow_ns: u64::try_from(config.slowlog.as_nanos()).unwrap_or(u64::MAX),
+        slow_entries_max: config.slowlog_entries_max,
+        trace_sample: config.trace_sample,
+    }
 }
 
 fn shard_settings(

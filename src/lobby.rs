@@ -66,6 +66,7 @@ impl Lobby {
                         let _ = edge.send(arrival.into_visitor(socket, permit));
                         continue;
                     }
+                    None if !guest.arrival.has_http_head() => {}
                     None => {
                         guest.arrival.refuse_http();
                         goes_on = guest.write(&self.recovery);

@@ -20,7 +20,7 @@ impl Default for Latency {
 
 impl Latency {
     /// To two digits, in a tenth of the memory.
-    fn coarse() -> Self {
+    pub fn coarse() -> Self {
         Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are constants"))
     }
 

@@ -307,8 +307,8 @@ fn bad_input_is_told_and_bounds_hold() {
     let mut listener = Listener::new(&daemon);
     for (words, code, part) in [
         (&["EG.WATCH", "nothing"][..], "NOSPACE", "nothing"),
-        (&["EG.WATCH", "notes", "FROM", "2", "0"], "SYNTAX", "the memory space is on [0, 1]"),
-        (&["EG.WATCH", "small", "FROM", "0", "0", "1", "0"], "SYNTAX", "the memory space is on ["),
+        (&["EG.WATCH", "notes", "FROM", "2", "1"], "SYNTAX", "the memory space is on [0, 1]"),
+        (&["EG.WATCH", "small", "FROM", "0", "1", "1", "1"], "SYNTAX", "the memory space is on ["),
         (&["EG.WATCH", "notes", "FROM", "0", "99999"], "SYNTAX", "whose last one is"),
     ] {
         let reply = listener.call(words);

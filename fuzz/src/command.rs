@@ -16,10 +16,10 @@ use engram_shards::limits::{
 use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engramd::protocol::command::{
-    ClientCommand, Command, CommandQuery, Cue, Hello, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
-    OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread,
-    SPREAD_WEIGHT_MAX, ScanCommand, SpreadCommand, SpreadParameters, StoreCommand,
-    WATCH_CREDIT_MAX, WatchCommand,
+    ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
+    MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
+    RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
+    SpreadCommand, SpreadParameters, StoreCommand, WATCH_CREDIT_MAX, WatchCommand,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -118,6 +118,15 @@ fn check(command: &Command) {
         | Command::Quit
         | Command::SpaceList
         | Command::ResetStats => {}
+        Command::Slowlog(SlowlogCommand::Get(count)) => {
+            assert!((1..=SLOWLOG_GET_MAX).contains(count));
+        }
+        Command::Slowlog(SlowlogCommand::Len | SlowlogCommand::Reset) => {}
+        Command::Latency(
+            LatencyCommand::Get(names)
+            | LatencyCommand::Histogram(names)
+            | LatencyCommand::Reset(names),
+        ) => words(names),
         Command::SpaceCreate(create) => {
             space(&create.name);
             name("a model", &create.model, 0, MODEL_BYTES_MAX);

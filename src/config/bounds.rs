@@ -18,6 +18,11 @@ pub const CONNECTIONS_MAX: RangeInclusive<u64> = 1..=65_536;
 pub const DRAIN_TIMEOUT_MS: RangeInclusive<u64> = 0..=600_000;
 /// 0 turns the detection off.
 pub const STREAM_PATIENCE_MS: RangeInclusive<u64> = 100..=3_600_000;
+/// Ten minutes, as far as latencies are told.
+pub const SLOWLOG_US: RangeInclusive<u64> = 0..=600_000_000;
+/// Each takes some hundred bytes.
+pub const SLOWLOG_ENTRIES: RangeInclusive<u64> = 0..=4_096;
+pub const TRACE_SAMPLE: RangeInclusive<u64> = 0..=1_000_000_000;
 pub const CRASH_LOOP_STARTS: RangeInclusive<u64> = 0..=1_000;
 pub const CRASH_LOOP_SECONDS: RangeInclusive<u64> = 1..=86_400;
 /// Entries of `skip_sequences`: each was decided on by somebody.

@@ -63,6 +63,9 @@ fn with_nothing_said_the_defaults_hold() {
             log_level: LogLevel::Info,
             drain_timeout: Duration::from_secs(5),
             stream_patience: Duration::from_secs(60),
+            slowlog: Duration::from_millis(10),
+            slowlog_entries_max: 128,
+            trace_sample: 0,
             crash_loop_starts: 5,
             crash_loop: Duration::from_secs(60),
             accept_loss: false,
@@ -150,6 +153,9 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
         ("connections_max", vec!["1", "65536"], vec!["0", "65537"]),
         ("drain_timeout_ms", vec!["0", "600000"], vec!["600001"]),
         ("stream_patience_ms", vec!["100", "3600000"], vec!["99", "3600001"]),
+        ("slowlog_us", vec!["0", "600000000"], vec!["600000001"]),
+        ("slowlog_entries_max", vec!["0", "4096"], vec!["4097"]),
+        ("trace_sample", vec!["0", "1000000000"], vec!["1000000001"]),
         ("crash_loop_starts", vec!["0", "1000"], vec!["1001"]),
         ("crash_loop_seconds", vec!["1", "86400"], vec!["0", "86401"]),
         ("skip_sequences", vec!["", "0:1", "63:18446744073709551615"], vec!["64:1", "0:0"]),
@@ -322,7 +328,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 23, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 26, "one line for each key:\n{printed}");
 }
 
 #[test]

@@ -43,6 +43,12 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a client may leave a watch without credit, or its messages unread.
     pub stream_patience: Duration,
+    /// Commands that take at least so long are kept in the slow log.
+    pub slowlog: Duration,
+    /// Entries of each shard's slow log; 0 for none.
+    pub slowlog_entries_max: usize,
+    /// One of so many commands is traced; 0 for none.
+    pub trace_sample: u64,
     /// Starts in a row that ended early, after which the next one is read-only; 0 for never.
     pub crash_loop_starts: usize,
     /// How long a daemon serves before its start counts as a good one.
@@ -200,6 +206,24 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
             bounds::STREAM_PATIENCE_MS,
             60_000,
         )?),
+        slowlog: Duration::from_micros(keys.count(
+            "slowlog_us",
+            |raw| raw.slowlog_us,
+            bounds::SLOWLOG_US,
+            10_000,
+        )?),
+        slowlog_entries_max: keys.count(
+            "slowlog_entries_max",
+            |raw| raw.slowlog_entries_max,
+            bounds::SLOWLOG_ENTRIES,
+            128,
+        )? as usize,
+        trace_sample: keys.count(
+            "trace_sample",
+            |raw| raw.trace_sample,
+            bounds::TRACE_SAMPLE,
+            0,
+        )?,
         crash_loop_starts: keys.count(
             "crash_loop_starts",
             |raw| raw.crash_loop_starts,

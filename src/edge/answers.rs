@@ -12,7 +12,7 @@ use super::vectors::VectorForm;
 pub enum Shape {
     /// As it is. A status is an object with `status`; nil says that there is no such episode.
     Plain,
-    /// An array as the value of this key.
+    /// An array, or a number, as the value of this key.
     List(&'static str),
     /// A cursor and an array of episodes.
     Scan,
@@ -95,6 +95,50 @@ pub fn take(bytes: &mut &[u8], shape: Shape, form: VectorForm) -> Result<Answere
     Ok(Answered { status: 200, body, problem: None, is_degraded, pressure })
 }
 
+/// What a shard tells whoever watches, between replies.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// The answer to more credit.
+    Credit,
+    Episode {
+        shard: u64,
+        sequence: u64,
+        /// As JSON.
+        episode: Vec<u8>,
+    },
+    /// The watch has ended; shards and where another would go on.
+    Cut { problem: Problem, at: Vec<(u64, u64)> },
+}
+
+/// Takes one message of a watch, or the answer to a command about it, off the front of the bytes.
+pub fn take_told(bytes: &mut &[u8], form: VectorForm) -> Result<Told, Garbled> {
+    let mut reader = Reader { bytes, form, is_degraded: false, pressure: 0.0 };
+    let line = reader.line()?;
+    match line.first() {
+        Some(b'>') => {}
+        // Of a watch that was cut meanwhile there is nothing, and no more credit.
+        Some(b':' | b'_') => return Ok(Told::Credit),
+        _ => return Err(Garbled),
+    }
+    let kind = reader.string()?;
+    let _watch = reader.number()?;
+    match kind {
+        b"eg.watch" => {
+            let (shard, sequence) = (reader.number()?, reader.number()?);
+            let mut episode = Vec::new();
+            reader.value(b"", &mut episode)?;
+            Ok(Told::Episode { shard, sequence, episode })
+        }
+        b"eg.cut" => {
+            let problem = Problem::of_line(&String::from_utf8_lossy(reader.string()?));
+            let numbers = Reader::length(reader.line()?)?;
+            let pairs = (0..numbers / 2).map(|_| Ok((reader.number()?, reader.number()?)));
+            Ok(Told::Cut { problem, at: pairs.collect::<Result<_, _>>()? })
+        }
+        _ => Err(Garbled),
+    }
+}
+
 struct Reader<'r, 'b> {
     bytes: &'r mut &'b [u8],
     form: VectorForm,
@@ -113,8 +157,17 @@ impl<'b> Reader<'_, 'b> {
 
     /// The length behind the type of a value.
     fn length(line: &[u8]) -> Result<usize, Garbled> {
-        let digits = std::str::from_utf8(&line[1..]).map_err(|_| Garbled)?;
+        let digits = std::str::from_utf8(line.get(1..).ok_or(Garbled)?).map_err(|_| Garbled)?;
         digits.parse().map_err(|_| Garbled)
+    }
+
+    /// A whole number.
+    fn number(&mut self) -> Result<u64, Garbled> {
+        let line = self.line()?;
+        if line.first() != Some(&b':') {
+            return Err(Garbled);
+        }
+        Self::length(line).map(|number| number as u64)
     }
 
     /// A string, without what verbatim strings have in front.
@@ -241,7 +294,7 @@ fn sections(text: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Encoder, ProtocolVersion};
+    use crate::protocol::{Encoder, ProtocolVersion, reply};
 
     fn told(encode: impl FnOnce(&mut Encoder<'_>), shape: Shape) -> Answered {
         let mut out = Vec::new();
@@ -328,6 +381,32 @@ mod tests {
         assert_eq!(refused.problem.unwrap(), Problem::new("DIM", "3, not 4"));
         let nil = told(|encoder| encoder.null(), Shape::Plain);
         assert_eq!(nil.status, 404);
+    }
+
+    #[test]
+    fn messages_of_a_watch_are_told_from_replies() {
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(&mut out, ProtocolVersion::Resp3);
+        encoder.push(5);
+        encoder.bulk(b"eg.watch");
+        [7, 1, 99].into_iter().for_each(|number| encoder.count(number));
+        encoder.map(1);
+        encoder.bulk(b"id");
+        encoder.bulk(b"kettle");
+        encoder.count(1_024);
+        encoder.null();
+        reply::cut(&mut encoder, 7, "BUSY too slow; retry in 9 ms", &[(0, 4), (1, 99)]);
+        let mut bytes = &out[..];
+        let mut next = || take_told(&mut bytes, VectorForm::Array).unwrap();
+        let episode = br#"{"id":"kettle"}"#.to_vec();
+        assert_eq!(next(), Told::Episode { shard: 1, sequence: 99, episode });
+        assert_eq!((next(), next()), (Told::Credit, Told::Credit));
+        let problem = Problem::new("BUSY", "too slow; retry in 9 ms");
+        assert_eq!(next(), Told::Cut { problem, at: vec![(0, 4), (1, 99)] });
+        assert!(bytes.is_empty());
+        for garbled in [&b""[..], b"\r\n", b"$1\r\na\r\n", b">2\r\n$1\r\na\r\n:1\r\n", b">2\r\n"] {
+            assert_eq!(take_told(&mut &garbled[..], VectorForm::Array), Err(Garbled));
+        }
     }
 
     #[test]

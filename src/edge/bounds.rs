@@ -21,6 +21,12 @@ pub const BODIES_BYTES_MAX: usize = 256 << 20;
 pub const OPERATIONS_MAX: usize = 100_000;
 /// Operations of a batch that may be under way or answered and not taken by the client.
 pub const RESULTS_AHEAD_MAX: usize = 1_000;
+/// Watches; the rest of [`REQUESTS_MAX`] is for those who come and go.
+pub const WATCHES_MAX: usize = 128;
+/// Events of a watch that may be under way: what a shard may send before the client has taken it.
+pub const EVENTS_AHEAD_MAX: u64 = 1_000;
+/// How long a watch may be silent. Who has gone is noticed by what is written to him.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Answers are handed to a connection in pieces of so many bytes.
 pub const PIECE_BYTES: usize = 64 << 10;
 /// How long a client may take for a request's head, or rest between two requests.
@@ -46,4 +52,7 @@ const _: () = assert!(
             + DIMENSIONS_MAX * COMPONENT_TEXT_BYTES
             + METADATA_BYTES_MAX
 );
+const _: () = assert!(WATCHES_MAX <= REQUESTS_MAX / 2);
+// A silent watch is no answer that stands still.
+const _: () = assert!(SILENCE_TIMEOUT.as_secs() * 2 <= STALL_TIMEOUT.as_secs());
 const _: () = assert!(BODIES_BYTES_MAX >= 2 * MANY_BODY_BYTES_MAX);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, HeaderValue, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_lite::future;
@@ -32,6 +32,8 @@ use crate::server::Peer;
 /// Paths that need no token, and are answered however much there is to do: they tell whether the
 /// daemon lives and serves, and nothing else.
 const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
+/// Where a browser may say that a request comes from: the daemon's own page, or its user.
+const OWN_SITE: [&[u8]; 2] = [b"same-origin", b"none"];
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
@@ -104,6 +106,15 @@ async fn answer(
     response
 }
 
+/// Whether a browser says that a page of another origin asks. Pages cannot leave that out or say
+/// otherwise (W3C, Fetch Metadata Request Headers); what is no browser does not say anything. On
+/// the Unix socket such a request comes through a tunnel that somebody has opened to it, where no
+/// token keeps it away.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    site.is_some_and(|site| !OWN_SITE.contains(&site))
+}
+
 /// The permit to carry out a request, if it needs one.
 fn admit(
     service: &Shared,
@@ -111,7 +122,15 @@ fn admit(
     request: &Request<Incoming>,
 ) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let path = request.uri().path();
-    if ALWAYS.contains(&path) || dashboard::is_at(path) {
+    if ALWAYS.contains(&path) {
+        return Ok(None);
+    }
+    if is_foreign(request.headers()) {
+        let detail =
+            "a page of another site asked for this in a browser; open the daemon's own page";
+        return Err(Problem::new("ORIGIN", detail));
+    }
+    if dashboard::is_at(path) {
         return Ok(None);
     }
     if let Some(token) = &caller.token

@@ -11,11 +11,12 @@ use std::sync::PoisonError;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use engram_lanes::inbox::{Depth, Rank};
 
-use super::bounds::REQUESTS_MAX;
+use super::bounds::{REQUESTS_MAX, WATCHES_MAX};
 use super::problem::Problem;
 use super::service::{Service, Shared};
-use crate::metrics::{Latency, REFUSAL_CODES};
+use crate::metrics::{Lane, Latency, REFUSAL_CODES};
 use crate::server::Report;
 
 const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -60,7 +61,7 @@ const fn counter(name: &'static str, help: &'static str, of: fn(&Report) -> f64)
 }
 
 /// What each shard tells in one number.
-const FIGURES: [Figure; 43] = [
+const FIGURES: [Figure; 48] = [
     gauge("episodes", "Live episodes.", |it| it.stats.episodes as f64),
     gauge("rows", "Rows, dead ones included.", |it| it.stats.rows as f64),
     gauge("rows_dead", "Rows whose episode is gone.", |it| it.stats.rows_dead as f64),
@@ -82,6 +83,17 @@ const FIGURES: [Figure; 43] = [
     counter("recalls_total", "Recalls on this shard.", |it| it.metrics.recalls as f64),
     counter("spreads_total", "Exchanges of spreads.", |it| it.metrics.spreads as f64),
     counter("reads_total", "Episodes read by id.", |it| it.metrics.reads as f64),
+    gauge("streams_open", "Observe streams.", |it| it.metrics.streams_open as f64),
+    counter("observations_total", "Episodes that came over streams.", |it| {
+        it.metrics.observations as f64
+    }),
+    gauge("watches_open", "Watches.", |it| it.open_watches as f64),
+    counter("watches_cut_total", "Watches that the daemon ended.", |it| {
+        it.metrics.watches_cut as f64
+    }),
+    counter("episodes_pushed_total", "Episodes sent to watches.", |it| {
+        it.metrics.episodes_pushed as f64
+    }),
     counter("protocol_errors_total", "Connections that sent no commands.", |it| {
         it.metrics.protocol_errors as f64
     }),
@@ -124,6 +136,47 @@ const FIGURES: [Figure; 43] = [
     gauge("columns_damaged_blocks", "Blocks known to be damaged.", |it| {
         it.consolidation.blocks_damaged as f64
     }),
+];
+
+/// A figure of each of a shard's lanes.
+struct LaneFigure {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    of: fn(&Lane, Depth) -> u64,
+}
+
+const LANE_FIGURES: [LaneFigure; 5] = [
+    LaneFigure {
+        name: "lane_depth_units",
+        kind: "gauge",
+        help: "Units of a lane that are taken; a unit is 16 KiB.",
+        of: |_, depth| depth.units.into(),
+    },
+    LaneFigure {
+        name: "lane_capacity_units",
+        kind: "gauge",
+        help: "Units that a lane has.",
+        of: |_, depth| depth.capacity.into(),
+    },
+    LaneFigure {
+        name: "lane_depth_max_units",
+        kind: "gauge",
+        help: "Units that were taken at most.",
+        of: |lane, _| lane.depth_max.into(),
+    },
+    LaneFigure {
+        name: "lane_served_total",
+        kind: "counter",
+        help: "Requests that came through a lane.",
+        of: |lane, _| lane.wait.count(),
+    },
+    LaneFigure {
+        name: "lane_refused_total",
+        kind: "counter",
+        help: "Requests of the shard's connections that found a lane full, here or elsewhere.",
+        of: |lane, _| lane.refused,
+    },
 ];
 
 /// Answers the path. While the logs are replayed there are the edge's own figures alone.
@@ -172,6 +225,18 @@ impl Page {
                 self.sample(name, &[("shard", &report.shard)], of(report));
             }
         }
+        for LaneFigure { name, kind, help, of } in LANE_FIGURES {
+            self.family(name, kind, help);
+            for report in reports {
+                for rank in Rank::ALL {
+                    let (lane, depth) =
+                        (&report.metrics.lanes[rank as usize], report.lanes[rank as usize]);
+                    let labels: [(&str, &dyn Display); 2] =
+                        [("shard", &report.shard), ("lane", &rank.name())];
+                    self.sample(name, &labels, of(lane, depth));
+                }
+            }
+        }
         self.family("refusals_total", "counter", "Requests refused, by code.");
         for report in reports {
             for (code, times) in REFUSAL_CODES.iter().zip(report.metrics.refusals) {
@@ -208,6 +273,9 @@ impl Page {
         let open = REQUESTS_MAX - service.requests.available_permits();
         self.family("http_requests_open", "gauge", "Requests of HTTP under way.");
         self.sample("http_requests_open", &[], open);
+        let watches = WATCHES_MAX - service.watches.available_permits();
+        self.family("http_watches_open", "gauge", "Watches of HTTP, which are requests too.");
+        self.sample("http_watches_open", &[], watches);
         self.family("http_bodies_bytes", "gauge", "Bodies of requests that are kept.");
         self.sample("http_bodies_bytes", &[], service.room.bytes());
         let counters = service.counters.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,6 +21,7 @@
 //! | [`requests`], [`vectors`] | What does JSON ask for? |
 //! | [`shards`], [`answers`] | How is a shard asked, and what does its answer say? |
 //! | [`batch`] | How are many operations one request? |
+//! | [`watch`] | How are new episodes followed? |
 //! | [`metrics`], [`health`] | How is it, for machines? |
 //! | [`dashboard`] | How is it, for people? |
 //! | [`openapi`], [`schemas`] | What is all that, for programs? |
@@ -45,6 +46,7 @@ mod socket;
 mod thread;
 mod token;
 mod vectors;
+mod watch;
 
 pub use thread::{Edge, EdgeError};
 pub use token::TokenError;

@@ -12,6 +12,7 @@ use super::batch::{BatchOperation, EVENTS};
 use super::bounds::{OPERATIONS_MAX, REQUESTS_MAX};
 use super::operations::{Input, OPERATIONS, Operation};
 use super::problem::{CODES, Problem};
+use super::requests;
 use super::schemas::{Batched, Ready};
 
 static DESCRIPTION: LazyLock<String> = LazyLock::new(|| describe().to_string());
@@ -206,6 +207,32 @@ fn batch(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
+/// The path of watches.
+fn watch(generator: &mut SchemaGenerator) -> Value {
+    let takes = schema::<requests::Watch>(generator);
+    let mut parameters = named_in_query(&takes, generator);
+    parameters.push(json!({
+        "name": "Last-Event-ID",
+        "in": "header",
+        "required": false,
+        "description": "Where the client is by now; it counts more than from.",
+        "schema": { "type": "string" },
+    }));
+    json!({
+        "operationId": "watch",
+        "summary": "Follows a memory space: an event for each new episode, without end.",
+        "description":
+            "The command EG.WATCH. The first event is watching; then each episode is an event \
+             episode, whose data has shard and episode. The id of each event says where to go on. \
+             The last event, cut, has the problem that ended the watch.",
+        "parameters": parameters,
+        "responses": answers(
+            &json!({ EVENTS: { "schema": { "type": "string" } } }),
+            "Events as they come.",
+        ),
+    })
+}
+
 /// What is no operation.
 fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let ready = schema::<Ready>(generator);
@@ -242,6 +269,7 @@ fn others(generator: &mut SchemaGenerator) -> Map<String, Value> {
     });
     Map::from_iter([
         ("/v1/batch".to_owned(), json!({ "post": batch(generator) })),
+        ("/v1/watch".to_owned(), json!({ "get": watch(generator) })),
         ("/v1/openapi.json".to_owned(), of("openapi", "This description.", whole)),
         ("/metrics".to_owned(), of("metrics", "Figures for Prometheus.", metrics)),
         ("/healthz".to_owned(), of("healthz", "Whether the process lives.", alive)),

@@ -124,7 +124,7 @@ const ONE: (usize, Shape) = (BODY_BYTES_MAX, Shape::Plain);
 const HITS: (usize, Shape) = (BODY_BYTES_MAX, Shape::List("hits"));
 
 /// All operations.
-pub static OPERATIONS: [Operation; 24] = [
+pub static OPERATIONS: [Operation; 30] = [
     body::<requests::Store, schemas::Stored>(
         "store",
         (Verb::Post, "/v1/spaces/{space}/episodes"),
@@ -260,6 +260,42 @@ pub static OPERATIONS: [Operation; 24] = [
         ("CONFIG RESETSTAT", "Begins counters and latencies anew."),
         Shape::Plain,
     ),
+    query::<requests::Slowlog, schemas::Slowlog>(
+        "slowlog",
+        (Verb::Get, "/v1/slowlog"),
+        ("EG.SLOWLOG GET", "Answers the newest of the commands that were slow."),
+        Shape::List("commands"),
+    ),
+    query::<requests::SlowlogLength, schemas::SlowlogLength>(
+        "slowlog_length",
+        (Verb::Get, "/v1/slowlog/length"),
+        ("EG.SLOWLOG LEN", "Answers how many slow commands are kept."),
+        Shape::List("length"),
+    ),
+    query::<requests::ResetSlowlog, schemas::Status>(
+        "reset_slowlog",
+        (Verb::Delete, "/v1/slowlog"),
+        ("EG.SLOWLOG RESET", "Forgets the commands that were slow."),
+        Shape::Plain,
+    ),
+    query::<requests::Latency, schemas::Latencies>(
+        "latency",
+        (Verb::Get, "/v1/latency"),
+        ("EG.LATENCY GET", "Answers quantiles of commands and stages."),
+        Shape::Plain,
+    ),
+    query::<requests::LatencyHistogram, schemas::Histograms>(
+        "latency_histogram",
+        (Verb::Get, "/v1/latency/histogram"),
+        ("EG.LATENCY HISTOGRAM", "Answers histograms of commands and stages."),
+        Shape::Plain,
+    ),
+    query::<requests::ResetLatency, schemas::LatencyReset>(
+        "reset_latency",
+        (Verb::Delete, "/v1/latency"),
+        ("EG.LATENCY RESET", "Begins the histograms of commands anew."),
+        Shape::List("commands"),
+    ),
     query::<requests::Info, schemas::Info>(
         "info",
         (Verb::Get, "/v1/info"),
@@ -280,7 +316,7 @@ mod tests {
     use crate::protocol::Command;
 
     /// Commands that are about a connection of RESP or send it messages, or about the commands
-    /// there are.
+    /// there are. `EG.WATCH` is an answer without end, at a path of its own.
     const OF_RESP_ALONE: [&str; 8] =
         ["ECHO", "HELLO", "CLIENT", "QUIT", "COMMAND", "EG.WATCH", "EG.UNWATCH", "EG.OBSERVE"];
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::bounds::RETRY_MS;
 
 /// Every code: its status, and what it means.
-pub const CODES: [(&str, u16, &str); 20] = [
+pub const CODES: [(&str, u16, &str); 21] = [
     ("BUSY", 503, "A bound is reached and nothing was done"),
     ("NOSPACE", 404, "No such memory space"),
     ("NOEPISODE", 404, "No such episode"),
@@ -24,6 +24,7 @@ pub const CODES: [(&str, u16, &str); 20] = [
     ("CORRUPT", 500, "What was to be read is damaged on disk"),
     ("NOPERM", 403, "This user may not do that"),
     ("SNAPSHOT", 500, "The snapshot could not be written"),
+    ("ORIGIN", 403, "A page of another site may not ask"),
     ("TOKEN", 401, "The token is missing or wrong"),
     ("NOROUTE", 404, "There is nothing at this path"),
     ("METHOD", 405, "There is something at this path, but not for this method"),

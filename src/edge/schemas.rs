@@ -234,6 +234,65 @@ pub struct Stats {
     per_shard: Vec<Map<String, Value>>,
 }
 
+/// A command that was slow, and where its time went.
+#[derive(JsonSchema)]
+pub struct SlowCommand {
+    id: u64,
+    /// When it was answered, in microseconds since 1970-01-01 UTC.
+    at: i64,
+    name: String,
+    /// Its arguments, shortened.
+    command: Vec<String>,
+    duration_us: u64,
+    /// Waiting in the lane of a shard.
+    queued_us: u64,
+    worked_us: u64,
+    /// Waiting until the log had a write.
+    log_us: u64,
+    client: SlowClient,
+}
+
+/// Whose command it was.
+#[derive(JsonSchema)]
+pub struct SlowClient {
+    connection: u64,
+    name: String,
+    uid: u32,
+}
+
+/// The newest first.
+#[derive(JsonSchema)]
+pub struct Slowlog {
+    commands: Vec<SlowCommand>,
+}
+
+/// How many are kept.
+#[derive(JsonSchema)]
+pub struct SlowlogLength {
+    length: u64,
+}
+
+/// Of each name `count`, and `p50 p99 p999 max` in microseconds.
+#[derive(JsonSchema)]
+pub struct Latencies(BTreeMap<String, BTreeMap<String, f64>>);
+
+/// How many took at most so many microseconds.
+#[derive(JsonSchema)]
+pub struct Histogram {
+    calls: u64,
+    histogram_usec: BTreeMap<String, u64>,
+}
+
+/// By name.
+#[derive(JsonSchema)]
+pub struct Histograms(BTreeMap<String, Histogram>);
+
+/// How many commands began anew.
+#[derive(JsonSchema)]
+pub struct LatencyReset {
+    commands: u64,
+}
+
 /// Sections of lines.
 #[derive(JsonSchema)]
 pub struct Info(BTreeMap<String, BTreeMap<String, String>>);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawPathParams, Request};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, on, post};
 use axum::{RequestExt, Router};
@@ -14,13 +14,13 @@ use tokio::sync::{Semaphore, watch};
 
 use super::answers::Answered;
 use super::bodies::{self, Pieces, Room};
-use super::bounds::REQUESTS_MAX;
+use super::bounds::{REQUESTS_MAX, WATCHES_MAX};
 use super::operations::{Input, OPERATIONS, Operation};
 use super::problem::Problem;
 use super::requests::Target;
 use super::shards::Shards;
 use super::thread::Phase;
-use super::{batch, dashboard, health, metrics, openapi};
+use super::{batch, dashboard, health, metrics, openapi, watch as follow};
 use crate::metrics::Latency;
 use crate::recovery::Recovery;
 use crate::server::Peer;
@@ -33,6 +33,8 @@ pub struct Service {
     pub room: Room,
     /// For requests that are carried out.
     pub requests: Arc<Semaphore>,
+    /// For those of them that stay: watches.
+    pub watches: Arc<Semaphore>,
     /// For the one that asks all shards for their figures: copying them costs a shard time.
     pub scrape: Semaphore,
     pub counters: Mutex<Counters>,
@@ -60,6 +62,7 @@ impl Service {
             recovery,
             room: Room::default(),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             scrape: Semaphore::new(1),
             counters: Mutex::default(),
             phase,
@@ -99,13 +102,14 @@ pub fn router(service: &Shared) -> Router {
         let service = Arc::clone(service);
         on(operation.verb.filter(), move |request: Request| carry_out(service, operation, request))
     };
-    let [batch, metrics, ready] = [(); 3].map(|()| Arc::clone(service));
+    let [batch, watch, metrics, ready] = [(); 4].map(|()| Arc::clone(service));
     let mut router = Router::new();
     for operation in &OPERATIONS {
         router = router.route(operation.path, of(operation));
     }
     router
         .route("/v1/batch", post(move |request| batch::answer(batch, request)))
+        .route("/v1/watch", get(move |request| follow::answer(watch, request)))
         .route("/v1/openapi.json", get(openapi::answer))
         .route("/metrics", get(move || metrics::answer(metrics)))
         .route("/readyz", get(move || health::ready(ready)))
@@ -131,7 +135,7 @@ async fn carry_out(
     let peer = caller(&request);
     let target = target(&mut request).await?;
     let asked = match operation.input {
-        Input::Query => (operation.ask)(&target, &query_as_json(request.uri().query()))?,
+        Input::Query => (operation.ask)(&target, &as_json(&query(request.uri())))?,
         Input::Body(bytes_max) => {
             check_media(request.headers(), &["application/json"])?;
             let mut taken = service.room.take();
@@ -188,11 +192,11 @@ async fn target(request: &mut Request) -> Result<Target, Problem> {
     Ok(target)
 }
 
-/// A query as a JSON object of strings. Of a name that comes again the values stand together, with
-/// commas between them.
-fn query_as_json(query: Option<&str>) -> Vec<u8> {
+/// The fields of a query. Of a name that comes again the values stand together, with commas between
+/// them.
+pub fn query(uri: &Uri) -> BTreeMap<String, String> {
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         fields
             .entry(name.into_owned())
             .and_modify(|before| {
@@ -201,7 +205,12 @@ fn query_as_json(query: Option<&str>) -> Vec<u8> {
             })
             .or_insert_with(|| value.clone().into_owned());
     }
-    serde_json::to_vec(&fields).expect("strings can be written to memory")
+    fields
+}
+
+/// Fields as a JSON object of strings.
+pub fn as_json(fields: &BTreeMap<String, String>) -> Vec<u8> {
+    serde_json::to_vec(fields).expect("strings can be written to memory")
 }
 
 #[cfg(test)]
@@ -210,13 +219,10 @@ mod tests {
 
     #[test]
     fn a_query_says_what_a_body_would() {
-        let json = |query| String::from_utf8(query_as_json(query)).unwrap();
-        assert_eq!(json(None), "{}");
-        assert_eq!(
-            json(Some("with=text&with=meta&count=5")),
-            r#"{"count":"5","with":"text,meta"}"#
-        );
-        assert_eq!(json(Some("from=a%20b+c%22")), r#"{"from":"a b c\""}"#);
+        let json = |uri| String::from_utf8(as_json(&query(&Uri::from_static(uri)))).unwrap();
+        assert_eq!(json("/"), "{}");
+        assert_eq!(json("/?with=text&with=meta&count=5"), r#"{"count":"5","with":"text,meta"}"#);
+        assert_eq!(json("/?from=a%20b+c%22"), r#"{"from":"a b c\""}"#);
     }
 
     #[test]

@@ -54,6 +54,20 @@ impl Shards {
         Ok(Line { commands: Some(commands), replies: told })
     }
 
+    /// Begins a conversation with these words: its first chunk of replies.
+    pub async fn begin(&self, peer: Peer, words: Vec<Bytes>) -> Result<(Line, Bytes), Problem> {
+        let line = self.converse(peer)?;
+        let sent = line.commands.as_ref().map(|commands| commands.try_send(words));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err(Problem::stopping());
+        }
+        let chunk = line.replies.recv_async().await.map_err(|_| Problem::stopping())?;
+        if chunk.is_empty() {
+            return Err(Problem::stopping());
+        }
+        Ok((line, chunk))
+    }
+
     /// Asks for one thing. The line is to be kept until the answer is written: what it holds of the
     /// shard's bound on replies is given back with it.
     pub async fn ask(
@@ -63,15 +77,9 @@ impl Shards {
         asked: Asked,
     ) -> Result<(Answered, Line), Problem> {
         let Asked { words, form } = asked;
-        let mut line = self.converse(peer)?;
-        let sent = line.commands.take().map(|commands| commands.try_send(words));
-        if !matches!(sent, Some(Ok(()))) {
-            return Err(Problem::stopping());
-        }
-        let chunk = line.replies.recv_async().await.map_err(|_| Problem::stopping())?;
-        if chunk.is_empty() {
-            return Err(Problem::stopping());
-        }
+        let (mut line, chunk) = self.begin(peer, words).await?;
+        // Nothing more will be asked.
+        line.commands = None;
         let answered = answers::take(&mut &chunk[..], operation.shape, form)?;
         Ok((answered, line))
     }

@@ -9,12 +9,13 @@
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
 //! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`,
-//! `observe.rs`.
+//! `observe.rs`, `journal.rs`.
 
 mod arguments;
 mod checks;
 mod connection;
 mod docs;
+mod journal;
 mod link;
 mod observe;
 mod recall;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 use engram_shards::episode::{Durability, Fields, Refusal};
 
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
+pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
 pub use link::LinkCommand;
 pub use observe::{OBSERVE_CREDIT_MAX, Observation, ObserveOpen};
 pub use recall::{
@@ -131,6 +133,8 @@ pub enum Command {
         space: Option<String>,
     },
     ResetStats,
+    Slowlog(SlowlogCommand),
+    Latency(LatencyCommand),
     /// Into a folder of the daemon's machine.
     Snapshot {
         path: PathBuf,
@@ -140,11 +144,16 @@ pub enum Command {
 impl Command {
     /// What the arguments of one request ask for. The first is the name of the command.
     pub fn parse(arguments: Vec<Bytes>) -> Result<Self, Refusal> {
+        Self::parse_named(arguments).map(|(_, command)| command)
+    }
+
+    /// The same, with the name of the command as it is written in full.
+    pub fn parse_named(arguments: Vec<Bytes>) -> Result<(&'static str, Self), Refusal> {
         let (spec, parse, words) = table::find(&arguments)?;
         spec.check_count(arguments.len())?;
         let mut arguments = arguments::Arguments::new(spec, arguments, words);
         let command = parse(&mut arguments)?;
         arguments.finish()?;
-        Ok(command)
+        Ok((spec.name, command))
     }
 }

@@ -51,6 +51,11 @@ impl Batch {
         self.under_way.set(self.under_way.get() + 1);
     }
 
+    /// An item has waited so long in a lane.
+    pub(super) fn waited(&self, queued_us: u32) {
+        self.connection.waited(self.slot, queued_us);
+    }
+
     /// Waits until another item may begin.
     pub(super) async fn wait_for_room(&self) {
         while self.under_way.get() >= UNDER_WAY_MAX {

@@ -82,7 +82,7 @@ impl Calls {
         let Conversation { peer, commands, replies } = conversation;
         let client = Client::new(peer);
         client.version.set(ProtocolVersion::Resp3);
-        let connection = Rc::new(Connection::new(client, None));
+        let connection = Rc::new(Connection::new(client, Rc::clone(&core.journal), None));
         let mut open = self.open.borrow_mut();
         open.retain(|other| Rc::strong_count(other) > 1);
         open.push(Rc::clone(&connection));

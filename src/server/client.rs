@@ -38,6 +38,11 @@ impl Client {
         Self { peer, version, name: RefCell::default(), library: RefCell::default() }
     }
 
+    /// As it calls itself; empty unless it has said.
+    pub(super) fn name(&self) -> String {
+        self.name.borrow().clone()
+    }
+
     /// The answer to a command for which [`is_talk`] holds.
     pub(super) fn talk(&self, command: Command) -> Outgoing {
         match command {
@@ -67,7 +72,7 @@ impl Client {
                 Outgoing::encoded(move |encoder| encoder.count(id))
             }
             ClientCommand::GetName => {
-                let name = self.name.borrow().clone();
+                let name = self.name();
                 Outgoing::encoded(move |encoder| match name.is_empty() {
                     true => encoder.null(),
                     false => encoder.bulk(name.as_bytes()),

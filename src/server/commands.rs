@@ -20,11 +20,13 @@ use super::answer::{self, Question};
 use super::batch::Batch;
 use super::client::is_talk;
 use super::connection::{Connection, Kind};
-use super::core::{Core, Origin};
+use super::core::Core;
+use super::journal::Shown;
+use super::origin::{CommandOf, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
-use super::{info, links, observe, snapshots, spaces, spread, watch};
+use super::{info, links, observe, snapshots, spaces, spread, timings, watch};
 use crate::protocol::command::{
     Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand,
 };
@@ -39,13 +41,27 @@ pub(super) async fn take(
     at_ns: u64,
 ) -> bool {
     core.measure(|metrics| metrics.commands += 1);
-    let command = match Command::parse(arguments) {
-        Ok(command) => command,
+    let shown = Shown::of(&arguments);
+    match Command::parse_named(arguments) {
+        Ok((name, command)) => {
+            connection.begin(name, shown, at_ns);
+            let goes_on = carry_out(core, connection, command, at_ns).await;
+            connection.end_begin();
+            goes_on
+        }
         Err(refusal) => {
             refuse(core, connection, refusal);
-            return true;
+            true
         }
-    };
+    }
+}
+
+async fn carry_out(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    command: Command,
+    at_ns: u64,
+) -> bool {
     let is_batch = matches!(&command, Command::StoreMany { .. })
         || matches!(&command, Command::Link(link) if link.is_mutual);
     if !connection.is_mixed() && has_other_lane(&command) || connection.is_mixed() && is_batch {
@@ -174,6 +190,20 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
         Command::ResetStats => {
             answer_later(core, connection, |core| async move { info::reset(&core).await });
         }
+        Command::Slowlog(command) => {
+            answer_later(
+                core,
+                connection,
+                |core| async move { timings::slowlog(&core, command).await },
+            );
+        }
+        Command::Latency(command) => {
+            answer_later(
+                core,
+                connection,
+                |core| async move { timings::latency(&core, command).await },
+            );
+        }
         Command::Consolidate { space } => {
             answer_later(core, connection, |core| async move {
                 consolidate(&core, space.as_deref()).await
@@ -215,7 +245,9 @@ where
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
     let task = task(Rc::clone(&core));
     runtime::spawn(async move {
-        fulfil(&core, &connection, slot, task.await);
+        let command = CommandOf { connection: Rc::clone(&connection), slot };
+        let encoded = core.carry_out(command, task).await;
+        fulfil(&core, &connection, slot, encoded);
     });
 }
 
@@ -228,7 +260,9 @@ pub(super) async fn alone(
     core.turn();
     connection.replies_done().await;
     let slot = connection.reserve(Kind::Other);
-    fulfil(core, connection, slot, task.await);
+    let command = CommandOf { connection: Rc::clone(connection), slot };
+    let encoded = core.carry_out(command, task).await;
+    fulfil(core, connection, slot, encoded);
 }
 
 pub(super) fn fulfil(core: &Core, connection: &Connection, slot: u64, encoded: Encoded) {

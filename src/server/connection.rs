@@ -21,12 +21,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
+use slab::Slab;
 
 use super::budget::Held;
 use super::client::Client;
 use super::commands;
 use super::core::Core;
 use super::inbox::Inbox;
+use super::journal::{Journal, Shown, Timed};
 use super::notify::Notify;
 use super::observe::Streams;
 use super::outgoing::{EncodedReply, Outgoing};
@@ -67,6 +69,8 @@ struct Slot {
     kind: Kind,
     /// The episode it is about, while lanes are mixed.
     episode: Option<u64>,
+    /// Until it is answered: its place among those that are timed.
+    timed: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +87,10 @@ struct Replies {
     /// Once writes wait in different lanes: the lane of each episode that open ones are about, and
     /// how many there are.
     mixed: Option<HashMap<u64, (Rank, u32)>>,
+    /// The command that was begun and has no slot.
+    begun: Option<Timed>,
+    /// Those of open slots.
+    timed: Slab<Timed>,
 }
 
 impl Replies {
@@ -120,6 +128,7 @@ pub(super) struct Connection {
     pub(super) pushes: RefCell<Pushes>,
     pub(super) watches: Watches,
     pub(super) streams: Streams,
+    journal: Rc<Journal>,
     /// Since when the client has not taken what is being written.
     writing_since_ns: Cell<Option<u64>>,
     /// The writer has something to do.
@@ -144,13 +153,14 @@ pub(super) struct SocketEnd {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, end: Option<SocketEnd>) -> Self {
+    pub(super) fn new(client: Client, journal: Rc<Journal>, end: Option<SocketEnd>) -> Self {
         Self {
             client,
             replies: RefCell::default(),
             pushes: RefCell::default(),
             watches: Watches::default(),
             streams: Streams::default(),
+            journal,
             writing_since_ns: Cell::new(None),
             ready: Notify::default(),
             progress: Notify::default(),
@@ -171,6 +181,28 @@ impl Connection {
         self.replies.borrow_mut().mixed.get_or_insert_default();
     }
 
+    /// A command is about to be carried out: the next slot is for its reply.
+    pub(super) fn begin(&self, command: &'static str, shown: Shown, at_ns: u64) {
+        self.replies.borrow_mut().begun = Some(self.journal.begin(command, shown, at_ns));
+    }
+
+    /// It was carried out or is under way. Some have no reply.
+    pub(super) fn end_begin(&self) {
+        self.replies.borrow_mut().begun = None;
+    }
+
+    /// A shard has told how long the command of a slot waited in a lane.
+    pub(super) fn waited(&self, slot: u64, queued_us: u32) {
+        let mut replies = self.replies.borrow_mut();
+        let Replies { slots, first, timed, .. } = &mut *replies;
+        // What a command does not wait for may be told behind its end.
+        let nth = slot.checked_sub(*first).and_then(|nth| usize::try_from(nth).ok());
+        let slot = nth.and_then(|nth| slots.get(nth));
+        if let Some(place) = slot.and_then(|slot| slot.timed) {
+            timed[place as usize].waited(queued_us);
+        }
+    }
+
     /// A slot for the reply to a write of an episode, and the lane that is for it. One that would
     /// overtake another of the same episode waits in the lane of that one.
     pub(super) fn reserve_write(&self, episode: Option<u64>, rank: Rank) -> (u64, Rank) {
@@ -188,7 +220,9 @@ impl Connection {
         replies.open += 1;
         replies.writes += usize::from(kind == Kind::Write);
         replies.reads += usize::from(kind == Kind::Read);
-        replies.slots.push_back(Slot { reply: None, kind, episode: None });
+        let timed = replies.begun.take().map(|begun| replies.timed.insert(begun));
+        let timed = timed.map(|place| u32::try_from(place).expect("open slots are bounded"));
+        replies.slots.push_back(Slot { reply: None, kind, episode: None, timed });
         replies.first + replies.slots.len() as u64 - 1
     }
 
@@ -198,7 +232,11 @@ impl Connection {
         replies.bytes += reply.bytes();
         let entry = &mut replies.slots[nth];
         entry.reply = Some(reply);
-        let (kind, episode) = (entry.kind, entry.episode);
+        let (kind, episode, timed) = (entry.kind, entry.episode, entry.timed.take());
+        if let Some(place) = timed {
+            let timed = replies.timed.remove(place as usize);
+            self.journal.end(timed, kind == Kind::Write, &self.client);
+        }
         replies.leave_lane(episode);
         replies.open -= 1;
         replies.writes -= usize::from(kind == Kind::Write);
@@ -392,7 +430,8 @@ pub(super) async fn read(
 ) {
     let mut room = READ_BYTES_MIN;
     while take_commands(&core, &connection, &mut inbox).await {
-        if inbox.is_http() {
+        // Who is told too early that there is no edge may be writing still, and lose the answer.
+        if inbox.is_http() && (edge.is_some() || inbox.has_http_head()) {
             connection.leave_for(&edge, inbox);
             break;
         }

@@ -20,17 +20,16 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::budget::{Held, ReplyBudget};
-use super::connection::Connection;
 use super::gate::Gate;
 use super::info::Report;
-use super::jobs::{Jobs, spread_refused};
+use super::jobs::Jobs;
+use super::journal::{Journal, JournalSettings};
 use super::news::{Followers, WatchPermit};
 use super::notify::Notify;
-use super::observe::Stream;
-use super::request::{Answer, Asked, Request, SpreadKey};
+use super::origin::{CommandOf, Origin, Promise};
+use super::request::{Answer, Answered, Asked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
-use super::watch::Call;
 use crate::metrics::Metrics;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
@@ -80,43 +79,8 @@ impl Waits for OwnAsked {
 }
 
 /// The lanes of a shard, and what they are before its thread has begun.
-type Lanes = mesh::Lanes<Asked, Answer, OwnAsked>;
-pub type LaneEnds = mesh::Ends<Asked, Answer>;
-
-/// Where an answer goes.
-#[derive(Debug)]
-pub(super) enum Origin {
-    /// It is a connection's reply; with the id that was assigned, if one was.
-    Reply { connection: Rc<Connection>, slot: u64, assigned: Option<Bytes> },
-    /// It is one of many in a connection's reply.
-    Item { batch: Rc<Batch>, index: usize },
-    /// A task on this shard waits for it.
-    Task(Rc<Promise>),
-    /// It is one of a stream of a connection.
-    Observation { stream: Rc<Stream>, number: u64, noted: Option<u64> },
-    /// A watch of a connection asks for more.
-    News(Rc<Call>),
-    /// Another shard asked.
-    Peer { shard: usize, call: u32 },
-}
-
-/// An answer that a task waits for.
-#[derive(Debug, Default)]
-pub(super) struct Promise {
-    answer: RefCell<Option<Answer>>,
-    arrived: Notify,
-}
-
-impl Promise {
-    pub(super) async fn wait(&self) -> Answer {
-        loop {
-            if let Some(answer) = self.answer.borrow_mut().take() {
-                return answer;
-            }
-            self.arrived.wait().await;
-        }
-    }
-}
+type Lanes = mesh::Lanes<Asked, Answered, OwnAsked>;
+pub type LaneEnds = mesh::Ends<Asked, Answered>;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -127,6 +91,9 @@ pub(super) struct Core {
     snapshots: Arc<Snapshots>,
     patience: Duration,
     inner: RefCell<Inner>,
+    pub(super) journal: Rc<Journal>,
+    /// Which command is carried out by the task that runs now, if one is.
+    command: RefCell<Option<CommandOf>>,
     /// For spreads over several shards: each holds memory on all of them while it is driven.
     pub(super) spreads: Gate,
     breath: Breath,
@@ -165,6 +132,7 @@ pub(super) struct Inner {
     ids: IdMaker,
     replies: ReplyBudget,
     pub(super) followers: Followers,
+    pub(super) journal: Rc<Journal>,
 }
 
 impl Core {
@@ -175,10 +143,11 @@ impl Core {
         lanes: LaneEnds,
         (seed, machine): (u64, Machine),
         recovery: Arc<Recovery>,
-        (snapshots, patience): (Arc<Snapshots>, Duration),
+        (snapshots, patience, journal): (Arc<Snapshots>, Duration, JournalSettings),
     ) -> std::io::Result<Self> {
         let lanes: Lanes = lanes.serve();
         let shards = lanes.shards();
+        let journal = Rc::new(Journal::new((number, shards), clock, journal));
         let inner = Inner {
             number,
             clock,
@@ -196,6 +165,7 @@ impl Core {
             ids: IdMaker::new(seed),
             replies: ReplyBudget::default(),
             followers: Followers::default(),
+            journal: Rc::clone(&journal),
         };
         Ok(Self {
             number,
@@ -204,6 +174,8 @@ impl Core {
             snapshots,
             patience,
             inner: RefCell::new(inner),
+            journal,
+            command: RefCell::default(),
             spreads: Gate::new((SPREADS_DRIVEN_MAX / shards).max(1)),
             breath: Breath::new()?,
             breathed_ns: Cell::new(0),
@@ -313,10 +285,27 @@ impl Core {
 
     /// Hands a request to its owner and keeps a promise of the answer. The caller ends its turn.
     pub(super) fn ask(&self, owner: usize, request: Request) -> Rc<Promise> {
-        let promise = Rc::new(Promise::default());
+        let command = self.command.borrow().clone();
+        let promise = Promise::new(command);
         let (rank, origin) = (request.rank(), Origin::Task(Rc::clone(&promise)));
         self.submit(owner, request, rank, self.now_ns(), origin);
         promise
+    }
+
+    /// Has a task carry out a command: what it asks for is asked for that.
+    pub(super) async fn carry_out<T>(
+        &self,
+        command: CommandOf,
+        task: impl Future<Output = T>,
+    ) -> T {
+        let mut task = std::pin::pin!(task);
+        std::future::poll_fn(|context| {
+            let before = self.command.replace(Some(command.clone()));
+            let polled = task.as_mut().poll(context);
+            self.command.replace(before);
+            polled
+        })
+        .await
     }
 
     /// Asks one shard and waits.
@@ -518,13 +507,15 @@ impl Inner {
             (Full::Lane, Rank::Low) => "the low lane of the shard",
         };
         let refusal = Refusal::Busy { what, retry_after_ms: RETRY_LANE_MS };
-        self.deliver(origin, refused(request, refusal));
+        self.deliver(origin, request.refused(refusal));
     }
 
     fn take_answers(&mut self) {
         for _ in 0..TURN_MESSAGES_MAX {
-            let Some((call, answer)) = self.lanes.take_answer() else { return };
-            let origin = self.called.remove(call as usize);
+            let Some((call, answered)) = self.lanes.take_answer() else { return };
+            let Answered { answer, queued_us } = answered;
+            let mut origin = self.called.remove(call as usize);
+            origin.waited(queued_us);
             self.deliver(origin, answer);
         }
     }
@@ -535,23 +526,24 @@ impl Inner {
         self.note_crowd();
         for served in 0..TURN_MESSAGES_MAX {
             let Some((rank, taken)) = self.lanes.take_request(now_ns) else { return served as u64 };
-            let (asked, origin) = match taken {
+            let (asked, mut origin) = match taken {
                 Taken::Own(OwnAsked { asked, origin }) => (asked, origin),
                 Taken::Sent(mesh::Asked { from, call, request }) => {
-                    (request, Origin::Peer { shard: from, call })
+                    (request, Origin::Peer { shard: from, call, queued_us: 0 })
                 }
             };
             let (at_ns, units) = (asked.at_ns, asked.units());
+            let wait_ns = now_ns.saturating_sub(at_ns);
+            origin.waited(u32::try_from(wait_ns / 1000).unwrap_or(u32::MAX));
             match self.execute(asked, origin) {
                 Ok(()) => {
                     self.lanes.inbox.served(rank, units);
-                    let wait_ns = now_ns.saturating_sub(at_ns);
                     self.metrics.queue_wait.record(wait_ns);
                     self.metrics.lanes[rank as usize].wait.record(wait_ns);
                 }
                 Err((asked, origin)) => {
                     let taken = match origin {
-                        Origin::Peer { shard: from, call } => {
+                        Origin::Peer { shard: from, call, .. } => {
                             Taken::Sent(mesh::Asked { from, call, request: asked })
                         }
                         origin => Taken::Own(OwnAsked { asked, origin }),
@@ -600,8 +592,13 @@ impl Inner {
                 let report = self.report();
                 self.deliver(origin, Answer::Report(Box::new(report)));
             }
+            Request::Journal(query) => {
+                let told = self.tell_journal(&query);
+                self.deliver(origin, Answer::Journal(Ok(told)));
+            }
             Request::ResetMetrics => {
                 self.metrics.reset();
+                self.journal.reset_latencies(&[]);
                 self.deliver(origin, Answer::Done(Ok(())));
             }
             Request::Recall(request) => self.take_recall(*request, asked.at_ns, origin),
@@ -687,6 +684,7 @@ impl Inner {
             | Request::SpaceStats { .. }
             | Request::Report
             | Request::ResetMetrics
+            | Request::Journal(_)
             | Request::Recall(_)
             | Request::Inquire(_)
             | Request::LookAround(_)
@@ -708,14 +706,15 @@ impl Inner {
             }
             Origin::Item { batch, index } => batch.fulfil(&self.replies, index, answer),
             Origin::Task(promise) => {
-                *promise.answer.borrow_mut() = Some(answer);
-                promise.arrived.notify();
+                promise.fulfil(answer);
             }
             Origin::News(call) => call.fulfil(answer),
             Origin::Observation { stream, number, noted } => {
                 stream.fulfil(number, noted, answer);
             }
-            Origin::Peer { shard, call } => self.lanes.answer(shard, call, answer),
+            Origin::Peer { shard, call, queued_us } => {
+                self.lanes.answer(shard, call, Answered { answer, queued_us });
+            }
         }
     }
 
@@ -775,30 +774,5 @@ impl Inner {
         self.effects = effects;
         self.worked_ns = unit_ns;
         advanced
-    }
-}
-
-/// A refusal in the shape of the request's answer.
-fn refused(request: &Request, refusal: Refusal) -> Answer {
-    match request {
-        Request::Store(_)
-        | Request::Link(_)
-        | Request::Unlink(_)
-        | Request::Forget { .. }
-        | Request::Erase { .. }
-        | Request::CreateSpace { .. }
-        | Request::DropSpace { .. }
-        | Request::Consolidate
-        | Request::CutSnapshot
-        | Request::CopySnapshot { .. }
-        | Request::DropSnapshot => Answer::Write(Err(refusal)),
-        Request::Get { .. } => Answer::Episode(Err(refusal)),
-        Request::Recall(_) => Answer::Hits(Err(refusal)),
-        Request::Inquire(_) | Request::LookAround(_) => Answer::Found(Err(refusal)),
-        Request::Spread(order) => spread_refused(order.finish.is_some(), refusal),
-        Request::Scan { .. } => Answer::Scanned(Err(refusal)),
-        Request::News(_) => Answer::News(Err(refusal)),
-        Request::ResetMetrics | Request::EndSpread(_) => Answer::Done(Err(refusal)),
-        Request::SpaceStats { .. } | Request::Report => Answer::SpaceStats(Err(refusal)),
     }
 }

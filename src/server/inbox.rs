@@ -4,6 +4,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::protocol::{Dialect, Parser, ParserLimits, ProtocolError};
 
+/// Bytes of the head of a request of HTTP that somebody waits for.
+pub(super) const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+
 /// Commands in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -72,6 +75,12 @@ impl Inbox {
         self.dialect == Dialect::Http
     }
 
+    /// Whether all of that request's head is here, or so much that nobody will wait for the rest.
+    pub(super) fn has_http_head(&self) -> bool {
+        let is_whole = || self.buffer.windows(4).any(|four| four == b"\r\n\r\n");
+        self.is_http() && (self.buffer.len() >= HTTP_HEAD_BYTES_MAX || is_whole())
+    }
+
     /// Everything that was read and not taken.
     pub(super) fn into_bytes(self) -> Bytes {
         self.buffer.freeze()
@@ -116,7 +125,17 @@ mod tests {
             inbox.fill(1);
             assert_eq!(inbox.next(), Ok(None));
             assert_eq!(inbox.is_http(), nth >= 4, "{nth}");
+            assert_eq!(inbox.has_http_head(), nth + 1 == bytes.len(), "{nth}");
         }
         assert_eq!(inbox.into_bytes(), &bytes[..]);
+        let mut endless = Inbox::default();
+        endless.offer(HTTP_HEAD_BYTES_MAX).fill(b'x');
+        endless.fill(HTTP_HEAD_BYTES_MAX - 1);
+        endless.buffer[..5].copy_from_slice(b"GET /");
+        assert_eq!(endless.next(), Ok(None));
+        assert!(endless.is_http() && !endless.has_http_head());
+        endless.offer(1)[0] = b'x';
+        endless.fill(1);
+        assert!(endless.has_http_head());
     }
 }

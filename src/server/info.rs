@@ -280,15 +280,20 @@ fn encode_latencies(encoder: &mut Encoder<'_>, metrics: &Metrics) {
     encoder.map(latencies.len());
     for (name, latency) in latencies {
         encoder.bulk(name.as_bytes());
-        encoder.map(5);
-        count(encoder, "count", latency.count());
-        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
-            encoder.bulk(name.as_bytes());
-            encoder.double(latency.quantile_us(quantile));
-        }
-        encoder.bulk(b"max");
-        encoder.double(latency.max_us());
+        encode_latency(encoder, latency);
     }
+}
+
+/// A map of its quantiles, in microseconds.
+pub(super) fn encode_latency(encoder: &mut Encoder<'_>, latency: &Latency) {
+    encoder.map(5);
+    count(encoder, "count", latency.count());
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+        encoder.bulk(name.as_bytes());
+        encoder.double(latency.quantile_us(quantile));
+    }
+    encoder.bulk(b"max");
+    encoder.double(latency.max_us());
 }
 
 fn count(encoder: &mut Encoder<'_>, name: &str, value: u64) {

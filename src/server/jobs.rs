@@ -12,7 +12,8 @@ use engram_shards::recall::Recall;
 use engram_shards::spread::batching::{Batcher, Machine};
 use engram_shards::spreading::{Asked, Collected, Exchanged, Spreading};
 
-use super::core::{Inner, Origin};
+use super::core::Inner;
+use super::origin::Origin;
 use super::request::{Answer, SpreadKey, SpreadOrder};
 
 /// Bytes of vectors that a recall compares before others get their turn: about 20 µs.

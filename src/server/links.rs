@@ -16,7 +16,8 @@ use engram_shards::shard::Reply;
 
 use super::commands::{Encoded, fulfil, refuse};
 use super::connection::{Connection, Kind};
-use super::core::{Core, Promise};
+use super::core::Core;
+use super::origin::Promise;
 use super::outgoing::EncodedReply;
 use super::request::{Answer, Request};
 use super::route::Route;

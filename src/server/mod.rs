@@ -17,6 +17,7 @@
 //! * `observe` takes streams of stores that are acknowledged in ranges.
 //! * `links` makes links that are mutual, `spread` drives spreads over the shards of a space.
 //! * `jobs` computes recalls and spreads, slice by slice.
+//! * `journal` times commands, `timings` tells what it has.
 //! * `snapshots` copies the store while it is written to.
 //! * `serve` is the life of a shard: open, reconcile, serve, drain.
 //!
@@ -35,10 +36,12 @@ mod gate;
 mod inbox;
 mod info;
 mod jobs;
+mod journal;
 mod links;
 mod news;
 mod notify;
 mod observe;
+mod origin;
 mod outgoing;
 mod push;
 mod request;
@@ -47,6 +50,7 @@ mod serve;
 mod snapshots;
 mod spaces;
 mod spread;
+mod timings;
 mod visitor;
 mod watch;
 
@@ -56,13 +60,15 @@ pub use client::Peer;
 pub use connection::WINDOW;
 pub use core::{LANE_UNITS, LaneEnds};
 pub use info::Report;
+pub use journal::{JournalSettings, Shown, Slow, Spent};
 pub use news::{NewsRequest, WATCHES_MAX};
 pub use observe::CONNECTION_STREAMS_MAX;
-pub use request::{Answer, Asked, Request};
+pub use request::{Answer, Answered, Asked, Request};
 pub use route::Route;
 pub use serve::{
     Control, EdgeEnd, Opened, Permit, Said, ServeError, ShardDisk, ShardStart, run, true_spaces,
 };
 pub use snapshots::Snapshots;
+pub use timings::{JournalQuery, JournalTold};
 pub use visitor::{EdgeDoor, Visitor};
 pub use watch::CONNECTION_WATCHES_MAX;

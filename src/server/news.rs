@@ -13,7 +13,8 @@ use std::time::Duration;
 use engram_shards::episode::{Fields, Refusal, SpaceNumber};
 use engram_shards::space::{News, NewsLimits};
 
-use super::core::{Inner, Origin};
+use super::core::Inner;
+use super::origin::Origin;
 use super::request::Answer;
 use engram_lanes::mesh::OPEN_MAX;
 

@@ -20,8 +20,9 @@ use engram_shards::shard::Reply;
 
 use super::commands::{Encoded, alone, fulfil, place_store, refuse};
 use super::connection::{Connection, Kind};
-use super::core::{Core, Origin};
+use super::core::Core;
 use super::notify::Notify;
+use super::origin::Origin;
 use super::outgoing::EncodedReply;
 use super::push::Push;
 use super::request::Answer;

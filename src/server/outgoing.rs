@@ -144,6 +144,7 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         | Answer::Collected(_)
         | Answer::SpaceStats(_)
         | Answer::Report(_)
+        | Answer::Journal(_)
         | Answer::Done(_) => {
             unreachable!("gathered by the task that asked")
         }

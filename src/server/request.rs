@@ -15,7 +15,9 @@ use engram_shards::spreading::{Asked as Wanted, Collected, Exchange, Exchanged, 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::info::Report;
+use super::jobs::spread_refused;
 use super::news::NewsRequest;
+use super::timings::{JournalQuery, JournalTold};
 
 /// A request to the shard that owns what it is about.
 #[derive(Debug)]
@@ -83,6 +85,7 @@ pub enum Request {
     Report,
     /// Counters and histograms begin anew.
     ResetMetrics,
+    Journal(JournalQuery),
 }
 
 /// Names a spread: by the shard that drives it, and its number there.
@@ -163,7 +166,34 @@ impl Request {
             | Self::DropSnapshot
             | Self::SpaceStats { .. }
             | Self::Report
-            | Self::ResetMetrics => Rank::High,
+            | Self::ResetMetrics
+            | Self::Journal(_) => Rank::High,
+        }
+    }
+
+    /// A refusal in the shape of the request's answer.
+    pub(super) fn refused(&self, refusal: Refusal) -> Answer {
+        match self {
+            Self::Store(_)
+            | Self::Link(_)
+            | Self::Unlink(_)
+            | Self::Forget { .. }
+            | Self::Erase { .. }
+            | Self::CreateSpace { .. }
+            | Self::DropSpace { .. }
+            | Self::Consolidate
+            | Self::CutSnapshot
+            | Self::CopySnapshot { .. }
+            | Self::DropSnapshot => Answer::Write(Err(refusal)),
+            Self::Get { .. } => Answer::Episode(Err(refusal)),
+            Self::Recall(_) => Answer::Hits(Err(refusal)),
+            Self::Inquire(_) | Self::LookAround(_) => Answer::Found(Err(refusal)),
+            Self::Spread(order) => spread_refused(order.finish.is_some(), refusal),
+            Self::Scan { .. } => Answer::Scanned(Err(refusal)),
+            Self::News(_) => Answer::News(Err(refusal)),
+            Self::Journal(_) => Answer::Journal(Err(refusal)),
+            Self::ResetMetrics | Self::EndSpread(_) => Answer::Done(Err(refusal)),
+            Self::SpaceStats { .. } | Self::Report => Answer::SpaceStats(Err(refusal)),
         }
     }
 
@@ -194,6 +224,15 @@ pub enum Answer {
     News(Result<News, Refusal>),
     SpaceStats(Result<SpaceStats, Refusal>),
     Report(Box<Report>),
+    Journal(Result<JournalTold, Refusal>),
     /// Of what has no other result.
     Done(Result<(), Refusal>),
+}
+
+/// An answer on its way to another shard.
+#[derive(Debug)]
+pub struct Answered {
+    pub answer: Answer,
+    /// How long the request waited in a lane.
+    pub queued_us: u32,
 }

@@ -16,6 +16,7 @@ use super::arrival::Arrival;
 use super::calls::{Call, Calls};
 use super::connection::{self, Connection, SocketEnd};
 use super::core::{Core, LaneEnds};
+use super::journal::JournalSettings;
 use super::snapshots::Snapshots;
 use super::visitor::EdgeDoor;
 use crate::recovery::Recovery;
@@ -42,6 +43,8 @@ pub struct ShardStart {
     pub drain_timeout: Duration,
     /// How long a client may leave a watch without credit, or its messages unread.
     pub stream_patience: Duration,
+    /// What is kept of commands.
+    pub journal: JournalSettings,
     /// How the start goes, for `INFO`.
     pub recovery: Arc<Recovery>,
     pub snapshots: Arc<Snapshots>,
@@ -238,7 +241,7 @@ async fn serve(
     said: &flume::Sender<Said>,
 ) -> std::io::Result<()> {
     let ShardStart { number, clock, lanes, machine, seed, recovery, edge, .. } = start;
-    let streaming = (start.snapshots, start.stream_patience);
+    let streaming = (start.snapshots, start.stream_patience, start.journal);
     let core = Core::new(number, clock, shard, lanes, (seed, machine), recovery, streaming)?;
     let core = Rc::new(core);
     runtime::spawn(Rc::clone(&core).serve_log(completions));
@@ -292,7 +295,8 @@ fn connect(
 ) -> std::io::Result<Rc<Connection>> {
     let Arrival { client, inbox, unsent, is_finished, .. } = arrival;
     let (reader, writer, shutdown) = socket.split()?;
-    let connection = Rc::new(Connection::new(client, Some(SocketEnd { shutdown, permit })));
+    let end = Some(SocketEnd { shutdown, permit });
+    let connection = Rc::new(Connection::new(client, Rc::clone(&core.journal), end));
     core.measure(|metrics| {
         metrics.connections_opened += 1;
         metrics.connections_open += 1;

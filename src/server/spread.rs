@@ -32,7 +32,8 @@ use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings, Setti
 use engram_shards::spreading::{Asked, Collected, Exchange, Exchanged, Given, How, SpreadRequest};
 
 use super::commands::{Encoded, merge};
-use super::core::{Core, Promise};
+use super::core::Core;
+use super::origin::Promise;
 use super::outgoing::EncodedReply;
 use super::request::{Answer, Request, SpreadKey, SpreadOrder};
 use super::route::Route;

@@ -24,9 +24,10 @@ use engram_shards::space::News;
 
 use super::commands::{Encoded, alone, refuse};
 use super::connection::Connection;
-use super::core::{Core, Origin};
+use super::core::Core;
 use super::news::{NewsRequest, WatchPermit};
 use super::notify::Notify;
+use super::origin::Origin;
 use super::outgoing::EncodedReply;
 use super::push::Push;
 use super::request::{Answer, Request};
@@ -363,7 +364,9 @@ async fn places(
 ) -> Result<Vec<(usize, u64)>, Refusal> {
     let mut shards: Vec<usize> = route.all().collect();
     shards.sort_unstable();
-    if let Some((shard, _)) = named.iter().find(|(shard, _)| !shards.contains(shard)) {
+    // Behind 0 is nothing left out, wherever that is.
+    let is_foreign = |(shard, seq): &&(usize, u64)| *seq > 0 && !shards.contains(shard);
+    if let Some((shard, _)) = named.iter().find(is_foreign) {
         return Err(Refusal::Syntax(format!(
             "FROM names shard {shard}, and the memory space is on {shards:?}; name those"
         )));

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::http::Http;
-use crate::routes::Stage;
+use crate::command;
+use crate::common::{Reply, eventually};
+use crate::http::{Http, request};
+use crate::routes::{Stage, assert_same, furnish, json_of};
 
 /// Samples by name and labels; every line is one or a comment, and every family is announced.
 fn scrape(http: &mut Http) -> BTreeMap<String, f64> {
@@ -69,6 +71,81 @@ fn figures_are_those_of_the_daemon() {
             after[&format!("engram_commit_seconds_count{{shard=\"{shard}\"}}")]
         );
     }
+}
+
+#[test]
+fn lanes_and_streams_have_their_figures() {
+    let mut stage = Stage::furnished();
+    let Stage { daemon, http, resp, .. } = &mut stage;
+    let of = |samples: &BTreeMap<String, f64>, name: &str| -> f64 {
+        let is_it = |have: &str| {
+            have.strip_prefix("engram_").is_some_and(|have| have.split('{').next() == Some(name))
+        };
+        let found: Vec<f64> =
+            samples.iter().filter(|(have, _)| is_it(have)).map(|(_, value)| *value).collect();
+        assert!(!found.is_empty(), "{name}");
+        found.iter().sum()
+    };
+    let before = scrape(http);
+    for lane in ["high", "normal", "low"] {
+        for shard in [0, 1] {
+            let sample = |name: &str| {
+                before[&format!("engram_lane_{name}{{shard=\"{shard}\",lane=\"{lane}\"}}")]
+            };
+            assert_eq!(sample("capacity_units"), 4096.0);
+            assert!(sample("depth_units") <= sample("depth_max_units"));
+            assert_eq!(sample("refused_total"), 0.0);
+        }
+    }
+    let low = |samples: &BTreeMap<String, f64>| -> f64 {
+        let is_low = |name: &&String| {
+            name.starts_with("engram_lane_served_total{") && name.ends_with("lane=\"low\"}")
+        };
+        samples.iter().filter(|(name, _)| is_low(name)).map(|(_, value)| value).sum()
+    };
+    let body = json!({ "vec": [1, 2, 3], "priority": "low" });
+    (0..3).for_each(|_| drop(http.post("/v1/spaces/notes/episodes", &body).ok()));
+
+    let mut watching = Http::new(daemon);
+    watching.send(&request("GET", "/v1/watch?space=notes&from=0", &[], b""));
+    assert_eq!(watching.try_read_head().unwrap().status, 200);
+    assert!(watching.try_chunk().unwrap().is_some());
+    let opened = resp.ask(&command!["EG.OBSERVE", "OPEN", "notes"]);
+    let stream = opened.at("stream").int().to_string();
+    resp.send(&command!["EG.OBSERVE", stream, "*", "VALUES", "3", "1", "2", "3"]);
+    eventually("all figures have come", || {
+        let after = scrape(http);
+        let figures = ["streams_open", "observations_total", "watches_open", "http_watches_open"]
+            .map(|name| of(&after, name));
+        figures == [1.0; 4]
+            && of(&after, "episodes_pushed_total") == 16.0
+            && of(&after, "watches_cut_total") == 0.0
+            && low(&after) - low(&before) == 3.0
+    });
+}
+
+#[test]
+fn what_took_long_is_told_as_on_the_socket() {
+    let mut stage = Stage::with(&["slowlog_us=0"]);
+    let Stage { http, resp, .. } = &mut stage;
+    furnish(http, resp);
+    let length = http.get("/v1/slowlog/length").ok()["length"].as_u64().unwrap();
+    assert!(length > 12, "{length}");
+    let newest = http.get("/v1/slowlog?count=3").ok();
+    assert_eq!(newest["commands"].as_array().unwrap().len(), 3);
+    let told = json_of(&resp.ask(&command!["EG.SLOWLOG", "GET", "100"]));
+    let is_it = |command: &&Value| command["id"] == newest["commands"][1]["id"];
+    assert_same(&newest["commands"][1], told.as_array().unwrap().iter().find(is_it).unwrap());
+    assert_eq!(http.delete("/v1/slowlog").ok()["status"], "OK");
+
+    let told = json_of(&resp.ask(&command!["EG.LATENCY", "GET", "eg.store", "commit"]));
+    assert_same(&http.get("/v1/latency?names=eg.store,commit").ok(), &told);
+    let told = json_of(&resp.ask(&command!["EG.LATENCY", "HISTOGRAM", "eg.store"]));
+    assert_same(&http.get("/v1/latency/histogram?names=eg.store").ok(), &told);
+    assert_eq!(told["eg.store"]["calls"], 12);
+    assert_eq!(http.delete("/v1/latency?names=eg.store").ok()["commands"], 1);
+    assert_eq!(http.get("/v1/latency?names=eg.store").ok(), json!({}));
+    assert_eq!(http.get("/v1/slowlog?count=0").problem(), (400, "SYNTAX".into()));
 }
 
 #[test]

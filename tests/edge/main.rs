@@ -7,6 +7,7 @@
 //! | `refusals.rs` | what is wrong gets its status and its code |
 //! | `dialects.rs` | HTTP told from RESP; the lobby, keep-alive, the edge switched off |
 //! | `batches.rs` | many operations in one request |
+//! | `watches.rs` | following a memory space: resuming, being cut, leaving |
 //! | `bounds.rs` | as much as is allowed, and one more |
 //! | `tcp.rs` | loopback TCP and its token |
 //! | `figures.rs` | `/metrics` and the description |
@@ -24,3 +25,4 @@ mod http;
 mod refusals;
 mod routes;
 mod tcp;
+mod watches;

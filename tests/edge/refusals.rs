@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::command;
 use crate::common::{Home, Reply};
-use crate::http::{Http, request};
+use crate::http::{Answer, Http, request};
 use crate::routes::Stage;
 
 #[test]
@@ -95,6 +95,47 @@ fn a_body_has_to_be_json_and_to_say_so() {
 }
 
 #[test]
+fn pages_of_other_sites_may_not_ask() {
+    let mut stage = Stage::furnished();
+    let Stage { http, resp, .. } = &mut stage;
+    let store = json!({ "vec": [1, 2, 3] }).to_string();
+    for (site, is_allowed) in [
+        ("same-origin", true),
+        ("none", true),
+        ("cross-site", false),
+        ("same-site", false),
+        ("whatever", false),
+        ("", false),
+    ] {
+        let headers = [("sec-fetch-site", site)];
+        for path in [
+            "/",
+            "/dashboard/main.js",
+            "/v1/spaces",
+            "/metrics",
+            "/v1/openapi.json",
+            "/v1/nothing",
+            "/v1/watch?space=nowhere",
+        ] {
+            let answer = http.call("GET", path, &headers);
+            let is_refused = answer.status == 403;
+            assert_eq!(is_refused, !is_allowed, "{path} from {site:?}");
+            if is_refused {
+                assert_eq!(answer.problem(), (403, "ORIGIN".into()));
+            }
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(http.call("GET", path, &headers).status, 200, "{path} from {site:?}");
+        }
+        // A form needs no leave of the browser to be sent.
+        http.send(&request("PUT", "/v1/spaces/notes/episodes/x", &headers, store.as_bytes()));
+        assert_eq!(http.read().status == 200, is_allowed, "{site:?}");
+        let there = resp.ask(&command!["EG.FORGET", "notes", "x"]);
+        assert_eq!(there != redis::Value::Nil, is_allowed, "{site:?}");
+    }
+}
+
+#[test]
 fn who_takes_no_writes_says_so_and_goes_on_reading() {
     let home = Home::new();
     let settings = ["crash_loop_starts=2", "crash_loop_seconds=86400"];
@@ -109,8 +150,30 @@ fn who_takes_no_writes_says_so_and_goes_on_reading() {
     }
     let daemon = home.start_with(&settings);
     let mut http = Http::new(&daemon);
-    let refused = http.put("/v1/spaces/notes/episodes/b", &json!({ "vec": [1] }));
-    assert_eq!(refused.problem(), (503, "READONLY".into()));
+    let refused = |answer: Answer| {
+        assert_eq!(answer.problem(), (503, "READONLY".into()));
+        // It does not get better by itself.
+        assert_eq!(answer.header("retry-after"), None);
+    };
+    let episode = json!({ "vec": [1] });
+    refused(http.put("/v1/spaces/notes/episodes/b", &episode));
+    refused(http.post("/v1/spaces/notes/episodes", &episode));
+    refused(http.delete("/v1/spaces/notes/episodes/a"));
+    refused(http.post("/v1/spaces/notes/episodes/a/erase", &json!({})));
+    refused(http.post("/v1/spaces/notes/links", &json!({ "from": "a", "to": "a", "weight": 1 })));
+    refused(http.delete("/v1/spaces/notes/links?from=a&to=a"));
+    refused(http.put("/v1/spaces/more", &json!({ "dim": 1 })));
+    refused(http.delete("/v1/spaces/notes"));
+    refused(http.post("/v1/consolidate", &json!({})));
+    let items = http.post("/v1/spaces/notes/mstore", &json!({ "items": [episode, episode] })).ok();
+    for item in items["results"].as_array().unwrap() {
+        let problem = &item["problem"];
+        assert_eq!((&problem["status"], &problem["code"]), (&json!(503), &json!("READONLY")));
+    }
+    let store = json!({ "op": "store", "space": "notes", "body": episode });
+    let batch = http.post("/v1/batch", &json!([store])).ok();
+    assert_eq!(batch["results"][0]["status"], 503);
+    assert_eq!(batch["results"][0]["body"]["code"], "READONLY");
     assert_eq!(http.get("/v1/spaces/notes/episodes/a").ok()["id"], "a");
     let ready = http.get("/readyz");
     assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("read_only")));

@@ -202,6 +202,7 @@ impl Machine {
                 beats: Arc::default(),
                 drain_timeout: PATIENCE / 2,
                 stream_patience: PATIENCE / 4,
+                journal: Default::default(),
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
                 edge: EdgeEnd::off(),

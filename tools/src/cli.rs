@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
-use crate::commands::{forget, get, link, ping, recall, space, spread, stats, store, topology};
+use crate::commands::{
+    forget, get, link, ping, recall, space, spread, stats, store, timings, topology, watch,
+};
 use crate::error::ToolError;
 use crate::{export, import, inspect, load, restore};
 
@@ -68,12 +70,18 @@ enum Command {
     Unlink(link::Unlink),
     /// Forget one episode
     Forget(forget::Forget),
+    /// Print new episodes of a memory space as they are stored, until Ctrl-C
+    Watch(watch::Watch),
     /// Store the episodes of a JSONL file
     Import(import::Import),
     /// Write all episodes of a memory space as JSONL
     Export(export::Export),
     /// Show the daemon's counters and latencies
     Stats(stats::Stats),
+    /// Show the commands that were slow, and where their time went
+    Slowlog(timings::Slowlog),
+    /// Show how long commands and their stages take
+    Latency(timings::Latency),
     /// Generate load and measure latency
     Load(Box<load::Load>),
     /// Copy the store into a folder, while the daemon works on it
@@ -99,9 +107,12 @@ impl Arguments {
             Command::Link(link) => link.run(context),
             Command::Unlink(unlink) => unlink.run(context),
             Command::Forget(forget) => forget.run(context),
+            Command::Watch(watch) => watch.run(context),
             Command::Import(import) => import.run(context),
             Command::Export(export) => export.run(context),
             Command::Stats(stats) => stats.run(context),
+            Command::Slowlog(slowlog) => slowlog.run(context),
+            Command::Latency(latency) => latency.run(context),
             Command::Load(load) => load.run(context),
             Command::Snapshot(snapshot) => snapshot.run(context),
             Command::Restore(restore) => restore.run(context),

@@ -60,6 +60,11 @@ impl Client {
         self.checked(reply)
     }
 
+    /// How long to wait for each reply; without an end where nothing is given.
+    pub(crate) fn wait_at_most(&self, timeout: Option<Duration>) -> Result<(), ToolError> {
+        self.connection.set_read_timeout(timeout).map_err(|error| self.error(&error))
+    }
+
     fn checked(&self, reply: Result<Value, RedisError>) -> Result<Value, ToolError> {
         match reply {
             Ok(Value::ServerError(error)) => Err(self.error(&error.into())),

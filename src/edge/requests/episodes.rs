@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::links::OwnLink;
 use super::{Asked, Parts, ReadParts, Scalar, Takes, Target, Words};
+use crate::edge::bounds::EVENTS_AHEAD_MAX;
 use crate::edge::problem::Problem;
 use crate::edge::vectors::{Vector, VectorForm};
 
@@ -132,6 +133,56 @@ impl Takes for Get {
         words.word(target.space()?).word(target.id()?).with(self.with);
         Ok(words.asked(self.vectors))
     }
+}
+
+/// Which memory space to follow, from where on, and what of its episodes to send.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with space")]
+pub struct Watch {
+    #[schemars(length(min = 1, max = 128))]
+    space: String,
+    /// Behind what it begins: the id of the last event that came, or 0 for everything there is;
+    /// what is new unless given.
+    #[schemars(regex(pattern = "^(0|[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*)$"))]
+    from: Option<String>,
+    /// Text and metadata unless given.
+    #[serde(default)]
+    #[schemars(with = "ReadParts")]
+    with: Parts,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Watch {
+    fn ask(self, _: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.WATCH");
+        words.word(self.space);
+        match self.from.as_deref() {
+            None => {}
+            Some("0") => {
+                words.word("FROM").word("0").word("0");
+            }
+            Some(from) => {
+                words.word("FROM");
+                for place in from.split(',') {
+                    let (shard, seq) = place.split_once(':').ok_or_else(|| no_place(place))?;
+                    // A word that is no number would be taken for the next option.
+                    if !shard.starts_with(|first: char| first.is_ascii_digit()) {
+                        return Err(no_place(place));
+                    }
+                    words.word(shard.to_owned()).word(seq.to_owned());
+                }
+            }
+        }
+        words.option("CREDIT", Some(EVENTS_AHEAD_MAX)).with(self.with);
+        Ok(words.asked(self.vectors))
+    }
+}
+
+fn no_place(place: &str) -> Problem {
+    let detail = format!(
+        "from must be the id of an event, as in 0:17,1:20, or 0 for everything, got '{place}'"
+    );
+    Problem::new("SYNTAX", detail)
 }
 
 /// Which episodes to read, and what of them.

@@ -17,12 +17,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use episodes::{Erase, Forget, Get, GetMany, Scan, Store, StoreMany};
+pub use episodes::{Erase, Forget, Get, GetMany, Scan, Store, StoreMany, Watch};
 pub use links::{Link, Unlink};
 pub use recall::{Recall, Spread};
 pub use spaces::{
-    Consolidate, Info, Ping, ResetStats, Snapshot, SpaceCreate, SpaceDrop, SpaceInfo, SpaceList,
-    Stats,
+    Consolidate, Info, Latency, LatencyHistogram, Ping, ResetLatency, ResetSlowlog, ResetStats,
+    Slowlog, SlowlogLength, Snapshot, SpaceCreate, SpaceDrop, SpaceInfo, SpaceList, Stats,
 };
 
 use super::problem::Problem;

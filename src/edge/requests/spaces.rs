@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Scalar, Takes, Target, Words};
+use super::{Asked, Parts, Scalar, Takes, Target, Words};
 use crate::edge::problem::Problem;
 
 /// Takes nothing.
@@ -29,6 +29,8 @@ macro_rules! nothing {
 nothing! {
     Ping = "PING";
     ResetStats = "CONFIG RESETSTAT";
+    SlowlogLength = "EG.SLOWLOG LEN";
+    ResetSlowlog = "EG.SLOWLOG RESET";
     SpaceList = "EG.SPACE LIST";
     SpaceInfo = "EG.SPACE INFO", space;
     SpaceDrop = "EG.SPACE DROP", space;
@@ -128,6 +130,65 @@ impl Takes for Info {
         Ok(words.asked(None))
     }
 }
+
+/// How many of the slow commands, the newest first.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with count")]
+pub struct Slowlog {
+    /// Ten unless given.
+    #[schemars(with = "Option<SlowlogCount>")]
+    count: Option<Scalar>,
+}
+
+/// What [`Slowlog::count`] may be.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct SlowlogCount(#[schemars(range(min = 1, max = 16_384))] u64);
+
+impl Takes for Slowlog {
+    fn ask(self, _: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.SLOWLOG GET");
+        if let Some(count) = self.count {
+            words.word(count);
+        }
+        Ok(words.asked(None))
+    }
+}
+
+/// Which commands and stages; all unless they are named.
+macro_rules! timed {
+    ($($name:ident = $words:literal;)+) => { $(
+        /// Which commands and stages; all unless they are named.
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, expecting = "an object with names")]
+        pub struct $name {
+            #[serde(default)]
+            #[schemars(with = "TimedNames")]
+            names: Parts,
+        }
+
+        impl Takes for $name {
+            fn ask(self, _: &Target) -> Result<Asked, Problem> {
+                let mut words = Words::new($words);
+                for name in self.names.0 {
+                    words.word(name);
+                }
+                Ok(words.asked(None))
+            }
+        }
+    )+ };
+}
+
+timed! {
+    Latency = "EG.LATENCY GET";
+    LatencyHistogram = "EG.LATENCY HISTOGRAM";
+    ResetLatency = "EG.LATENCY RESET";
+}
+
+/// Names of commands, such as `eg.recall`, and of stages, such as `commit`.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct TimedNames(#[schemars(length(max = 256), inner(length(min = 1, max = 64)))] Vec<String>);
 
 /// Where to copy the store to.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, link, observe, recall, scan, space, spread, store, watch};
+use super::{connection, journal, link, observe, recall, scan, space, spread, store, watch};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
@@ -182,6 +182,32 @@ const CONFIG_COMMANDS: &[CommandSpec] =
         .flags(&["admin"])
         .takes(&[], connection::config_reset_stat)];
 
+const TIMED: &[Argument] = &[string("name").optional().multiple()];
+
+const SLOWLOG_COMMANDS: &[CommandSpec] = &[
+    CommandSpec::engram("EG.SLOWLOG GET", "Answers the newest of the commands that were slow.")
+        .flags(&["admin"])
+        .takes(&[integer("count").optional()], journal::slowlog_get),
+    CommandSpec::engram("EG.SLOWLOG LEN", "Answers how many slow commands are kept.")
+        .flags(&["admin", "fast"])
+        .takes(&[], journal::slowlog_len),
+    CommandSpec::engram("EG.SLOWLOG RESET", "Forgets the commands that were slow.")
+        .flags(&["admin", "fast"])
+        .takes(&[], journal::slowlog_reset),
+];
+
+const LATENCY_COMMANDS: &[CommandSpec] = &[
+    CommandSpec::engram("EG.LATENCY GET", "Answers quantiles of commands and stages.")
+        .flags(&["admin"])
+        .takes(TIMED, journal::latency_get),
+    CommandSpec::engram("EG.LATENCY HISTOGRAM", "Answers histograms of commands and stages.")
+        .flags(&["admin"])
+        .takes(TIMED, journal::latency_histogram),
+    CommandSpec::engram("EG.LATENCY RESET", "Begins the histograms of commands anew.")
+        .flags(&["admin"])
+        .takes(TIMED, journal::latency_reset),
+];
+
 const NAMES: &[Argument] = &[string("command-name").optional().multiple()];
 
 const COMMAND_COMMANDS: &[CommandSpec] = &[
@@ -334,6 +360,10 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         .flags(&["readonly"])
         .takes(&[SPACE.optional()], space::stats),
     CommandSpec::engram("EG.SPACE", "Manages memory spaces.").subcommands(SPACE_COMMANDS),
+    CommandSpec::engram("EG.SLOWLOG", "Tells of commands that were slow.")
+        .subcommands(SLOWLOG_COMMANDS),
+    CommandSpec::engram("EG.LATENCY", "Tells how long commands and their stages take.")
+        .subcommands(LATENCY_COMMANDS),
     CommandSpec::connection("PING", "Answers PONG or the message.")
         .flags(&["fast"])
         .takes(&[string("message").optional()], connection::ping),
