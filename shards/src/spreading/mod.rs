@@ -15,10 +15,9 @@
 //! they have not had yet is handed over.
 
 mod collect;
+mod outgoing;
 mod run;
 mod ways;
-
-use std::collections::HashMap;
 
 use bytes::Bytes;
 
@@ -31,6 +30,7 @@ use crate::spread::outlook::Known;
 use crate::spread::predictor::Prediction;
 use crate::spread::state::{Packed, Traced};
 use crate::spread::workspace::{Pool, PoolError};
+use outgoing::{Leaving, Outgoing};
 use run::Run;
 use ways::Ways;
 
@@ -221,48 +221,6 @@ pub struct Spreading {
     run: Run,
 }
 
-/// Mass for other shards.
-#[derive(Debug, Default)]
-struct Outgoing {
-    /// What they have had, and of that what a second beginning has not come to yet.
-    had: HashMap<Bytes, Mass>,
-    owed: HashMap<Bytes, Mass>,
-    next: Vec<Given>,
-}
-
-impl Outgoing {
-    fn begin_again(&mut self) {
-        self.next.clear();
-        self.owed.clone_from(&self.had);
-    }
-
-    fn put(&mut self, mut given: Given) {
-        if let Some(owed) = self.owed.get_mut(&given.id) {
-            given.mass = owed.settle(given.mass);
-        }
-        if given.mass > Mass::default() {
-            self.next.push(given);
-        }
-    }
-
-    /// One entry for each id, in the order of the ids.
-    fn take(&mut self) -> Vec<Given> {
-        let mut taken = std::mem::take(&mut self.next);
-        taken.sort_by(|a, b| a.id.cmp(&b.id));
-        taken.dedup_by(|next, kept| {
-            let is_same = next.id == kept.id;
-            if is_same {
-                kept.add(next);
-            }
-            is_same
-        });
-        for Given { id, mass, .. } in &taken {
-            self.had.entry(id.clone()).or_default().add(*mass);
-        }
-        taken
-    }
-}
-
 impl Spreading {
     pub fn new(request: SpreadRequest, space: &mut Space) -> Self {
         Self {
@@ -374,9 +332,11 @@ impl Spreading {
     fn begin_exchange(&mut self, graph: &mut Associations<'_>) -> Result<(), Refusal> {
         let Exchange { masses, are_seeds, rounds, within_ns, .. } = &self.exchanges[self.begun];
         self.run.set_rounds(*rounds);
-        graph.prefetch_find(&masses.iter().map(|given| &given.id[..]).collect::<Vec<_>>());
-        for Given { id, mass, path } in masses {
-            let Some(node) = graph.find(id) else {
+        let is_traced = matches!(self.request.how, How::Push { is_traced: true });
+        let ids: Vec<&[u8]> = masses.iter().map(|given| &given.id[..]).collect();
+        let nodes = graph.find_all(&ids);
+        for (Given { id, mass, path }, node) in masses.iter().zip(nodes) {
+            let Some(node) = node else {
                 if *are_seeds && self.request.is_strict {
                     return Err(Refusal::NoEpisode(String::from_utf8_lossy(id).into_owned()));
                 }
@@ -384,9 +344,9 @@ impl Spreading {
             };
             if *are_seeds {
                 self.seeds.push((node, mass.get() as f32));
-                // What comes back to a seed has come a longer way than from itself.
-                self.ways.note(node, *mass, &[]);
-            } else if !path.is_empty() {
+            }
+            // What comes back to a seed has come a longer way than from itself.
+            if is_traced && (*are_seeds || !path.is_empty()) {
                 self.ways.note(node, *mass, path);
             }
             self.run.receive(graph, node, *mass);
@@ -409,17 +369,23 @@ impl Spreading {
         if self.request.home.span == 1 {
             return;
         }
-        for (node, mass) in self.run.take_remote(graph) {
-            let Some(id) = graph.id(node).map(Bytes::copy_from_slice) else { continue };
-            let path = self.run.path(node).map(|steps| self.ways.path(graph, node, &steps));
-            self.outgoing.put(Given { id, mass, path: path.unwrap_or_default() });
-        }
+        let leaving = self.run.take_remote(graph);
+        let graph = &*graph;
+        let leaving = leaving.into_iter();
+        let leaving = leaving
+            .filter_map(|(node, mass)| Some(Leaving { id: graph.id(node)?, node, mass }))
+            .collect();
+        let Self { run, ways, outgoing, .. } = self;
+        outgoing.put(leaving, |node| {
+            let path = run.path(node).map(|steps| ways.path(graph, node, &steps));
+            path.unwrap_or_default()
+        });
     }
 
     /// Mass that was given and did not begin to spread, and what others were to be given.
     fn waiting(&self) -> f64 {
         let given = self.exchanges[self.begun..].iter().flat_map(|exchange| &exchange.masses);
-        given.chain(&self.outgoing.next).map(|given| given.mass.get()).sum()
+        given.chain(self.outgoing.waiting()).map(|given| given.mass.get()).sum()
     }
 
     /// Gives its memory back.
