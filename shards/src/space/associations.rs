@@ -128,7 +128,15 @@ impl<'a> Associations<'a> {
     }
 
     /// The live row that a number was given for.
+    #[inline]
     pub fn live_row(&self, node: u32) -> Option<(Part<'a>, u32)> {
+        match &self.sections[0] {
+            Some(oldest) if node < self.plain_rows => Some((Part::Section(oldest.section), node)),
+            _ => self.live_row_of_any(node),
+        }
+    }
+
+    fn live_row_of_any(&self, node: u32) -> Option<(Part<'a>, u32)> {
         self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
     }
 

@@ -197,6 +197,17 @@ impl From<PoolError> for Refusal {
     }
 }
 
+/// How far an exchange is.
+///
+/// Looking ids up and handing masses over take steps of their own. So the others show what an edge
+/// costs, from which the length of a step is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Over,
+    Spreading,
+    HandingOver,
+}
+
 /// A spread under way. Its memory goes back with [`end`](Self::end).
 #[derive(Debug)]
 pub struct Spreading {
@@ -204,9 +215,9 @@ pub struct Spreading {
     epoch: u64,
     _user: FreshUser,
     exchanges: Vec<Exchange>,
-    /// How many of them have begun, and whether the last of those is not over.
+    /// How many of them have begun, and how far the last of those is.
     begun: usize,
-    is_open: bool,
+    stage: Stage,
     edges_max: u64,
     /// Edges visited before it had to begin again.
     edges_before: u64,
@@ -228,7 +239,7 @@ impl Spreading {
             _user: space.begin_spread(),
             exchanges: Vec::new(),
             begun: 0,
-            is_open: false,
+            stage: Stage::Over,
             edges_max: 0,
             edges_before: 0,
             seeds: Vec::new(),
@@ -271,22 +282,30 @@ impl Spreading {
             if !self.prepare(graph, pools, edges)? {
                 return Ok(false);
             }
-            // More than one are left when it has begun again.
-            while self.is_open || self.begun < self.exchanges.len() {
-                if !self.is_open {
+            match self.stage {
+                Stage::Over if self.begun < self.exchanges.len() => {
                     self.begin_exchange(graph)?;
+                    self.stage = Stage::Spreading;
                 }
-                if !self.run.step(graph, edges, home.span == 1) {
-                    return Ok(false);
+                Stage::Over => {}
+                Stage::Spreading => {
+                    let is_alone = home.span == 1;
+                    if !self.run.step(graph, edges, is_alone) {
+                        return Ok(false);
+                    }
+                    if graph.was_full() {
+                        let what = "the memory for links that are not consolidated";
+                        return Err(Refusal::Busy { what, retry_after_ms: RETRY_SPREAD_MS });
+                    }
+                    self.stage = if is_alone { Stage::Over } else { Stage::HandingOver };
                 }
-                if graph.was_full() {
-                    let what = "the memory for links that are not consolidated";
-                    return Err(Refusal::Busy { what, retry_after_ms: RETRY_SPREAD_MS });
+                Stage::HandingOver => {
+                    self.hand_over(graph);
+                    self.stage = Stage::Over;
                 }
-                self.hand_over(graph);
-                self.is_open = false;
             }
-            Ok(true)
+            // More than one are left when it has begun again.
+            Ok(self.stage == Stage::Over && self.begun == self.exchanges.len())
         })
     }
 
@@ -303,6 +322,11 @@ impl Spreading {
     /// Whether there would have been more to do in the exchange that is over, but no time for it.
     pub fn was_limited(&self) -> bool {
         self.is_limited && self.run.work().is_some_and(|work| work.was_spent)
+    }
+
+    /// Exchanges that have begun since it last had to begin again.
+    pub fn exchanges_begun(&self) -> usize {
+        self.begun
     }
 
     /// Edges visited so far.
@@ -322,7 +346,7 @@ impl Spreading {
         self.edges_before += self.run.edges();
         std::mem::take(&mut self.run).release(pools);
         self.epoch = space.epoch();
-        (self.begun, self.is_open) = (0, false);
+        (self.begun, self.stage) = (0, Stage::Over);
         self.seeds.clear();
         self.ways = Ways::default();
         self.outgoing.begin_again();
@@ -361,14 +385,10 @@ impl Spreading {
             self.known = known.map(|(known, _)| known).filter(|_| self.begun == 0);
         }
         self.begun += 1;
-        self.is_open = true;
         Ok(())
     }
 
     fn hand_over(&mut self, graph: &mut Associations<'_>) {
-        if self.request.home.span == 1 {
-            return;
-        }
         let leaving = self.run.take_remote(graph);
         let graph = &*graph;
         let leaving = leaving.into_iter();
