@@ -257,6 +257,13 @@ pub struct Fields {
     pub why: bool,
 }
 
+impl Fields {
+    /// Whether any part of the episode is among them.
+    pub fn has_parts(self) -> bool {
+        self.text || self.vector || self.metadata || self.links
+    }
+}
+
 /// A recall on one shard. The cue is prepared by [`crate::recall::Cue`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecallRequest {

@@ -378,6 +378,8 @@ fn a_recall_adds_what_is_associated_to_what_is_similar() {
 /// The same episodes and links on so many shards.
 struct Spanned {
     shards: Vec<Linked>,
+    /// Whether before each exchange but the first the rows of a shard move.
+    moves_rows: bool,
 }
 
 impl Spanned {
@@ -392,7 +394,7 @@ impl Spanned {
                 shards.iter_mut().for_each(|shard| shard.bench.consolidate(|_, _| {}));
             }
         }
-        Self { shards }
+        Self { shards, moves_rows: false }
     }
 
     /// Drives a spread over all shards, as the daemon does.
@@ -408,6 +410,10 @@ impl Spanned {
         given(seeds).into_iter().for_each(|given| masses[home_of(&given.id)].push(given));
         let is_bounded = depth != DEPTH_UNLIMITED && how != How::Exact;
         for exchange in 0.. {
+            if self.moves_rows && exchange > 0 {
+                let nth = exchange as usize % self.shards.len();
+                self.shards[nth].bench.consolidate(|_, _| {});
+            }
             let is_last = how != How::Exact && exchange + 1 >= exchanges_max;
             let rounds = is_bounded.then_some(u32::from(!is_last));
             let mut next: Vec<Vec<Given>> = vec![Vec::new(); span as usize];
@@ -504,6 +510,26 @@ proptest! {
                 .sum();
             let missing_max = found.missing_max;
             prop_assert!(lacking.abs() <= missing_max + 1e-5, "{lacking} {missing_max}");
+        }
+    }
+
+    #[test]
+    fn what_was_handed_over_is_not_handed_over_again_when_rows_move(
+        links in any_links(), span in 2..4_u32, consolidated in 0..20_usize,
+    ) {
+        let seeds = [("e0", 0.5), ("e1", 0.3), ("e2", 0.2)];
+        let truth = truth(&links, &seeds, DEPTH_UNLIMITED);
+        for how in [PUSH, TRACED, How::Exact] {
+            let mut spanned = Spanned::of(span, &links, consolidated);
+            spanned.moves_rows = true;
+            let found = spanned.spread(how, DEPTH_UNLIMITED, 12, &seeds);
+            let got = scores(&found.hits);
+            for (id, score) in &got {
+                let most = truth.get(id).copied().unwrap_or_default();
+                prop_assert!(*score <= most + 2e-5, "{id} has {score} of {most}");
+            }
+            let lacking = truth.values().sum::<f64>() - got.values().sum::<f64>();
+            prop_assert!(lacking <= found.missing_max + 2e-5, "{lacking} {}", found.missing_max);
         }
     }
 

@@ -256,6 +256,7 @@ impl Inner {
         let (slice_ns, batch, edges) =
             (now_ns(), self.jobs.batcher.edges(), ordered.spreading.edges());
         let is_late = ordered.until_ns.is_some_and(|until| slice_ns >= until);
+        let begun = ordered.spreading.exchanges_begun();
         let stepped = self.shard.spread_step(&mut ordered.spreading, batch);
         let elapsed_ns = now_ns() - slice_ns;
         ordered.elapsed_ns += elapsed_ns;
@@ -263,7 +264,10 @@ impl Inner {
         self.jobs.batcher.note(visited, elapsed_ns);
         self.metrics.spreading.note_slice(visited, batch);
         match stepped {
-            Ok(false) if !is_late => return Some((Job::Spread(ordered), origin)),
+            // What has just begun gets one slice, however late it is.
+            Ok(false) if !is_late || ordered.spreading.exchanges_begun() > begun => {
+                return Some((Job::Spread(ordered), origin));
+            }
             Ok(is_over) => {
                 let elapsed_ns = ordered.elapsed_ns;
                 let predicted = self.shard.spread_note(&mut ordered.spreading, elapsed_ns);

@@ -326,7 +326,10 @@ impl<'a> Drive<'a> {
             match answer {
                 Answer::Collected(Ok(collected)) => {
                     let Collected { hits, edges, nodes, missing_max, was_cut, .. } = *collected;
-                    spread.hits.extend(hits);
+                    match spread.hits.is_empty() {
+                        true => spread.hits = hits,
+                        false => spread.hits.extend(hits),
+                    }
                     spread.edges += edges;
                     spread.nodes += nodes;
                     spread.missing_max += missing_max;
@@ -351,7 +354,8 @@ impl<'a> Drive<'a> {
         let all = std::mem::take(&mut self.masses);
         self.masses = vec![Vec::new(); all.len()];
         let mass = |given: &[Given]| given.iter().map(|given| given.mass.get()).sum::<f64>();
-        let total: f64 = all.iter().map(|given| mass(given)).sum();
+        let given_masses: Vec<f64> = all.iter().map(|given| mass(given)).collect();
+        let total: f64 = given_masses.iter().sum();
         let rounds = self.rounds(asked.is_some());
         // A part of what is left, where others will have to go on.
         let parts = if self.route.span() == 1 { 1 } else { EXCHANGES_USUAL };
@@ -366,7 +370,7 @@ impl<'a> Drive<'a> {
             if is_out || !takes_part {
                 continue;
             }
-            let share = if total > 0.0 { mass(&masses) / total } else { 0.0 };
+            let share = if total > 0.0 { given_masses[nth] / total } else { 0.0 };
             let edges = (self.edges_left as f64 * share).ceil() as u64;
             let home = Home { nth: nth as u32, span: self.route.span() as u32 };
             let begin = (!has_begun).then(|| SpreadRequest {

@@ -18,7 +18,7 @@
 //! which sections know it that do not have it. All but that of its live row stand for it, and are
 //! looked up by its id when mass has come to them.
 
-use super::fresh::{Fresh, FreshUser, Moved, SLAB_FIRST};
+use super::fresh::{Fresh, FreshUser, SLAB_FIRST};
 use super::part::{Part, RowAt};
 use super::section::TRIED_BLOCKS;
 use super::{Home, Section, Space, Tail};
@@ -128,7 +128,15 @@ impl<'a> Associations<'a> {
     }
 
     /// The live row that a number was given for.
+    #[inline]
     pub fn live_row(&self, node: u32) -> Option<(Part<'a>, u32)> {
+        match &self.sections[0] {
+            Some(oldest) if node < self.plain_rows => Some((Part::Section(oldest.section), node)),
+            _ => self.live_row_of_any(node),
+        }
+    }
+
+    fn live_row_of_any(&self, node: u32) -> Option<(Part<'a>, u32)> {
         self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
     }
 
@@ -155,11 +163,21 @@ impl<'a> Associations<'a> {
         self.node(self.space.find(self.arena, id)?)
     }
 
-    /// Asks the caches for what finding these ids reads.
-    pub fn prefetch_find(&self, ids: &[&[u8]]) {
-        for numbered in self.sections.iter().flatten() {
-            numbered.section.prefetch_find(ids);
+    /// The numbers of the live episodes with these ids.
+    pub fn find_all(&self, ids: &[&[u8]]) -> Vec<Option<u32>> {
+        let mut nodes = vec![None; ids.len()];
+        let hashes: Vec<u64> = ids.iter().map(|id| super::id_hash(id)).collect();
+        let tails = std::iter::once(&self.space.tail).chain(self.frozen.map(|(_, tail)| tail));
+        for tail in tails.filter(|tail| tail.rows.count() > 0) {
+            for (node, id) in nodes.iter_mut().zip(ids).filter(|(node, _)| node.is_none()) {
+                let row = tail.find(self.arena, id);
+                *node = row.and_then(|row| self.node(RowAt { part: tail.number, row }));
+            }
         }
+        for numbered in self.sections.iter().rev().flatten() {
+            numbered.section.find_all(ids, &hashes, &mut nodes, |row| numbered.first + row);
+        }
+        nodes
     }
 
     /// The id that a number stands for; `None` for what is nowhere, and where it cannot be read.
@@ -217,27 +235,27 @@ impl<'a> Associations<'a> {
     /// Which number now stands for the episode that this one does.
     #[cold]
     fn look_up(&mut self, node: u32) -> Visit {
-        match self.fresh.moved(node) {
-            Some(Moved::Remote) => return Visit::Remote,
-            Some(Moved::To(to)) if self.live_row(to).is_some() => return Visit::Elsewhere(to),
-            _ => {}
+        if let Some(to) = self.fresh.moved(node)
+            && self.live_row(to).is_some()
+        {
+            return Visit::Elsewhere(to);
         }
         let Some(id) = self.id(node) else { return SINK };
-        let moved = match self.home.owns(self.space.number, id) {
-            true => self.find(id).map(Moved::To),
-            false => Some(Moved::Remote),
-        };
-        moved.into_iter().for_each(|moved| self.fresh.note_moved(node, moved));
-        match moved {
-            Some(Moved::To(to)) => Visit::Elsewhere(to),
-            Some(Moved::Remote) => Visit::Remote,
-            None => SINK,
+        if !self.home.owns(self.space.number, id) {
+            self.fresh.note_elsewhere(node);
+            return Visit::Remote;
         }
+        let Some(to) = self.find(id) else { return SINK };
+        self.fresh.note_moved(node, to);
+        Visit::Elsewhere(to)
     }
 
     /// A node that is not just a row as it was written.
     #[cold]
     fn visit_slowly(&mut self, node: u32) -> Visit {
+        if self.fresh.is_elsewhere(node) {
+            return Visit::Remote;
+        }
         if node == self.nowhere {
             return SINK;
         }
@@ -314,7 +332,9 @@ impl Graph for Associations<'_> {
 
     #[inline]
     fn is_here(&self, node: u32) -> bool {
-        node < self.plain_rows || node == self.nowhere || self.live_row(node).is_some()
+        node < self.plain_rows
+            || !self.fresh.is_elsewhere(node)
+                && (node == self.nowhere || self.live_row(node).is_some())
     }
 
     #[inline]

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::RowAt;
+use super::{Marks, RowAt};
 use crate::links::{Kinds, Names};
 use crate::spread::link::{Edge, Scale};
 use crate::spread::predictor::Predictor;
@@ -38,21 +38,18 @@ struct Laid {
     nowhere_at: Option<u64>,
 }
 
-/// What another number of an episode, or of one that is gone, has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moved {
-    To(u32),
-    Remote,
-}
-
 /// See the top of the file.
 #[derive(Debug, Default)]
 pub struct Fresh {
     epoch: u64,
     laid: HashMap<RowAt, Laid>,
     slab: Vec<Edge>,
-    moved: HashMap<u32, Moved>,
-    /// Ids that other shards have.
+    /// Which number an episode has now, by others of its numbers.
+    moved: HashMap<u32, u32>,
+    /// Numbers of ids that other shards have, as far as that was asked. They are asked for again
+    /// and again, and never become anything else.
+    elsewhere: Marks,
+    /// Ids that other shards have and no section names.
     remote: Names,
     /// They are few: none is forgotten while the space is there.
     kinds: Kinds,
@@ -97,6 +94,7 @@ impl Fresh {
         self.laid = HashMap::new();
         self.slab = Vec::new();
         self.moved = HashMap::new();
+        self.elsewhere = Marks::default();
         self.remote = Names::default();
         self.was_full = false;
     }
@@ -140,12 +138,22 @@ impl Fresh {
         self.slab.get(start..start + fan as usize).unwrap_or_default()
     }
 
-    pub(super) fn moved(&self, node: u32) -> Option<Moved> {
+    pub(super) fn moved(&self, node: u32) -> Option<u32> {
         self.moved.get(&node).copied()
     }
 
-    pub(super) fn note_moved(&mut self, node: u32, moved: Moved) {
-        self.moved.insert(node, moved);
+    pub(super) fn note_moved(&mut self, node: u32, to: u32) {
+        self.moved.insert(node, to);
+    }
+
+    /// Whether another shard is known to have what a number stands for.
+    #[inline]
+    pub(super) fn is_elsewhere(&self, node: u32) -> bool {
+        self.elsewhere.has(node)
+    }
+
+    pub(super) fn note_elsewhere(&mut self, node: u32) {
+        self.elsewhere.set(node);
     }
 
     /// The number of an id that another shard has, among those.
@@ -179,7 +187,8 @@ impl Fresh {
         let entry = size_of::<RowAt>() + size_of::<Laid>();
         self.slab.capacity() * size_of::<Edge>()
             + self.laid.capacity() * entry
-            + self.moved.capacity() * 12
+            + self.moved.capacity() * 2 * size_of::<u32>()
+            + self.elsewhere.bytes()
             + self.remote.memory_bytes()
     }
 }

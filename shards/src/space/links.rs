@@ -47,6 +47,11 @@ impl Marks {
         self.count
     }
 
+    /// Memory of the bits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bits.capacity() * size_of::<u64>()
+    }
+
     pub(super) fn set(&mut self, row: u32) {
         let (word, bit) = (row as usize / 64, 1 << (row % 64));
         if self.bits.len() <= word {

@@ -578,25 +578,26 @@ impl Space {
     pub fn read_all(
         &self,
         arena: &Arena,
-        rows: impl Iterator<Item = RowAt> + Clone,
+        rows: impl Iterator<Item = RowAt>,
         mut fields: Fields,
         bytes_max: usize,
     ) -> Result<Vec<StoredEpisode>, Damaged> {
         let part =
             |at: RowAt| self.part(arena, at.part).expect("a row is read while its part is there");
-        rows.clone().for_each(|at| part(at).prefetch_record(at.row));
-        rows.clone().for_each(|at| part(at).prefetch_body(at.row));
+        let rows: Vec<(Part<'_>, u32)> = rows.map(|at| (part(at), at.row)).collect();
+        rows.iter().for_each(|(part, row)| part.prefetch_record(*row));
+        rows.iter().for_each(|(part, row)| part.prefetch_body(*row));
         let (dimensions, overlays) = (self.dimensions(), &self.overlays);
         let mut bytes_left = bytes_max;
-        let read = |at: RowAt| {
-            let bytes = part(at).read_bytes(at.row, dimensions, fields, overlays);
+        let read = |(part, row): (Part<'_>, u32)| {
+            let bytes = part.read_bytes(row, dimensions, fields, overlays);
             match bytes_left.checked_sub(bytes) {
                 Some(left) => bytes_left = left,
                 None => fields = Fields::default(),
             }
-            part(at).read(at.row, dimensions, fields, overlays)
+            part.read(row, dimensions, fields, overlays)
         };
-        rows.map(read).collect()
+        rows.into_iter().map(read).collect()
     }
 
     /// The live episodes from a position on, in the order of the hashes of their ids: up to `count`

@@ -372,7 +372,8 @@ impl<'a> Part<'a> {
         fields: Fields,
         overlays: &'a Overlays,
     ) -> Result<StoredEpisode, Damaged> {
-        let (record, columns, body) = (self.record(row), self.columns(row), self.body(row)?);
+        let (record, columns) = (self.record(row), self.columns(row));
+        let body = Body::new(self.body_bytes(row)?, &record.sizes);
         let copy = |wanted: bool, bytes: &[u8]| wanted.then(|| Bytes::copy_from_slice(bytes));
         let vector = || {
             let floats = &self.vector(row)[..dimensions];
@@ -408,6 +409,9 @@ impl<'a> Part<'a> {
         fields: Fields,
         overlays: &Overlays,
     ) -> usize {
+        if !fields.has_parts() {
+            return 0;
+        }
         let Record { sequence, sizes, .. } = self.record(row);
         let relinked = self.relinked().has(row).then(|| overlays.get(sequence)).flatten();
         let links_bytes = relinked.map_or(sizes.links_bytes as usize, LinkList::bytes);

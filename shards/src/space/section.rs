@@ -32,6 +32,7 @@ use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
 use crate::links::{LinkColumns, LinksBuilder, SectionLinks};
 use crate::spread;
+use crate::spread::prefetch::prefetch as prefetch_at;
 use crate::terms::{Terms, TermsBuilder};
 use crate::words::SectionWords;
 use crate::words::threads::ThreadEntry;
@@ -69,8 +70,6 @@ pub struct Section {
 pub const TRIED_BLOCKS: usize = 4;
 /// How far from where a hash is guessed to be it is looked for first.
 const GUESS_REACH: usize = 16;
-/// Bytes of a body that are asked for when only its id will be read.
-const ID_PREFETCH_BYTES: usize = 64;
 
 /// The columns of links.
 const LINK_COLUMNS: [ColumnKind; 4] =
@@ -438,9 +437,16 @@ impl Section {
         usize::try_from(share).expect("a share of the rows")
     }
 
+    fn id_hashes(&self) -> &[u64] {
+        self.column(&self.places.id_hashes)
+    }
+
+    fn id_rows(&self) -> &[u32] {
+        self.column(&self.places.id_rows)
+    }
+
     /// A better place than this one: from the hash there it is as far as hashes are apart.
-    fn nearer(&self, hash: u64, place: usize) -> usize {
-        let hashes: &[u64] = self.column(&self.places.id_hashes);
+    fn nearer(&self, hashes: &[u64], hash: u64, place: usize) -> usize {
         let Some(own) = hashes.get(place.min(hashes.len().saturating_sub(1))) else { return 0 };
         match hash.checked_sub(*own) {
             Some(above) => (place + self.share_of(above)).min(hashes.len()),
@@ -449,68 +455,74 @@ impl Section {
     }
 
     /// The first place in the sorted hashes that is not below a hash. They are spread evenly, so it
-    /// is guessed from the hashes at two guesses before; a small window there is searched, which
-    /// grows only when it missed.
+    /// is guessed from the hashes at two guesses before.
     fn first_from(&self, hash: u64) -> usize {
-        let hashes: &[u64] = self.column(&self.places.id_hashes);
-        let rows = hashes.len();
-        let guess = self.nearer(hash, self.nearer(hash, self.share_of(hash)));
-        let mut reach = GUESS_REACH;
-        loop {
-            let (low, high) = (guess.saturating_sub(reach), rows.min(guess + reach));
-            let is_below = low == 0 || hashes[low - 1] < hash;
-            let is_above = high == rows || hashes[high] >= hash;
-            if is_below && is_above {
-                return low + hashes[low..high].partition_point(|other| *other < hash);
-            }
-            if low == 0 && high == rows {
-                // Only hashes that are not sorted come here.
-                return rows;
-            }
-            reach = reach.saturating_mul(4);
-        }
+        let hashes = self.id_hashes();
+        let near = self.nearer(hashes, hash, self.share_of(hash));
+        first_near(hashes, hash, self.nearer(hashes, hash, near))
     }
 
-    /// Asks the caches for what finding these ids reads: step by step for all of them, so that what
-    /// one waits for is waited for by all at once.
-    pub(super) fn prefetch_find(&self, ids: &[&[u8]]) {
-        let hashes: &[u64] = self.column(&self.places.id_hashes);
-        let rows: &[u32] = self.column(&self.places.id_rows);
-        let wanted: Vec<u64> = ids.iter().map(|id| id_hash(id)).collect();
-        let ask = |place: usize| {
-            prefetch(hashes[place.min(hashes.len())..].as_bytes().get(..8).unwrap_or_default());
-        };
-        wanted.iter().for_each(|hash| ask(self.share_of(*hash)));
-        let guesses = wanted.iter().map(|hash| self.nearer(*hash, self.share_of(*hash)));
-        let guesses: Vec<usize> = guesses.collect();
-        for &guess in &guesses {
-            ask(guess);
-            prefetch(rows[guess.min(rows.len())..].as_bytes().get(..4).unwrap_or_default());
+    /// Finds the live rows with ids of which none was found yet, and notes what `number` makes of
+    /// them. It goes step by step for all of them, so that what one waits for in the caches is
+    /// waited for by all at once.
+    pub(super) fn find_all(
+        &self,
+        ids: &[&[u8]],
+        ids_hashes: &[u64],
+        found: &mut [Option<u32>],
+        number: impl Fn(u32) -> u32,
+    ) {
+        let (hashes, rows) = (self.id_hashes(), self.id_rows());
+        let left = (0..ids.len()).filter(|nth| found[*nth].is_none());
+        let mut places: Vec<(usize, u64, usize)> =
+            left.map(|nth| (nth, ids_hashes[nth], self.share_of(ids_hashes[nth]))).collect();
+        places.iter().for_each(|(.., place)| prefetch_at(hashes, *place));
+        for (_, hash, place) in &mut places {
+            *place = self.nearer(hashes, *hash, *place);
+            prefetch_at(hashes, *place);
+            prefetch_at(rows, *place);
         }
-        let found = wanted.iter().filter_map(|hash| rows.get(self.first_from(*hash)).copied());
-        let found: Vec<u32> = found.filter(|row| *row < self.rows()).collect();
-        for &row in &found {
-            prefetch(self.record_block(row).as_bytes());
+        let records: &[RecordBlock] = self.column(&self.places.records);
+        for (_, hash, place) in &mut places {
+            *place = first_near(hashes, *hash, self.nearer(hashes, *hash, *place));
+            rows.get(*place).inspect(|row| prefetch_at(records, **row as usize));
         }
-        for &row in &found {
-            let body = self.body_bytes(row).unwrap_or_default();
-            prefetch(&body[..body.len().min(ID_PREFETCH_BYTES)]);
+        let bodies = &self.file[self.places.bodies.clone()];
+        for (.., place) in &places {
+            let record = rows.get(*place).and_then(|row| records.get(*row as usize));
+            if let Some(record) = record {
+                let from = record.body_offset.get() as usize;
+                prefetch_at(bodies, from);
+                prefetch_at(bodies, from.wrapping_add(record.id_bytes.get().into()));
+            }
+        }
+        for (nth, hash, place) in places {
+            let row = self.rows_at(place, hash, ids[nth]).find(|row| self.deaths.is_alive(*row));
+            found[nth] = row.map(&number);
         }
     }
 
     /// Entries of the id map from a hash on; those that lead to no row are left out.
     fn entries_from(&self, hash: u64) -> impl Iterator<Item = (u64, u32)> {
-        let first = self.first_from(hash);
-        let hashes: &[u64] = self.column(&self.places.id_hashes);
-        let rows: &[u32] = self.column(&self.places.id_rows);
-        let entries = hashes[first..].iter().copied().zip(rows[first..].iter().copied());
-        entries.filter(|(_, row)| *row < self.rows())
+        self.entries_at(self.first_from(hash))
+    }
+
+    /// The same from a place on.
+    fn entries_at(&self, first: usize) -> impl Iterator<Item = (u64, u32)> {
+        let (hashes, rows) = (&self.id_hashes()[first..], &self.id_rows()[first..]);
+        let (entries, count) = (hashes.iter().copied().zip(rows.iter().copied()), self.rows());
+        entries.filter(move |(_, row)| *row < count)
     }
 
     /// The rows with this id, dead ones included.
     fn rows_of(&self, id: &[u8]) -> impl Iterator<Item = u32> {
         let hash = id_hash(id);
-        let same = self.entries_from(hash).take_while(move |(other, _)| *other == hash);
+        self.rows_at(self.first_from(hash), hash, id)
+    }
+
+    /// The same, from the first place with its hash on.
+    fn rows_at(&self, first: usize, hash: u64, id: &[u8]) -> impl Iterator<Item = u32> {
+        let same = self.entries_at(first).take_while(move |(other, _)| *other == hash);
         same.map(|(_, row)| row).filter(move |row| {
             let id_bytes = usize::from(self.record_block(*row).id_bytes.get());
             self.body_bytes(*row).is_ok_and(|body| &body[..id_bytes] == id)
@@ -723,6 +735,26 @@ impl Section {
 /// What confidences are ordered by: none is negative, and both zeros are equal.
 pub(super) fn confidence_key(confidence: f32) -> u64 {
     u64::from((confidence + 0.0).to_bits())
+}
+
+/// The first place in sorted hashes that is not below a hash, which should be near a guess: a small
+/// window there is searched, which grows only when it missed.
+fn first_near(hashes: &[u64], hash: u64, guess: usize) -> usize {
+    let rows = hashes.len();
+    let mut reach = GUESS_REACH;
+    loop {
+        let (low, high) = (guess.saturating_sub(reach), rows.min(guess + reach));
+        let is_below = low == 0 || hashes[low - 1] < hash;
+        let is_above = high == rows || hashes[high] >= hash;
+        if is_below && is_above {
+            return low + hashes[low..high].partition_point(|other| *other < hash);
+        }
+        if low == 0 && high == rows {
+            // Only hashes that are not sorted come here.
+            return rows;
+        }
+        reach = reach.saturating_mul(4);
+    }
 }
 
 /// Whether an order names as many different rows as it has places, ascending by their keys.

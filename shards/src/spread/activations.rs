@@ -70,9 +70,10 @@ impl<S: State> Activations<S> {
     /// What the scores together may lack of the exact answer, where mass only divides, if what was
     /// handed over counts elsewhere.
     pub fn missing_max(&self) -> f64 {
-        let ledger = self.ledger();
-        let decay = f64::from(self.operator.settings().decay);
-        decay * ledger.residual + ledger.cut_off
+        let (states, decay) = (self.at.states(), f64::from(self.operator.settings().decay));
+        let residual = |node: &u32| f64::from(states[*node as usize].amounts().residual());
+        let waiting = self.ledger.residual + self.touched().iter().map(residual).sum::<f64>();
+        decay * waiting + self.ledger.cut_off
     }
 
     /// The strongest way from a seed to a node, as its links in order: back from the node by the
@@ -117,8 +118,11 @@ pub fn best_of(
             bound = best[count - 1].1;
         }
     }
+    if best.len() > count {
+        best.select_nth_unstable_by(count - 1, better);
+        best.truncate(count);
+    }
     best.sort_unstable_by(better);
-    best.truncate(count);
 }
 
 impl<S: State> Workspace<S> {

@@ -2,26 +2,26 @@
 
 use std::ops::Deref;
 
-/// Numbers in the order in which they came.
+/// Numbers, or turns, in the order in which they came.
 ///
 /// Whether a node is new to a list can't be foretold, and a branch that is guessed wrongly costs
 /// more than all else that is done for a link. So whoever adds many numbers gets room for all of
 /// them, writes each to the next free slot, and moves on only past those that count.
 #[derive(Debug, Default)]
-pub(super) struct List {
-    slots: Vec<u32>,
+pub(super) struct List<T = u32> {
+    slots: Vec<T>,
     len: usize,
 }
 
-impl List {
-    pub fn push(&mut self, number: u32) {
-        self.room(1)[0] = number;
+impl<T: Copy + Default> List<T> {
+    pub fn push(&mut self, item: T) {
+        self.room(1)[0] = item;
         self.advance(1);
     }
 
     /// Free slots, at least so many.
     #[inline]
-    pub fn room(&mut self, count: usize) -> &mut [u32] {
+    pub fn room(&mut self, count: usize) -> &mut [T] {
         if self.slots.len() < self.len + count {
             self.grow(count);
         }
@@ -30,7 +30,7 @@ impl List {
 
     #[cold]
     fn grow(&mut self, count: usize) {
-        self.slots.resize((self.len + count).next_power_of_two().max(64), 0);
+        self.slots.resize((self.len + count).next_power_of_two().max(64), T::default());
     }
 
     /// Takes the first free slots in.
@@ -45,15 +45,15 @@ impl List {
     }
 
     pub fn bytes(&self) -> usize {
-        self.slots.len() * size_of::<u32>()
+        self.slots.len() * size_of::<T>()
     }
 }
 
-impl Deref for List {
-    type Target = [u32];
+impl<T> Deref for List<T> {
+    type Target = [T];
 
     #[inline]
-    fn deref(&self) -> &[u32] {
+    fn deref(&self) -> &[T] {
         &self.slots[..self.len]
     }
 }

@@ -262,7 +262,6 @@ impl<S: State> Push<S> {
         }
         let mut queue = std::mem::take(&mut workspace.queue_before);
         let Parts { states, touched, turns, late, .. } = self.at.parts();
-        turns.resize(queue.len(), Turn::default());
         let mut planning = Planning {
             operator: self.operator,
             is_first: self.work.rounds == 0,
@@ -270,7 +269,7 @@ impl<S: State> Push<S> {
             graph,
             states,
             touched,
-            turns,
+            turns: turns.room(queue.len()),
             turns_count: 0,
             late,
             inhibited: 0.0,
@@ -287,7 +286,7 @@ impl<S: State> Push<S> {
         self.ledger.cut_off += planning.beyond;
         let turns_count = planning.turns_count;
         let nodes = planning.graph.nodes();
-        self.at.turns.truncate(turns_count);
+        self.at.turns.advance(turns_count);
         self.work.turns_ahead += turns_count.saturating_sub(TURNS_AHEAD) as u64;
         self.at.grow(nodes);
         queue.clear();

@@ -110,7 +110,7 @@ pub struct Workspace<S> {
     pub(super) queue: List,
     pub(super) queue_before: List,
     /// Nodes of this round.
-    pub(super) turns: Vec<Turn>,
+    pub(super) turns: List<Turn>,
     /// Seeds whose links would carry too little to come first.
     pub(super) late: Vec<u32>,
     pub(super) arrivals: Vec<Arrival>,
@@ -123,7 +123,7 @@ impl<S: State> Workspace<S> {
             touched: List::default(),
             queue: List::default(),
             queue_before: List::default(),
-            turns: Vec::new(),
+            turns: List::default(),
             late: Vec::new(),
             arrivals: Vec::new(),
         })
@@ -153,7 +153,7 @@ impl<S: State> Workspace<S> {
         States::<S>::bytes_for(self.states.len())
             + lists.map(List::bytes).iter().sum::<usize>()
             + self.late.capacity() * size_of::<u32>()
-            + self.turns.capacity() * size_of::<Turn>()
+            + self.turns.bytes()
             + self.arrivals.capacity() * size_of::<Arrival>()
     }
 
@@ -191,7 +191,7 @@ pub(super) struct Parts<'a, S> {
     pub states: &'a mut [S],
     pub touched: &'a mut List,
     pub queue: &'a mut List,
-    pub turns: &'a mut Vec<Turn>,
+    pub turns: &'a mut List<Turn>,
     pub late: &'a mut Vec<u32>,
     pub arrivals: &'a mut Vec<Arrival>,
 }

@@ -173,17 +173,19 @@ impl Spreading {
             None => graph.id(seed).and_then(|id| graph.find(id)).unwrap_or(seed),
         };
         let seeds: Vec<(u32, f32)> = seeds.iter().map(|(seed, mass)| (now(*seed), *mass)).collect();
-        let is_seed = |node: u32| seeds.iter().any(|(seed, _)| *seed == node);
+        let seed_nodes: Vec<u32> = seeds.iter().map(|(seed, _)| *seed).collect();
         let mut nodes: Vec<(u32, Option<f32>)> = Vec::new();
         match &asked.recalled {
             None => {
-                let best = scores.best(graph, asked.k, &|node| !is_seed(node) && admits(node));
+                let wanted = |node: u32| !seed_nodes.contains(&node) && admits(node);
+                let best = scores.best(graph, asked.k, &wanted);
                 nodes.extend(best.into_iter().map(|(node, _)| (node, None)));
             }
             Some(recalled) => {
                 let (metric, query) = (graph.metric(), padded(&recalled.cue));
                 let count = (COMPARED_PER_RESULT * asked.k).max(COMPARED_MIN);
-                let found: Vec<u32> = recalled.ids.iter().filter_map(|id| graph.find(id)).collect();
+                let ids: Vec<&[u8]> = recalled.ids.iter().map(|id| &id[..]).collect();
+                let found: Vec<u32> = graph.find_all(&ids).into_iter().flatten().collect();
                 let wanted = |node: u32| !found.contains(&node) && admits(node);
                 let active = scores.best(graph, count, &wanted).into_iter().map(|(node, _)| node);
                 for node in found.iter().copied().chain(active) {
@@ -201,10 +203,12 @@ impl Spreading {
         let kept = 1.0 - request.operator.settings().decay;
         let candidate = |(node, similarity): (u32, Option<f32>)| {
             let (part, row) = graph.live_row(node)?;
-            let masses = seeds.iter().filter(|(seed, _)| *seed == node).map(|(_, mass)| mass);
-            let own = kept * masses.sum::<f32>();
+            let own = || {
+                let masses = seeds.iter().filter(|(seed, _)| *seed == node).map(|(_, mass)| mass);
+                kept * masses.sum::<f32>()
+            };
             let activation = match similarity {
-                Some(_) => (scores.score(node) - own).max(0.0),
+                Some(_) => (scores.score(node) - own()).max(0.0),
                 None => scores.score(node),
             };
             let score = similarity.map_or(activation, |of| of + weight * activation);

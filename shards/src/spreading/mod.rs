@@ -15,10 +15,9 @@
 //! they have not had yet is handed over.
 
 mod collect;
+mod outgoing;
 mod run;
 mod ways;
-
-use std::collections::HashMap;
 
 use bytes::Bytes;
 
@@ -31,6 +30,7 @@ use crate::spread::outlook::Known;
 use crate::spread::predictor::Prediction;
 use crate::spread::state::{Packed, Traced};
 use crate::spread::workspace::{Pool, PoolError};
+use outgoing::{Leaving, Outgoing};
 use run::Run;
 use ways::Ways;
 
@@ -197,6 +197,17 @@ impl From<PoolError> for Refusal {
     }
 }
 
+/// How far an exchange is.
+///
+/// Looking ids up and handing masses over take steps of their own. So the others show what an edge
+/// costs, from which the length of a step is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Over,
+    Spreading,
+    HandingOver,
+}
+
 /// A spread under way. Its memory goes back with [`end`](Self::end).
 #[derive(Debug)]
 pub struct Spreading {
@@ -204,9 +215,9 @@ pub struct Spreading {
     epoch: u64,
     _user: FreshUser,
     exchanges: Vec<Exchange>,
-    /// How many of them have begun, and whether the last of those is not over.
+    /// How many of them have begun, and how far the last of those is.
     begun: usize,
-    is_open: bool,
+    stage: Stage,
     edges_max: u64,
     /// Edges visited before it had to begin again.
     edges_before: u64,
@@ -221,48 +232,6 @@ pub struct Spreading {
     run: Run,
 }
 
-/// Mass for other shards.
-#[derive(Debug, Default)]
-struct Outgoing {
-    /// What they have had, and of that what a second beginning has not come to yet.
-    had: HashMap<Bytes, Mass>,
-    owed: HashMap<Bytes, Mass>,
-    next: Vec<Given>,
-}
-
-impl Outgoing {
-    fn begin_again(&mut self) {
-        self.next.clear();
-        self.owed.clone_from(&self.had);
-    }
-
-    fn put(&mut self, mut given: Given) {
-        if let Some(owed) = self.owed.get_mut(&given.id) {
-            given.mass = owed.settle(given.mass);
-        }
-        if given.mass > Mass::default() {
-            self.next.push(given);
-        }
-    }
-
-    /// One entry for each id, in the order of the ids.
-    fn take(&mut self) -> Vec<Given> {
-        let mut taken = std::mem::take(&mut self.next);
-        taken.sort_by(|a, b| a.id.cmp(&b.id));
-        taken.dedup_by(|next, kept| {
-            let is_same = next.id == kept.id;
-            if is_same {
-                kept.add(next);
-            }
-            is_same
-        });
-        for Given { id, mass, .. } in &taken {
-            self.had.entry(id.clone()).or_default().add(*mass);
-        }
-        taken
-    }
-}
-
 impl Spreading {
     pub fn new(request: SpreadRequest, space: &mut Space) -> Self {
         Self {
@@ -270,7 +239,7 @@ impl Spreading {
             _user: space.begin_spread(),
             exchanges: Vec::new(),
             begun: 0,
-            is_open: false,
+            stage: Stage::Over,
             edges_max: 0,
             edges_before: 0,
             seeds: Vec::new(),
@@ -313,22 +282,30 @@ impl Spreading {
             if !self.prepare(graph, pools, edges)? {
                 return Ok(false);
             }
-            // More than one are left when it has begun again.
-            while self.is_open || self.begun < self.exchanges.len() {
-                if !self.is_open {
+            match self.stage {
+                Stage::Over if self.begun < self.exchanges.len() => {
                     self.begin_exchange(graph)?;
+                    self.stage = Stage::Spreading;
                 }
-                if !self.run.step(graph, edges, home.span == 1) {
-                    return Ok(false);
+                Stage::Over => {}
+                Stage::Spreading => {
+                    let is_alone = home.span == 1;
+                    if !self.run.step(graph, edges, is_alone) {
+                        return Ok(false);
+                    }
+                    if graph.was_full() {
+                        let what = "the memory for links that are not consolidated";
+                        return Err(Refusal::Busy { what, retry_after_ms: RETRY_SPREAD_MS });
+                    }
+                    self.stage = if is_alone { Stage::Over } else { Stage::HandingOver };
                 }
-                if graph.was_full() {
-                    let what = "the memory for links that are not consolidated";
-                    return Err(Refusal::Busy { what, retry_after_ms: RETRY_SPREAD_MS });
+                Stage::HandingOver => {
+                    self.hand_over(graph);
+                    self.stage = Stage::Over;
                 }
-                self.hand_over(graph);
-                self.is_open = false;
             }
-            Ok(true)
+            // More than one are left when it has begun again.
+            Ok(self.stage == Stage::Over && self.begun == self.exchanges.len())
         })
     }
 
@@ -345,6 +322,11 @@ impl Spreading {
     /// Whether there would have been more to do in the exchange that is over, but no time for it.
     pub fn was_limited(&self) -> bool {
         self.is_limited && self.run.work().is_some_and(|work| work.was_spent)
+    }
+
+    /// Exchanges that have begun since it last had to begin again.
+    pub fn exchanges_begun(&self) -> usize {
+        self.begun
     }
 
     /// Edges visited so far.
@@ -364,7 +346,7 @@ impl Spreading {
         self.edges_before += self.run.edges();
         std::mem::take(&mut self.run).release(pools);
         self.epoch = space.epoch();
-        (self.begun, self.is_open) = (0, false);
+        (self.begun, self.stage) = (0, Stage::Over);
         self.seeds.clear();
         self.ways = Ways::default();
         self.outgoing.begin_again();
@@ -374,9 +356,11 @@ impl Spreading {
     fn begin_exchange(&mut self, graph: &mut Associations<'_>) -> Result<(), Refusal> {
         let Exchange { masses, are_seeds, rounds, within_ns, .. } = &self.exchanges[self.begun];
         self.run.set_rounds(*rounds);
-        graph.prefetch_find(&masses.iter().map(|given| &given.id[..]).collect::<Vec<_>>());
-        for Given { id, mass, path } in masses {
-            let Some(node) = graph.find(id) else {
+        let is_traced = matches!(self.request.how, How::Push { is_traced: true });
+        let ids: Vec<&[u8]> = masses.iter().map(|given| &given.id[..]).collect();
+        let nodes = graph.find_all(&ids);
+        for (Given { id, mass, path }, node) in masses.iter().zip(nodes) {
+            let Some(node) = node else {
                 if *are_seeds && self.request.is_strict {
                     return Err(Refusal::NoEpisode(String::from_utf8_lossy(id).into_owned()));
                 }
@@ -384,9 +368,9 @@ impl Spreading {
             };
             if *are_seeds {
                 self.seeds.push((node, mass.get() as f32));
-                // What comes back to a seed has come a longer way than from itself.
-                self.ways.note(node, *mass, &[]);
-            } else if !path.is_empty() {
+            }
+            // What comes back to a seed has come a longer way than from itself.
+            if is_traced && (*are_seeds || !path.is_empty()) {
                 self.ways.note(node, *mass, path);
             }
             self.run.receive(graph, node, *mass);
@@ -401,25 +385,27 @@ impl Spreading {
             self.known = known.map(|(known, _)| known).filter(|_| self.begun == 0);
         }
         self.begun += 1;
-        self.is_open = true;
         Ok(())
     }
 
     fn hand_over(&mut self, graph: &mut Associations<'_>) {
-        if self.request.home.span == 1 {
-            return;
-        }
-        for (node, mass) in self.run.take_remote(graph) {
-            let Some(id) = graph.id(node).map(Bytes::copy_from_slice) else { continue };
-            let path = self.run.path(node).map(|steps| self.ways.path(graph, node, &steps));
-            self.outgoing.put(Given { id, mass, path: path.unwrap_or_default() });
-        }
+        let leaving = self.run.take_remote(graph);
+        let graph = &*graph;
+        let leaving = leaving.into_iter();
+        let leaving = leaving
+            .filter_map(|(node, mass)| Some(Leaving { id: graph.id(node)?, node, mass }))
+            .collect();
+        let Self { run, ways, outgoing, .. } = self;
+        outgoing.put(leaving, |node| {
+            let path = run.path(node).map(|steps| ways.path(graph, node, &steps));
+            path.unwrap_or_default()
+        });
     }
 
     /// Mass that was given and did not begin to spread, and what others were to be given.
     fn waiting(&self) -> f64 {
         let given = self.exchanges[self.begun..].iter().flat_map(|exchange| &exchange.masses);
-        given.chain(&self.outgoing.next).map(|given| given.mass.get()).sum()
+        given.chain(self.outgoing.waiting()).map(|given| given.mass.get()).sum()
     }
 
     /// Gives its memory back.
