@@ -340,6 +340,37 @@ fn bad_input_is_told_and_bounds_hold() {
 }
 
 #[test]
+fn as_many_watches_as_a_shard_has_room_for_are_told_and_one_more_is_refused() {
+    const CONNECTIONS: usize = 16;
+    const EACH: usize = 64;
+    let home = Home::new();
+    let daemon = home.start_with(&["shards=1"]);
+    let mut writer = daemon.client();
+    writer.create_space("notes", 3);
+    let mut listeners: Vec<Listener> = (0..CONNECTIONS).map(|_| Listener::new(&daemon)).collect();
+    for listener in &mut listeners {
+        (0..EACH).for_each(|_| drop(listener.watch(&["notes"])));
+    }
+    let mut late = Listener::new(&daemon);
+    let refused = late.call(&["EG.WATCH", "notes"]);
+    assert_eq!(refused.code(), "BUSY");
+    assert!(format!("{refused:?}").contains("retry in"), "{refused:?}");
+    store(&mut writer, "a", "a");
+    for listener in &mut listeners {
+        assert!(listener.take(EACH).iter().all(|message| message.id() == "a"));
+    }
+    assert_eq!(late.call(&["EG.STATS"]).at("watches_open").int(), 1024);
+    listeners[0].call(&["EG.UNWATCH", "1"]);
+    eventually("there is room for one", || !late.call(&["EG.WATCH", "notes"]).is_error());
+    assert_eq!(listeners[0].call(&["EG.WATCH", "notes"]).code(), "BUSY");
+    // Those of a connection that ends make room too.
+    drop(listeners.pop());
+    eventually("there is room for another", || {
+        !listeners[0].call(&["EG.WATCH", "notes"]).is_error()
+    });
+}
+
+#[test]
 fn who_gives_no_credit_is_cut_and_goes_on_from_there() {
     let home = Home::new();
     let daemon = home.start_with(&["stream_patience_ms=300"]);
@@ -385,8 +416,13 @@ fn who_does_not_read_holds_up_nobody_and_is_cut() {
     // Far more than any buffer in between.
     let text = "x".repeat(100_000);
     let ids: Vec<String> = (0..200).map(|nth| format!("e{nth}")).collect();
-    ids.iter().for_each(|id| store(&mut writer, id, &text));
-    let (seen, _) = reading.follow(watch, &start, 200);
+    let (mut seen, mut at) = (Vec::new(), start);
+    for id in &ids {
+        store(&mut writer, id, &text);
+        let (next, place) = reading.follow(watch, &at, 1);
+        seen.extend(next);
+        at = place;
+    }
     assert_eq!(sorted(seen), sorted(ids.clone()));
     eventually("who reads nothing is cut", || {
         writer.ask(&command!["EG.STATS"]).at("watches_cut").int() == 1
