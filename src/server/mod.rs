@@ -39,6 +39,7 @@ mod news;
 mod notify;
 mod observe;
 mod outgoing;
+mod pace;
 mod push;
 mod request;
 mod route;
