@@ -190,6 +190,39 @@ fn who_sends_far_too_much_and_does_not_read_is_held_up_alone() {
 }
 
 #[test]
+fn observations_of_mixed_urgency_are_told_in_order_and_keep_that_of_their_episodes() {
+    let home = Home::new();
+    // What waits for the disk is soon much, so the lanes matter.
+    let daemon = home.start_with(&["commit_frames_max=1", "commits_in_flight=1"]);
+    let mut client = listener(&daemon);
+    client.create_space("notes", 3);
+    let stream = open(&mut client, &["CREDIT", "4096"]);
+    let urgency = |nth: usize| ["low", "high", "normal"][nth % 3];
+    let mixed = |id: String, nth: usize| {
+        let text = nth.to_string();
+        let vector = blob(&vector(1, 3));
+        let prio = urgency(nth);
+        command!["EG.OBSERVE", stream, id, "VEC", vector, "TEXT", text, "PRIO", prio]
+    };
+    let apart = (0..600).map(|nth| mixed(format!("e{nth}"), nth));
+    // Of seven episodes, whose next version is more urgent than the last or less.
+    let over_and_over = (0..300).map(|nth| mixed(format!("again{}", nth % 7), nth));
+    client.send(&apart.chain(over_and_over).flatten().collect::<Vec<u8>>());
+    client.send(&command!["EG.OBSERVE", "CLOSE", stream]);
+    let (stored, refused, counts) = until_reply(&mut client, &stream);
+    assert_eq!((stored, refused, counts.at("stored").int()), (900, vec![], 900));
+    for nth in 293..300 {
+        let read = client.ask(&command!["EG.GET", "notes", format!("again{}", nth % 7)]);
+        assert_eq!(read.at("text").text(), nth.to_string());
+    }
+    let stats = client.ask(&command!["EG.STATS"]);
+    for lane in ["high", "normal", "low"] {
+        let served = stats.at("lanes").at(lane).at("served").int();
+        assert!(served >= 200, "{lane}: {served}");
+    }
+}
+
+#[test]
 fn bad_input_is_told_and_bounds_hold() {
     let home = Home::new();
     let daemon = home.start();

@@ -341,6 +341,37 @@ fn bad_input_is_told_and_bounds_hold() {
 }
 
 #[test]
+fn as_many_watches_as_a_shard_has_room_for_are_told_and_one_more_is_refused() {
+    const CONNECTIONS: usize = 16;
+    const EACH: usize = 64;
+    let home = Home::new();
+    let daemon = home.start_with(&["shards=1"]);
+    let mut writer = daemon.client();
+    writer.create_space("notes", 3);
+    let mut listeners: Vec<Listener> = (0..CONNECTIONS).map(|_| Listener::new(&daemon)).collect();
+    for listener in &mut listeners {
+        (0..EACH).for_each(|_| drop(listener.watch(&["notes"])));
+    }
+    let mut late = Listener::new(&daemon);
+    let refused = late.call(&["EG.WATCH", "notes"]);
+    assert_eq!(refused.code(), "BUSY");
+    assert!(format!("{refused:?}").contains("retry in"), "{refused:?}");
+    store(&mut writer, "a", "a");
+    for listener in &mut listeners {
+        assert!(listener.take(EACH).iter().all(|message| message.id() == "a"));
+    }
+    assert_eq!(late.call(&["EG.STATS"]).at("watches_open").int(), 1024);
+    listeners[0].call(&["EG.UNWATCH", "1"]);
+    eventually("there is room for one", || !late.call(&["EG.WATCH", "notes"]).is_error());
+    assert_eq!(listeners[0].call(&["EG.WATCH", "notes"]).code(), "BUSY");
+    // Those of a connection that ends make room too.
+    drop(listeners.pop());
+    eventually("there is room for another", || {
+        !listeners[0].call(&["EG.WATCH", "notes"]).is_error()
+    });
+}
+
+#[test]
 fn who_gives_no_credit_is_cut_and_goes_on_from_there() {
     let home = Home::new();
     let daemon = home.start_with(&["stream_patience_ms=300"]);

@@ -50,6 +50,8 @@ pub const WEIGHTS: [u32; RANKS] = [16, 4, 1];
 pub const PATIENCE_NS: [u64; RANKS] = [1_000_000, 8_000_000, 64_000_000];
 /// Every so many turns one belongs to the lane that is overdue the most.
 pub const AGED_EVERY: u32 = 4;
+/// Of a lane's capacity, one part in so many may be free and not known so to senders.
+pub const FREED_SHARE: u32 = 64;
 /// From which share of its capacity on a lane counts as crowded, in per cent.
 pub const CROWDED_PERCENT: u32 = 80;
 
@@ -166,6 +168,11 @@ struct Waiting<T, O> {
     /// What was put back.
     back: Option<Taken<T, O>>,
     is_stalled: bool,
+    /// Nothing was in the queue when it was last asked.
+    was_empty: bool,
+    /// Units of what was served that senders have not been told of. Telling each would have them
+    /// and this thread pass a cache line to and fro for each item.
+    freed: u32,
     /// Turns that are left in this round.
     turns: u32,
 }
@@ -193,6 +200,8 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
             own: VecDeque::new(),
             back: None,
             is_stalled: false,
+            was_empty: false,
+            freed: 0,
             turns: WEIGHTS[rank as usize],
         });
         Self { shared: sender.0, waiting, since_aged: 0 }
@@ -204,6 +213,7 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
 
     /// Puts something of the thread's own into a lane, or gives it back when that is full.
     pub fn send_own(&mut self, rank: Rank, item: O) -> Result<Depth, O> {
+        self.free(rank);
         let Some(depth) = self.shared.reserve(rank, &item) else { return Err(item) };
         self.waiting[rank as usize].own.push_back(item);
         Ok(depth)
@@ -211,13 +221,17 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
 
     pub fn depth(&self, rank: Rank) -> Depth {
         let lane = &self.shared.lanes[rank as usize];
-        Depth { units: lane.depth(), capacity: lane.capacity() }
+        let units = lane.depth() - self.waiting[rank as usize].freed;
+        Depth { units, capacity: lane.capacity() }
     }
 
     /// What is next, and from which lane; nothing when all lanes are empty or stalled. It counts to
     /// the depth until it is [served](Self::served) or put back.
     pub fn take(&mut self, now_ns: u64) -> Option<(Rank, Taken<T, O>)> {
-        let rank = self.next(now_ns)?;
+        let Some(rank) = self.next(now_ns) else {
+            Rank::ALL.into_iter().for_each(|rank| self.free(rank));
+            return None;
+        };
         let waiting = &mut self.waiting[rank as usize];
         waiting.turns = waiting.turns.saturating_sub(1);
         if let Some(back) = waiting.back.take() {
@@ -233,9 +247,23 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
         taken.map(|taken| (rank, taken))
     }
 
-    /// What was taken is done, or on its way: its place in the lane is free.
+    /// What was taken is done, or on its way: its place in the lane is free. Senders know so soon:
+    /// when it is a share of the lane, or nothing is left to [take](Self::take).
     pub fn served(&mut self, rank: Rank, units: u32) {
-        self.shared.lanes[rank as usize].release(units);
+        let lane = &self.shared.lanes[rank as usize];
+        let freed = &mut self.waiting[rank as usize].freed;
+        *freed += lane.units(units);
+        if *freed > lane.capacity() / FREED_SHARE {
+            self.free(rank);
+        }
+    }
+
+    /// Tells senders what has become free.
+    fn free(&mut self, rank: Rank) {
+        match std::mem::take(&mut self.waiting[rank as usize].freed) {
+            0 => {}
+            freed => self.shared.lanes[rank as usize].release(freed),
+        }
     }
 
     /// What was taken cannot be done now. It is the next of its lane, which stalls.
@@ -253,7 +281,7 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
 
     /// Whether nothing waits and nothing is on its way into a lane.
     pub fn is_empty(&self) -> bool {
-        self.shared.lanes.iter().all(|lane| lane.depth() == 0)
+        Rank::ALL.iter().all(|rank| self.depth(*rank).units == 0)
     }
 
     /// Lanes that stalled are tried again.
@@ -281,8 +309,11 @@ impl<T: Waits, O: Waits> Inbox<T, O> {
         if waiting.is_stalled {
             return None;
         }
-        if waiting.sent.is_none() {
-            waiting.sent = self.shared.lanes[rank as usize].pop();
+        let lane = &self.shared.lanes[rank as usize];
+        // To ask is cheap while nothing comes; to take has a fence when there is nothing.
+        if waiting.sent.is_none() && !(waiting.was_empty && lane.is_empty()) {
+            waiting.sent = lane.pop();
+            waiting.was_empty = waiting.sent.is_none();
         }
         let back_ns = waiting.back.as_ref().map(Waits::at_ns);
         let sent_ns = waiting.sent.as_ref().map(Waits::at_ns);

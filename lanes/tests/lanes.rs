@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use engram_lanes::inbox::{AGED_EVERY, Inbox, PATIENCE_NS, Rank, Taken, WEIGHTS, Waits};
+use engram_lanes::inbox::{
+    AGED_EVERY, FREED_SHARE, Inbox, PATIENCE_NS, Rank, Taken, WEIGHTS, Waits,
+};
 use engram_lanes::mesh::{self, Asked, Ends, Full, Lanes, OPEN_MAX};
 use proptest::prelude::*;
 
@@ -197,6 +199,29 @@ fn what_was_put_back_is_the_next_of_its_lane_once_that_goes_on() {
     inbox.resume();
     assert_eq!(serve_all(&mut inbox), [0, 1, 2]);
     assert_eq!(inbox.depth(Rank::Normal).units, 0);
+}
+
+#[test]
+fn senders_know_of_room_when_it_is_a_share_of_the_lane_or_all_is_served() {
+    let share = 4;
+    let mut inbox = Own::new(FREED_SHARE * share);
+    let sender = inbox.sender();
+    let send = |number| sender.send(Rank::Normal, Item::new(number)).is_ok();
+    let sent = (0..).take_while(|number| send(*number)).count() as u32;
+    assert_eq!(sent, FREED_SHARE * share);
+    for left in (sent - share..sent).rev() {
+        serve(&mut inbox, 0).unwrap();
+        assert_eq!(inbox.depth(Rank::Normal).units, left, "who serves knows at once");
+        assert!(!send(0), "{left}");
+    }
+    serve(&mut inbox, 0).unwrap();
+    assert!((0..=share).all(|_| send(0)) && !send(0));
+    serve(&mut inbox, 0).unwrap();
+    // The thread's own requests need not wait for it.
+    inbox.send_own(Rank::Normal, Item::new(0)).unwrap();
+    assert_eq!(serve_all(&mut inbox).len() as u32, sent);
+    let large = Item { units: sent, ..Item::new(0) };
+    assert!(sender.send(Rank::Normal, large).is_ok(), "nothing is kept back in the end");
 }
 
 #[test]

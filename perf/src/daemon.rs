@@ -79,13 +79,22 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon and waits until it answers.
     pub fn start(settings: &DaemonSettings) -> Result<Self, DaemonError> {
-        let mut daemon = Self::launch(settings)?;
+        Self::start_with(settings, &[])
+    }
+
+    /// The same, with keys of the configuration, as `key=value`.
+    pub fn start_with(settings: &DaemonSettings, keys: &[String]) -> Result<Self, DaemonError> {
+        let mut daemon = Self::launch_with(settings, keys)?;
         daemon.wait_until_it_answers()?;
         Ok(daemon)
     }
 
     /// Starts the daemon and waits for nothing.
     pub fn launch(settings: &DaemonSettings) -> Result<Self, DaemonError> {
+        Self::launch_with(settings, &[])
+    }
+
+    fn launch_with(settings: &DaemonSettings, keys: &[String]) -> Result<Self, DaemonError> {
         let DaemonSettings { engramd, folder, data, shards } = settings;
         let start_error = |source| DaemonError::Start { path: engramd.clone(), source };
         let log = File::create(folder.join("log")).map_err(start_error)?;
@@ -96,6 +105,7 @@ impl Daemon {
             .arg("--socket")
             .arg(socket(folder))
             .args(["--shards", &shards.to_string()])
+            .args(keys.iter().flat_map(|key| ["--set", key]))
             .stderr(log)
             .spawn()
             .map_err(start_error)?;
@@ -143,11 +153,20 @@ impl Daemon {
 
     /// The most memory it has had, bytes.
     pub fn memory_bytes_peak(&self) -> Result<u64, DaemonError> {
+        self.memory_bytes_of("VmHWM:")
+    }
+
+    /// The memory that it has and that is no file's, bytes.
+    pub fn memory_bytes(&self) -> Result<u64, DaemonError> {
+        self.memory_bytes_of("RssAnon:")
+    }
+
+    fn memory_bytes_of(&self, name: &str) -> Result<u64, DaemonError> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let kibibytes = status.lines().find_map(|line| {
-            line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse::<u64>().ok()
+            line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse::<u64>().ok()
         });
-        let missing = || io::Error::new(io::ErrorKind::InvalidData, "there is no VmHWM line");
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("no {name} line"));
         Ok(kibibytes.ok_or_else(missing)? * 1024)
     }
 

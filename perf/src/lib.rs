@@ -12,6 +12,7 @@ pub mod graphs;
 pub mod huge_pages;
 pub mod memory;
 pub mod open_loop;
+pub mod overload;
 pub mod queue_lanes;
 pub mod queue_loads;
 pub mod queue_wakes;

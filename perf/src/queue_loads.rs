@@ -5,17 +5,17 @@
 //! queue. As fast as it goes, every [`SAMPLED_EVERY`]th item is timed, because reading the clock
 //! costs as much as passing an item; at a rate, all are.
 //!
-//! The runtime's channel joins two executors and cannot be asked without waiting, so its consumer
-//! awaits it and sleeps when it is empty. Like a ring it has one producer.
+//! The runtime's channel joins two executors and cannot be asked without waiting. Like a ring it
+//! has one producer, so its consumer has a task for each and sleeps when all are empty. One task
+//! for all of them would not do: whoever asks an empty channel leaves a waker in it each time.
 
-use std::future::poll_fn;
+use std::cell::RefCell;
 use std::hint::spin_loop;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::{Arc, Barrier};
-use std::task::Poll;
 
 use engramd::clock::monotonic_ns;
-use engramd::runtime::{Pinned, spawn_pinned};
+use engramd::runtime::{Breath, Pinned, spawn_pinned};
 use engramd::topology::{Topology, place};
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender, new_bounded};
 use hdrhistogram::Histogram;
@@ -26,7 +26,7 @@ use crate::queues::{Item, Queue, SLOTS, Sends, Takes};
 pub const SAMPLED_EVERY: u64 = 64;
 /// Longer latencies are counted as this long.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// Items that are taken of one of the runtime's channels before the next is looked at.
+/// Items that are taken of one of the runtime's channels before the others are looked at.
 const IN_A_ROW_MAX: u32 = 64;
 
 /// What producers do together.
@@ -234,33 +234,39 @@ pub fn run_runtime_channel(load: Load) -> Figures {
         for receiver in receivers {
             channels.push(receiver.connect().await);
         }
+        let tally = Rc::new(RefCell::new(Tally::begin()));
+        let breath = (channels.len() > 1).then(|| Breath::new().expect("an event counter"));
+        let breath = Rc::new(breath);
+        let drain =
+            |channel| glommio::spawn_local(drain(channel, Rc::clone(&tally), Rc::clone(&breath)));
+        let tasks: Vec<_> = channels.into_iter().map(drain).collect();
         start.wait();
-        let (mut tally, mut at, mut in_a_row) = (Tally::begin(), 0, 0);
-        while tally.items < load.share() * load.producers as u64 {
-            if in_a_row == IN_A_ROW_MAX {
-                (at, in_a_row) = ((at + 1) % channels.len(), 0);
-            }
-            tally.note(&next(&channels, &mut at).await);
-            in_a_row += 1;
+        for task in tasks {
+            task.await;
         }
-        tally.end()
+        tally.borrow().end()
     });
     let figures = join(consumer.expect("an executor"));
     producers.into_iter().for_each(join);
     figures
 }
 
-/// The next item of the first channel from `at` on that has one.
-async fn next(channels: &[ConnectedReceiver<Item>], at: &mut usize) -> Item {
-    poll_fn(|context| {
-        for _ in 0..channels.len() {
-            // A channel whose producer is done is closed, and has nothing.
-            if let Poll::Ready(Some(item)) = pin!(channels[*at].recv()).poll(context) {
-                return Poll::Ready(item);
-            }
-            *at = (*at + 1) % channels.len();
+/// Takes what comes through one channel until its producer is done. Where there are others, they
+/// are looked at now and then, which takes the reactor.
+async fn drain(
+    channel: ConnectedReceiver<Item>,
+    tally: Rc<RefCell<Tally>>,
+    breath: Rc<Option<Breath>>,
+) {
+    let mut in_a_row = 0;
+    while let Some(item) = channel.recv().await {
+        tally.borrow_mut().note(&item);
+        in_a_row += 1;
+        if let Some(breath) = &*breath
+            && in_a_row == IN_A_ROW_MAX
+        {
+            breath.breathe().await;
+            in_a_row = 0;
         }
-        Poll::Pending
-    })
-    .await
+    }
 }

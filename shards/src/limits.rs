@@ -60,6 +60,10 @@ pub const BLOCK_ROWS: usize = 64;
 /// A row of floats is padded to a multiple of this: one cache line.
 pub const ROW_FLOATS_STEP: usize = 16;
 
+/// Share of the memory in use, or of a lane, from which an answer says `degraded`: what is idle in
+/// pools is let go, and a consolidation hurries. What is beyond 1 is refused.
+pub const DEGRADED_FROM: f32 = 0.8;
+
 /// Direct I/O and everything on disk is aligned to this.
 pub const SECTOR_BYTES: usize = 4096;
 

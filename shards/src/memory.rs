@@ -14,7 +14,7 @@ use crate::format::{
     SpacePayload, StorePayload, UnlinkPayload,
 };
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
-use crate::limits::EPISODE_LINKS_MAX;
+use crate::limits::{DEGRADED_FROM, EPISODE_LINKS_MAX};
 use crate::links::LinkList;
 use crate::log::Replay;
 use crate::shard::Reply;
@@ -24,8 +24,6 @@ use crate::space::{CATCH_UP_ROWS, PartNumber, Retired, Section, Space};
 const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
 /// Memory of a remembered idempotency key.
 const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
-/// Share of the memory in use from which an answer says `degraded`.
-pub(crate) const DEGRADED_FROM: f32 = 0.8;
 
 /// What a frame comes to for who asked for it.
 pub(crate) type Applied = Result<Reply, Refusal>;
@@ -117,9 +115,14 @@ impl Memory {
     }
 
     /// The share of the memory in use, or how crowded the lanes are if that is more.
-    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn pressure(&self) -> f32 {
-        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).max(self.crowd).min(1.0)
+        self.share().max(self.crowd)
+    }
+
+    /// The share of the memory in use.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn share(&self) -> f32 {
+        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).min(1.0)
     }
 
     /// Does what a frame says; the reply, if the frame was somebody's request. Frames that were

@@ -27,6 +27,7 @@ use super::journal::{Journal, JournalSettings};
 use super::news::{Followers, WatchPermit};
 use super::notify::Notify;
 use super::origin::{CommandOf, Origin, Promise};
+use super::pace::{STRETCH_NS_MAX, work_stretch_ns};
 use super::request::{Answer, Answered, Asked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
@@ -34,17 +35,14 @@ use crate::metrics::Metrics;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
 
-/// How long recalls compute between two breaths at least, and at most. A breath costs about 9 µs.
+/// How long recalls compute between two breaths at least. A breath costs about 9 µs.
 const COMPUTE_NS: u64 = 50_000;
-const STRETCH_NS_MAX: u64 = 400_000;
 /// What each recall that waits adds to a stretch: where many wait, breaths hold all of them up.
 const COMPUTE_QUEUED_NS: u64 = 12_500;
 /// Of the time that the rest took since, recalls compute for one part in so many: under a flood of
 /// stores, whose breaths are long, they would starve otherwise.
 const COMPUTE_SHARE: u64 = 2;
-/// The same of the work that nobody waits for; and in how many units it is done at most.
-const WORK_NS: u64 = 50_000;
-const WORK_SHARE: u64 = 4;
+/// The work that nobody waits for is done in so many units at most.
 const WORK_UNITS_MAX: usize = 256;
 /// While recalls are under way it is done one unit at a time, so long apart.
 const WORK_PAUSE_NS: u64 = 300_000;
@@ -756,7 +754,7 @@ impl Inner {
         if !self.jobs.is_empty() && away_ns < WORK_PAUSE_NS {
             return Advanced::Waits;
         }
-        let stretch_ns = (away_ns / WORK_SHARE).clamp(WORK_NS, STRETCH_NS_MAX);
+        let stretch_ns = work_stretch_ns(away_ns, self.shard.memory_share());
         self.may_work = false;
         let mut effects = std::mem::take(&mut self.effects);
         let (mut advanced, mut unit_ns) = (Advanced::Worked, began_ns);

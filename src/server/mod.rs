@@ -43,6 +43,7 @@ mod notify;
 mod observe;
 mod origin;
 mod outgoing;
+mod pace;
 mod push;
 mod request;
 mod route;

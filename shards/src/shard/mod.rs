@@ -37,12 +37,12 @@ use crate::format::{
 };
 use crate::io::{Copied, Io, Purpose};
 use crate::keys::{FirstAnswer, KeyHash};
-use crate::limits::SPACES_MAX;
+use crate::limits::{DEGRADED_FROM, SPACES_MAX};
 use crate::log::{
     AppendError, Appending, Basis, Log, LogCounters, LogEvent, LogIdentity, LogSettings, Recovered,
     RecoveryError, RecoverySettings, StageTimes,
 };
-use crate::memory::{DEGRADED_FROM, Memory, Rebuilding};
+use crate::memory::{Memory, Rebuilding};
 use crate::recall::{Scratch, check_vector};
 use crate::space::{News, NewsLimits, Page, Space};
 use crate::spreading::Pools;
@@ -615,6 +615,12 @@ impl<I: Io> Shard<I> {
         for (number, settings) in truth.iter().filter(|space| !own.contains(space)) {
             self.memory.insert_space(*number, settings.clone());
         }
+    }
+
+    /// The share of the memory in use, 0 to 1: what is left of the [pressure](ShardStats::pressure)
+    /// without the lanes.
+    pub fn memory_share(&self) -> f32 {
+        self.memory.share()
     }
 
     /// Counts how full what feeds the shard is to its [pressure](ShardStats::pressure), 0 to 1.
