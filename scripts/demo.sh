@@ -64,6 +64,9 @@ run engram import wordnet --create --normalize \
 title 'What comes to mind at "wine"?'
 run engram recall wordnet --id wine.n -k 6
 
+title 'Which of them answer a question in words?'
+run engram recall wordnet --text 'What is drunk from grapes?' -k 5
+
 title 'At "fear", among verbs only?'
 run engram recall wordnet --id fear.n -k 5 --filter '{"pos":"verb"}'
 

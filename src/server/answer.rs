@@ -65,7 +65,7 @@ pub(super) async fn answer(
     let background = cue.map(|_| (background / background_rows.max(1) as f64) as f32);
     let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
     let ranked = Fusion::new(evidence).rank(&statistics, background, &when);
-    let hits = ranked.take(k).map(|(evidence, terms)| Hit {
+    let hits = ranked.into_iter().take(k).map(|(evidence, terms)| Hit {
         score: terms.score(),
         similarity: evidence.similarity,
         activation: None,

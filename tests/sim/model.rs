@@ -509,6 +509,26 @@ impl Space {
         }
     }
 
+    /// Everything that was ever written to the space, to ask for by its words.
+    pub fn written(&self) -> Vec<u64> {
+        let versions = self.ids.values().flat_map(History::all);
+        let episodes = versions.filter_map(Version::episode);
+        episodes.map(|episode| episode.first_write()).collect()
+    }
+
+    /// Checks what a question for the number of a write found: the text that names it, if it is
+    /// there, and nothing else. Everything is certain.
+    pub fn check_question(&self, write: u64, reply: &Value) {
+        let there = self.ids.iter().filter(|(_, history)| {
+            let version = history.certain(u64::MAX).expect("all is certain");
+            version.episode().is_some_and(|episode| episode.first_write() == write)
+        });
+        let expected: Vec<&str> = there.map(|(id, _)| &id[..]).collect();
+        let hits = reply.list().iter();
+        let found: Vec<&str> = hits.filter_map(|hit| hit.get("id").and_then(Value::text)).collect();
+        assert_eq!(found, expected, "a question for write {write} in {}", self.name);
+    }
+
     /// Checks a recall against a scan of the episodes that are there for certain; `false` when not
     /// everything is certain.
     pub fn check_recall(&self, write: u64, cue: &[f32], k: usize, reply: &Value) -> bool {

@@ -20,6 +20,8 @@ use crate::spreading::Asked;
 use crate::wire::{Command, Connection, Value};
 use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
+/// Questions in words that are asked of a space when all is certain.
+const QUESTIONS: usize = 3;
 /// Longer than any client may wait, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -448,6 +450,13 @@ impl<'a> World<'a> {
             let keyed = model.keyed.iter().filter(|keyed| keyed.space == nth);
             keyed.filter(|keyed| keyed.sequence.is_some()).cloned().collect()
         };
+        let written = self.model.borrow().spaces[nth].written();
+        for _ in 0..QUESTIONS.min(written.len()) {
+            let write = written[self.random.index(written.len())];
+            let line = format!("EG.RECALL {name} K 5 TEXT {write}");
+            let reply = connection.call(&Command::of(&line)).await?;
+            self.model.borrow().spaces[nth].check_question(write, &reply);
+        }
         if episodes > 0 {
             let asked = self.spread(nth);
             let reply = connection.call(&asked.command(&name)).await?;

@@ -96,13 +96,13 @@ impl Fusion {
         statistics: &Statistics,
         background: Option<f32>,
         when: &When,
-    ) -> impl Iterator<Item = (Evidence, Terms)> {
+    ) -> Vec<(Evidence, Terms)> {
         let terms = self.terms(statistics, background, when);
         let mut ranked: Vec<(Evidence, Terms)> = self.evidence.into_iter().zip(terms).collect();
         ranked.retain(|(own, _)| own.is_answer);
         // Ids are in order already.
         ranked.sort_by(|(_, a), (_, b)| b.score().total_cmp(&a.score()));
-        ranked.into_iter()
+        ranked
     }
 
     fn terms(&self, statistics: &Statistics, background: Option<f32>, when: &When) -> Vec<Terms> {

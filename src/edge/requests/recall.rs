@@ -18,14 +18,19 @@ enum Cue {
     Id(#[schemars(length(min = 1, max = 256))] String),
 }
 
-/// What to recall: the k episodes nearest to the mean of the cues.
+/// What to recall: the k episodes that fit the cues best, by their mean, or a question in words, or
+/// both. Without `text` there is at least one cue.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with k and cues")]
+#[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
 pub struct Recall {
     #[schemars(range(min = 1, max = 4096))]
     k: u64,
-    #[schemars(length(min = 1, max = 64))]
+    #[serde(default)]
+    #[schemars(length(max = 64))]
     cues: Vec<Cue>,
+    /// A question in words.
+    #[schemars(length(min = 1, max = 65_536))]
+    text: Option<String>,
     /// From when on, in microseconds since 1970-01-01 UTC.
     since: Option<i64>,
     until: Option<i64>,
@@ -85,6 +90,7 @@ impl Takes for Recall {
                 Cue::Id(id) => words.word("ID").word(id),
             };
         }
+        words.option("TEXT", self.text);
         words.option("SINCE", self.since).option("UNTIL", self.until);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.flag("EXACT", self.exact).option("BEAM", self.beam).option("TARGET", self.target);

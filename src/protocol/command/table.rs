@@ -253,8 +253,11 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         &[
             SPACE,
             integer("k").behind("K"),
-            one_of("cue", &[BLOB, VALUES, string("id").behind("ID")]).optional().multiple(),
-            string("text").behind("TEXT").optional(),
+            one_of(
+                "cue",
+                &[BLOB, VALUES, string("id").behind("ID"), string("text").behind("TEXT")],
+            )
+            .multiple(),
             SINCE,
             UNTIL,
             MINCONF,

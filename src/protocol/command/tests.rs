@@ -394,7 +394,9 @@ fn recalls_are_refused_with_a_remedy() {
         ("K 5 ID a WITH vec WITH vec", "SYNTAX WITH 'vec' is given twice"),
         ("K 5 ID a WITH all", "SYNTAX WITH is one of text, vec, meta, links, why, got 'all'"),
         ("K 5 ID a BYTES 0", "SYNTAX BYTES must be a whole number from 1 to 67108864"),
-        ("K 5 TEXT hello", "SYNTAX unknown option 'TEXT'"),
+        ("K 5 TEXT hello TEXT again", "SYNTAX TEXT is given twice"),
+        ("K 5 TEXT hello SPREAD", "SYNTAX TEXT and SPREAD exclude each other"),
+        ("K 5 QUERY hello", "SYNTAX unknown option 'QUERY'"),
         (
             "K 5 ID a WEIGHT 2",
             "SYNTAX HOPS, BUDGET, DECAY, THRESHOLD, SIMILAR, DEADLINE, SEEDS and",

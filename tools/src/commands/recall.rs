@@ -16,7 +16,8 @@ use crate::vectors::VectorArguments;
 #[command(after_help = "Examples:\n  engram recall wordnet --id dog.n -k 5\n  \
     engram recall notes --vector cues.npy --row 3 --since 2026-01-01T00:00:00Z\n  \
     engram recall notes --id trip-7 --filter '{\"place\":\"Naxos\"}' --min-confidence 0.5\n  \
-    engram recall notes --id trip-7 --spread --hops 2 --why")]
+    engram recall notes --id trip-7 --spread --hops 2 --why\n  \
+    engram recall notes --text 'What did Anna paint last week?'")]
 pub(crate) struct Recall {
     /// The memory space
     space: String,
@@ -25,6 +26,9 @@ pub(crate) struct Recall {
     /// Cue with a known episode; may be repeated, several cues count as their mean
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
+    /// Question in words, alone or beside another cue
+    #[arg(long, value_name = "QUESTION", conflicts_with = "spread")]
+    text: Option<String>,
     /// Results wanted
     #[arg(short, long, default_value_t = 10)]
     k: usize,
@@ -73,9 +77,9 @@ impl Recall {
 
     fn command(&self) -> Result<Cmd, ToolError> {
         let vector = self.vector.read()?;
-        if vector.is_none() && self.id.is_empty() {
+        if vector.is_none() && self.id.is_empty() && self.text.is_none() {
             return Err(ToolError::usage(
-                "a recall needs a cue: --id ID, --vector FILE.npy or --values NUMBERS",
+                "a recall needs a cue: --text QUESTION, --id ID, --vector FILE.npy or --values NUMBERS",
             ));
         }
         let mut command = redis::cmd("EG.RECALL");
@@ -87,6 +91,7 @@ impl Recall {
         for id in &self.id {
             command.arg("ID").arg(id);
         }
+        push(&mut command, "TEXT", self.text.as_deref());
         self.conditions.add_to(&mut command);
         if self.exact {
             command.arg("EXACT");
