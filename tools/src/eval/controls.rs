@@ -16,8 +16,9 @@
 //! combination (Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid
 //! Retrieval").
 //!
-//! Each comes over *windows* too: a turn then has the words of the two turns before it and the two
-//! behind it in its session as its own, and the vector `¾ · its own + ¼ · the mean of theirs`.
+//! Each comes over *windows* too (`-win`): a turn then has the words of the two turns before it and
+//! the two behind it in its session as its own, and as its vector three times its own and once each
+//! of theirs, added up and scaled to unit length.
 //!
 //! What has no term of the question is no answer of `bm25`. Among equals the earlier turn is first.
 
@@ -34,8 +35,8 @@ const K1: f64 = 1.2;
 const B: f64 = 0.75;
 /// Turns on either side that a window has.
 const WINDOW: usize = 2;
-/// What a turn's own vector counts in that of its window.
-const OWN_SHARE: f32 = 0.75;
+/// What a turn's own vector counts in that of its window, beside 1 for each of the others.
+const OWN_WEIGHT: f32 = 3.0;
 
 /// What a control goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,15 +131,12 @@ fn windows(turns: &[Turn]) -> Vec<Vec<usize>> {
     around
 }
 
+/// The vector of a window.
 fn mix(own: &[Vec<f32>], nth: usize, around: &[usize]) -> Vec<f32> {
     let mut mixed = own[nth].clone();
-    if around.is_empty() {
-        return mixed;
-    }
-    let share = (1.0 - OWN_SHARE) / around.len() as f32;
     for (place, component) in mixed.iter_mut().enumerate() {
         let others: f32 = around.iter().map(|other| own[*other][place]).sum();
-        *component = OWN_SHARE * *component + share * others;
+        *component = OWN_WEIGHT * *component + others;
     }
     normalize(&mut mixed);
     mixed
@@ -299,10 +297,9 @@ mod tests {
         let unit = |at: usize| (0..6).map(|n| f32::from(u8::from(n == at))).collect();
         let vectors = Embeddings::of((0..6).map(unit).collect());
         let mixed = mix(&(0..6).map(unit).collect::<Vec<_>>(), 0, &[1, 2]);
-        // ¾ and twice ⅛, over the root of ¾² + 2 · ⅛².
-        let length = (0.5625_f32 + 2.0 * 0.015625).sqrt();
-        for (own, expected) in mixed.iter().zip([0.75, 0.125, 0.125, 0.0, 0.0, 0.0]) {
-            assert!((own - expected / length).abs() < 1e-6, "{mixed:?}");
+        // The root of 3² + 1² + 1².
+        for (own, expected) in mixed.iter().zip([3.0, 1.0, 1.0, 0.0, 0.0, 0.0]) {
+            assert!((own - expected / 11.0_f32.sqrt()).abs() < 1e-6, "{mixed:?}");
         }
 
         let controls = Controls::new(conversation, &vectors);
