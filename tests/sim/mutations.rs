@@ -227,8 +227,8 @@ const MUTATIONS: [Mutation; 35] = [
     },
     Mutation {
         name: "hand mass over again when rows have moved",
-        file: "shards/src/spreading/mod.rs",
-        line: "self.owed.clone_from(&self.had);",
+        file: "shards/src/spreading/outgoing.rs",
+        line: "self.owed = self.had.by_id();",
         broken: "self.owed.clear();",
     },
     Mutation {

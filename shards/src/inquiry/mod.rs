@@ -156,7 +156,11 @@ impl Inquiry {
         rows.dedup();
         let cue = request.cue.as_deref().map(padded);
         let witness = Witness { space, arena, cue: cue.as_deref(), terms: &request.terms };
-        let evidence = witness.all(&rows, |_| Ok(true), true)?;
+        let is_answer = |at: RowAt| {
+            let part = space.part(arena, at.part).expect("no part has gone");
+            request.conditions.admit(part, at.row)
+        };
+        let evidence = witness.all(&rows, is_answer, true)?;
         let (background, background_rows) = witness.background(&parts);
         Ok(Found { evidence, statistics, background, background_rows })
     }

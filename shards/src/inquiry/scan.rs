@@ -39,6 +39,26 @@ impl PartialOrd for Scored {
     }
 }
 
+/// So many of the best rows, the worst of them on top.
+#[derive(Debug, Default)]
+struct Best(BinaryHeap<Reverse<Scored>>);
+
+impl Best {
+    /// Whether a row would be one of so many.
+    fn takes(&self, scored: Scored, count: usize) -> bool {
+        self.0.len() < count || self.0.peek().is_some_and(|worst| scored > worst.0)
+    }
+
+    fn put(&mut self, scored: Scored, count: usize) {
+        if self.takes(scored, count) {
+            self.0.push(Reverse(scored));
+        }
+        if self.0.len() > count {
+            self.0.pop();
+        }
+    }
+}
+
 /// See the top of the file.
 #[derive(Debug)]
 pub(super) struct Scan {
@@ -54,8 +74,9 @@ pub(super) struct Scan {
     scores: Vec<f32>,
     touched: Vec<u32>,
     chosen: usize,
-    /// The worst of the best on top.
-    best: BinaryHeap<Reverse<Scored>>,
+    best: Best,
+    /// Rows of threads that do not fulfil the conditions, and may support others that do.
+    supporting: Best,
     damaged: Option<Damaged>,
 }
 
@@ -70,7 +91,8 @@ impl Scan {
             scores: Vec::new(),
             touched: Vec::new(),
             chosen: 0,
-            best: BinaryHeap::new(),
+            best: Best::default(),
+            supporting: Best::default(),
             damaged: None,
         }
     }
@@ -159,25 +181,19 @@ impl Scan {
             let row = self.touched[nth];
             let at = RowAt { part: part.number(), row };
             let scored = Scored { score: self.scores[row as usize], at };
-            let is_full = self.best.len() == count;
-            if is_full && self.best.peek().is_some_and(|worst| scored <= worst.0) {
-                continue;
-            }
-            if part.deaths().died(row) <= self.snapshot {
+            let is_threaded = part.record(row).sizes.thread > 0;
+            let may_support = is_threaded && self.supporting.takes(scored, count);
+            if !may_support && !self.best.takes(scored, count)
+                || part.deaths().died(row) <= self.snapshot
+            {
                 continue;
             }
             match conditions.admit(part, row) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(damaged) => {
-                    self.damaged = Some(damaged);
-                    continue;
-                }
+                Ok(true) => self.best.put(scored, count),
+                Ok(false) if may_support => self.supporting.put(scored, count),
+                Ok(false) => {}
+                Err(damaged) => self.damaged = Some(damaged),
             }
-            if is_full {
-                self.best.pop();
-            }
-            self.best.push(Reverse(scored));
         }
         let done = until - self.chosen;
         self.chosen = until;
@@ -189,12 +205,13 @@ impl Scan {
         done.max(1)
     }
 
-    /// The best rows in no particular order, and how common the terms are.
+    /// The best rows and those that may support others, in no particular order, and how common the terms are.
     pub(super) fn finish(self) -> Result<(Vec<RowAt>, Statistics), Damaged> {
         if let Some(damaged) = self.damaged {
             return Err(damaged);
         }
-        let rows = self.best.into_iter().map(|Reverse(scored)| scored.at).collect();
+        let rows = self.best.0.into_iter().chain(self.supporting.0);
+        let rows = rows.map(|Reverse(scored)| scored.at).collect();
         Ok((rows, self.statistics.map(|(statistics, _)| statistics).unwrap_or_default()))
     }
 }

@@ -400,7 +400,7 @@ struct Planning<'a, S, G> {
 }
 
 impl<S: State, G: Graph> Planning<'_, S, G> {
-    #[inline]
+    #[inline(always)]
     fn plan(&mut self, node: u32) {
         let Settings { decay, threshold, .. } = *self.operator.settings();
         let Visit::Here { mut scale, mut start } = self.graph.visit(node) else {

@@ -389,12 +389,11 @@ impl Spreading {
     }
 
     fn hand_over(&mut self, graph: &mut Associations<'_>) {
-        let leaving = self.run.take_remote(graph);
+        let remote = self.run.take_remote(graph);
         let graph = &*graph;
-        let leaving = leaving.into_iter();
-        let leaving = leaving
-            .filter_map(|(node, mass)| Some(Leaving { id: graph.id(node)?, node, mass }))
-            .collect();
+        let mut leaving = Vec::with_capacity(remote.len());
+        let named = |(node, mass)| Some(Leaving::new(graph.id(node)?, node, mass));
+        leaving.extend(remote.into_iter().filter_map(named));
         let Self { run, ways, outgoing, .. } = self;
         outgoing.put(leaving, |node| {
             let path = run.path(node).map(|steps| ways.path(graph, node, &steps));

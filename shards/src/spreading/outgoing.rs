@@ -14,9 +14,20 @@ use crate::spread::exact::Mass;
 
 /// Mass on its way to an episode.
 pub(super) struct Leaving<'a> {
-    pub id: &'a [u8],
-    pub node: u32,
-    pub mass: Mass,
+    /// The first bytes of the id, in whose order ids are; compared in one go.
+    first: u64,
+    id: &'a [u8],
+    node: u32,
+    mass: Mass,
+}
+
+impl<'a> Leaving<'a> {
+    pub(super) fn new(id: &'a [u8], node: u32, mass: Mass) -> Self {
+        let mut first = [0; size_of::<u64>()];
+        let count = id.len().min(first.len());
+        first[..count].copy_from_slice(&id[..count]);
+        Self { first: u64::from_be_bytes(first), id, node, mass }
+    }
 }
 
 /// See the top of the file.
@@ -54,14 +65,6 @@ impl Had {
     }
 }
 
-/// The first bytes of an id, in whose order ids are; to be compared in one go.
-fn first_bytes(id: &[u8]) -> u64 {
-    let mut first = [0; size_of::<u64>()];
-    let count = id.len().min(first.len());
-    first[..count].copy_from_slice(&id[..count]);
-    u64::from_be_bytes(first)
-}
-
 impl Outgoing {
     pub(super) fn begin_again(&mut self) {
         self.next.clear();
@@ -71,21 +74,17 @@ impl Outgoing {
     /// Takes what leaves in one exchange, and by which way each came.
     pub(super) fn put(
         &mut self,
-        leaving: Vec<Leaving<'_>>,
+        mut leaving: Vec<Leaving<'_>>,
         mut path: impl FnMut(u32) -> Vec<PathStep>,
     ) {
-        let mut leaving: Vec<_> =
-            leaving.into_iter().map(|leaving| (first_bytes(leaving.id), leaving)).collect();
         // In the order of the ids, so that it is the same however nodes are numbered.
-        leaving.sort_by(|(a_first, a), (b_first, b)| {
-            a_first.cmp(b_first).then_with(|| a.id.cmp(b.id))
-        });
-        let bytes = leaving.iter().map(|(_, leaving)| leaving.id.len()).sum();
+        leaving.sort_by(|a, b| a.first.cmp(&b.first).then_with(|| a.id.cmp(b.id)));
+        let bytes = leaving.iter().map(|leaving| leaving.id.len()).sum();
         let mut ids = BytesMut::with_capacity(bytes);
-        leaving.iter().for_each(|(_, leaving)| ids.extend_from_slice(leaving.id));
+        leaving.iter().for_each(|leaving| ids.extend_from_slice(leaving.id));
         let mut ids = ids.freeze();
         self.next.reserve(leaving.len());
-        for (_, Leaving { id, node, mut mass }) in leaving {
+        for Leaving { id, node, mut mass, .. } in leaving {
             let id = ids.split_to(id.len());
             if let Some(owed) = self.owed.get_mut(&id) {
                 mass = owed.settle(mass);

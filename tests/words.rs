@@ -1,0 +1,265 @@
+//! Questions in words through the socket: what they find in memory and in columns, on one shard and
+//! over two, what was said around it, when it happened, and what they refuse.
+
+mod common;
+
+use common::episodes::{blob, vector};
+use common::{Client, Daemon, Home, Reply};
+use redis::Value;
+
+const DIMENSIONS: usize = 8;
+const SPACES: [(&str, &str); 2] = [("one", "1"), ("two", "2")];
+/// 2023-05-07 12:00 UTC.
+const MAY_US: i64 = 1_683_460_800_000_000;
+const DAY_US: i64 = 86_400_000_000;
+
+/// A conversation of two sessions, and a note that belongs to none: id, thread, text.
+const TALK: [(&str, &str, &str); 10] = [
+    ("a1", "first", "Anna: Hello Ben, good to see you!"),
+    ("a2", "first", "Ben: Did you paint anything at the lake?"),
+    ("a3", "first", "Anna: Only the sunrise, twice. It was cold."),
+    ("a4", "first", "Ben: Sounds lovely."),
+    ("b1", "second", "Anna: I adopted a cat from the shelter."),
+    ("b2", "second", "Ben: What do you call it?"),
+    ("b3", "second", "Anna: Biscuit, since it is what it steals."),
+    ("b4", "second", "Ben: The shelter must be glad."),
+    ("b5", "second", "Anna: They gave me a blanket and some toys."),
+    ("n1", "", "The marathon starts at nine in the harbour."),
+];
+
+struct Stage {
+    home: Home,
+    daemon: Daemon,
+    client: Client,
+}
+
+fn ids(reply: &Value) -> Vec<String> {
+    reply.items().iter().map(|hit| hit.at("id").text().to_owned()).collect()
+}
+
+/// What an answer is but for when it was stored and where.
+fn scores(reply: &Value) -> Vec<(String, f64)> {
+    let hits = reply.items().iter();
+    hits.map(|hit| (hit.at("id").text().to_owned(), hit.at("score").float())).collect()
+}
+
+impl Stage {
+    fn new() -> Self {
+        let home = Home::new();
+        let daemon = home.start();
+        let mut client = daemon.client();
+        for (space, shards) in SPACES {
+            let dimensions = DIMENSIONS.to_string();
+            client.ask(&command!["EG.SPACE", "CREATE", space, "DIM", dimensions, "SHARDS", shards]);
+            for (nth, (id, thread, text)) in TALK.into_iter().enumerate() {
+                let at = (MAY_US + nth as i64 * DAY_US).to_string();
+                store(&mut client, space, id, (thread, text), &at);
+            }
+        }
+        Self { home, daemon, client }
+    }
+
+    fn recall(&mut self, space: &str, words: &[&str]) -> Value {
+        let words = [&["EG.RECALL", space, "K", "5"], words].concat();
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.client.ask(&common::client::encode(&words))
+    }
+
+    fn found(&mut self, space: &str, question: &str) -> Vec<String> {
+        ids(&self.recall(space, &["TEXT", question]))
+    }
+}
+
+fn store(client: &mut Client, space: &str, id: &str, (thread, text): (&str, &str), at: &str) {
+    let nth = TALK.iter().position(|(own, ..)| *own == id).unwrap_or(TALK.len());
+    let vector = blob(&vector(nth as u64, DIMENSIONS));
+    let mut words: Vec<&[u8]> =
+        vec![b"EG.STORE", space.as_bytes(), id.as_bytes(), b"VEC", &vector, b"TEXT"];
+    words.extend([text.as_bytes(), b"AT", at.as_bytes()]);
+    if !thread.is_empty() {
+        words.extend([&b"THREAD"[..], thread.as_bytes()]);
+    }
+    client.ask(&common::client::encode(&words));
+}
+
+#[test]
+fn what_was_said_is_found_by_its_words_and_by_those_around_it() {
+    let mut stage = Stage::new();
+    for (space, _) in SPACES {
+        assert_eq!(stage.found(space, "When does the marathon start?"), ["n1"]);
+        assert_eq!(stage.found(space, "MARATHONS"), ["n1"]);
+        let painted = stage.found(space, "What did Anna paint at the lake?");
+        // It has none of the words but her name: the question before it has them.
+        assert_eq!(painted[0], "a3", "{painted:?}");
+        assert!(!painted.contains(&"n1".to_owned()));
+        let named = stage.found(space, "What is the cat called?");
+        assert!(named[..3].contains(&"b3".to_owned()), "{named:?}");
+        assert_eq!(stage.found(space, "submarine"), Vec::<String>::new());
+        assert_eq!(stage.found(space, "what is it?"), Vec::<String>::new(), "stop words alone");
+    }
+}
+
+#[test]
+fn the_answer_is_the_same_in_memory_and_in_columns_on_one_shard_and_on_two() {
+    let mut stage = Stage::new();
+    let questions = ["What did Anna paint?", "a blanket from the shelter on 11 May 2023", "Ben"];
+    let mut first = Vec::new();
+    for turn in 0..4 {
+        let mut all = Vec::new();
+        for question in questions {
+            let answers =
+                SPACES.map(|(space, _)| scores(&stage.recall(space, &["TEXT", question])));
+            assert_eq!(answers[0], answers[1], "{question}");
+            assert!(!answers[0].is_empty());
+            all.push(answers[0].clone());
+        }
+        if first.is_empty() {
+            first.clone_from(&all);
+        }
+        assert_eq!(all, first, "turn {turn}");
+        match turn {
+            0 => _ = stage.client.ask(&command!["EG.CONSOLIDATE"]),
+            1 => {
+                assert!(stage.daemon.stop().success());
+                stage.daemon = stage.home.start();
+                stage.client = stage.daemon.client();
+            }
+            // In the tail again, while others stay in columns.
+            _ => {
+                for (space, _) in SPACES {
+                    for nth in [2, 6] {
+                        let (id, thread, text) = TALK[nth];
+                        let at = (MAY_US + nth as i64 * DAY_US).to_string();
+                        store(&mut stage.client, space, id, (thread, text), &at);
+                    }
+                }
+                stage.client.ask(&command!["EG.CONSOLIDATE"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vector_beside_the_words_adds_what_is_similar() {
+    let mut stage = Stage::new();
+    for (space, _) in SPACES {
+        let plain = stage.recall(space, &["ID", "n1"]);
+        let words = ["ID", "n1", "TEXT", "shelter blanket", "WITH", "why", "WITH", "text"];
+        let both = stage.recall(space, &words);
+        assert_eq!((ids(&plain)[0].as_str(), both.items().len()), ("n1", 5));
+        assert!(ids(&both)[..2].contains(&"n1".to_owned()), "the nearest: {:?}", ids(&both));
+        assert!(ids(&both)[..2].iter().any(|id| id.starts_with('b')), "the words");
+        for hit in both.items() {
+            let why = hit.at("why");
+            assert_eq!(why.at("tier").text(), "fused");
+            let [words, near, time, stating] =
+                ["words", "near", "time", "stating"].map(|term| why.at(term).float());
+            let sum = (words + 0.85 * near + 0.8 * time) * stating;
+            assert!((hit.at("score").float() - sum).abs() < 1e-5, "{hit:?}");
+            assert!((0.0..=1.0).contains(&words) && near <= 1.0 && (0.5..=1.0).contains(&stating));
+            assert!(!hit.at("text").text().is_empty());
+            assert!(hit.keys().contains(&"similarity"));
+        }
+        let alone = stage.recall(space, &["TEXT", "shelter"]);
+        assert!(alone.items().iter().all(|hit| !hit.keys().contains(&"similarity")));
+        // Words that say nothing leave what is near.
+        let near = stage.recall(space, &["ID", "n1", "TEXT", "what is it"]);
+        assert_eq!(ids(&near)[0], "n1");
+        // What has no room is left out from there on.
+        let short = stage.recall(space, &["TEXT", "shelter", "WITH", "text", "BYTES", "60"]);
+        let texts: Vec<bool> =
+            short.items().iter().map(|hit| hit.keys().contains(&"text")).collect();
+        assert!(texts[0] && !texts[texts.len() - 1] && texts.is_sorted_by(|a, b| a >= b));
+    }
+}
+
+#[test]
+fn a_named_time_finds_what_happened_then() {
+    let mut stage = Stage::new();
+    for (space, _) in SPACES {
+        let on = |day: i64| format!("What did Anna say on {} May 2023?", 7 + day);
+        assert_eq!(stage.found(space, &on(2))[0], "a3");
+        assert_eq!(stage.found(space, &on(8))[0], "b5");
+        let why = stage.recall(space, &["TEXT", "Anna, May 9th 2023", "WITH", "why"]);
+        let times: Vec<f64> =
+            why.items().iter().map(|hit| hit.at("why").at("time").float()).collect();
+        assert!(times[0] > 0.99 && times.iter().all(|time| (0.0..=1.0).contains(time)));
+        let outside = stage.recall(space, &["TEXT", "Anna in June 2019", "WITH", "why"]);
+        assert!(outside.items().iter().all(|hit| hit.at("why").at("time").float() < 1e-6));
+    }
+}
+
+#[test]
+fn conditions_leave_out_what_only_supports_others() {
+    let mut stage = Stage::new();
+    let until = (MAY_US + 3 * DAY_US - 1).to_string();
+    let since = (MAY_US + 2 * DAY_US).to_string();
+    for (space, _) in SPACES {
+        let question = ["TEXT", "What did she paint at the lake?"];
+        let all = ids(&stage.recall(space, &question));
+        assert!(all.contains(&"a2".to_owned()) && all.contains(&"a3".to_owned()));
+        let words = [&question[..], &["SINCE", &since, "UNTIL", &until]].concat();
+        assert_eq!(ids(&stage.recall(space, &words)), ["a3"], "the question before it is outside");
+        let words = [&question[..], &["FILTER", r#"{"colour": "red"}"#]].concat();
+        assert_eq!(ids(&stage.recall(space, &words)), Vec::<String>::new());
+        assert_eq!(stage.recall(space, &["TEXT", "shelter", "MINCONF", "1"]).items().len(), 5);
+    }
+}
+
+#[test]
+fn what_is_gone_is_not_found_by_its_words_any_more() {
+    let mut stage = Stage::new();
+    for turn in ["tail", "columns"] {
+        for (space, _) in SPACES {
+            let id = format!("x-{turn}");
+            let text = format!("The {turn}zebra sleeps.");
+            let question = format!("{turn}zebra");
+            store(&mut stage.client, space, &id, ("", &text), "1");
+            assert_eq!(stage.found(space, &question), [id.clone()], "found at once");
+            if turn == "columns" {
+                stage.client.ask(&command!["EG.CONSOLIDATE"]);
+                assert_eq!(stage.found(space, &question), [id.clone()]);
+            }
+            store(&mut stage.client, space, &id, ("", "The giraffe sleeps."), "2");
+            assert_eq!(stage.found(space, &question), Vec::<String>::new(), "replaced");
+            assert_eq!(stage.found(space, "giraffe"), [id.clone()]);
+            stage.client.ask(&command!["EG.FORGET", space, id]);
+            assert_eq!(stage.found(space, "giraffe"), Vec::<String>::new(), "forgotten");
+        }
+    }
+    let (id, _, text) = TALK[9];
+    stage.client.ask(&command!["EG.ERASE", "one", id]);
+    assert_eq!(stage.found("one", text), Vec::<String>::new(), "erased");
+    assert_eq!(stage.found("two", text)[0], id);
+}
+
+#[test]
+fn what_is_no_question_is_refused_with_a_reason() {
+    let mut stage = Stage::new();
+    let long = "x".repeat(64 << 10);
+    for (words, says) in [
+        (&["TEXT", ""][..], "got none"),
+        (&["TEXT", "a", "TEXT", "b"], "TEXT is given twice"),
+        (&["TEXT", "a", "SPREAD"], "TEXT and SPREAD exclude each other"),
+        (&["TEXT"], "TEXT"),
+        (&[], "cue is missing"),
+    ] {
+        let words = [&["EG.RECALL", "one", "K", "5"], words].concat();
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let (code, sentence) = stage.client.refused(&common::client::encode(&words));
+        assert_eq!((code.as_str(), sentence.contains(says)), ("SYNTAX", true), "{sentence}");
+    }
+    assert_eq!(stage.found("one", &long), Vec::<String>::new());
+    let longer = long + "x";
+    let (code, _) = stage.client.refused(&command!["EG.RECALL", "one", "K", "5", "TEXT", longer]);
+    assert_eq!(code, "TOOBIG");
+    let bytes = b"\xff\xfe".to_vec();
+    let (code, _) = stage.client.refused(&command!["EG.RECALL", "one", "K", "5", "TEXT", bytes]);
+    assert_eq!(code, "SYNTAX");
+    let (code, _) = stage.client.refused(&command!["EG.RECALL", "none", "K", "5", "TEXT", "a"]);
+    assert_eq!(code, "NOSPACE");
+    // More words than are looked for, and none that could break anything.
+    let many = (0..500).map(|nth| format!("word{nth} ")).collect::<String>() + "marathon?";
+    stage.recall("one", &["TEXT", &many]);
+    assert_eq!(stage.found("one", "\u{202e} 🙂 \u{0} marathon"), ["n1"]);
+}
