@@ -1,10 +1,10 @@
 //! BEAM's chats (Tavakoli et al. 2025, "Beyond a Million Tokens: Benchmarking and Enhancing
 //! Long-Term Memory in LLMs"), read from the folders in which its repository ships them.
 //!
-//! | File | What is read of it |
-//! |---|---|
-//! | `N/chat.json` | objects with `role`, `id` and `content`, however deep they are in batches, turns and plans: the messages, in the order in which they stand |
-//! | `N/probing_questions/probing_questions.json` | ability → questions, each with `question` and `source_chat_ids`, ids of messages in a list or in lists by name |
+//! `N/chat.json` has objects with `role`, `id` and `content`, deep in batches, turns and plans: the
+//! messages, in the order in which they stand. `N/probing_questions/probing_questions.json` has
+//! questions by ability, each with `question` and `source_chat_ids`, ids of messages in a list or
+//! in lists by name.
 //!
 //! The chats of a folder come by their number, abilities by their name. A batch of turns is a
 //! session. Messages have no time of their own, but some begin a day (`March-15-2024`): each is
@@ -187,7 +187,8 @@ mod tests {
         );
         write(&folder.path().join("10/chat.json"), &format!("[{}]", message(0, "")));
         write(&folder.path().join("2/chat.json"), &chat);
-        let probes = "{\"update\":[{\"question\":\"a?\",\"source_chat_ids\":{\"x\":[0],\"y\":[2]}}],\
+        let probes = "{\"update\":[{\"question\":\"a?\",\
+                      \"source_chat_ids\":{\"x\":[0],\"y\":[2]}}],\
                       \"abstention\":[{\"question\":\"b?\",\"rubric\":[]}]}";
         write(&folder.path().join("2").join(QUESTIONS), probes);
         write(&folder.path().join("10").join(QUESTIONS), "{}");

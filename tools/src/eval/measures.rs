@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn measures_are_those_of_the_first_k() {
-        let cases: [(&[usize], &[usize], usize, (f64, f64, f64)); 6] = [
+        type Case<'a> = (&'a [usize], &'a [usize], usize, (f64, f64, f64));
+        let cases: [Case<'_>; 6] = [
             (&[5, 3, 9], &[3], 3, (1.0, 1.0, 0.5)),
             (&[5, 3, 9], &[9, 1], 3, (0.5, 0.0, 1.0 / 3.0)),
             (&[5, 3, 9], &[9, 1], 2, (0.0, 0.0, 0.0)),

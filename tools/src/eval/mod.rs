@@ -12,8 +12,8 @@
 //! | `results` | What came of it? |
 //!
 //! Every conversation is a memory space of its own, made for the evaluation and dropped behind it.
-//! All ways get the same turns, vectors and questions, and are asked for k episodes. What a question
-//! says of times counts from the daemon's clock, where it does not name a date.
+//! All ways get the same turns, vectors and questions, and are asked for k episodes. What a
+//! question says of times counts from the daemon's clock, where it does not name a date.
 
 mod beam;
 mod controls;
@@ -52,8 +52,8 @@ use ways::{Asked, Way};
     engram eval --format beam --turns chats/100K --turn-vectors turns.npy \\\n      \
     --question-vectors questions.npy --way 'exact=VEC TEXT EXACT'\n\n\
     A line of turns has space, id, session, ts (unix seconds), speaker and text; a line of\n\
-    questions space, question, evidence (ids of turns) and category. Vectors stand in the order of\n\
-    the lines; for BEAM in that of --list.")]
+    questions space, question, evidence (ids of turns) and category. Vectors stand in the order\n\
+    of the lines; for BEAM in that of --list.")]
 pub(crate) struct Eval {
     /// How turns and questions are written
     #[arg(long, value_enum, default_value_t = Format::Locomo)]
@@ -75,7 +75,8 @@ pub(crate) struct Eval {
     #[arg(long, value_enum)]
     list: Option<Texts>,
     /// Episodes to recall for each question
-    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(short, long, default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=4096))]
     k: u16,
     /// Ask in this way too: what stands behind K in EG.RECALL, VEC and TEXT being those of the
     /// question; may be repeated
@@ -85,7 +86,8 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "NAME", default_value = "hybrid-win")]
     against: String,
     /// Resamples of the bootstrap
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(long, default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     resamples: u32,
     /// What resamples are drawn by
     #[arg(long, default_value_t = 1)]

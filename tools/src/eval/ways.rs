@@ -48,7 +48,7 @@ impl FromStr for Asked {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, words) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(
-            "give NAME=WORDS, the words as they stand behind K in EG.RECALL, like 'exact=VEC EXACT'",
+            "give NAME=WORDS, the words as they stand behind K in EG.RECALL: exact=VEC EXACT",
         )?;
         let part = |word: &str| match word.to_ascii_uppercase().as_str() {
             "VEC" => Part::Vector,
