@@ -10,7 +10,7 @@ use crate::commands::{
     forget, get, link, ping, recall, space, spread, stats, store, timings, topology, watch,
 };
 use crate::error::ToolError;
-use crate::{export, import, inspect, load, restore};
+use crate::{eval, export, import, inspect, load, restore};
 
 /// Client of the Engram memory daemon: store, recall, move and measure episodes
 #[derive(Debug, Parser)]
@@ -84,6 +84,8 @@ enum Command {
     Latency(timings::Latency),
     /// Generate load and measure latency
     Load(Box<load::Load>),
+    /// Measure how well questions find what answers them, beside textbook ways to do it
+    Eval(Box<eval::Eval>),
     /// Copy the store into a folder, while the daemon works on it
     Snapshot(restore::Snapshot),
     /// Make a data directory of a snapshot, without the daemon
@@ -114,6 +116,7 @@ impl Arguments {
             Command::Slowlog(slowlog) => slowlog.run(context),
             Command::Latency(latency) => latency.run(context),
             Command::Load(load) => load.run(context),
+            Command::Eval(eval) => eval.run(context),
             Command::Snapshot(snapshot) => snapshot.run(context),
             Command::Restore(restore) => restore.run(context),
             Command::Inspect(inspect) => inspect.run(context),

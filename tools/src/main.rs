@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod document;
 mod error;
+mod eval;
 mod export;
 mod import;
 mod inspect;
