@@ -215,14 +215,14 @@ fn what_is_gone_is_not_found_by_its_words_any_more() {
             let text = format!("The {turn}zebra sleeps.");
             let question = format!("{turn}zebra");
             store(&mut stage.client, space, &id, ("", &text), "1");
-            assert_eq!(stage.found(space, &question), [id.clone()], "found at once");
+            assert_eq!(stage.found(space, &question), [id.as_str()], "found at once");
             if turn == "columns" {
                 stage.client.ask(&command!["EG.CONSOLIDATE"]);
-                assert_eq!(stage.found(space, &question), [id.clone()]);
+                assert_eq!(stage.found(space, &question), [id.as_str()]);
             }
             store(&mut stage.client, space, &id, ("", "The giraffe sleeps."), "2");
             assert_eq!(stage.found(space, &question), Vec::<String>::new(), "replaced");
-            assert_eq!(stage.found(space, "giraffe"), [id.clone()]);
+            assert_eq!(stage.found(space, "giraffe"), [id.as_str()]);
             stage.client.ask(&command!["EG.FORGET", space, id]);
             assert_eq!(stage.found(space, "giraffe"), Vec::<String>::new(), "forgotten");
         }

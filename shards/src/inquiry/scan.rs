@@ -205,7 +205,8 @@ impl Scan {
         done.max(1)
     }
 
-    /// The best rows and those that may support others, in no particular order, and how common the terms are.
+    /// The best rows and those that may support others, in no particular order, and how common the
+    /// terms are.
     pub(super) fn finish(self) -> Result<(Vec<RowAt>, Statistics), Damaged> {
         if let Some(damaged) = self.damaged {
             return Err(damaged);

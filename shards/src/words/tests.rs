@@ -65,7 +65,10 @@ fn the_words_around_an_episode_support_it() {
     let lent = |before: &[Spoken], behind: &[Spoken]| score(&lacks, before, behind);
     let before = std::slice::from_ref(&has);
     assert!(alone > lent(before, &[]) && lent(before, &[]) > lent(&[], before));
-    assert!(lent(&[asks.clone()], &[]) > lent(before, &[]), "it is what the answer is about");
+    assert!(
+        lent(std::slice::from_ref(&asks), &[]) > lent(before, &[]),
+        "it is what the answer is about"
+    );
     assert!(lent(before, &[]) > lent(&[lacks.clone(), has.clone()], &[]));
     assert!(lent(&[], before) > 0.0);
     let far = vec![lacks.clone(); score::REACH];

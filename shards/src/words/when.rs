@@ -151,10 +151,10 @@ fn word(word: &str) -> Word {
     if let Ok(date) = word.parse::<Date>() {
         return Word::Date(date);
     }
-    if let Some(nth) = MONTHS.iter().position(|name| is_name(&name)) {
+    if let Some(nth) = MONTHS.iter().position(is_name) {
         return Word::Month(small(nth) + 1);
     }
-    if let Some(nth) = WEEKDAYS.iter().position(|name| is_name(&name)) {
+    if let Some(nth) = WEEKDAYS.iter().position(is_name) {
         let weekday = Weekday::from_monday_zero_offset(small(nth));
         return Word::Weekday(weekday.expect("one of seven"));
     }
