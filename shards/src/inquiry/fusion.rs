@@ -11,10 +11,10 @@
 //! [`when`](crate::words::when). `words` and `reach` are those of [`score`](crate::words::score).
 //! Neither cue has a scale of its own: BM25 has no bound, and how near the nearest are depends on
 //! the embedding model. So each is measured against the best that the question found, and
-//! similarity also against that of just any episode. A convex combination of scores that are normalised so does better than the fusion of
-//! ranks (Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval"). What
-//! neighbours lend counts from the mean of the space up, so that an episode without neighbours
-//! loses nothing.
+//! similarity also against that of just any episode. A convex combination of scores that are
+//! normalised so does better than the fusion of ranks (Bruch, Gai and Ingber 2023, "An Analysis of
+//! Fusion Functions for Hybrid Retrieval"). What neighbours lend counts from the mean of the space
+//! up, so that an episode without neighbours loses nothing.
 
 use std::collections::HashMap;
 

@@ -79,7 +79,8 @@ impl Recall {
         let vector = self.vector.read()?;
         if vector.is_none() && self.id.is_empty() && self.text.is_none() {
             return Err(ToolError::usage(
-                "a recall needs a cue: --text QUESTION, --id ID, --vector FILE.npy or --values NUMBERS",
+                "a recall needs a cue: --text QUESTION, --id ID, --vector FILE.npy or --values \
+                 NUMBERS",
             ));
         }
         let mut command = redis::cmd("EG.RECALL");
