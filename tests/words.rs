@@ -242,7 +242,8 @@ fn what_is_no_question_is_refused_with_a_reason() {
         (&["TEXT", "a", "TEXT", "b"], "TEXT is given twice"),
         (&["TEXT", "a", "SPREAD"], "TEXT and SPREAD exclude each other"),
         (&["TEXT"], "TEXT"),
-        (&[], "cue is missing"),
+        (&["EXACT", "NOREINFORCE"], "cue is missing"),
+        (&[], "wrong number of arguments"),
     ] {
         let words = [&["EG.RECALL", "one", "K", "5"], words].concat();
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
