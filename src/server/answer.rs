@@ -12,7 +12,6 @@ use bytes::Bytes;
 use engram_shards::episode::{Conditions, Effort, Fields, Hit, Refusal};
 use engram_shards::inquiry::fusion::Fusion;
 use engram_shards::inquiry::{AroundRequest, Evidence, Found, InquiryRequest, Place};
-use engram_shards::words::score::Statistics;
 use engram_shards::words::when::When;
 use engram_shards::words::{Analyser, QUESTION_TERMS_MAX};
 
@@ -92,7 +91,7 @@ async fn ask(
     route: &Route,
     request: impl Fn() -> Request,
 ) -> Result<Found, Refusal> {
-    let mut all = Found { statistics: Statistics::default(), ..Found::default() };
+    let mut all = Found::default();
     for answer in core.call_all(route.all(), request).await {
         let Answer::Found(found) = answer else {
             unreachable!("an inquiry was answered with {answer:?}")

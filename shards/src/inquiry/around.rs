@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Found, Witness};
+use super::{Found, View, Witness};
 use crate::arena::Arena;
 use crate::episode::{Conditions, SpaceNumber};
 use crate::kernels::padded;
-use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
+use crate::space::{Damaged, Part, RowAt, Space};
 use crate::words::score::REACH;
-use crate::words::threads::{Moment, thread_hash};
+use crate::words::threads::{Moment, Side, thread_hash};
 
 /// Places that one slice of work looks at.
 const PLACES: usize = 8;
@@ -37,9 +37,7 @@ pub struct AroundRequest {
 #[derive(Debug)]
 pub struct Around {
     request: AroundRequest,
-    publications: u64,
-    /// The parts with their rows when it began.
-    parts: Vec<(PartNumber, u32)>,
+    view: View,
     next: usize,
     rows: BTreeSet<RowAt>,
     damaged: Option<Damaged>,
@@ -47,9 +45,8 @@ pub struct Around {
 
 impl Around {
     pub fn new(request: AroundRequest, space: &Space, arena: &Arena) -> Self {
-        let (publications, next) = (space.publications(), 0);
-        let parts = space.parts(arena).map(|part| (part.number(), part.rows())).collect();
-        Self { request, publications, parts, next, rows: BTreeSet::new(), damaged: None }
+        let view = View::new(space, arena);
+        Self { request, view, next: 0, rows: BTreeSet::new(), damaged: None }
     }
 
     pub fn request(&self) -> &AroundRequest {
@@ -58,13 +55,12 @@ impl Around {
 
     /// Rows of a part whose texts have to be read before it goes on.
     pub fn wanted_texts(&self, part: Part<'_>) -> u32 {
-        let own = self.parts.iter().find(|(number, _)| *number == part.number());
-        own.map_or(0, |(_, rows)| *rows)
+        self.view.rows_of(part)
     }
 
     /// Looks around some places; whether those were the last. Texts are to be read before.
     pub fn step(&mut self, space: &Space, arena: &Arena) -> bool {
-        if space.publications() != self.publications {
+        if self.view.is_stale(space) {
             *self = Self::new(self.request.clone(), space, arena);
             return false;
         }
@@ -72,7 +68,7 @@ impl Around {
         for nth in self.next..until {
             let Place { thread, moment } = &self.request.places[nth];
             let mut beside = Beside::default();
-            for (number, rows) in &self.parts {
+            for (number, rows) in &self.view.parts {
                 let part = space.part(arena, *number).expect("no part has gone");
                 if let Err(damaged) = beside.look((part, *rows), thread, *moment) {
                     self.damaged = Some(damaged);
@@ -92,13 +88,10 @@ impl Around {
         }
         let AroundRequest { cue, terms, conditions, .. } = self.request;
         let cue = cue.as_deref().map(padded);
-        let witness = Witness { space, arena, cue: cue.as_deref(), terms: &terms };
+        let witness =
+            Witness { space, arena, cue: cue.as_deref(), terms: &terms, conditions: &conditions };
         let rows: Vec<RowAt> = self.rows.into_iter().collect();
-        let is_answer = |at: RowAt| {
-            let part = space.part(arena, at.part).expect("no part has gone");
-            conditions.admit(part, at.row)
-        };
-        let evidence = witness.all(&rows, is_answer, false)?;
+        let evidence = witness.all(&rows, false)?;
         Ok(Found { evidence, ..Found::default() })
     }
 }
@@ -117,31 +110,26 @@ impl Beside {
         thread: &[u8],
         moment: Moment,
     ) -> Result<(), Damaged> {
-        let (mut before, mut behind) = (0, 0);
+        let (before, behind) = (self.before.len(), self.behind.len());
         let mut damaged = None;
-        let mut take = |row: u32, found: &mut usize, into: &mut Vec<(Moment, RowAt)>| {
-            if row >= rows || !part.deaths().is_alive(row) {
-                return true;
-            }
-            match part.body(row) {
-                Ok(body) if body.thread == thread => {
-                    into.push((part.moment(row), RowAt { part: part.number(), row }));
-                    *found += 1;
+        let take = |side, row| {
+            let (own, had) = match side {
+                Side::Before => (&mut self.before, before),
+                Side::Behind => (&mut self.behind, behind),
+            };
+            if row < rows && part.deaths().is_alive(row) {
+                match part.body(row) {
+                    Ok(body) if body.thread == thread => {
+                        own.push((part.moment(row), RowAt { part: part.number(), row }));
+                    }
+                    Ok(_) => {}
+                    Err(found) => damaged = Some(found),
                 }
-                Ok(_) => {}
-                Err(found) => damaged = Some(found),
             }
-            *found < REACH
+            own.len() - had < REACH
         };
-        let Self { before: own_before, behind: own_behind } = self;
-        let take = std::cell::RefCell::new(&mut take);
-        part.threads().around(
-            thread_hash(thread),
-            moment,
-            |row| if row < rows { part.moment(row) } else { Moment::default() },
-            |row| take.borrow_mut()(row, &mut before, own_before),
-            |row| take.borrow_mut()(row, &mut behind, own_behind),
-        );
+        let moment_of = |row| if row < rows { part.moment(row) } else { Moment::default() };
+        part.threads().around(thread_hash(thread), moment, moment_of, take);
         damaged.map_or(Ok(()), Err)
     }
 

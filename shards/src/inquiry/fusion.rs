@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::Evidence;
-use crate::words::score::{REACH, Statistics, Told, lent_around, stating};
+use crate::words::score::{REACH, Statistics, Told, stating};
 use crate::words::when::When;
 
 /// What similarity counts beside words.
@@ -116,11 +116,11 @@ impl Fusion {
         let (mut told, mut nears) = (Vec::new(), Vec::new());
         for (nth, own) in self.evidence.iter().enumerate() {
             let (before, behind) = self.around(standings[nth]);
-            told.push(Told::new(&own.spoken, before.iter().map(spoken), behind.iter().map(spoken)));
-            let lent = lent_around(before.iter().map(spoken), behind.iter().map(spoken));
-            let lent = lent.zip(before.iter().chain(&behind));
+            let own = Told::new(&own.spoken, before.iter().map(spoken), behind.iter().map(spoken));
+            let lent = own.lent().iter().zip(before.iter().chain(&behind));
             let lent: f32 = lent.map(|(weight, other)| weight * near(other)).sum();
             nears.push(near(&nth) + NEAR_LENT * lent);
+            told.push(own);
         }
         let mean_terms = told.iter().map(Told::terms).sum::<f32>() / told.len().max(1) as f32;
         let words: Vec<f32> = told.iter().map(|told| told.score(&weights, mean_terms)).collect();

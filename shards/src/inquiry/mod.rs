@@ -23,10 +23,8 @@ mod tests;
 use std::sync::Arc;
 
 use crate::arena::Arena;
-use crate::episode::{
-    Conditions, Effort, Fields, Metric, RecallRequest, SpaceNumber, StoredEpisode,
-};
-use crate::kernels::{kernels, padded};
+use crate::episode::{Conditions, Effort, Fields, RecallRequest, SpaceNumber, StoredEpisode};
+use crate::kernels::{key, padded};
 use crate::recall::{Recall, Scratch, similarity};
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
 use crate::words::Counts;
@@ -76,21 +74,45 @@ pub struct Found {
     pub background_rows: u64,
 }
 
+/// The parts of a space as they were when something began to look at them.
+#[derive(Debug)]
+struct View {
+    /// How often parts had been replaced.
+    publications: u64,
+    /// Those that had rows, and how many.
+    parts: Vec<(PartNumber, u32)>,
+}
+
+impl View {
+    fn new(space: &Space, arena: &Arena) -> Self {
+        let parts = space.parts(arena).filter(|part| part.rows() > 0);
+        let parts = parts.map(|part| (part.number(), part.rows())).collect();
+        Self { publications: space.publications(), parts }
+    }
+
+    /// Whether parts were replaced since: rows are not where they were.
+    fn is_stale(&self, space: &Space) -> bool {
+        space.publications() != self.publications
+    }
+
+    /// Rows that a part had.
+    fn rows_of(&self, part: Part<'_>) -> u32 {
+        let own = self.parts.iter().find(|(number, _)| *number == part.number());
+        own.map_or(0, |(_, rows)| *rows)
+    }
+}
+
 /// An inquiry under way on one shard.
 #[derive(Debug)]
 pub struct Inquiry {
     request: InquiryRequest,
-    /// How often parts had been replaced when it began, and the parts with their rows then.
-    publications: u64,
-    parts: Vec<(PartNumber, u32)>,
+    view: View,
     recall: Option<Recall>,
     scan: Scan,
 }
 
 impl Inquiry {
     pub fn new(request: InquiryRequest, space: &Space, arena: &Arena, snapshot: u64) -> Self {
-        let parts = space.parts(arena).filter(|part| part.rows() > 0);
-        let parts: Vec<_> = parts.map(|part| (part.number(), part.rows())).collect();
         let recall = request.cue.as_ref().map(|cue| {
             let request = RecallRequest {
                 space: request.space,
@@ -103,9 +125,8 @@ impl Inquiry {
             };
             Recall::new(request, space, arena, snapshot)
         });
-        let publications = space.publications();
-        let scan = Scan::new(snapshot);
-        Self { request, publications, parts, recall, scan }
+        let (view, scan) = (View::new(space, arena), Scan::new(snapshot));
+        Self { request, view, recall, scan }
     }
 
     pub fn request(&self) -> &InquiryRequest {
@@ -117,8 +138,7 @@ impl Inquiry {
         if self.request.terms.is_empty() {
             return 0;
         }
-        let own = self.parts.iter().find(|(number, _)| *number == part.number());
-        own.map_or(0, |(_, rows)| *rows)
+        self.view.rows_of(part)
     }
 
     /// Does about as much work as reading so many bytes is; whether all is done. The texts that it
@@ -131,7 +151,7 @@ impl Inquiry {
         applied: u64,
         bytes: usize,
     ) -> bool {
-        if space.publications() != self.publications {
+        if self.view.is_stale(space) {
             *self = Self::new(self.request.clone(), space, arena, applied);
             return false;
         }
@@ -141,27 +161,25 @@ impl Inquiry {
             recall.step(space, arena, scratch, applied, bytes);
             return false;
         }
-        self.scan.step(&self.request, &self.parts, space, arena, bytes)
+        self.scan.step(&self.request, &self.view.parts, space, arena, bytes)
     }
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
     /// has changed.
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
-        let Self { request, parts, recall, scan, .. } = self;
+        let Self { request, view, recall, scan } = self;
         let (mut rows, statistics) = scan.finish()?;
         if let Some(recall) = recall {
             rows.extend(recall.into_rows()?);
         }
         rows.sort_unstable();
         rows.dedup();
-        let cue = request.cue.as_deref().map(padded);
-        let witness = Witness { space, arena, cue: cue.as_deref(), terms: &request.terms };
-        let is_answer = |at: RowAt| {
-            let part = space.part(arena, at.part).expect("no part has gone");
-            request.conditions.admit(part, at.row)
-        };
-        let evidence = witness.all(&rows, is_answer, true)?;
-        let (background, background_rows) = witness.background(&parts);
+        let InquiryRequest { cue, terms, conditions, .. } = request;
+        let cue = cue.as_deref().map(padded);
+        let witness =
+            Witness { space, arena, cue: cue.as_deref(), terms: &terms, conditions: &conditions };
+        let evidence = witness.all(&rows, true)?;
+        let (background, background_rows) = witness.background(&view.parts);
         Ok(Found { evidence, statistics, background, background_rows })
     }
 }
@@ -172,16 +190,12 @@ struct Witness<'a> {
     arena: &'a Arena,
     cue: Option<&'a [f32]>,
     terms: &'a [String],
+    conditions: &'a Conditions,
 }
 
 impl Witness<'_> {
     /// Of rows, which are ascending and whose texts were read.
-    fn all(
-        &self,
-        rows: &[RowAt],
-        is_answer: impl Fn(RowAt) -> Result<bool, Damaged>,
-        is_proposed: bool,
-    ) -> Result<Vec<Evidence>, Damaged> {
+    fn all(&self, rows: &[RowAt], is_proposed: bool) -> Result<Vec<Evidence>, Damaged> {
         let mut all = Vec::with_capacity(rows.len());
         for same in rows.chunk_by(|a, b| a.part == b.part) {
             let part = self.space.part(self.arena, same[0].part).expect("no part has gone");
@@ -192,7 +206,7 @@ impl Witness<'_> {
                     episode: self.space.read(self.arena, *at, Fields::default())?,
                     similarity: self.cue.map(|cue| self.similarity(cue, part, at.row)),
                     spoken: spoken.next().expect("as many as rows"),
-                    is_answer: is_answer(*at)?,
+                    is_answer: self.conditions.admit(part, at.row)?,
                     is_proposed,
                 });
             }
@@ -218,17 +232,8 @@ impl Witness<'_> {
     }
 
     fn similarity(&self, cue: &[f32], part: Part<'_>, row: u32) -> f32 {
-        let (metric, vector, mut key) = (self.space.settings.metric, part.vector(row), [0.0]);
-        match metric {
-            Metric::Cosine | Metric::Dot => kernels().dot_rows(cue, vector, &mut key),
-            Metric::L2 => kernels().l2_rows(cue, vector, &mut key),
-        }
-        let [key] = key;
-        match metric {
-            Metric::Cosine => similarity(metric, key * part.columns(row).scale),
-            Metric::Dot => similarity(metric, key),
-            Metric::L2 => similarity(metric, -key),
-        }
+        let metric = self.space.settings.metric;
+        similarity(metric, key(metric, cue, part.vector(row), || part.columns(row).scale))
     }
 
     /// The similarities of some rows of these parts, added up, and how many they are.

@@ -14,8 +14,6 @@ use crate::space::Part;
 
 /// The hint that goes with a consolidation that was given up.
 const RETRY_MS: u32 = 10_000;
-/// Rows whose texts one unit of work reads.
-const READ_ROWS: u32 = 8;
 
 /// What nobody asked for and an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -106,13 +104,11 @@ impl<I: Io> Shard<I> {
             .values()
             .find(|space| space.has_unread_tail() && (is_quiet || space.is_asked_for_words()));
         let Some(space) = wanting.map(|space| space.number) else { return true };
-        self.memory.with_text(space, |space, arena| {
-            let wanted = |part: Part<'_>| match part {
-                Part::Tail(..) => part.rows(),
-                Part::Section(_) => 0,
-            };
-            space.read_text(arena, wanted, READ_ROWS)
-        });
+        let wanted = |part: Part<'_>| match part {
+            Part::Tail(..) => part.rows(),
+            Part::Section(_) => 0,
+        };
+        self.read_text(space, wanted).expect("it is one of the shard's");
         false
     }
 

@@ -1,12 +1,13 @@
 //! Recalls and inquiries of a shard.
 
 use super::{Io, Shard};
-use crate::episode::{Effort, Hit, RecallRequest, Refusal};
+use crate::episode::{Effort, Hit, RecallRequest, Refusal, SpaceNumber};
 use crate::inquiry::{Around, AroundRequest, Found, Inquiry, InquiryRequest};
 use crate::memory::{Memory, gone};
 use crate::recall::Recall;
+use crate::space::Part;
 
-/// Rows whose texts one slice of an inquiry reads.
+/// Rows whose texts one slice of an inquiry, or one unit of work, reads.
 const READ_ROWS: u32 = 8;
 
 impl<I: Io> Shard<I> {
@@ -46,17 +47,24 @@ impl<I: Io> Shard<I> {
     /// Does about as much more as reading so many bytes is; whether that was all.
     pub fn inquiry_step(&mut self, inquiry: &mut Inquiry, bytes: usize) -> Result<bool, Refusal> {
         let number = inquiry.request().space;
-        let wanted = |part: crate::space::Part<'_>| inquiry.wanted_texts(part);
-        let is_read = self
-            .memory
-            .with_text(number, |space, arena| space.read_text(arena, wanted, READ_ROWS))
-            .ok_or_else(|| gone(number))?;
-        if !is_read {
+        if !self.read_text(number, |part| inquiry.wanted_texts(part))? {
             return Ok(false);
         }
         let Memory { spaces, arena, applied, .. } = &self.memory;
         let space = spaces.get(&number).ok_or_else(|| gone(number))?;
         Ok(inquiry.step(space, arena, &mut self.scratch, *applied, bytes))
+    }
+
+    /// Reads some texts of a space, of as many rows of each part as are wanted; whether all those
+    /// are read.
+    pub(super) fn read_text(
+        &mut self,
+        number: SpaceNumber,
+        wanted: impl Fn(Part<'_>) -> u32,
+    ) -> Result<bool, Refusal> {
+        self.memory
+            .with_text(number, |space, arena| space.read_text(arena, wanted, READ_ROWS))
+            .ok_or_else(|| gone(number))
     }
 
     /// The result of an inquiry whose last step, just now, said so.
@@ -74,12 +82,7 @@ impl<I: Io> Shard<I> {
     /// Looks around some more; whether that was all.
     pub fn around_step(&mut self, around: &mut Around) -> Result<bool, Refusal> {
         let number = around.request().space;
-        let is_read = self
-            .memory
-            .with_text(number, |space, arena| {
-                space.read_text(arena, |part| around.wanted_texts(part), READ_ROWS)
-            })
-            .ok_or_else(|| gone(number))?;
+        let is_read = self.read_text(number, |part| around.wanted_texts(part))?;
         let space = self.memory.space(number)?;
         Ok(is_read && around.step(space, &self.memory.arena))
     }

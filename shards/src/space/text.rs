@@ -9,7 +9,7 @@ use zerocopy::FromBytes;
 use super::Section;
 use super::part::{Damaged, Part};
 use crate::format::columns::ColumnKind;
-use crate::words::threads::{GrownThreads, ThreadEntry, Threads, thread_hash};
+use crate::words::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
 use crate::words::{Analyser, GrownWords, SectionWords};
 
 /// Terms or rows that are given back at once.
@@ -104,8 +104,10 @@ impl Section {
                 thread_hash(thread),
                 part.moment(row),
                 |row| part.moment(row),
-                |row| before.replace(row).is_some(),
-                |row| behind.replace(row).is_some(),
+                |side, row| match side {
+                    Side::Before => before.replace(row).is_some(),
+                    Side::Behind => behind.replace(row).is_some(),
+                },
             );
             (before, behind)
         };

@@ -95,6 +95,8 @@ pub struct Spoken {
 pub struct Told {
     frequencies: Vec<f32>,
     terms: f32,
+    /// The weight of each that lends: those before, then those behind.
+    lent: Vec<f32>,
 }
 
 impl Told {
@@ -105,7 +107,8 @@ impl Told {
         behind: impl Iterator<Item = &'a Spoken>,
     ) -> Self {
         let frequencies = own.counts.iter().map(|counts| counts.all()).collect();
-        let mut told = Self { frequencies, terms: own.extent.terms() as f32 };
+        let terms = own.extent.terms() as f32;
+        let mut told = Self { frequencies, terms, lent: Vec::new() };
         let mut before = before.peekable();
         if let Some(last) = before.peek() {
             let asked = last.extent.asked_share() * last.extent.terms() as f32;
@@ -113,6 +116,7 @@ impl Told {
         }
         for (weight, other) in lent(BEFORE, before).chain(lent(BEFORE * BEHIND_SHARE, behind)) {
             told.lend(other, weight, |counts| counts.all(), other.extent.terms() as f32);
+            told.lent.push(weight);
         }
         told
     }
@@ -128,6 +132,11 @@ impl Told {
         self.terms
     }
 
+    /// The weight of each that lends: those before, then those behind, the nearest first.
+    pub fn lent(&self) -> &[f32] {
+        &self.lent
+    }
+
     /// See the top of the file.
     pub fn score(&self, weights: &[f32], mean_terms: f32) -> f32 {
         let own = self.frequencies.iter().zip(weights);
@@ -136,7 +145,7 @@ impl Told {
 }
 
 /// The weight of each episode on one side, the nearest first.
-pub fn lent<'a>(
+fn lent<'a>(
     nearest: f32,
     others: impl Iterator<Item = &'a Spoken>,
 ) -> impl Iterator<Item = (f32, &'a Spoken)> {
@@ -148,15 +157,6 @@ pub fn lent<'a>(
         between += terms;
         (weight, other)
     })
-}
-
-/// The weights that [`Told`] gives those before and behind an episode.
-pub fn lent_around<'a>(
-    before: impl Iterator<Item = &'a Spoken>,
-    behind: impl Iterator<Item = &'a Spoken>,
-) -> impl Iterator<Item = f32> {
-    let both = lent(BEFORE, before).chain(lent(BEFORE * BEHIND_SHARE, behind));
-    both.map(|(weight, _)| weight)
 }
 
 /// What is left of a score by how much of the episode asks.

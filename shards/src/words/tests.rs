@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::score::{Spoken, Statistics, Told, stating};
-use super::threads::{GrownThreads, ThreadEntry, Threads, thread_hash};
+use super::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
 use super::*;
 use proptest::prelude::*;
 
@@ -221,8 +221,11 @@ proptest! {
                 thread_hash(&[thread]),
                 moment,
                 |row| moments[row as usize],
-                |row| { before.push(row as usize); before.len() < 2 },
-                |row| { behind.push(row as usize); behind.len() < 2 },
+                |side, row| {
+                    let own = if side == Side::Before { &mut before } else { &mut behind };
+                    own.push(row as usize);
+                    own.len() < 2
+                },
             );
             prop_assert_eq!((&before, &behind), (&earlier, &later));
         }

@@ -69,6 +69,13 @@ impl ThreadEntry {
     }
 }
 
+/// Where a row stands from a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Before,
+    Behind,
+}
+
 /// The threads of a part as a reader sees them.
 #[derive(Debug, Clone, Copy)]
 pub enum Threads<'a> {
@@ -84,17 +91,17 @@ impl Threads<'_> {
         thread: u64,
         moment: Moment,
         moment_of: impl Fn(u32) -> Moment,
-        mut before: impl FnMut(u32) -> bool,
-        mut behind: impl FnMut(u32) -> bool,
+        mut take: impl FnMut(Side, u32) -> bool,
     ) {
         match self {
             Self::Grown(grown) => {
                 let own = |entry: &(&(u64, Moment), &u32)| entry.0.0 == thread;
                 let place = (thread, moment);
                 let earlier = grown.rows.range(..place).rev().take_while(own);
-                let _ = earlier.map(|(_, row)| *row).all(&mut before);
+                let _ = earlier.map(|(_, row)| *row).all(|row| take(Side::Before, row));
                 let later = grown.rows.range((Bound::Excluded(place), Bound::Unbounded));
-                let _ = later.take_while(own).map(|(_, row)| *row).all(&mut behind);
+                let _ =
+                    later.take_while(own).map(|(_, row)| *row).all(|row| take(Side::Behind, row));
             }
             Self::Section(entries) => {
                 let key = |entry: &ThreadEntry| (entry.thread.get(), moment_of(entry.row.get()));
@@ -104,8 +111,12 @@ impl Threads<'_> {
                 let to = entries.partition_point(|entry| key(entry) <= place);
                 let rows = |entry: &ThreadEntry| entry.row.get();
                 let earlier = entries[..from].iter().rev().take_while(own);
-                let _ = earlier.map(rows).all(&mut before);
-                let _ = entries[to..].iter().take_while(own).map(rows).all(&mut behind);
+                let _ = earlier.map(rows).all(|row| take(Side::Before, row));
+                let _ = entries[to..]
+                    .iter()
+                    .take_while(own)
+                    .map(rows)
+                    .all(|row| take(Side::Behind, row));
             }
         }
     }
