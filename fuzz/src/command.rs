@@ -15,6 +15,7 @@ use engram_shards::limits::{
 };
 use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
+use engram_shards::strength::Decay;
 use engramd::protocol::command::{
     ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
     MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
@@ -134,6 +135,7 @@ fn check(command: &Command) {
             let fan = create.fan.hundredths();
             assert_eq!(SpaceFan::of_hundredths(fan), Some(create.fan));
             assert!(create.fan_cap != Some(0));
+            assert_eq!(Decay::of_parts(create.decay.to_parts()), Some(create.decay));
             assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
         }
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),
@@ -188,6 +190,7 @@ fn check(command: &Command) {
         }
         Command::Unwatch { watch } => assert!(*watch > 0),
         Command::Get { space: name, id: episode, .. }
+        | Command::Reinforce { space: name, id: episode, .. }
         | Command::Forget { space: name, id: episode, .. }
         | Command::Erase { space: name, id: episode } => {
             space(name);

@@ -26,6 +26,7 @@ use engram_shards::episode::{
 use engram_shards::format::{Frame, FrameHead, Operation, StorePayload, encode_store, store_sizes};
 use engram_shards::recall::check_vector;
 use engram_shards::space::{CATCH_UP_ROWS, Space};
+use engram_shards::strength::Decay;
 use engramd::clock::{monotonic_ns, wall_us};
 use engramd::runtime::spawn_pinned;
 use engramd::server::{Asked, LANE_UNITS, Request};
@@ -314,6 +315,7 @@ impl Memory {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

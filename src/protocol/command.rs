@@ -32,7 +32,7 @@ mod watch;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use engram_shards::episode::{Durability, Fields, Refusal};
+use engram_shards::episode::{Durability, Fields, Refusal, Reinforcement};
 
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
@@ -117,6 +117,12 @@ pub enum Command {
     Forget {
         space: String,
         id: Bytes,
+        durability: Durability,
+    },
+    Reinforce {
+        space: String,
+        id: Bytes,
+        what: Reinforcement,
         durability: Durability,
     },
     /// To make a link, or to remove links.

@@ -357,10 +357,13 @@ impl<'a> World<'a> {
                 assert!(needed <= reached, "{id}: {needed} was promised, {reached} was recovered");
             }
             let shown = |version: &&Version| match trust {
-                // A change of links in the midst of others may be among what is lost.
-                Trust::Without { .. } => shown_but_for_links(version, history, reply),
+                // A change of links or strength in the midst of others may be among what is lost.
+                Trust::Without { .. } => {
+                    shown_but_for_changes(version, history, reply, space.recalls_count)
+                }
                 Trust::Full | Trust::Silent => {
-                    version.states.iter().find(|state| state.is_shown(reply)).cloned()
+                    let mut states = version.states.iter();
+                    states.find(|state| state.is_shown(reply, space.recalls_count)).cloned()
                 }
             };
             let found = possible.iter().rev().find_map(|version| Some((*version, shown(version)?)));
@@ -429,13 +432,14 @@ impl<'a> World<'a> {
 
     /// Other ways to see the same: figures, a recall, a spread, a repeated key.
     async fn look_closer(&mut self, nth: usize, connection: &mut Connection) -> Option<()> {
-        let (name, dimensions, fan, fan_cap, episodes) = {
+        let (name, dimensions, recalls_count, fan, fan_cap, episodes) = {
             let space = &self.model.borrow().spaces[nth];
             let there = space.ids.values().filter(|history| {
                 history.certain(u64::MAX).is_some_and(|version| version.episode().is_some())
             });
-            let Space { name, dimensions, fan, fan_cap, .. } = space;
-            (name.clone(), *dimensions, *fan, u64::from(*fan_cap), there.count() as u64)
+            let Space { name, dimensions, recalls_count, fan, fan_cap, .. } = space;
+            let (fan_cap, episodes) = (u64::from(*fan_cap), there.count() as u64);
+            (name.clone(), *dimensions, *recalls_count, *fan, fan_cap, episodes)
         };
         let info = connection.call(&Command::of(&format!("EG.SPACE INFO {name}"))).await?;
         assert_eq!(info.count("episodes"), episodes, "episodes of {name}");
@@ -443,7 +447,7 @@ impl<'a> World<'a> {
         assert_eq!(info.count("fan_cap"), fan_cap, "the cap of the fan of {name}");
         let cue: Vec<f32> = (0..dimensions).map(|_| self.random.below(9) as f32 + 0.5).collect();
         let k = self.random.between(1, 12) as usize;
-        let reply = connection.call(&recall_command(&name, k, &cue)).await?;
+        let reply = connection.call(&recall_command((&name, recalls_count), k, &cue)).await?;
         let known: Vec<_> = {
             let model = self.model.borrow();
             assert!(model.spaces[nth].check_recall(u64::MAX, &cue, k, &reply), "all is certain");
@@ -453,7 +457,7 @@ impl<'a> World<'a> {
         let written = self.model.borrow().spaces[nth].written();
         for _ in 0..QUESTIONS.min(written.len()) {
             let write = written[self.random.index(written.len())];
-            let line = format!("EG.RECALL {name} K 5 TEXT {write}");
+            let line = format!("EG.RECALL {name} K 5 TEXT {write} NOREINFORCE");
             let reply = connection.call(&Command::of(&line)).await?;
             self.model.borrow().spaces[nth].check_question(write, &reply);
         }
@@ -505,7 +509,7 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     let mut found = BTreeMap::new();
     let mut cursor = "0".to_owned();
     loop {
-        let with = "WITH text WITH vec WITH meta WITH links";
+        let with = "WITH text WITH vec WITH meta WITH links WITH strength";
         let line = format!("EG.SCAN {space} CURSOR {cursor} {with}");
         let reply = connection.call(&Command::of(&line)).await?;
         let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
@@ -520,14 +524,24 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     }
 }
 
-/// What a reply shows of this version, with links that were sent at some time.
-fn shown_but_for_links(version: &Version, history: &History, reply: &Value) -> Option<State> {
+/// What a reply shows of this version, with links that were sent at some time and a strength that
+/// lacks some presentations.
+fn shown_but_for_changes(
+    version: &Version,
+    history: &History,
+    reply: &Value,
+    recalls_count: bool,
+) -> Option<State> {
     let links = links_of(reply).filter(|links| history.has_sent(links));
-    let states = version.states.iter().map(|state| match links.clone() {
-        Some(links) => State { links, ..state.clone() },
-        None => state.clone(),
+    let strength = reply.get("strength");
+    let states = version.states.iter().map(|state| {
+        let links = links.clone().unwrap_or_else(|| state.links.clone());
+        let told = strength.map(|own| (own.count("presentations") - 1, own.count("pinned") != 0));
+        let (reinforced, is_pinned) = told.unwrap_or_default();
+        let reinforced = reinforced.min(state.reinforced);
+        State { links, reinforced, is_pinned, ..state.clone() }
     });
-    states.into_iter().find(|state| state.is_shown(reply))
+    states.into_iter().find(|state| state.is_shown(reply, recalls_count))
 }
 
 /// A crash of the machine during the start, after an earlier end.

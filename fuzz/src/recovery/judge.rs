@@ -85,7 +85,12 @@ impl Replay for Judge<'_> {
                 let erase = ErasePayload::decode(frame.payload).expect("as it was written");
                 self.erased.extend(erase.sequences);
             }
-            Operation::Forget | Operation::Link | Operation::Unlink | Operation::Gap => {}
+            Operation::Forget
+            | Operation::Link
+            | Operation::Unlink
+            | Operation::Reinforce
+            | Operation::Recalled
+            | Operation::Gap => {}
         }
         self.seen.insert(frame.sequence);
         Ok(())

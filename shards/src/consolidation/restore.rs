@@ -9,8 +9,8 @@ use super::LiveFile;
 use crate::arena::Mapped;
 use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{
-    FileId, Manifest, NamedColumns, NamedState, RowLinks, SectionCalibration, StateError,
-    StateReader, StateRecord, StoreId, Tombstones,
+    FileId, Manifest, NamedColumns, NamedState, RowLinks, SectionCalibration, SpaceStrengths,
+    StateError, StateReader, StateRecord, StoreId, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
@@ -117,6 +117,12 @@ fn restore_state<I: Io>(
             StateRecord::Erasures(sequences) => erasures.extend(sequences),
             StateRecord::Calibration(measured) => said.calibrations.push(measured),
             StateRecord::Links(links) => said.links.push(links),
+            StateRecord::Strengths(SpaceStrengths { space, kept }) => {
+                let through = manifest.place.through_sequence;
+                for kept in kept {
+                    memory.restore_strength(space, kept, through);
+                }
+            }
         }
     }
     Ok((said, erasures))

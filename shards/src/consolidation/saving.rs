@@ -6,15 +6,17 @@ use super::files::FileWriter;
 use super::{Frozen, Ground, LiveFile};
 use crate::episode::SpaceNumber;
 use crate::format::{
-    NamedState, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, StateHeader, StateRecord,
-    StateWriter, Tombstones,
+    NamedState, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, SpaceStrengths, StateHeader,
+    StateRecord, StateWriter, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::PartNumber;
+use crate::space::{PartNumber, Space};
 
 /// Keys of one record.
 const KEYS_PER_RECORD: usize = 512;
+/// Strengths of one record.
+const STRENGTHS_PER_RECORD: usize = 256;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Saving {
     tombstones: Option<Vec<u32>>,
     /// The section's next row whose links are to be written, once its tombstones are.
     links: Option<u32>,
+    /// Spaces whose strengths are written, and the row of the next one to go on from.
+    strengths: (usize, u64),
     /// Keys with a sequence up to here are written.
     keys_through: u64,
     keys_done: bool,
@@ -72,6 +76,7 @@ impl Saving {
             calibrations,
             tombstones: None,
             links: None,
+            strengths: (0, 0),
             keys_through: 0,
             keys_done: false,
             named: None,
@@ -110,6 +115,8 @@ impl Saving {
                 None => self.put_tombstones(through, memory),
                 Some(row) => self.put_links(row, through, memory),
             }
+        } else if let Some((space, _)) = frozen.spaces.get(self.strengths.0) {
+            self.put_strengths(*space, through, memory);
         } else if !self.keys_done {
             let keys = memory.keys.window(self.keys_through, through, KEYS_PER_RECORD);
             match keys.last() {
@@ -161,5 +168,18 @@ impl Saving {
         };
         self.writer.push(&StateRecord::Links(RowLinks { file, space: number, row, links }));
         self.links = Some(row + 1);
+    }
+
+    /// The next strengths of a space as they were at the place.
+    fn put_strengths(&mut self, space: SpaceNumber, through: u64, memory: &Memory) {
+        let (nth, from) = self.strengths;
+        let strengths = memory.spaces.get(&space).map(Space::strengths);
+        let (kept, next) = strengths.map_or((Vec::new(), None), |strengths| {
+            strengths.at_freeze(from..=through, STRENGTHS_PER_RECORD, through)
+        });
+        self.strengths = next.map_or((nth + 1, 0), |next| (nth, next));
+        if !kept.is_empty() {
+            self.writer.push(&StateRecord::Strengths(SpaceStrengths { space, kept }));
+        }
     }
 }

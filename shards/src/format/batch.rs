@@ -73,6 +73,9 @@ pub enum Operation {
     Gap = 6,
     Link = 7,
     Unlink = 8,
+    Reinforce = 9,
+    /// Episodes that answers told.
+    Recalled = 10,
 }
 
 impl Operation {
@@ -86,6 +89,8 @@ impl Operation {
             6 => Self::Gap,
             7 => Self::Link,
             8 => Self::Unlink,
+            9 => Self::Reinforce,
+            10 => Self::Recalled,
             _ => return None,
         })
     }

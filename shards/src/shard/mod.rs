@@ -12,6 +12,7 @@
 mod consolidate;
 mod pending;
 mod recall;
+mod recalls;
 mod snapshot;
 mod spread;
 
@@ -23,12 +24,13 @@ use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
 use self::pending::{Admission, Owner, Pending, Progress};
+use self::recalls::Recalls;
 use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Fields, LinkRequest, Linked, Priority, Refusal, Sequence, SpaceNumber,
-    SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
+    Activation, Durability, Fields, LinkRequest, Linked, Priority, Refusal, Reinforced, Sequence,
+    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
@@ -53,6 +55,7 @@ const RETRY_LOG_MS: u32 = 5;
 const RETRY_MEMORY_MS: u32 = 1000;
 
 pub use self::consolidate::Notice;
+pub use self::recalls::RecallCounters;
 pub use crate::consolidation::{Advanced, ConsolidationSettings, ConsolidationStats, RestoreError};
 
 /// What the caller calls a request; comes back with its effect.
@@ -84,6 +87,8 @@ pub enum Reply {
     Linked(Linked),
     /// `None` without an episode whose links they could be.
     Unlinked(Option<Unlinked>),
+    /// `None` without such an episode.
+    Reinforced(Option<Reinforced>),
     /// The sequence of the forget it began with, whether there was anything but forgets to erase,
     /// and how many frames of how many bytes the log lost.
     Erased {
@@ -148,6 +153,7 @@ pub struct ShardStats {
     pub applied: u64,
     pub durable: u64,
     pub log: LogCounters,
+    pub recalls: RecallCounters,
     pub log_segment: u64,
     pub log_offset: u64,
     pub is_read_only: bool,
@@ -180,6 +186,7 @@ pub struct Shard<I> {
     eraser: Eraser,
     scratch: Scratch,
     pools: Pools,
+    recalls: Recalls,
     consolidator: Consolidator,
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
@@ -225,6 +232,7 @@ impl<I: Io> Shard<I> {
             eraser,
             scratch: Scratch::default(),
             pools: spread::pools(bytes),
+            recalls: Recalls::default(),
             consolidator,
             consolidating: Vec::new(),
             erasing: Vec::new(),
@@ -455,12 +463,15 @@ impl<I: Io> Shard<I> {
 
     /// Hands batches to the disk as far as it has room, and has memory brought in for what will be
     /// stored. Call after a round of requests and after
-    /// [`poll`](Self::poll). Answers when to call again if a batch lingers, on the monotonic clock.
+    /// [`poll`](Self::poll). Answers when to call again if a batch lingers or notes of recalls
+    /// wait, on the monotonic clock.
     pub fn pump(&mut self) -> Option<u64> {
         while let Some((chunk, stretch)) = self.memory.arena.next_ahead() {
             self.log.io_mut().bring_in(Purpose::Chunk(chunk), stretch);
         }
-        self.log.pump()
+        self.log_recalls();
+        let (ripe_ns, due_ns) = (self.log.pump(), self.recalls.due_ns());
+        ripe_ns.into_iter().chain(due_ns).min()
     }
 
     /// Takes what the disk has done and turns it into effects.
@@ -518,7 +529,7 @@ impl<I: Io> Shard<I> {
             let appending = Appending { uses_reserve: true, ..Appending::default() };
             match log.append(&head, erase.bytes(), appending, |out| erase.encode(out)) {
                 Ok(sequence) => {
-                    let (owner, durability) = (Owner::Eraser, Durability::Disk);
+                    let (owner, durability) = (Owner::Shard, Durability::Disk);
                     let progress = Progress::Logged;
                     let (key, followers) = (None, Vec::new());
                     let frame = Pending { sequence, owner, durability, progress, key, followers };
@@ -569,7 +580,7 @@ impl<I: Io> Shard<I> {
                         self.erasing.push(Erasing { ticket, space, id: id.clone() });
                         self.eraser.add(Wanted { ticket, space, id, through, existed });
                     }
-                    Owner::Eraser => {}
+                    Owner::Shard => {}
                 },
                 Progress::Applied(None) | Progress::Answered => {}
                 Progress::Logged => unreachable!("the log applies before it calls durable"),
@@ -683,6 +694,10 @@ impl<I: Io> Shard<I> {
         })
     }
 
+    fn as_of_now(&self, fields: Fields) -> Fields {
+        fields.as_of(self.log.io().wall_us())
+    }
+
     /// The episode with this id, if there is one.
     pub fn get(
         &self,
@@ -690,7 +705,7 @@ impl<I: Io> Shard<I> {
         id: &[u8],
         fields: Fields,
     ) -> Result<Option<StoredEpisode>, Refusal> {
-        let space = self.memory.space(space)?;
+        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
         let at = space.find(&self.memory.arena, id);
         Ok(at.map(|at| space.read(&self.memory.arena, at, fields)).transpose()?)
     }
@@ -706,7 +721,7 @@ impl<I: Io> Shard<I> {
         bytes_max: usize,
         fields: Fields,
     ) -> Result<Page, Refusal> {
-        let space = self.memory.space(space)?;
+        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
         space.scan(&self.memory.arena, from, (count, bytes_max), fields)
     }
 
@@ -730,7 +745,7 @@ impl<I: Io> Shard<I> {
         limits: NewsLimits,
         fields: Fields,
     ) -> Result<News, Refusal> {
-        let space = self.memory.space(space)?;
+        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
         space.news(&self.memory.arena, (after, self.log.durable()), limits, fields)
     }
 
@@ -750,6 +765,7 @@ impl<I: Io> Shard<I> {
             applied: self.memory.applied,
             durable: self.log.durable(),
             log: self.log.counters(),
+            recalls: self.recalls.counters(),
             log_segment,
             log_offset,
             is_read_only: self.read_only_reason().is_some(),

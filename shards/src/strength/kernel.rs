@@ -18,7 +18,7 @@
 use std::sync::LazyLock;
 
 /// Sums of a trace.
-pub const RATES_USED_MAX: usize = 16;
+pub const SUMS: usize = 16;
 /// What ln Σ t^−d is off by at most, for ages from one second to thirty years and exponents from
 /// [`EXPONENT_MIN`] to [`EXPONENT_MAX`]: 3.5 parts in a hundred of the sum.
 pub const BOUND: f64 = 0.035;
@@ -44,10 +44,10 @@ fn node(nth: usize) -> f64 {
 }
 
 /// By how much the sums decay, per second.
-pub static RATES: LazyLock<[f64; RATES_USED_MAX]> = LazyLock::new(|| {
+pub static RATES: LazyLock<[f64; SUMS]> = LazyLock::new(|| {
     std::array::from_fn(|nth| {
         let rate = node(nth).exp();
-        if nth + 1 < RATES_USED_MAX {
+        if nth + 1 < SUMS {
             return rate;
         }
         // Of two geometric series, the rates of the rest by their weights.
@@ -57,10 +57,9 @@ pub static RATES: LazyLock<[f64; RATES_USED_MAX]> = LazyLock::new(|| {
 });
 
 /// The weights of a presentation that fades with an exponent: what it is after one second is 1.
-pub fn weights(exponent: f64) -> [f64; RATES_USED_MAX] {
-    let mut weights: [f64; RATES_USED_MAX] =
-        std::array::from_fn(|nth| (exponent * node(nth)).exp());
-    weights[RATES_USED_MAX - 1] /= 1.0 - (-exponent * STEP).exp();
+pub fn weights(exponent: f64) -> [f64; SUMS] {
+    let mut weights: [f64; SUMS] = std::array::from_fn(|nth| (exponent * node(nth)).exp());
+    weights[SUMS - 1] /= 1.0 - (-exponent * STEP).exp();
     let after_one: f64 =
         weights.iter().zip(&*RATES).map(|(weight, rate)| weight * (-rate).exp()).sum();
     weights.map(|weight| weight / after_one)

@@ -32,7 +32,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use kernel::{RATES, RATES_USED_MAX};
+use kernel::{RATES, SUMS};
 
 /// μ of the power model: the one figure that was fitted to Ebbinghaus' savings, to a root mean
 /// square error of .023.
@@ -139,7 +139,7 @@ impl FromStr for Decay {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trace {
     /// Of each rate of the model what is left of all presentations.
-    pub sums: [f32; RATES_USED_MAX],
+    pub sums: [f32; SUMS],
     /// Of the last presentation, µs since 1970-01-01 UTC.
     pub last_us: i64,
     pub presentations: u32,
@@ -148,7 +148,7 @@ pub struct Trace {
 impl Trace {
     /// The trace of an episode that was presented once.
     pub fn first(decay: Decay, at_us: i64) -> Self {
-        let mut trace = Self { sums: [0.0; RATES_USED_MAX], last_us: at_us, presentations: 0 };
+        let mut trace = Self { sums: [0.0; SUMS], last_us: at_us, presentations: 0 };
         trace.add(decay, 0.0);
         trace
     }
@@ -202,7 +202,7 @@ impl Trace {
 fn rates(decay: Decay) -> impl Iterator<Item = f64> {
     let (power, [fast, slow]) = (&RATES, COMPONENTS.map(|(_, seconds)| 1.0 / seconds));
     let used = match decay {
-        Decay::Power => RATES_USED_MAX,
+        Decay::Power => SUMS,
         Decay::TwoComponent => 2,
         Decay::Exponential { .. } => 1,
         Decay::None => 0,

@@ -17,6 +17,7 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Notice, Reply, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 
 pub const DIMENSIONS: u32 = 96;
 /// A byte of the first vector of a columns file, which follows its header page.
@@ -84,6 +85,7 @@ impl Bench {
             codes,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: "m".into(),
             shards: 1,
         };
@@ -122,7 +124,7 @@ impl Bench {
 
     pub fn store_vector(&mut self, id: &str, vector: &[f32]) {
         let stored = self.try_store(id, vector, format!("text of {id}"));
-        assert!(matches!(&stored[..], [(_, Ok(Reply::Stored(_)))]));
+        assert!(matches!(&stored[..], [(_, Ok(Reply::Stored(_)))]), "{stored:?}");
     }
 
     pub fn try_store(&mut self, id: &str, vector: &[f32], text: String) -> Answers {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::str;
 
-use engram_shards::episode::{SpaceNumber, SpaceSettings};
+use engram_shards::episode::{Reinforcement, SpaceNumber, SpaceSettings};
 use engram_shards::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, LinkRecords, Operation,
-    SpacePayload, StorePayload, UnlinkPayload,
+    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, UnlinkPayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -18,6 +18,8 @@ pub(crate) enum Contents<'a> {
     Forget(ForgetPayload<'a>),
     Link(LinkPayload<'a>),
     Unlink(UnlinkPayload<'a>),
+    Reinforce(ReinforcePayload<'a>),
+    Recalled(RecalledPayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
     Erase(ErasePayload),
@@ -34,6 +36,8 @@ impl<'a> Contents<'a> {
             Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
             Some(Operation::Link) => LinkPayload::decode(payload).map(Self::Link),
             Some(Operation::Unlink) => UnlinkPayload::decode(payload).map(Self::Unlink),
+            Some(Operation::Reinforce) => ReinforcePayload::decode(payload).map(Self::Reinforce),
+            Some(Operation::Recalled) => RecalledPayload::decode(payload).map(Self::Recalled),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
             Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
@@ -56,6 +60,12 @@ impl<'a> Contents<'a> {
             Self::Forget(_) => "forget",
             Self::Link(_) => "link",
             Self::Unlink(_) => "unlink",
+            Self::Reinforce(reinforce) => match reinforce.what {
+                Reinforcement::Present => "reinforce",
+                Reinforcement::Pin => "pin",
+                Reinforcement::Unpin => "unpin",
+            },
+            Self::Recalled(_) => "recalled",
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
             Self::Erase(_) => "erase",
@@ -72,6 +82,8 @@ impl<'a> Contents<'a> {
             Self::Forget(forget) => Some(forget.space),
             Self::Link(link) => Some(link.space),
             Self::Unlink(unlink) => Some(unlink.space),
+            Self::Reinforce(reinforce) => Some(reinforce.space),
+            Self::Recalled(recalled) => Some(recalled.space),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
             Self::Erase(erase) => Some(erase.space),
             Self::Gap(_) => None,
@@ -87,13 +99,17 @@ impl<'a> Contents<'a> {
             Self::Link(link) => format!("{} → {}", text(link.from), text(link.to)),
             Self::Unlink(unlink) => format!("{} → {}", text(unlink.from), text(unlink.to)),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
-            Self::Erase(erase) => {
-                let sequences: Vec<_> = erase.sequences.iter().map(u64::to_string).collect();
-                sequences.join(" ")
-            }
+            Self::Reinforce(reinforce) => text(reinforce.id),
+            Self::Recalled(recalled) => numbers(recalled.sequences()),
+            Self::Erase(erase) => numbers(erase.sequences.iter().copied()),
             Self::Gap(gap) => format!("through {}", gap.through),
         }
     }
+}
+
+fn numbers(sequences: impl Iterator<Item = u64>) -> String {
+    let sequences: Vec<_> = sequences.map(|sequence| sequence.to_string()).collect();
+    sequences.join(" ")
 }
 
 /// The variable parts of a stored episode, its key aside.
@@ -166,6 +182,8 @@ pub(crate) struct OperationCounts {
     pub(crate) forget: u64,
     pub(crate) link: u64,
     pub(crate) unlink: u64,
+    pub(crate) reinforce: u64,
+    pub(crate) recalled: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
     pub(crate) erase: u64,
@@ -208,6 +226,8 @@ impl Ledger {
             Contents::Forget(_) => self.counts.forget += 1,
             Contents::Link(_) => self.counts.link += 1,
             Contents::Unlink(_) => self.counts.unlink += 1,
+            Contents::Reinforce(_) => self.counts.reinforce += 1,
+            Contents::Recalled(_) => self.counts.recalled += 1,
             Contents::Erase(_) => self.counts.erase += 1,
             Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {
