@@ -237,27 +237,55 @@ pub fn observe(sink: Sink, producers: u64, items: u64) -> Figures {
     figures
 }
 
+/// Has so many shards keep as many observations each, beside each other: each on a processor of
+/// its own, with no lane in front and no log behind. Observations per second of all of them.
+pub fn store_side_by_side(shards: usize, each: u64) -> f64 {
+    let start = Arc::new(Barrier::new(shards));
+    let run = |cpu: usize| {
+        let start = Arc::clone(&start);
+        let store = move || async move {
+            let mut memory = Memory::new(each);
+            let vector = Bytes::from(1_f32.to_le_bytes().repeat(DIMENSIONS as usize));
+            start.wait();
+            let began_ns = monotonic_ns();
+            (0..each).for_each(|nth| memory.store(&observation(0, nth, &vector)));
+            (began_ns, monotonic_ns())
+        };
+        spawn_pinned("shard", cpu, store).expect("an executor")
+    };
+    let shards: Vec<_> = cpus()[..shards].iter().map(|cpu| run(*cpu)).collect();
+    let items = each * shards.len() as u64;
+    let times: Vec<(u64, u64)> = shards.into_iter().map(join).collect();
+    let began_ns = times.iter().map(|(began_ns, _)| *began_ns).min().expect("a shard");
+    let ended_ns = times.iter().map(|(_, ended_ns)| *ended_ns).max().expect("a shard");
+    items as f64 * 1e9 / (ended_ns - began_ns) as f64
+}
+
+fn observation(producer: u64, nth: u64, vector: &Bytes) -> StoreRequest {
+    let episode = Episode {
+        id: format!("{producer}-{nth:09}").into(),
+        vector: vector.clone(),
+        text: Bytes::from_static(TEXT),
+        happened_at_us: None,
+        confidence: Confidence::CERTAIN,
+        metadata: Bytes::new(),
+        thread: Bytes::new(),
+        links: Vec::new(),
+    };
+    StoreRequest {
+        space: SPACE,
+        episode,
+        key: Bytes::new(),
+        priority: Priority::Normal,
+        durability: Durability::Disk,
+        writer_uid: 0,
+    }
+}
+
 fn send_observations(sender: &Sender<Asked>, producer: u64, count: u64) {
     let vector = Bytes::from(1_f32.to_le_bytes().repeat(DIMENSIONS as usize));
     for nth in 0..count {
-        let episode = Episode {
-            id: format!("{producer}-{nth:09}").into(),
-            vector: vector.clone(),
-            text: Bytes::from_static(TEXT),
-            happened_at_us: None,
-            confidence: Confidence::CERTAIN,
-            metadata: Bytes::new(),
-            thread: Bytes::new(),
-            links: Vec::new(),
-        };
-        let store = StoreRequest {
-            space: SPACE,
-            episode,
-            key: Bytes::new(),
-            priority: Priority::Normal,
-            durability: Durability::Disk,
-            writer_uid: 0,
-        };
+        let store = observation(producer, nth, &vector);
         let mut asked = Asked { request: Request::Store(Box::new(store)), at_ns: monotonic_ns() };
         while let Err(refused) = sender.send(Rank::Normal, asked) {
             sender.wake();

@@ -4,6 +4,7 @@
 //! one consumer, as fast as they go and at a rate. *Wakes*: how soon a consumer that sleeps has an
 //! item. *Waits*: how long our lanes keep an item while one of them never runs dry, beside the
 //! bound that they give. *Observations*: how many a shard takes out of them, with no device below.
+//! *Shards*: how many two of them keep beside each other, and how many one alone.
 
 use std::error::Error;
 
@@ -18,7 +19,7 @@ use serde::Serialize;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to measure.
-    #[arg(long, value_delimiter = ',', default_value = "queues,wakes,waits,observations")]
+    #[arg(long, value_delimiter = ',', default_value = "queues,wakes,waits,observations,shards")]
     tables: Vec<Table>,
     /// Runs of each figure, which is their median; queues take turns.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,6 +50,7 @@ enum Table {
     Wakes,
     Waits,
     Observations,
+    Shards,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +65,8 @@ struct Report {
     wakes: Vec<WakePoint>,
     waits: Vec<Wait>,
     observations: Vec<ObservationPoint>,
+    /// Observations per second of one shard and of two, in each run.
+    shards: Vec<[f64; 2]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +143,7 @@ fn measure(arguments: &Arguments) -> Report {
         wakes: Vec::new(),
         waits: Vec::new(),
         observations: Vec::new(),
+        shards: Vec::new(),
     };
     if tables.contains(&Table::Queues) {
         report.queues = arguments.producers.iter().flat_map(|p| queues(arguments, *p)).collect();
@@ -161,6 +166,11 @@ fn measure(arguments: &Arguments) -> Report {
         let run = |(sink, producers)| queue_lanes::observe(sink, producers, *observations);
         let point = |((sink, producers), figures)| ObservationPoint { sink, producers, figures };
         report.observations = medians(*runs, &all, run).into_iter().map(point).collect();
+    }
+    if tables.contains(&Table::Shards) {
+        let pair = |_| [1, 2].map(|shards| queue_lanes::store_side_by_side(shards, *observations));
+        report.shards = (0..*runs).map(pair).collect();
+        report.shards.sort_by(|a, b| (a[1] / a[0]).total_cmp(&(b[1] / b[0])));
     }
     report
 }
@@ -227,6 +237,14 @@ fn print_text(report: &Report) {
             Sink::Memory => "into a shard",
         };
         println!("{sink:22} {producers:9} {:9.0}{}", figures.items_per_s, latency(figures));
+    }
+    if let Some([one, two]) = report.shards.get(report.shards.len() / 2) {
+        let times = two / one;
+        println!();
+        println!(
+            "observations kept by one shard {one:.0}/s, by two beside each other {two:.0}/s: \
+             {times:.2} times"
+        );
     }
 }
 
