@@ -42,7 +42,7 @@ pub enum OverloadError {
 pub enum Offer {
     /// Stores per second, whatever comes back.
     PerS(u32),
-    /// So many under way on each connection.
+    /// So many under way on each connection, but for those that a hint keeps away.
     UnderWay(usize),
 }
 
@@ -238,7 +238,10 @@ impl Client {
 
     fn fill_up(&mut self, count: usize) {
         let now = Instant::now();
-        for connection in &mut self.connections {
+        let honours_hints = self.honours_hints;
+        let is_there =
+            |connection: &&mut Connection| !honours_hints || now >= connection.away_until;
+        for connection in self.connections.iter_mut().filter(is_there) {
             while connection.pipe.owed() < count && !connection.is_behind {
                 connection.pipe.push_made(&self.commands[self.next], now);
                 self.next = (self.next + 1) % self.commands.len();

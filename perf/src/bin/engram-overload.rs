@@ -4,8 +4,8 @@
 //! that. What it takes in its first seconds goes into memory that is still empty and says little of
 //! what consolidation keeps up with, so only the second half of that time counts. Then so many
 //! times what it sustains is offered, once by clients that ignore the hint of a refusal and once by
-//! clients that honour it, with the daemon's memory beside it. At the end it is asked for all it
-//! can do again, at once, and for half of it.
+//! clients that honour it, with the daemon's memory beside it. At the end as much is offered as it
+//! sustains, at once, and then half of it.
 //!
 //! Verdicts: memory stays flat; the daemon counted every refusal that clients saw; what it accepted
 //! took at most [`LATENCY_GROWTH_MAX`] times as long as at half; full speed was back within
@@ -78,7 +78,7 @@ const WINDOW_S: u64 = 10;
 const RECOVERY_WINDOW: Duration = Duration::from_millis(100);
 const RECOVERY_MAX: Duration = Duration::from_secs(1);
 const RECOVERY_WINDOWS: u32 = 30;
-/// The share of what it sustained before that counts as full speed.
+/// The share of what it sustained, and is offered then, that counts as full speed.
 const FULL_SPEED: f64 = 0.9;
 /// Of the daemon's own latencies those that a store goes through, and what may hold it up. The
 /// first two are one behind the other.
@@ -161,7 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let daemon = Daemon::start_with(&settings, &arguments.keys)?;
     let dimensions = arguments.dimensions.to_string();
     daemon.control()?.call(&["EG.SPACE", "CREATE", SPACE, "DIM", &dimensions], |_| ())?;
-    let mut client = connect(&arguments, &daemon, Hints::Ignored)?;
+    let mut client = connect(&arguments, &daemon, Hints::Honoured)?;
     let half = Duration::from_secs(arguments.calibration) / 2;
     let at_first_per_s = client.offer(Offer::UnderWay(UNDER_WAY), half)?.accepted_per_s();
     let sustained_per_s = client.offer(Offer::UnderWay(UNDER_WAY), half)?.accepted_per_s();
@@ -239,8 +239,9 @@ fn run(
     // What was under way at the end is answered among what comes now.
     let mut after = Account::default();
     let (mut full_speed_after, mut recovery_per_s) = (None, Vec::new());
+    let all_it_sustains = Offer::PerS(before.sustained_per_s as u32);
     for nth in 1..=RECOVERY_WINDOWS {
-        let account = client.offer(Offer::UnderWay(UNDER_WAY), RECOVERY_WINDOW)?;
+        let account = client.offer(all_it_sustains, RECOVERY_WINDOW)?;
         if account.accepted_per_s() >= FULL_SPEED * before.sustained_per_s {
             full_speed_after.get_or_insert(nth * RECOVERY_WINDOW);
         }

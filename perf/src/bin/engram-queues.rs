@@ -9,7 +9,7 @@
 use std::error::Error;
 
 use clap::{Parser, ValueEnum};
-use engram_perf::queue_lanes::{self, CASES, Case, DIMENSIONS, SERVICE_NS, Sink, Wait};
+use engram_perf::queue_lanes::{self, CASES, Case, DIMENSIONS, SERVICE_NS, SideBySide, Sink, Wait};
 use engram_perf::queue_loads::{self, Figures, Load, run, run_runtime_channel};
 use engram_perf::queue_wakes::{SLEEPERS, Sleeper};
 use engram_perf::queues::{Array, Flume, Item, Lanes, Locked, Rings, SLOTS, Segments, Std};
@@ -65,8 +65,8 @@ struct Report {
     wakes: Vec<WakePoint>,
     waits: Vec<Wait>,
     observations: Vec<ObservationPoint>,
-    /// Observations per second of one shard and of two, in each run.
-    shards: Vec<[f64; 2]>,
+    /// One shard and two beside each other, in each run.
+    shards: Vec<[SideBySide; 2]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -170,7 +170,8 @@ fn measure(arguments: &Arguments) -> Report {
     if tables.contains(&Table::Shards) {
         let pair = |_| [1, 2].map(|shards| queue_lanes::store_side_by_side(shards, *observations));
         report.shards = (0..*runs).map(pair).collect();
-        report.shards.sort_by(|a, b| (a[1] / a[0]).total_cmp(&(b[1] / b[0])));
+        let growth = |[one, two]: &[SideBySide; 2]| two.cpu_ns_each / one.cpu_ns_each;
+        report.shards.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
     }
     report
 }
@@ -239,12 +240,16 @@ fn print_text(report: &Report) {
         println!("{sink:22} {producers:9} {:9.0}{}", figures.items_per_s, latency(figures));
     }
     if let Some([one, two]) = report.shards.get(report.shards.len() / 2) {
-        let times = two / one;
         println!();
-        println!(
-            "observations kept by one shard {one:.0}/s, by two beside each other {two:.0}/s: \
-             {times:.2} times"
-        );
+        println!("shards beside each other   items/s   times   CPU ns each   times");
+        for (shards, figures) in [(1, one), (2, two)] {
+            let SideBySide { items_per_s, cpu_ns_each } = figures;
+            println!(
+                "{shards:<23}{items_per_s:11.0}{:8.2}{cpu_ns_each:14.0}{:8.2}",
+                items_per_s / one.items_per_s,
+                cpu_ns_each / one.cpu_ns_each,
+            );
+        }
     }
 }
 
