@@ -9,7 +9,7 @@
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
 //! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`,
-//! `observe.rs`, `journal.rs`.
+//! `observe.rs`, `journal.rs`. What a log may keep of a call is in `redacted.rs`.
 
 mod arguments;
 mod checks;
@@ -19,6 +19,7 @@ mod journal;
 mod link;
 mod observe;
 mod recall;
+mod redacted;
 mod scan;
 mod space;
 mod spec;
@@ -42,6 +43,7 @@ pub use recall::{
     Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
     RecallSpread,
 };
+pub use redacted::redacted;
 pub use scan::{ScanCommand, ScanCursor};
 pub use space::SpaceCreate;
 pub use spread::{SPREAD_WEIGHT_MAX, SpreadCommand, SpreadParameters};

@@ -13,6 +13,7 @@
 //! | `workload.rs` | what clients send, and what they make of the replies |
 //! | `linking.rs` | the same of links |
 //! | `model.rs` | what may and what must be there |
+//! | `follower.rs` | a client that is told of what is stored, over all lives |
 //! | `spreading.rs` | what a spread must find |
 //! | `run.rs` | one run: rounds of start, look, work, end |
 //! | `crash_points.rs` | the power fails at every call in turn |
@@ -22,6 +23,7 @@
 //! everything that happens told.
 
 mod crash_points;
+mod follower;
 mod linking;
 mod machine;
 mod model;

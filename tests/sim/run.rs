@@ -10,9 +10,10 @@ use engram_shards::io::Random;
 use engram_shards::io::simulated::{Faults, SimulatedDisk};
 use engram_shards::log::RecoveryError;
 use engram_shards::shard::{OpenError, RestoreError};
-use engramd::runtime::simulated;
+use engramd::runtime::simulated::{self, Group};
 use engramd::server::{Route, ServeError};
 
+use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
@@ -22,8 +23,14 @@ use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
 /// Questions in words that are asked of a space when all is certain.
 const QUESTIONS: usize = 3;
+/// The space that somebody follows.
+const FOLLOWED: usize = 1;
 /// Longer than any client may wait, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than a daemon takes to end whose disks do what they should, in virtual time, and far less
+/// than it may.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Runs a seed; what went on, as a checksum.
 pub fn run(plan: &Plan) -> u64 {
@@ -49,6 +56,7 @@ struct World<'a> {
     plan: &'a Plan,
     machine: Machine,
     model: Shared<Model>,
+    follower: Shared<Follower>,
     random: Random,
     /// See [`Plan::dies_at`].
     dies_at: Vec<u64>,
@@ -71,7 +79,7 @@ impl<'a> World<'a> {
         let machine = Machine::new(random.draw(), plan);
         let model = Model::new(&mut random, plan);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
-        Self { plan, machine, model, random, dies_at }
+        Self { plan, machine, model, follower: Shared::default(), random, dies_at }
     }
 
     async fn live(mut self) {
@@ -81,14 +89,43 @@ impl<'a> World<'a> {
             self.serve(&daemon, round).await;
             end = if self.machine.power.is_off() { End::PowerLost } else { round.end };
             trace(format_args!("the end: {end:?}"));
+            let began_ns = simulated::now_ns();
             self.machine.end(daemon, end).await;
+            // What was taken is answered, and nothing waits for the time to run out.
+            let took = Duration::from_nanos(simulated::now_ns() - began_ns);
+            let is_sound = self.plan.trouble == Trouble::Crashes;
+            assert!(took < DRAIN_MAX || !is_sound, "the end took {took:?}");
             self.consider_failures(&mut end);
             self.verify();
         }
         self.set_faults(Faults::default());
         let Some(daemon) = self.open(&mut end, None).await else { return };
+        self.catch_up(&daemon).await;
         self.machine.end(daemon, End::Drained).await;
         self.verify();
+    }
+
+    /// Lets the follower go on until it has everything.
+    async fn catch_up(&mut self, daemon: &Daemon) {
+        let (power, name) = (Rc::clone(&self.machine.power), model_name(FOLLOWED));
+        let found = async { scan(&mut daemon.greet().await?, &name).await };
+        let Some(found) = until_dark(&power, found).await else { return };
+        let group = simulated::group();
+        self.spawn_follower(group, daemon);
+        let follower = Rc::clone(&self.follower);
+        let done = wait_until(&power, PATIENCE, || follower.borrow().has_all(&found)).await;
+        let is_sound = self.plan.trouble != Trouble::Misdirection;
+        assert!(done || !is_sound || power.is_off(), "{follower:?} has not all of {found:?}");
+        simulated::kill(group);
+    }
+
+    fn spawn_follower(&mut self, group: Group, daemon: &Daemon) {
+        let (follower, model) = (Rc::clone(&self.follower), Rc::clone(&self.model));
+        let (mut random, mut connection) = (self.random.fork(), daemon.connect());
+        simulated::spawn_in(group, async move {
+            let has = |id: &str| model.borrow().spaces[FOLLOWED].ids.contains_key(id);
+            follow(&model_name(FOLLOWED), &follower, &has, &mut random, &mut connection).await;
+        });
     }
 
     /// What is on the disks agrees with itself, wherever writes have not gone astray.
@@ -267,6 +304,7 @@ impl<'a> World<'a> {
                 open.set(open.get() - 1);
             });
         }
+        self.spawn_follower(group, daemon);
         let is_long = self.random.chance(400_000);
         let limit = if is_long { PATIENCE } else { Duration::from_micros(round.after_us) };
         let done = wait_until(&self.machine.power, limit, || open.get() == 0).await;
@@ -300,6 +338,10 @@ impl<'a> World<'a> {
                 })
             };
             seen.push(self.compare(nth, found.as_ref(), end, trust, place));
+        }
+        match trust {
+            Trust::Full => self.follower.borrow().check_recovered(&reached),
+            Trust::Without { .. } | Trust::Silent => self.follower.borrow_mut().forget(),
         }
         if *trust == Trust::Silent {
             return Some(());

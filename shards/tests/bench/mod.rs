@@ -127,9 +127,9 @@ impl Bench {
         assert!(matches!(&stored[..], [(_, Ok(Reply::Stored(_)))]), "{stored:?}");
     }
 
-    pub fn try_store(&mut self, id: &str, vector: &[f32], text: String) -> Answers {
-        let ticket = self.ticket();
-        let request = StoreRequest {
+    /// To store an episode.
+    pub fn request(&self, id: &str, vector: &[f32], text: String) -> StoreRequest {
+        StoreRequest {
             space: self.space,
             episode: Episode {
                 id: id.to_owned().into(),
@@ -145,7 +145,12 @@ impl Bench {
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,
-        };
+        }
+    }
+
+    pub fn try_store(&mut self, id: &str, vector: &[f32], text: String) -> Answers {
+        let ticket = self.ticket();
+        let request = self.request(id, vector, text);
         match self.shard.store(ticket, &request) {
             Ok(None) => self.answers(),
             Ok(Some(reply)) => vec![(ticket, Ok(reply))],
