@@ -2,6 +2,7 @@
 //! as it is answered. They are nicer than anybody else, so that what they take of a processor they
 //! take from the edge.
 
+use std::error::Error;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -130,8 +131,8 @@ fn line(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
     }
 }
 
-fn wrong(what: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+fn wrong(what: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// The bytes of a request.
@@ -154,7 +155,7 @@ mod tests {
         let (stream, _) = listener.accept().unwrap();
         let mut stream = BufReader::new(stream);
         for answer in answers {
-            while line(&mut stream).unwrap() != "" {}
+            while !line(&mut stream).unwrap().is_empty() {}
             stream.get_mut().write_all(answer).unwrap();
         }
     }

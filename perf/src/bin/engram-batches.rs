@@ -153,7 +153,7 @@ fn measure(arguments: &Arguments, way: Way) -> Result<Figures, Box<dyn Error>> {
             None => stored += count,
         })?;
         if let Some(refusal) = refusal {
-            return Err(format!("{} were stored, then: {refusal}", stored).into());
+            return Err(format!("{stored} were stored, then: {refusal}").into());
         }
     }
     let elapsed = began.elapsed();

@@ -163,7 +163,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seconds = f64::from(arguments.seconds) * arguments.rounds as f64;
     let figures: Vec<Figures> = loads
         .iter()
-        .zip(windows)
+        .zip(&windows)
         .map(|(load, windows)| figures(load.name, seconds, windows))
         .collect();
     match arguments.json {
@@ -213,7 +213,7 @@ fn control_stage(control: &mut Control, name: &str) -> Result<Latency, DaemonErr
     })
 }
 
-fn figures(load: &'static str, seconds: f64, windows: Windows) -> Figures {
+fn figures(load: &'static str, seconds: f64, windows: &Windows) -> Figures {
     let us = |share| windows.recall_ns.value_at_quantile(share) as f64 / 1e3;
     Figures {
         load,
