@@ -9,8 +9,9 @@ use engram_shards::episode::{
     UnlinkRequest,
 };
 use engram_shards::format::{
-    ErasePayload, Frame, FrameHead, Operation, encode_forget, encode_link, encode_space,
-    encode_store, encode_unlink, forget_bytes, link_bytes, space_bytes, store_sizes, unlink_bytes,
+    ErasePayload, Frame, FrameHead, Operation, SupersedePayload, encode_forget, encode_link,
+    encode_space, encode_store, encode_supersede, encode_unlink, forget_bytes, link_bytes,
+    space_bytes, store_sizes, supersede_bytes, unlink_bytes,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -112,6 +113,7 @@ fn frame(input: &mut Input<'_>) -> (FrameHead, Vec<u8>) {
         5 => (Operation::Erase as u16, erase(input)),
         6 if kind & 0x08 != 0 => (Operation::Link as u16, link(input)),
         6 if kind & 0x10 != 0 => (Operation::Unlink as u16, unlink(input)),
+        6 if kind & 0x20 != 0 => (Operation::Supersede as u16, supersede(input)),
         _ => (Operation::Store as u16, store(input)),
     };
     if kind & 0x80 != 0 && !payload.is_empty() {
@@ -203,6 +205,16 @@ fn unlink(input: &mut Input<'_>) -> Vec<u8> {
     payload
 }
 
+fn supersede(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let (id, by) = (short(input), short(input));
+    let (valid_until_us, recorded_at_us) = (input.u64().cast_signed(), i64::from(input.u8()));
+    let superseded = SupersedePayload { space, id: &id, by: &by, valid_until_us, recorded_at_us };
+    let mut payload = vec![0; supersede_bytes(&superseded)];
+    encode_supersede(&superseded, Durability::Disk, &mut payload);
+    payload
+}
+
 fn erase(input: &mut Input<'_>) -> Vec<u8> {
     let space = SpaceNumber(u32::from(input.u8()) % 4);
     let count = usize::from(input.u8()) % 4;
@@ -237,6 +249,7 @@ fn store(input: &mut Input<'_>) -> Vec<u8> {
         space,
         episode,
         key: short(input),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

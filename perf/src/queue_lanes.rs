@@ -254,6 +254,7 @@ fn send_observations(sender: &Sender<Asked>, producer: u64, count: u64) {
             space: SPACE,
             episode,
             key: Bytes::new(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

@@ -11,7 +11,7 @@ use crate::episode::{
 };
 use crate::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, Operation, PayloadError,
-    SpacePayload, StorePayload, UnlinkPayload,
+    SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
 };
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::limits::{DEGRADED_FROM, EPISODE_LINKS_MAX};
@@ -42,8 +42,8 @@ pub(crate) struct Memory {
     pub(crate) retired: Vec<Retired>,
     /// Rows in memory, of all spaces.
     pub(crate) rows: u64,
-    /// Memory of links that are not those of bodies, of all spaces.
-    pub(crate) overlay_bytes: u64,
+    /// Memory of what became of rows after they were written, of all spaces.
+    pub(crate) afterwards_bytes: u64,
     /// Of what was read of texts.
     text_bytes: u64,
     /// How full what feeds the shard is, 0 to 1.
@@ -68,7 +68,7 @@ impl Memory {
             applied: 0,
             retired: Vec::new(),
             rows: 0,
-            overlay_bytes: 0,
+            afterwards_bytes: 0,
             text_bytes: 0,
             crowd: 0.0,
             codes_rows: false,
@@ -92,7 +92,7 @@ impl Memory {
     fn bytes_in_tails(&self) -> u64 {
         self.arena.bytes_in_use()
             + self.rows * ROW_TABLE_BYTES
-            + self.overlay_bytes
+            + self.afterwards_bytes
             + self.text_bytes
     }
 
@@ -107,11 +107,11 @@ impl Memory {
         self.bytes_in_tails() > left / 2
     }
 
-    /// Whether links that changed after their episodes were stored have more than a quarter of that
-    /// memory: what a consolidation of everything gives back.
-    pub(crate) fn is_pressed_by_links(&self) -> bool {
+    /// Whether links that changed after their episodes were stored, and what superseded these, have
+    /// more than a quarter of that memory: what a consolidation of everything gives back.
+    pub(crate) fn is_pressed_afterwards(&self) -> bool {
         let left = self.arena.bytes_max().saturating_sub(self.bytes_of_keys());
-        self.overlay_bytes > left / 4
+        self.afterwards_bytes > left / 4
     }
 
     /// The share of the memory in use, or how crowded the lanes are if that is more.
@@ -167,6 +167,10 @@ impl Memory {
                 let unlink = UnlinkPayload::decode(frame.payload)?;
                 Ok(Some(Ok(self.apply_unlink(&unlink, frame.sequence))))
             }
+            Some(Operation::Supersede) => {
+                let supersede = SupersedePayload::decode(frame.payload)?;
+                Ok(Some(Ok(self.apply_supersede(&supersede, frame.sequence))))
+            }
             None => Err(malformed("frame", "an operation that this version does not know")),
         }
     }
@@ -196,22 +200,22 @@ impl Memory {
         self.names.remove(name);
         if let Some(space) = self.spaces.remove(&space) {
             self.rows -= space.rows_in_memory();
-            self.overlay_bytes -= space.overlays().bytes();
+            self.afterwards_bytes -= space.afterwards_bytes();
             self.text_bytes -= space.text_bytes();
             self.retired.push(space.retire());
         }
     }
 
-    /// Calls `with` with a space and keeps account of its links.
-    fn with_links<T>(
+    /// Calls `with` with a space and keeps account of what became of its rows.
+    pub(crate) fn with_afterwards<T>(
         &mut self,
         space: SpaceNumber,
         with: impl FnOnce(&mut Space, &Arena) -> T,
     ) -> Option<T> {
         let space = self.spaces.get_mut(&space)?;
-        self.overlay_bytes -= space.overlays().bytes();
+        self.afterwards_bytes -= space.afterwards_bytes();
         let result = with(space, &self.arena);
-        self.overlay_bytes += space.overlays().bytes();
+        self.afterwards_bytes += space.afterwards_bytes();
         Some(result)
     }
 
@@ -228,10 +232,24 @@ impl Memory {
         Some(result)
     }
 
+    /// Lets a space put other parts into the place of some, and keeps account of all that these
+    /// have.
+    pub(crate) fn with_account<T>(
+        &mut self,
+        space: SpaceNumber,
+        with: impl FnOnce(&mut Space, &Arena) -> T,
+    ) -> Option<T> {
+        let before = self.spaces.get(&space).map_or(0, Space::afterwards_bytes);
+        let result = self.with_text(space, with);
+        self.afterwards_bytes -= before;
+        self.afterwards_bytes += self.spaces.get(&space).map_or(0, Space::afterwards_bytes);
+        result
+    }
+
     /// That there is no such episode, or that it has too many links, is found out here: a store may
     /// be on its way that was admitted before the link. A frame that is refused changes nothing.
     fn apply_link(&mut self, link: &LinkPayload<'_>, at: u64) -> Applied {
-        let linked = self.with_links(link.space, |space, arena| space.link(arena, link, at));
+        let linked = self.with_afterwards(link.space, |space, arena| space.link(arena, link, at));
         let linked = linked.ok_or_else(|| gone(link.space))?;
         let from = || String::from_utf8_lossy(link.from).into_owned();
         let (replaced, links) =
@@ -249,9 +267,16 @@ impl Memory {
         }))
     }
 
+    /// Whether there is such an episode, and whether it was superseded before, is found out here.
+    fn apply_supersede(&mut self, supersede: &SupersedePayload<'_>, at: u64) -> Reply {
+        let superseded = self
+            .with_afterwards(supersede.space, |space, arena| space.supersede(arena, supersede, at));
+        Reply::Superseded { sequence: Sequence(at), is_by: superseded.flatten() }
+    }
+
     fn apply_unlink(&mut self, unlink: &UnlinkPayload<'_>, at: u64) -> Reply {
         let unlinked =
-            self.with_links(unlink.space, |space, arena| space.unlink(arena, unlink, at));
+            self.with_afterwards(unlink.space, |space, arena| space.unlink(arena, unlink, at));
         Reply::Unlinked(unlinked.flatten().map(|(removed, links)| {
             let sequence = Sequence(at);
             Unlinked { sequence, removed, links }
@@ -266,7 +291,7 @@ impl Memory {
         links: LinkList,
         through: u64,
     ) {
-        self.with_links(space, |space, _| space.restore_links(part, row, links, through));
+        self.with_afterwards(space, |space, _| space.restore_links(part, row, links, through));
     }
 
     /// Takes some links away that a publication has made needless; whether none are left.
@@ -274,7 +299,7 @@ impl Memory {
         let sweeping =
             self.spaces.values().find(|space| space.overlays().sweeps_through().is_some());
         let Some(number) = sweeping.map(|space| space.number) else { return true };
-        self.with_links(number, |space, _| space.sweep_links(count));
+        self.with_afterwards(number, |space, _| space.sweep_links(count));
         false
     }
 

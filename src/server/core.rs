@@ -236,6 +236,14 @@ impl Core {
         Ok(Route::new(number, settings, inner.lanes.shards()))
     }
 
+    /// The settings of a space by its number.
+    pub(super) fn settings(&self, number: SpaceNumber) -> Result<SpaceSettings, Refusal> {
+        let inner = self.inner.borrow();
+        let mut spaces = inner.shard.spaces().filter(|(own, _)| *own == number);
+        let gone = || Refusal::NoSpace(format!("#{}, dropped just now", number.0));
+        spaces.next().map(|(_, settings)| settings.clone()).ok_or_else(gone)
+    }
+
     pub(super) fn space_names(&self) -> Vec<String> {
         let inner = self.inner.borrow();
         let mut names: Vec<_> =
@@ -257,6 +265,11 @@ impl Core {
     /// Holds the bytes of a reply against the bound on all replies of this shard.
     pub(super) fn hold_reply(&self, bytes: usize) -> Result<Held, Refusal> {
         self.inner.borrow().replies.hold(bytes)
+    }
+
+    /// Hands an answer over that was waited for here.
+    pub(super) fn deliver(&self, origin: Origin, answer: Answer) {
+        self.inner.borrow_mut().deliver(origin, answer);
     }
 
     /// Answers an item that needs no shard.
@@ -572,9 +585,10 @@ impl Inner {
     /// for it now.
     fn execute(&mut self, asked: Asked, origin: Origin) -> Result<(), (Asked, Origin)> {
         match asked.request {
-            Request::Get { space, id, fields } => {
+            Request::Get { space, id, fields, belief } => {
                 self.metrics.reads += 1;
-                let found = self.shard.get(space, &id, fields).map(|found| found.map(Box::new));
+                let found = self.shard.get(space, &id, fields);
+                let found = found.map(|found| found?.as_of(belief).map(Box::new));
                 self.deliver(origin, Answer::Episode(found));
             }
             Request::Scan { space, from, count, bytes_max, fields } => {
@@ -664,6 +678,7 @@ impl Inner {
             }
             Request::Link(request) => shard.link(ticket, request)?,
             Request::Unlink(request) => shard.unlink(ticket, request)?,
+            Request::Supersede(request) => shard.supersede(ticket, request)?,
             Request::Forget { space, id, durability, writer_uid } => {
                 shard.forget(ticket, *space, id, *durability, *writer_uid)?;
             }

@@ -51,6 +51,7 @@ mod serve;
 mod snapshots;
 mod spaces;
 mod spread;
+mod storing;
 mod timings;
 mod visitor;
 mod watch;

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    forget, get, link, ping, recall, space, spread, stats, store, timings, topology, watch,
+    forget, get, link, ping, recall, space, spread, stats, store, supersede, timings, topology,
+    watch,
 };
 use crate::error::ToolError;
 use crate::{eval, export, import, inspect, load, restore};
@@ -64,6 +65,8 @@ enum Command {
     Spread(spread::Spread),
     /// Read one episode
     Get(get::Get),
+    /// Say that an episode takes the place of another
+    Supersede(supersede::Supersede),
     /// Link an episode to another
     Link(link::Link),
     /// Remove links from an episode to another
@@ -106,6 +109,7 @@ impl Arguments {
             Command::Recall(recall) => recall.run(context),
             Command::Spread(spread) => spread.run(context),
             Command::Get(get) => get.run(context),
+            Command::Supersede(supersede) => supersede.run(context),
             Command::Link(link) => link.run(context),
             Command::Unlink(unlink) => unlink.run(context),
             Command::Forget(forget) => forget.run(context),

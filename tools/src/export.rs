@@ -2,7 +2,8 @@
 //!
 //! Importing what was exported gives the same episodes: vectors are written as the shortest
 //! decimals that read back to the same f32, or as they are into a `.npy` file. When an episode was
-//! recorded is not carried over: the daemon that imports it records it anew.
+//! recorded is not carried over: the daemon that imports it records it anew, and so it does with what
+//! superseded it.
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -102,6 +103,9 @@ fn line(episode: EpisodeReply, vectors: Option<&mut NpyWriter>) -> Result<Line, 
         meta,
         thread: episode.thread,
         links: episode.links,
+        supersedes: Vec::new(),
+        superseded_by: episode.superseded_by,
+        valid_until: episode.valid_until_us.map(When::Microseconds),
         vector,
         row,
     })

@@ -29,6 +29,8 @@ pub(crate) struct EpisodeReply {
     pub(crate) meta: Option<String>,
     pub(crate) thread: String,
     pub(crate) links: Vec<Link>,
+    pub(crate) superseded_by: Option<String>,
+    pub(crate) valid_until_us: Option<i64>,
 }
 
 impl EpisodeReply {
@@ -49,6 +51,8 @@ impl EpisodeReply {
                 "vec" => episode.vector = bytes(value),
                 "meta" => episode.meta = text(&value).filter(|meta| !meta.is_empty()),
                 "thread" => episode.thread = text(&value).unwrap_or_default(),
+                "superseded_by" => episode.superseded_by = text(&value),
+                "valid_until" => episode.valid_until_us = integer(&value),
                 "links" => {
                     episode.links =
                         links(value).ok_or_else(|| unreadable("links are no array of links"))?;

@@ -85,7 +85,11 @@ impl Replay for Judge<'_> {
                 let erase = ErasePayload::decode(frame.payload).expect("as it was written");
                 self.erased.extend(erase.sequences);
             }
-            Operation::Forget | Operation::Link | Operation::Unlink | Operation::Gap => {}
+            Operation::Forget
+            | Operation::Link
+            | Operation::Unlink
+            | Operation::Supersede
+            | Operation::Gap => {}
         }
         self.seen.insert(frame.sequence);
         Ok(())

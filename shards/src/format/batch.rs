@@ -73,6 +73,7 @@ pub enum Operation {
     Gap = 6,
     Link = 7,
     Unlink = 8,
+    Supersede = 10,
 }
 
 impl Operation {
@@ -86,6 +87,7 @@ impl Operation {
             6 => Self::Gap,
             7 => Self::Link,
             8 => Self::Unlink,
+            10 => Self::Supersede,
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@ mod segment;
 mod slots;
 mod state;
 mod store;
+mod supersede;
 
 pub use anchor::Anchor;
 pub use batch::{
@@ -39,10 +40,11 @@ pub use payload::{
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slots::{SLOTS, SlotBlock, SlotState, Slots};
 pub use state::{
-    KeyEntry, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, StateError, StateHeader,
-    StateReader, StateRecord, StateWriter, Tombstones,
+    KeyEntry, RowLinks, RowSuperseded, STATE_ENTRIES_MAX, SectionCalibration, StateError,
+    StateHeader, StateReader, StateRecord, StateWriter, Tombstones,
 };
 pub use store::{STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
+pub use supersede::{SupersedePayload, SupersededBlock, encode_supersede, supersede_bytes};
 
 use thiserror::Error;
 

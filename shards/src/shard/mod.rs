@@ -22,18 +22,20 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
-use self::pending::{Admission, Owner, Pending, Progress};
+use self::pending::{About, Admission, Owner, Pending, Progress};
 use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Fields, LinkRequest, Linked, Priority, Refusal, Sequence, SpaceNumber,
-    SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
+    Activation, Durability, Episode, Fields, LinkRequest, Linked, Priority, Refusal, Sequence,
+    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest, UnlinkRequest,
+    Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
-    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_link, encode_space,
-    encode_store, encode_unlink, forget_bytes, link_bytes, space_bytes, store_sizes, unlink_bytes,
+    Frame, FrameHead, Operation, SpacePayload, SupersedePayload, encode_forget, encode_link,
+    encode_space, encode_store, encode_supersede, encode_unlink, forget_bytes, link_bytes,
+    space_bytes, store_sizes, supersede_bytes, unlink_bytes,
 };
 use crate::io::{Copied, Io, Purpose};
 use crate::keys::{FirstAnswer, KeyHash};
@@ -44,7 +46,7 @@ use crate::log::{
 };
 use crate::memory::{Memory, Rebuilding};
 use crate::recall::{Scratch, check_vector};
-use crate::space::{News, NewsLimits, Page, Space};
+use crate::space::{News, NewsLimits, Page, Section, Space};
 use crate::spreading::Pools;
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -84,6 +86,12 @@ pub enum Reply {
     Linked(Linked),
     /// `None` without an episode whose links they could be.
     Unlinked(Option<Unlinked>),
+    /// Whether the episode is superseded by the one that was named; `None` without such an
+    /// episode.
+    Superseded {
+        sequence: Sequence,
+        is_by: Option<bool>,
+    },
     /// The sequence of the forget it began with, whether there was anything but forgets to erase,
     /// and how many frames of how many bytes the log lost.
     Erased {
@@ -161,6 +169,10 @@ pub struct SpaceStats {
     pub rows_dead: u64,
     /// Of the rows those that are in no columns file.
     pub rows_in_tails: u64,
+    /// Of the episodes those that are superseded.
+    pub superseded: u64,
+    /// Bytes of its sections in columns files.
+    pub columns_bytes: u64,
 }
 
 /// See the top of the file.
@@ -272,6 +284,11 @@ impl<I: Io> Shard<I> {
                 return Ok(Some(Reply::Stored(first.again(self.memory.pressure()))));
             }
         }
+        if request.dedup
+            && let Some(answer) = self.find_same(ticket, request)?
+        {
+            return Ok(answer);
+        }
         self.check_memory()?;
         let now = self.log.io().wall_us();
         let head = FrameHead {
@@ -281,9 +298,13 @@ impl<I: Io> Shard<I> {
             writer_uid: request.writer_uid,
         };
         let (sizes, bytes) = store_sizes(request);
+        let Episode { id, vector, text, confidence, .. } = &request.episode;
+        let content = request.dedup.then(|| (KeyHash::of_content(vector, text), *confidence));
         let how = Admission::of(Owner::Caller(ticket), request.durability)
-            .patient(request.priority != Priority::High);
-        let sequence = self.append(Admission { key, ..how }, &head, bytes, |out| {
+            .patient(request.priority != Priority::High)
+            .about(request.space, id);
+        let how = Admission { key, content, ..how };
+        let sequence = self.append(how, &head, bytes, |out| {
             encode_store(request, sizes, norm, out);
         })?;
         if let Some(key) = key {
@@ -291,6 +312,44 @@ impl<I: Io> Shard<I> {
             self.pending_keys.insert(key, FirstAnswer { sequence, confidence });
         }
         Ok(None)
+    }
+
+    /// Whether an episode has the text and vector of a store already, or will: then its answer, or
+    /// that it follows. One that is superseded is none: to store it again says that it is valid.
+    fn find_same(
+        &mut self,
+        ticket: Ticket,
+        request: &StoreRequest,
+    ) -> Result<Option<Option<Reply>>, Refusal> {
+        let Episode { id, vector, text, .. } = &request.episode;
+        let episode = KeyHash::of_episode(request.space, id);
+        let mut pending = self.pending.iter_mut().rev();
+        let last = pending.find_map(|pending| {
+            let about = pending.about.filter(|about| about.episode == episode)?;
+            Some((pending, about.content))
+        });
+        if let Some((last, content)) = last {
+            let content = content.map(|(content, _)| content);
+            if content != Some(KeyHash::of_content(vector, text)) {
+                return Ok(None);
+            }
+            last.followers.push(ticket);
+            return Ok(Some(None));
+        }
+        let space = self.memory.space(request.space)?;
+        let Some(at) = space.find(&self.memory.arena, id) else { return Ok(None) };
+        let part = space.part(&self.memory.arena, at.part).expect("just found");
+        let (record, body) = (part.record(at.row), part.body(at.row)?);
+        let floats = part.vector(at.row)[..space.dimensions()].iter();
+        let is_same = body.text == &text[..]
+            && floats.flat_map(|float| float.to_le_bytes()).eq(vector.iter().copied())
+            && part.superseded(at.row, u64::MAX).is_none()
+            // What is neither pending nor durable came before the log latched.
+            && record.sequence <= self.log.durable();
+        let confidence = part.confidence(at.row);
+        let first = FirstAnswer { sequence: record.sequence, confidence };
+        let reply = || Some(Reply::Stored(first.again(self.memory.pressure())));
+        Ok(is_same.then(reply))
     }
 
     /// Admits a forget. Whether there was an episode is found out in its turn.
@@ -305,6 +364,7 @@ impl<I: Io> Shard<I> {
         self.memory.space(space)?;
         let head = self.head(Operation::Forget, writer_uid);
         let how = Admission::of(Owner::Caller(ticket), durability).using_reserve().patient(true);
+        let how = how.about(space, id);
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
@@ -332,6 +392,20 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
+    /// Admits a supersession. Whether there is an episode that it ends is found out in its turn.
+    pub fn supersede(&mut self, ticket: Ticket, request: &SupersedeRequest) -> Result<(), Refusal> {
+        self.open_space(request.space)?;
+        self.check_memory()?;
+        let head = self.head(Operation::Supersede, request.writer_uid);
+        let SupersedeRequest { space, ref id, ref by, valid_until_us, durability, .. } = *request;
+        let recorded_at_us = request.recorded_at_us.unwrap_or(head.recorded_at_us);
+        let payload = SupersedePayload { space, id, by, valid_until_us, recorded_at_us };
+        let how = Admission::of(Owner::Caller(ticket), durability).patient(true);
+        let bytes = supersede_bytes(&payload);
+        self.append(how, &head, bytes, |out| encode_supersede(&payload, durability, out))?;
+        Ok(())
+    }
+
     /// Admits an erase: a forget at once, then the removal of every byte that the log has of the
     /// episode. The answer comes when they are gone.
     pub fn erase(
@@ -344,7 +418,7 @@ impl<I: Io> Shard<I> {
         self.memory.space(space)?;
         let head = self.head(Operation::Forget, writer_uid);
         let owner = Owner::Erase { ticket, space, id: id.clone() };
-        let how = Admission::of(owner, Durability::Disk).using_reserve();
+        let how = Admission::of(owner, Durability::Disk).using_reserve().about(space, id);
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
@@ -433,7 +507,7 @@ impl<I: Io> Shard<I> {
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, Refusal> {
-        let Admission { owner, durability, uses_reserve, is_patient, key } = how;
+        let Admission { owner, durability, uses_reserve, is_patient, key, about, content } = how;
         let eager = durability == Durability::Os;
         let appending = Appending { eager, uses_reserve, is_patient };
         let appended = self.log.append(head, bytes, appending, fill);
@@ -443,7 +517,11 @@ impl<I: Io> Shard<I> {
         })?;
         let progress = Progress::Logged;
         let followers = Vec::new();
-        self.pending.push_back(Pending { sequence, owner, durability, progress, key, followers });
+        let content =
+            content.map(|(content, confidence)| (content, FirstAnswer { sequence, confidence }));
+        let about = about.map(|episode| About { episode, content });
+        let pending = Pending { sequence, owner, durability, progress, key, about, followers };
+        self.pending.push_back(pending);
         Ok(sequence)
     }
 
@@ -520,8 +598,9 @@ impl<I: Io> Shard<I> {
                 Ok(sequence) => {
                     let (owner, durability) = (Owner::Eraser, Durability::Disk);
                     let progress = Progress::Logged;
-                    let (key, followers) = (None, Vec::new());
-                    let frame = Pending { sequence, owner, durability, progress, key, followers };
+                    let (key, about, followers) = (None, None, Vec::new());
+                    let frame =
+                        Pending { sequence, owner, durability, progress, key, about, followers };
                     pending.push_back(frame);
                     Ok(Some(sequence))
                 }
@@ -556,7 +635,7 @@ impl<I: Io> Shard<I> {
 
     fn answer_through(&mut self, through: u64, effects: &mut Vec<Effect>) {
         while self.pending.front().is_some_and(|pending| pending.sequence <= through) {
-            let Pending { sequence, owner, progress, key, followers, .. } =
+            let Pending { sequence, owner, progress, key, about, followers, .. } =
                 self.pending.pop_front().expect("just seen");
             match progress {
                 Progress::Applied(Some(result)) => match owner {
@@ -574,7 +653,9 @@ impl<I: Io> Shard<I> {
                 Progress::Applied(None) | Progress::Answered => {}
                 Progress::Logged => unreachable!("the log applies before it calls durable"),
             }
-            if let Some(first) = key.and_then(|key| self.pending_keys.remove(&key)) {
+            let by_key = key.and_then(|key| self.pending_keys.remove(&key));
+            let by_content = about.and_then(|about| about.content).map(|(_, first)| first);
+            if let Some(first) = by_key.or(by_content) {
                 let pressure = self.memory.pressure();
                 let answer = |ticket| {
                     let result = Ok(Reply::Stored(first.again(pressure)));
@@ -680,6 +761,8 @@ impl<I: Io> Shard<I> {
             rows: space.rows() as u64,
             rows_dead: space.rows_dead() as u64,
             rows_in_tails: space.rows_in_memory(),
+            superseded: space.superseded(&self.memory.arena),
+            columns_bytes: space.sections().iter().map(Section::bytes).sum(),
         })
     }
 

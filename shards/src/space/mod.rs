@@ -36,6 +36,7 @@ mod rows;
 mod section;
 mod section_writer;
 mod sorter;
+mod superseded;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -43,8 +44,12 @@ mod text;
 mod text_writer;
 
 use crate::arena::Arena;
-use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
-use crate::format::{Frame, LinkPayload, LinkRecords, StorePayload, StoreSizes, UnlinkPayload};
+use crate::episode::{
+    Belief, Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode, Superseded,
+};
+use crate::format::{
+    Frame, LinkPayload, LinkRecords, StorePayload, StoreSizes, SupersedePayload, UnlinkPayload,
+};
 use crate::limits::EPISODE_LINKS_MAX;
 use crate::links::{LinkList, TooManyLinks};
 use crate::words::Analyser;
@@ -65,12 +70,14 @@ pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
 pub use rows::{Columns, Record};
 pub use section::{ColumnsFile, MappedBytes, Section, TRIED_BLOCKS};
 pub use section_writer::{Moved, SectionWriter, TimeOrder};
+pub use superseded::{SupersededBy, Supersessions};
 pub use tail::Tail;
 
 /// Sections of a space: a large one, and a medium one that is merged into it from time to time.
 pub const SECTIONS_MAX: usize = 2;
-/// Rows whose links are given back at once.
+/// Rows whose links are given back at once, and what superseded them.
 const RELEASED_LINKS: usize = 64;
+const RELEASED_SUPERSESSIONS: usize = 64;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -118,8 +125,10 @@ impl Retired {
 
     /// Gives up to `chunks` of memory back; whether that was all.
     pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
-        self.sections
-            .retain_mut(|section| section.text.as_mut().is_some_and(|text| !text.release_some()));
+        self.sections.retain_mut(|section| {
+            let has_text = section.text.as_mut().is_some_and(|text| !text.release_some());
+            has_text || !section.supersessions.release_some(RELEASED_SUPERSESSIONS)
+        });
         if !self.sections.is_empty() {
             return false;
         }
@@ -496,6 +505,67 @@ impl Space {
         tails.chain(sections.map(|section| (section.number, &mut section.relinked)))
     }
 
+    /// Ends the interval in which the live episode with an id is valid, if it was recorded before
+    /// what supersedes it, and nothing else did. Whether it is superseded by that now; `None`
+    /// without such an episode.
+    pub fn supersede(
+        &mut self,
+        arena: &Arena,
+        supersede: &SupersedePayload<'_>,
+        sequence: u64,
+    ) -> Option<bool> {
+        let SupersedePayload { id, by, valid_until_us, recorded_at_us, .. } = *supersede;
+        let at = self.find(arena, id)?;
+        let part = self.part(arena, at.part).expect("just found");
+        if let Some(superseded) = part.superseded(at.row, sequence) {
+            return Some(superseded.by == by);
+        }
+        if part.record(at.row).recorded_at_us > recorded_at_us {
+            return Some(false);
+        }
+        let mut all = self.all_supersessions_mut();
+        let own = all.find(|(number, _)| *number == at.part).map(|(_, own)| own);
+        let superseded = SupersededBy { by, valid_until_us, recorded_at_us };
+        own.expect("just found").set(at.row, superseded.to_owned(), sequence);
+        Some(true)
+    }
+
+    fn all_supersessions_mut(&mut self) -> impl Iterator<Item = (PartNumber, &mut Supersessions)> {
+        let tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
+        let tails = tails.map(|tail| (tail.number, &mut tail.supersessions));
+        let sections = self.sections.iter_mut();
+        tails.chain(sections.map(|section| (section.number, &mut section.supersessions)))
+    }
+
+    /// Gives a row of a section what superseded it besides its file.
+    pub fn restore_superseded(&mut self, part: PartNumber, row: u32, superseded: Superseded) {
+        let section = self.sections.iter_mut().find(|section| section.number == part);
+        if let Some(section) = section {
+            section.restore_superseded(row, superseded);
+        }
+    }
+
+    /// Memory of what became of rows after they were written: links and supersessions.
+    pub fn afterwards_bytes(&self) -> u64 {
+        let tails = std::iter::once(&self.tail).chain(&self.frozen);
+        let tails = tails.map(|tail| tail.supersessions.bytes());
+        let sections = self.sections.iter().map(|section| section.supersessions.bytes());
+        self.overlays.bytes() + tails.chain(sections).sum::<u64>()
+    }
+
+    /// Episodes that are superseded.
+    pub fn superseded(&self, arena: &Arena) -> u64 {
+        let mut count = 0;
+        for part in self.parts(arena).filter(|part| part.supersessions().count() > 0) {
+            for nth in 0..part.blocks() {
+                let visible = part.deaths().visible(nth, u64::MAX);
+                let believed = part.believed(nth, Belief::Now, u64::MAX);
+                count += u64::from((visible & !believed).count_ones());
+            }
+        }
+        count
+    }
+
     /// Sees to it that the episode which was stored with a sequence is dead.
     pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) {
         let found = self.parts(arena).find_map(|part| Some((part, part.find_sequence(stored)?)));
@@ -518,6 +588,7 @@ impl Space {
         self.frozen_through = through;
         self.all_deaths_mut().for_each(Deaths::note);
         self.all_relinked_mut().for_each(|(_, relinked)| relinked.note());
+        self.all_supersessions_mut().for_each(|(_, own)| own.note());
     }
 
     /// The frozen tail and the sequence that had been applied when it was frozen: what survives in
@@ -547,6 +618,7 @@ impl Space {
         let sections = self.sections.extract_if(.., replaced).collect();
         self.all_deaths_mut().for_each(Deaths::forget_noted);
         self.all_relinked_mut().for_each(|(_, relinked)| relinked.forget_noted());
+        self.all_supersessions_mut().for_each(|(_, own)| own.forget_noted());
         self.overlays.begin_sweep(self.frozen_through);
         self.publications += 1;
         (

@@ -17,7 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use episodes::{Erase, Forget, Get, GetMany, Scan, Store, StoreMany, Watch};
+pub use episodes::{Erase, Forget, Get, GetMany, Scan, Store, StoreMany, Supersede, Watch};
 pub use links::{Link, Unlink};
 pub use recall::{Recall, Spread};
 pub use spaces::{

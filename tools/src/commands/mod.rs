@@ -11,6 +11,7 @@ pub(crate) mod space;
 pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod store;
+pub(crate) mod supersede;
 pub(crate) mod timings;
 pub(crate) mod topology;
 pub(crate) mod watch;

@@ -6,7 +6,7 @@ use std::str;
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, LinkRecords, Operation,
-    SpacePayload, StorePayload, UnlinkPayload,
+    SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -18,6 +18,7 @@ pub(crate) enum Contents<'a> {
     Forget(ForgetPayload<'a>),
     Link(LinkPayload<'a>),
     Unlink(UnlinkPayload<'a>),
+    Supersede(SupersedePayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
     Erase(ErasePayload),
@@ -34,6 +35,7 @@ impl<'a> Contents<'a> {
             Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
             Some(Operation::Link) => LinkPayload::decode(payload).map(Self::Link),
             Some(Operation::Unlink) => UnlinkPayload::decode(payload).map(Self::Unlink),
+            Some(Operation::Supersede) => SupersedePayload::decode(payload).map(Self::Supersede),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
             Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
@@ -45,6 +47,7 @@ impl<'a> Contents<'a> {
             Self::Store(store) => check_body(store)?,
             Self::Link(LinkPayload { from, to, kind, .. })
             | Self::Unlink(UnlinkPayload { from, to, kind, .. }) => check_ends(from, to, kind)?,
+            Self::Supersede(SupersedePayload { id, by, .. }) => check_ends(id, by, &[])?,
             _ => {}
         }
         Ok(contents)
@@ -56,6 +59,7 @@ impl<'a> Contents<'a> {
             Self::Forget(_) => "forget",
             Self::Link(_) => "link",
             Self::Unlink(_) => "unlink",
+            Self::Supersede(_) => "supersede",
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
             Self::Erase(_) => "erase",
@@ -72,6 +76,7 @@ impl<'a> Contents<'a> {
             Self::Forget(forget) => Some(forget.space),
             Self::Link(link) => Some(link.space),
             Self::Unlink(unlink) => Some(unlink.space),
+            Self::Supersede(supersede) => Some(supersede.space),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
             Self::Erase(erase) => Some(erase.space),
             Self::Gap(_) => None,
@@ -86,6 +91,9 @@ impl<'a> Contents<'a> {
             Self::Forget(forget) => text(forget.id),
             Self::Link(link) => format!("{} → {}", text(link.from), text(link.to)),
             Self::Unlink(unlink) => format!("{} → {}", text(unlink.from), text(unlink.to)),
+            Self::Supersede(supersede) => {
+                format!("{} by {}", text(supersede.id), text(supersede.by))
+            }
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
             Self::Erase(erase) => {
                 let sequences: Vec<_> = erase.sequences.iter().map(u64::to_string).collect();
@@ -166,6 +174,7 @@ pub(crate) struct OperationCounts {
     pub(crate) forget: u64,
     pub(crate) link: u64,
     pub(crate) unlink: u64,
+    pub(crate) supersede: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
     pub(crate) erase: u64,
@@ -208,6 +217,7 @@ impl Ledger {
             Contents::Forget(_) => self.counts.forget += 1,
             Contents::Link(_) => self.counts.link += 1,
             Contents::Unlink(_) => self.counts.unlink += 1,
+            Contents::Supersede(_) => self.counts.supersede += 1,
             Contents::Erase(_) => self.counts.erase += 1,
             Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {
