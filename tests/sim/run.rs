@@ -14,9 +14,10 @@ use engramd::runtime::simulated;
 use engramd::server::{Route, ServeError};
 
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
-use crate::model::{End, Existence, History, Space, State, Version, links_of};
+use crate::model::{By, End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
 use crate::spreading::Asked;
+use crate::superseding::check_as_of;
 use crate::wire::{Command, Connection, Value};
 use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
@@ -462,6 +463,7 @@ impl<'a> World<'a> {
             let reply = connection.call(&asked.command(&name)).await?;
             self.model.borrow().spaces[nth].check_spread(&asked, &reply);
         }
+        check_as_of(connection, &name, dimensions).await?;
         for keyed in known.iter().rev().take(2) {
             let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
             words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);
@@ -520,12 +522,20 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     }
 }
 
-/// What a reply shows of this version, with links that were sent at some time.
+/// What a reply shows of this version, with links and a superseder that were sent at some time.
 fn shown_but_for_links(version: &Version, history: &History, reply: &Value) -> Option<State> {
     let links = links_of(reply).filter(|links| history.has_sent(links));
-    let states = version.states.iter().map(|state| match links.clone() {
-        Some(links) => State { links, ..state.clone() },
-        None => state.clone(),
+    let by = By::of(reply);
+    let superseded = by.is_none() || by.as_ref().is_some_and(|by| history.has_sent_superseder(by));
+    let states = version.states.iter().map(|state| {
+        let mut state = state.clone();
+        if let Some(links) = &links {
+            state.links.clone_from(links);
+        }
+        if superseded {
+            state.superseded.clone_from(&by);
+        }
+        state
     });
     states.into_iter().find(|state| state.is_shown(reply))
 }

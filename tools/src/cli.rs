@@ -11,7 +11,7 @@ use crate::commands::{
     watch,
 };
 use crate::error::ToolError;
-use crate::{eval, export, import, inspect, load, restore};
+use crate::{audit, eval, export, import, inspect, load, restore};
 
 /// Client of the Engram memory daemon: store, recall, move and measure episodes
 #[derive(Debug, Parser)]
@@ -79,6 +79,8 @@ enum Command {
     Import(import::Import),
     /// Write all episodes of a memory space as JSONL
     Export(export::Export),
+    /// Show what a memory space consists of, and what of it is needless
+    Audit(audit::Audit),
     /// Show the daemon's counters and latencies
     Stats(stats::Stats),
     /// Show the commands that were slow, and where their time went
@@ -116,6 +118,7 @@ impl Arguments {
             Command::Watch(watch) => watch.run(context),
             Command::Import(import) => import.run(context),
             Command::Export(export) => export.run(context),
+            Command::Audit(audit) => audit.run(context),
             Command::Stats(stats) => stats.run(context),
             Command::Slowlog(slowlog) => slowlog.run(context),
             Command::Latency(latency) => latency.run(context),
