@@ -8,8 +8,8 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`,
-//! `observe.rs`, `journal.rs`.
+//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`,
+//! `watch.rs`, `observe.rs`, `journal.rs`.
 
 mod arguments;
 mod checks;

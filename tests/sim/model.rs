@@ -13,8 +13,9 @@
 //!
 //! What a restart shows is certain from then on, whatever it was before.
 //!
-//! A change of links is a version too: the episode of the version before it, with other links. So is
-//! what supersedes an episode: of several the first. What that is shows when the writes before it are answered, so it is worked out anew whenever one is.
+//! A change of links is a version too: the episode of the version before it, with other links. So
+//! is what supersedes an episode: of several the first counts. What that is shows when the writes
+//! before it are answered, so it is worked out anew whenever one is.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

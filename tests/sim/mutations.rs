@@ -171,7 +171,7 @@ const MUTATIONS: [Mutation; 39] = [
     },
     Mutation {
         name: "leave as it is what is superseded and comes again",
-        file: "shards/src/shard/mod.rs",
+        file: "shards/src/shard/same.rs",
         line: "            && part.superseded(at.row, u64::MAX).is_none()\n",
         broken: "",
     },

@@ -5,7 +5,7 @@
 //! | superseded | every episode is read once, and says what superseded it |
 //! | exact duplicates | texts and vectors are hashed; all but one of each content count |
 //! | near-duplicates | of some episodes the nearest other one with another content is recalled |
-//! | sizes | of texts, metadata and vectors as they were stored, and what columns take on the disk |
+//! | sizes | of texts, metadata and vectors as they were stored, and of columns on the disk |
 //!
 //! Duplicates are looked for among what recalls find: an episode that another one supersedes is
 //! none. Nothing is changed, and no recall counts as one.

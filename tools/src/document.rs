@@ -16,7 +16,7 @@
 //! | `thread` | the conversation or session it belongs to |
 //! | `links` | associations: target `id`, `weight` (1 when left out), `kind` |
 //! | `supersedes` | ids of episodes, stored before, whose time it ends |
-//! | `superseded_by`, `valid_until` | what superseded it, and when; `valid_until` is a time as `at` is |
+//! | `superseded_by`, `valid_until` | what superseded it, and when: a time as `at` is |
 //! | `vector` | the embedding; left out when a `.npy` file holds it |
 //! | `row` | row of the `.npy` file; the number of the line, from 0, when left out |
 //!
@@ -223,7 +223,8 @@ mod tests {
     fn what_superseded_an_episode_comes_with_when_that_was() {
         let parse = |json: &str| Line::parse(json.as_bytes()).unwrap();
         let mut line = parse(
-            r#"{"id":"a","supersedes":["x"],"superseded_by":"b","valid_until":"1970-01-01T00:00:01Z"}"#,
+            r#"{"id":"a","supersedes":["x"],"superseded_by":"b",
+                "valid_until":"1970-01-01T00:00:01Z"}"#,
         );
         let (by, valid_until_us) = ("b".to_owned(), 1_000_000);
         assert_eq!(line.take_superseded(), Ok(Some(Superseded { by, valid_until_us })));

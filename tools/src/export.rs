@@ -2,8 +2,8 @@
 //!
 //! Importing what was exported gives the same episodes: vectors are written as the shortest
 //! decimals that read back to the same f32, or as they are into a `.npy` file. When an episode was
-//! recorded is not carried over: the daemon that imports it records it anew, and so it does with what
-//! superseded it.
+//! recorded is not carried over: the daemon that imports it records it anew, and so it does with
+//! what superseded it.
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;

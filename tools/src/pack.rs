@@ -139,7 +139,8 @@ mod tests {
         let expected = "*24\r\n$8\r\nEG.STORE\r\n$1\r\ns\r\n$1\r\na\r\n$3\r\nVEC\r\n$4\r\n\0\0\
             \u{80}?\r\n$4\r\nTEXT\r\n$2\r\nhi\r\n$2\r\nAT\r\n$2\r\n-5\r\n$4\r\nCONF\r\n$3\r\n\
             0.5\r\n$4\r\n0.25\r\n$4\r\n0.75\r\n$6\r\nTHREAD\r\n$1\r\nt\r\n$4\r\nLINK\r\n$1\r\nb\r\n\
-            $1\r\n2\r\n$4\r\nKIND\r\n$4\r\nnext\r\n$10\r\nSUPERSEDES\r\n$1\r\no\r\n$3\r\nKEY\r\n$1\r\nk\r\n";
+            $1\r\n2\r\n$4\r\nKIND\r\n$4\r\nnext\r\n$10\r\nSUPERSEDES\r\n$1\r\no\r\n\
+            $3\r\nKEY\r\n$1\r\nk\r\n";
         let expected: Vec<u8> = expected.chars().map(|c| c as u8).collect();
         assert_eq!(packed, expected);
     }

@@ -19,8 +19,8 @@
 //! It sees the shard as it was when the recall began, by sequence: rows added later are not looked
 //! at, rows that die meanwhile are still found.
 //!
-//! What is [superseded](crate::space::Supersessions) is left out like what is dead, or, where beliefs
-//! of another time are asked for, what was then and what was recorded since.
+//! What is [superseded](crate::space::Supersessions) is left out like what is dead, or, where
+//! beliefs of another time are asked for, what was then and what was recorded since.
 //!
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
 //! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where

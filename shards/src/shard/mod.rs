@@ -12,6 +12,8 @@
 mod consolidate;
 mod pending;
 mod recall;
+mod relations;
+mod same;
 mod snapshot;
 mod spread;
 
@@ -27,15 +29,13 @@ use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Episode, Fields, LinkRequest, Linked, Priority, Refusal, Sequence,
-    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest, UnlinkRequest,
-    Unlinked,
+    Activation, Durability, Episode, Fields, Linked, Priority, Refusal, Sequence, SpaceNumber,
+    SpaceSettings, StoreRequest, StoredEpisode, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
-    Frame, FrameHead, Operation, SpacePayload, SupersedePayload, encode_forget, encode_link,
-    encode_space, encode_store, encode_supersede, encode_unlink, forget_bytes, link_bytes,
-    space_bytes, store_sizes, supersede_bytes, unlink_bytes,
+    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
+    forget_bytes, space_bytes, store_sizes,
 };
 use crate::io::{Copied, Io, Purpose};
 use crate::keys::{FirstAnswer, KeyHash};
@@ -314,44 +314,6 @@ impl<I: Io> Shard<I> {
         Ok(None)
     }
 
-    /// Whether an episode has the text and vector of a store already, or will: then its answer, or
-    /// that it follows. One that is superseded is none: to store it again says that it is valid.
-    fn find_same(
-        &mut self,
-        ticket: Ticket,
-        request: &StoreRequest,
-    ) -> Result<Option<Option<Reply>>, Refusal> {
-        let Episode { id, vector, text, .. } = &request.episode;
-        let episode = KeyHash::of_episode(request.space, id);
-        let mut pending = self.pending.iter_mut().rev();
-        let last = pending.find_map(|pending| {
-            let about = pending.about.filter(|about| about.episode == episode)?;
-            Some((pending, about.content))
-        });
-        if let Some((last, content)) = last {
-            let content = content.map(|(content, _)| content);
-            if content != Some(KeyHash::of_content(vector, text)) {
-                return Ok(None);
-            }
-            last.followers.push(ticket);
-            return Ok(Some(None));
-        }
-        let space = self.memory.space(request.space)?;
-        let Some(at) = space.find(&self.memory.arena, id) else { return Ok(None) };
-        let part = space.part(&self.memory.arena, at.part).expect("just found");
-        let (record, body) = (part.record(at.row), part.body(at.row)?);
-        let floats = part.vector(at.row)[..space.dimensions()].iter();
-        let is_same = body.text == &text[..]
-            && floats.flat_map(|float| float.to_le_bytes()).eq(vector.iter().copied())
-            && part.superseded(at.row, u64::MAX).is_none()
-            // What is neither pending nor durable came before the log latched.
-            && record.sequence <= self.log.durable();
-        let confidence = part.confidence(at.row);
-        let first = FirstAnswer { sequence: record.sequence, confidence };
-        let reply = || Some(Reply::Stored(first.again(self.memory.pressure())));
-        Ok(is_same.then(reply))
-    }
-
     /// Admits a forget. Whether there was an episode is found out in its turn.
     pub fn forget(
         &mut self,
@@ -368,41 +330,6 @@ impl<I: Io> Shard<I> {
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
-        Ok(())
-    }
-
-    /// Admits a link. Whether there is an episode whose it is, and room for it, is found out in its
-    /// turn.
-    pub fn link(&mut self, ticket: Ticket, request: &LinkRequest) -> Result<(), Refusal> {
-        self.open_space(request.space)?;
-        self.check_memory()?;
-        let head = self.head(Operation::Link, request.writer_uid);
-        let how = Admission::of(Owner::Caller(ticket), request.durability).patient(true);
-        self.append(how, &head, link_bytes(request), |out| encode_link(request, out))?;
-        Ok(())
-    }
-
-    /// Admits the removal of links. How many there are is found out in its turn.
-    pub fn unlink(&mut self, ticket: Ticket, request: &UnlinkRequest) -> Result<(), Refusal> {
-        self.memory.space(request.space)?;
-        let head = self.head(Operation::Unlink, request.writer_uid);
-        let how =
-            Admission::of(Owner::Caller(ticket), request.durability).using_reserve().patient(true);
-        self.append(how, &head, unlink_bytes(request), |out| encode_unlink(request, out))?;
-        Ok(())
-    }
-
-    /// Admits a supersession. Whether there is an episode that it ends is found out in its turn.
-    pub fn supersede(&mut self, ticket: Ticket, request: &SupersedeRequest) -> Result<(), Refusal> {
-        self.open_space(request.space)?;
-        self.check_memory()?;
-        let head = self.head(Operation::Supersede, request.writer_uid);
-        let SupersedeRequest { space, ref id, ref by, valid_until_us, durability, .. } = *request;
-        let recorded_at_us = request.recorded_at_us.unwrap_or(head.recorded_at_us);
-        let payload = SupersedePayload { space, id, by, valid_until_us, recorded_at_us };
-        let how = Admission::of(Owner::Caller(ticket), durability).patient(true);
-        let bytes = supersede_bytes(&payload);
-        self.append(how, &head, bytes, |out| encode_supersede(&payload, durability, out))?;
         Ok(())
     }
 

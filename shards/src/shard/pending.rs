@@ -18,8 +18,8 @@ pub(super) struct Pending {
     pub(super) key: Option<KeyHash>,
     /// The episode that it stores or takes away, if it does.
     pub(super) about: Option<About>,
-    /// Stores that repeated its key, or its content, meanwhile: they write nothing and are answered when it is
-    /// durable.
+    /// Stores that repeated its key, or its content, meanwhile: they write nothing and are answered
+    /// when it is durable.
     pub(super) followers: Vec<Ticket>,
 }
 

@@ -82,9 +82,10 @@ impl Moved {
         self.sources.iter().map(|source| source.number)
     }
 
-    /// Lets up to `count` deaths, and as many changes of links and supersessions, that were noted in
-    /// the sources since the freeze follow their rows into the section; whether that was all. Before a section is
-    /// published, this is done again and again, so that little is left when it is.
+    /// Lets up to `count` deaths, and as many changes of links and supersessions, that were noted
+    /// in the sources since the freeze follow their rows into the section; whether that was all.
+    /// Before a section is published, this is done again and again, so that little is left when it
+    /// is.
     pub fn follow(
         &mut self,
         space: &Space,

@@ -115,7 +115,8 @@ impl Batch {
     }
 }
 
-/// The episode of a line with its vector, and what superseded it; the inner error is the line's, the outer the vectors'.
+/// The episode of a line with its vector, and what superseded it; the inner error is the line's,
+/// the outer the vectors'.
 fn episode(
     raw: &RawLine,
     vectors: Option<&NpyReader>,

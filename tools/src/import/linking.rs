@@ -1,8 +1,8 @@
-//! What a store does not take: links beyond its bound, and what superseded the episode. It is sent,
-//! a command each, when the episode is stored.
+//! What a store does not take: links beyond its bound, and what superseded the episode. It is
+//! sent, a command each, when the episode is stored.
 //!
-//! It goes over a connection of its own, so that its replies do not mix with those of batches. Twice
-//! does no harm: whatever goes wrong, all of an episode is sent again.
+//! It goes over a connection of its own, so that its replies do not mix with those of batches.
+//! Twice does no harm: whatever goes wrong, all of an episode is sent again.
 
 use std::path::Path;
 use std::thread;
