@@ -6,7 +6,7 @@ PERF_BINS := $(patsubst perf/src/bin/%.rs,%,$(wildcard perf/src/bin/*.rs))
 
 .DEFAULT_GOAL := help
 .PHONY: help install-deps build demo test bench compare compare-spreading
-.PHONY: kill-loop sim mutations damage fuzz lint clean
+.PHONY: kill-loop sim mutations damage fuzz schemathesis pictures lint clean
 SEEDS ?= 20000
 FROM ?= 0
 
@@ -59,6 +59,13 @@ damage: install-deps ## Damage every byte of a small store and print what came o
 
 fuzz: ## Fuzz a target for a while: make fuzz TARGET=recovery SECONDS=60
 	@$(STEP) fuzz scripts/fuzz.sh $(or $(TARGET),recovery) $(or $(SECONDS),60)
+
+schemathesis: ## Ask over HTTP for all that the description allows: make schemathesis SECONDS=120
+	@$(STEP) daemon $(CARGO) build -p engramd --bin engramd
+	@$(STEP) schemathesis scripts/schemathesis.sh $(or $(SECONDS),120)
+
+pictures: build ## Take the pictures of docs/screenshots, of a daemon under load
+	@$(STEP) pictures $(CARGO) test --release --test edge -- --ignored of_a_daemon_under_load
 
 lint: install-deps ## Check the format, clippy without a warning, and the build without hwloc
 	@$(STEP) rustfmt $(CARGO) fmt --all --check

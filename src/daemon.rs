@@ -69,6 +69,10 @@ pub enum DaemonError {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    clock::set_ahead(config.clock_ahead);
+    if !config.clock_ahead.is_zero() {
+        tracing::warn!(ahead = ?config.clock_ahead, "the wall clock is ahead of the machine's");
+    }
     let signals = signals()?;
     let topology = Topology::of_this_machine()?;
     // Before anything is made: who connects now is served when the logs are replayed.

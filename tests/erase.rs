@@ -69,7 +69,8 @@ fn others_are_there(client: &mut Client) {
 #[test]
 fn every_byte_of_every_version_leaves_every_file() {
     let home = Home::new();
-    let mut daemon = home.start();
+    // Every command is slow, and every one traced.
+    let mut daemon = home.start_with(&["slowlog_us=0", "trace_sample=1"]);
     let mut client = daemon.client();
     client.create_space("notes", 3);
     let secret_vector = blob(&vector(777, 3));
@@ -93,6 +94,12 @@ fn every_byte_of_every_version_leaves_every_file() {
     others_are_there(&mut client);
     let gone = client.ask(&command!["EG.GET", "notes", SECRETS[4]]);
     assert_eq!(gone, Value::Nil);
+    // Nor is it where commands are told of.
+    let slow = format!("{:?}", client.ask(&command!["EG.SLOWLOG", "GET", "16384"]));
+    assert!(slow.contains("EG.STORE") && home.said().contains("answered"));
+    for secret in SECRETS {
+        assert!(!slow.contains(secret) && !home.said().contains(secret), "{secret}");
+    }
 
     // Erased twice is erased once: only the new forget is left to remove.
     let again = client.call(&command!["EG.ERASE", "notes", SECRETS[4]]);

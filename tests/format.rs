@@ -67,6 +67,8 @@ fn check_listing(client: &mut Client, expected: &Value) {
         // The same with the fan of associations.
         space["settings"]["fan"] = "degree".into();
         space["settings"]["fan_cap"] = 0.into();
+        // And by what model they fade.
+        space["settings"]["decay"] = "power".into();
     }
     for (got, want) in spaces(&listing).iter().zip(spaces(&expected)) {
         assert_eq!(got["settings"], want["settings"]);

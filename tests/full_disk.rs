@@ -127,6 +127,9 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
     let mut client = stage.client();
     client.create_space("notes", 3);
     let mut acknowledged = BTreeMap::new();
+    acknowledged.insert(0, store(&mut client, 0).at("seq").int());
+    client.ask(&command!["EG.LINK", "notes", "0", "1", "0.5"]);
+    client.ask(&command!["EG.PIN", "notes", "0"]);
     let refusal = fill(&mut client, &mut acknowledged);
     for word in ["log segment", "No space left on device", "free disk space", "resumes by itself"] {
         assert!(refusal.contains(word), "no '{word}' in {refusal}");
@@ -146,6 +149,11 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
     // A restart on the full disk brings back the same, and still refuses.
     let mut client = stage.restart(client);
     check(&mut client, &acknowledged);
+    let got = client.ask(&command!["EG.GET", "notes", "0", "WITH", "links", "WITH", "strength"]);
+    let [link] = got.at("links").items() else { panic!("{got:?}") };
+    assert_eq!((link.at("id").text(), link.at("weight").float()), ("1", 0.5));
+    let strength = got.at("strength");
+    assert_eq!((strength.at("pinned").int(), strength.at("presentations").int()), (1, 1));
     fill(&mut client, &mut acknowledged);
     check(&mut client, &acknowledged);
 

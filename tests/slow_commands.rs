@@ -13,7 +13,7 @@ fn act(client: &mut Client) {
     client.create_space("notes", 3);
     for id in 0..20_u64 {
         let vector = blob(&vector(id, 3));
-        let text = "a text that is longer than what is shown of it";
+        let text = "a text of which nothing but its length is kept";
         client.ask(&command!["EG.STORE", "notes", id.to_string(), "VEC", vector, "TEXT", text]);
         client.ask(&command!["EG.GET", "notes", id.to_string()]);
     }
@@ -38,7 +38,7 @@ fn slow_commands_are_kept_with_where_their_time_went() {
     act(&mut client);
     let entries = slow(&mut client, 100);
     let newest = &entries[0];
-    assert_eq!(words(newest), ["EG.RECALL", "notes", "K", "3", "ID", "7"]);
+    assert_eq!(words(newest), ["EG.RECALL", "notes", "K", "3", "ID", "(1 bytes)"]);
     let mut ids: Vec<i64> = entries.iter().map(|entry| entry.at("id").int()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -55,24 +55,15 @@ fn slow_commands_are_kept_with_where_their_time_went() {
     }
     let store = entries.iter().find(|entry| entry.at("name").text() == "eg.store").unwrap();
     let id = words(store)[2];
-    assert_eq!(
-        words(store),
-        [
-            "EG.STORE",
-            "notes",
-            id,
-            "VEC",
-            "(12 bytes)",
-            "TEXT",
-            "a text that is longer than what ... (14 more bytes)"
-        ]
-    );
+    assert!(["(1 bytes)", "(2 bytes)"].contains(&id), "{id}");
+    assert_eq!(words(store), ["EG.STORE", "notes", id, "VEC", "(12 bytes)", "TEXT", "(46 bytes)"]);
     let who = store.at("client");
     assert_eq!(who.at("name").text(), "tester");
     assert_eq!(who.at("uid").int(), i64::from(rustix::process::geteuid().as_raw()));
     assert_eq!(who.at("connection").int(), client.ask(&command!["CLIENT", "ID"]).int());
     let hello = entries.iter().find(|entry| entry.at("name").text() == "hello").unwrap();
-    assert_eq!(words(hello), ["HELLO", "... (6 more arguments)"], "secrets are not kept");
+    let expected = ["HELLO", "3", "AUTH", "(2 bytes)", "(6 bytes)", "SETNAME", "(6 bytes)"];
+    assert_eq!(words(hello), expected);
     // The space was made, by a command between all others.
     assert!(entries.iter().any(|entry| entry.at("name").text() == "eg.space create"));
 
@@ -205,14 +196,14 @@ fn what_comes_over_several_connections_is_gathered() {
     let daemon = home.start_with(&["slowlog_us=0", "shards=2"]);
     let mut clients: Vec<Client> = (0..4).map(|_| daemon.client()).collect();
     for (nth, client) in clients.iter_mut().enumerate() {
-        client.ask(&command!["ECHO", format!("from {nth}")]);
+        client.ask(&command!["ECHO", "x".repeat(nth + 1)]);
     }
     eventually("all connections are told of", || {
         let entries = slow(&mut clients[0], 100);
         let echoes = entries.iter().filter(|entry| entry.at("name").text() == "echo");
         let mut told: Vec<&str> = echoes.map(|entry| words(entry)[1]).collect();
         told.sort_unstable();
-        told == ["from 0", "from 1", "from 2", "from 3"]
+        told == ["(1 bytes)", "(2 bytes)", "(3 bytes)", "(4 bytes)"]
     });
     let told = clients[0].ask(&command!["EG.LATENCY", "GET", "echo"]);
     assert_eq!(told.at("echo").at("count").int(), 4);

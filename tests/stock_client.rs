@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::sync::mpsc;
+
 use common::episodes::{blob, vector};
 use common::stock::{self, BOTH, Resp};
-use common::{Daemon, Home, Reply};
-use redis::{Cmd, Connection, InfoDict, RedisResult, Value, cmd};
+use common::{Daemon, Home, Reply, eventually};
+use redis::{Cmd, Connection, InfoDict, PushInfo, PushKind, RedisResult, Value, cmd};
 
 /// Runs a test once for each protocol, with a connection that speaks it.
 fn in_both(test: impl Fn(&Daemon, &mut Connection, Resp)) {
@@ -205,4 +207,61 @@ fn statistics_count_what_was_done() {
         let frames = all.at("latency_us").at("commit").at("count").int();
         assert_eq!((frames, all.at("log_frames").int()), (7, 7));
     });
+}
+
+/// The messages of a kind, as the client gives them.
+fn messages<'a>(pushed: &'a [PushInfo], name: &str) -> Vec<&'a [Value]> {
+    let is_it = |push: &&PushInfo| push.kind == PushKind::Other(name.to_owned());
+    pushed.iter().filter(is_it).map(|push| &push.data[..]).collect()
+}
+
+#[test]
+fn messages_of_watches_and_streams_come_beside_replies() {
+    let home = Home::new();
+    let daemon = home.start();
+    let connection = &mut stock::connect(&daemon.socket, Resp::Three);
+    let (sender, receiver) = mpsc::channel();
+    connection.set_push_sender(sender);
+    create(connection, "notes DIM 2").unwrap();
+    let opened = value(cmd("EG.WATCH").arg("notes").arg("WITH").arg("text"), connection);
+    let watch = opened.at("watch").int();
+    let opened = value(cmd("EG.OBSERVE").arg("OPEN").arg("notes"), connection);
+    let stream = opened.at("stream").int();
+    for nth in 0..5_u64 {
+        // The client waits for no reply, and there is none.
+        let mut observe = cmd("EG.OBSERVE");
+        observe.arg(stream).arg(format!("e{nth}")).arg("VEC").arg(blob(&vector(nth, 2)));
+        observe.arg("TEXT").arg(format!("text {nth}"));
+        connection.send_packed_command(&observe.get_packed_command()).unwrap();
+    }
+    let mut pushed: Vec<PushInfo> = Vec::new();
+    eventually("every episode came", || {
+        // The client reads messages while it waits for a reply.
+        assert_eq!(cmd("PING").query::<String>(connection).unwrap(), "PONG");
+        pushed.extend(receiver.try_iter());
+        messages(&pushed, "eg.watch").len() == 5
+    });
+    let mut told: Vec<(&str, &str)> = messages(&pushed, "eg.watch")
+        .into_iter()
+        .map(|message| {
+            assert_eq!(message[0].int(), watch);
+            assert_eq!(message[3].at("seq").int(), message[2].int());
+            (message[3].at("id").text(), message[3].at("text").text())
+        })
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told[0], ("e0", "text 0"));
+    assert_eq!(told[4], ("e4", "text 4"));
+    let closed = value(cmd("EG.OBSERVE").arg("CLOSE").arg(stream), connection);
+    assert_eq!((closed.at("stored").int(), closed.at("refused").int()), (5, 0));
+    pushed.extend(receiver.try_iter());
+    let mut next = 1;
+    for range in messages(&pushed, "eg.observed") {
+        assert_eq!((range[0].int(), range[1].int()), (stream, next), "{range:?}");
+        next = range[2].int() + 1;
+    }
+    assert_eq!(next, 6, "each number is told once, in order");
+    let ended = value(cmd("EG.UNWATCH").arg(watch), connection);
+    assert!(ended.items().len() >= 2 && ended.items().len() % 2 == 0, "{ended:?}");
+    value(cmd("HELLO").arg(2), connection);
 }

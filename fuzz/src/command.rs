@@ -16,12 +16,13 @@ use engram_shards::limits::{
 };
 use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
+use engram_shards::strength::Decay;
 use engramd::protocol::command::{
     ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
     MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
     RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
     SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
-    WatchCommand,
+    WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -29,19 +30,37 @@ use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 const CODES: [&str; 4] = ["SYNTAX", "TOOBIG", "BADVEC", "ERR"];
 /// Bytes of an error line at most: a sentence, a usage line and what it repeats of the arguments.
 const LINE_BYTES_MAX: usize = 2 << 10;
+/// Bytes of the longest keyword, and of a length that stands for content.
+const KEYWORD_BYTES_MAX: usize = 24;
 /// Bytes of a word that people send: the names of clients, commands, sections.
 const WORD_BYTES_MAX: usize = 128;
 
 /// See the top of the file.
 pub fn run(bytes: &[u8]) {
     let arguments: Vec<Bytes> = bytes.split(|&byte| byte == b'\n').map(argument).collect();
-    match Command::parse(arguments.clone()) {
-        Ok(command) => {
+    match Command::parse_named(arguments.clone()) {
+        Ok((name, command)) => {
             check(&command);
+            check_redacted(name, &command, &arguments);
             assert_eq!(Command::parse(arguments), Ok(command), "the same once more");
         }
         Err(refusal) => check_refusal(&refusal),
     }
+}
+
+/// Of what may be kept of a command every argument is told of, and no content.
+fn check_redacted(name: &str, command: &Command, arguments: &[Bytes]) {
+    let words = redacted(name, arguments.iter().map(|argument| (&argument[..], argument.len())));
+    assert_eq!(words.len(), arguments.len(), "{words:?}");
+    let (space, content) = match command {
+        Command::Store { space, store } => (space, &store.text),
+        Command::Get { space, id, .. } | Command::Erase { space, id } => (space, id),
+        _ => return,
+    };
+    let is_content = |word: &&String| word.as_bytes() == content && *word != space;
+    // A short one may be a word of the protocol by chance.
+    let shown = words.iter().find(is_content).filter(|word| word.len() > KEYWORD_BYTES_MAX);
+    assert_eq!(shown, None);
 }
 
 /// A line, or `\x01` followed by a length of three bytes and the byte to repeat.
@@ -136,6 +155,7 @@ fn check(command: &Command) {
             let fan = create.fan.hundredths();
             assert_eq!(SpaceFan::of_hundredths(fan), Some(create.fan));
             assert!(create.fan_cap != Some(0));
+            assert_eq!(Decay::of_parts(create.decay.to_parts()), Some(create.decay));
             assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
         }
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),
@@ -190,6 +210,7 @@ fn check(command: &Command) {
         }
         Command::Unwatch { watch } => assert!(*watch > 0),
         Command::Get { space: name, id: episode, .. }
+        | Command::Reinforce { space: name, id: episode, .. }
         | Command::Forget { space: name, id: episode, .. }
         | Command::Erase { space: name, id: episode } => {
             space(name);

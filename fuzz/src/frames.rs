@@ -7,15 +7,16 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Durability, Episode, Link, LinkRequest, Priority, StoreRequest, UnlinkRequest,
+    Durability, Episode, Link, LinkRequest, Priority, ReinforceRequest, StoreRequest, UnlinkRequest,
 };
 use engram_shards::format::{
     Anchor, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchPlace, BatchView, ErasePayload,
     FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkPayload, LinkRecords,
-    Manifest, Operation, SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES, SegmentHeader, SlotBlock,
-    SpacePayload, StoreHeader, StoreId, StorePayload, UnlinkPayload, encode_forget, encode_link,
-    encode_space, encode_store, encode_unlink, forget_bytes, link_bytes, rewrite_as_gap,
-    space_bytes, store_sizes, unlink_bytes,
+    Manifest, Operation, RecalledPayload, ReinforcePayload, SEGMENT_HEADER_BYTES,
+    STORE_HEADER_BYTES, SegmentHeader, SlotBlock, SpacePayload, StoreHeader, StoreId, StorePayload,
+    UnlinkPayload, encode_forget, encode_link, encode_recalled, encode_reinforce, encode_space,
+    encode_store, encode_unlink, forget_bytes, link_bytes, recalled_bytes, reinforce_bytes,
+    rewrite_as_gap, space_bytes, store_sizes, unlink_bytes,
 };
 use engram_shards::limits::SECTOR_BYTES;
 
@@ -257,6 +258,19 @@ fn check_payloads(payload: &[u8]) {
         let mut again = vec![0xaa; unlink_bytes(&request)];
         encode_unlink(&request, &mut again);
         assert!(again[..10] == payload[..10] && again[16..] == payload[16..]);
+    }
+    if let Ok(ReinforcePayload { space, id, what }) = ReinforcePayload::decode(payload) {
+        let (id, durability) = (Bytes::copy_from_slice(id), Durability::Disk);
+        let request = ReinforceRequest { space, id, what, durability, writer_uid: 0 };
+        let mut again = vec![0xaa; reinforce_bytes(&request)];
+        encode_reinforce(&request, &mut again);
+        assert!(again[..7] == payload[..7] && again[8..] == payload[8..]);
+    }
+    if let Ok(recalled) = RecalledPayload::decode(payload) {
+        let sequences: Vec<u64> = recalled.sequences().collect();
+        let mut again = vec![0xaa; recalled_bytes(&sequences)];
+        encode_recalled(recalled.space, &sequences, &mut again);
+        assert!(again == payload, "other bytes for the same recalls");
     }
     if let Ok(ForgetPayload { space, id }) = ForgetPayload::decode(payload) {
         let mut again = vec![0xaa; forget_bytes(id)];

@@ -2,16 +2,19 @@
 //! else could have written. The shard applies them or says which one it cannot apply. What it
 //! applied is sound, can be read and recalled, and is applied the same way at the next start.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Link, LinkRequest,
-    Metric, Priority, RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
-    UnlinkRequest,
+    Metric, Priority, RecallRequest, ReinforceRequest, Reinforcement, SpaceFan, SpaceNumber,
+    SpaceSettings, StoreRequest, UnlinkRequest,
 };
 use engram_shards::format::{
-    ErasePayload, Frame, FrameHead, Operation, SupersedePayload, encode_forget, encode_link,
-    encode_space, encode_store, encode_supersede, encode_unlink, forget_bytes, link_bytes,
-    space_bytes, store_sizes, supersede_bytes, unlink_bytes,
+    ErasePayload, Frame, FrameHead, Operation, RECALLED_MAX, SupersedePayload, encode_forget,
+    encode_link, encode_recalled, encode_reinforce, encode_space, encode_store, encode_supersede,
+    encode_unlink, forget_bytes, link_bytes, recalled_bytes, reinforce_bytes, space_bytes,
+    store_sizes, supersede_bytes, unlink_bytes,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -19,6 +22,7 @@ use engram_shards::log::{
 };
 use engram_shards::shard::{OpenError, Shard, ShardStats};
 use engram_shards::space::Page;
+use engram_shards::strength::Decay;
 
 use crate::input::Input;
 use crate::recovery::commit;
@@ -26,7 +30,14 @@ use crate::recovery::history::{SEGMENT_BYTES, STORE_ID, settings};
 
 /// Frames of an input at most.
 const FRAMES_MAX: usize = 24;
-const ALL: Fields = Fields { text: true, vector: true, metadata: true, links: true, why: true };
+const ALL: Fields = Fields {
+    text: true,
+    vector: true,
+    metadata: true,
+    links: true,
+    strength: Some(NonZero::<i64>::MAX),
+    why: true,
+};
 const IDENTITY: LogIdentity =
     LogIdentity { store_id: STORE_ID, shard: 0, segment_bytes: SEGMENT_BYTES, may_be_empty: true };
 
@@ -114,6 +125,8 @@ fn frame(input: &mut Input<'_>) -> (FrameHead, Vec<u8>) {
         6 if kind & 0x08 != 0 => (Operation::Link as u16, link(input)),
         6 if kind & 0x10 != 0 => (Operation::Unlink as u16, unlink(input)),
         6 if kind & 0x20 != 0 => (Operation::Supersede as u16, supersede(input)),
+        7 if kind & 0x18 == 0x08 => (Operation::Reinforce as u16, reinforce(input)),
+        7 if kind & 0x18 == 0x10 => (Operation::Recalled as u16, recalled(input)),
         _ => (Operation::Store as u16, store(input)),
     };
     if kind & 0x80 != 0 && !payload.is_empty() {
@@ -163,6 +176,7 @@ fn space(input: &mut Input<'_>) -> Vec<u8> {
         codes: CodeBits::ALL[usize::from(choice) % 3],
         fan,
         fan_cap: (choice % 2 == 1).then(|| choice.into()),
+        decay: Decay::default(),
         model: String::new(),
         shards: u32::from(input.u8()),
     };
@@ -192,6 +206,25 @@ fn link(input: &mut Input<'_>) -> Vec<u8> {
     };
     let mut payload = vec![0; link_bytes(&request)];
     encode_link(&request, &mut payload);
+    payload
+}
+
+fn reinforce(input: &mut Input<'_>) -> Vec<u8> {
+    let (space, id) = (SpaceNumber(u32::from(input.u8()) % 4), short(input));
+    let ways = [Reinforcement::Present, Reinforcement::Pin, Reinforcement::Unpin];
+    let what = ways[usize::from(input.u8()) % 3];
+    let request = ReinforceRequest { space, id, what, durability: Durability::Disk, writer_uid: 0 };
+    let mut payload = vec![0; reinforce_bytes(&request)];
+    encode_reinforce(&request, &mut payload);
+    payload
+}
+
+fn recalled(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let count = 1 + usize::from(input.u8()) % RECALLED_MAX;
+    let sequences: Vec<u64> = (0..count).map(|_| u64::from(input.u8())).collect();
+    let mut payload = vec![0; recalled_bytes(&sequences)];
+    encode_recalled(space, &sequences, &mut payload);
     payload
 }
 

@@ -355,3 +355,37 @@ fn most_overdue(first_ns: &[Option<u64>; RANKS], now_ns: u64) -> Option<Rank> {
     let overdue = Rank::ALL.into_iter().filter_map(waited);
     overdue.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, rank)| rank)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::mem::{align_of, offset_of};
+    use std::ops::Range;
+
+    use super::*;
+
+    /// A line that two threads write goes to and fro between their processors.
+    const CACHE_LINE_BYTES: usize = 64;
+
+    fn lines(at: usize, bytes: usize) -> Range<usize> {
+        at / CACHE_LINE_BYTES..(at + bytes).div_ceil(CACHE_LINE_BYTES)
+    }
+
+    #[test]
+    fn what_different_threads_write_shares_no_cache_line() {
+        type OfLanes = Shared<[u64; 7]>;
+        assert!(align_of::<OfLanes>().is_multiple_of(CACHE_LINE_BYTES));
+        let lanes = lines(offset_of!(OfLanes, lanes), size_of::<[Lane<[u64; 7]>; RANKS]>());
+        let waker = lines(offset_of!(OfLanes, waker), size_of::<AtomicWaker>());
+        assert!(lanes.end <= waker.start || waker.end <= lanes.start, "{lanes:?} {waker:?}");
+        let [depth, others @ ..] = Lane::<[u64; 7]>::parts();
+        let depth = lines(depth.start, depth.len());
+        for other in others {
+            let other = lines(other.start, other.len());
+            assert!(depth.end <= other.start || other.end <= depth.start, "{depth:?} {other:?}");
+        }
+        // Each lane begins with a line of its own, and so do the two indices of its queue.
+        assert!(size_of::<Lane<[u64; 7]>>().is_multiple_of(CACHE_LINE_BYTES));
+        assert!(align_of::<crate::sync::ArrayQueue<[u64; 7]>>() >= CACHE_LINE_BYTES);
+        assert!(size_of::<crate::sync::ArrayQueue<[u64; 7]>>() > 2 * CACHE_LINE_BYTES);
+    }
+}

@@ -78,3 +78,17 @@ impl<T> Lane<T> {
         self.capacity
     }
 }
+
+#[cfg(all(test, not(loom)))]
+impl<T> Lane<T> {
+    /// Where in a lane its parts are: the depth, the queue, the capacity.
+    pub(crate) fn parts() -> [std::ops::Range<usize>; 3] {
+        use std::mem::offset_of;
+        let part = |at: usize, bytes: usize| at..at + bytes;
+        [
+            part(offset_of!(Self, depth), size_of::<CachePadded<AtomicU32>>()),
+            part(offset_of!(Self, queue), size_of::<ArrayQueue<T>>()),
+            part(offset_of!(Self, capacity), size_of::<u32>()),
+        ]
+    }
+}

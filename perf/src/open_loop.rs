@@ -7,20 +7,19 @@
 //! [`WAKES_PER_S_MAX`] times a second for them; a group is harder on the daemon than the same
 //! requests evenly spaced.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 
+use crate::pipe::{self, Pipe, PipeError};
 use crate::random::Random;
-use crate::resp::{Reply, RespError, push_command};
+use crate::resp::Reply;
 use crate::vectors::Halves;
 
 /// Moments at which something is due, per second and kind of request.
@@ -33,19 +32,13 @@ const UNSENT_BYTES_MAX: usize = 256 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Vectors that stores and recalls take turns with.
 const VECTORS: usize = 64;
-/// What one read takes at most.
-const READ_BYTES: usize = 64 << 10;
 /// The scheduler's default would add up to 50 µs to every sleep.
 const TIMER_SLACK_NS: u64 = 1;
 
 #[derive(Debug, Error)]
 pub enum OpenLoopError {
-    #[error("lost the connection to engramd: {0}")]
-    Connection(#[from] io::Error),
     #[error(transparent)]
-    Resp(#[from] RespError),
-    #[error("a reply came that nothing asked for")]
-    Unasked,
+    Pipe(#[from] PipeError),
     #[error(
         "engramd does not keep up: {bytes} bytes of requests wait to be sent; choose lower rates"
     )]
@@ -95,7 +88,8 @@ pub struct Target<'a> {
 /// A client with its connections.
 #[derive(Debug)]
 pub struct OpenLoop {
-    connections: Vec<Connection>,
+    /// What is under way has when it was due for a note.
+    pipes: Vec<Pipe<(Instant, Kind)>>,
     space: String,
     vectors: Vec<Vec<u8>>,
     /// What is stored instead of those: the episode's number is that of its row.
@@ -104,17 +98,6 @@ pub struct OpenLoop {
     /// Number of the next episode, and of the next request.
     next: u64,
     sent: usize,
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: UnixStream,
-    out: Vec<u8>,
-    /// How much of `out` has been sent.
-    sent: usize,
-    inbox: Vec<u8>,
-    /// When the requests under way were due, in the order of their replies.
-    due: VecDeque<(Instant, Kind)>,
 }
 
 /// A stream on its way.
@@ -134,9 +117,8 @@ impl OpenLoop {
         let mut random = Random::default();
         let mut vector = || (0..dimensions).flat_map(|_| random.next_f32().to_le_bytes()).collect();
         rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS))?;
-        let connect = |_| Connection::new(socket);
         Ok(Self {
-            connections: (0..connections).map(connect).collect::<io::Result<_>>()?,
+            pipes: (0..connections).map(|_| Pipe::connect(socket)).collect::<io::Result<_>>()?,
             space: space.to_owned(),
             vectors: (0..VECTORS).map(|_| vector()).collect(),
             rows: None,
@@ -167,7 +149,7 @@ impl OpenLoop {
                 }
             }
             self.flush()?;
-            let missing: u64 = self.connections.iter().map(|c| c.due.len() as u64).sum();
+            let missing = pipe::owed(&self.pipes);
             if next.is_none() {
                 if missing == 0 {
                     return Ok(schedules.into_iter().map(|schedule| schedule.outcome).collect());
@@ -178,7 +160,9 @@ impl OpenLoop {
                     return Err(OpenLoopError::Missing { missing });
                 }
             }
-            self.wait(next.expect("just set"))?;
+            let next = next.expect("just set");
+            let timeout = next.saturating_duration_since(Instant::now());
+            pipe::wait(&self.pipes, timeout).map_err(PipeError::from)?;
             self.receive(&mut schedules)?;
         }
     }
@@ -201,8 +185,8 @@ impl OpenLoop {
         let own = self.rows.as_ref().filter(|_| kind == Kind::Store).map(|rows| rows.blob(nth));
         self.next += u64::from(kind == Kind::Store || self.rows.is_none());
         self.sent += 1;
-        let count = self.connections.len();
-        let connection = &mut self.connections[self.sent % count];
+        let count = self.pipes.len();
+        let pipe = &mut self.pipes[self.sent % count];
         let cue = &self.vectors[self.sent % self.vectors.len()];
         let (space, vector) = (self.space.as_bytes(), own.as_ref().unwrap_or(cue).as_slice());
         let text = self.text.as_bytes();
@@ -210,21 +194,20 @@ impl OpenLoop {
             Kind::Store => {
                 let id = format!("episode-{nth:010}");
                 let parts = [b"EG.STORE", space, id.as_bytes(), b"VEC", vector, b"TEXT", text];
-                push_command(&mut connection.out, &parts);
+                pipe.push(&parts, (due, kind));
             }
             Kind::Recall => {
                 let parts = [b"EG.RECALL", space, b"K", b"10", b"VEC", vector];
-                push_command(&mut connection.out, &parts);
+                pipe.push(&parts, (due, kind));
             }
         }
-        connection.due.push_back((due, kind));
     }
 
     fn flush(&mut self) -> Result<(), OpenLoopError> {
         let mut unsent = 0;
-        for connection in &mut self.connections {
-            connection.flush()?;
-            unsent += connection.out.len() - connection.sent;
+        for pipe in &mut self.pipes {
+            pipe.flush().map_err(PipeError::from)?;
+            unsent += pipe.unsent_bytes();
         }
         if unsent > UNSENT_BYTES_MAX {
             return Err(OpenLoopError::TooSlow { bytes: unsent });
@@ -232,41 +215,14 @@ impl OpenLoop {
         Ok(())
     }
 
-    /// Sleeps until something is due, has arrived, or can be sent.
-    fn wait(&self, until: Instant) -> io::Result<()> {
-        let mut descriptors: Vec<PollFd<'_>> = self
-            .connections
-            .iter()
-            .map(|connection| {
-                let unsent = connection.sent < connection.out.len();
-                let writable = if unsent { PollFlags::OUT } else { PollFlags::empty() };
-                PollFd::new(&connection.stream, PollFlags::IN | writable)
-            })
-            .collect();
-        let timeout = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).expect("a few seconds"),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        match poll(&mut descriptors, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn receive(&mut self, schedules: &mut [Schedule]) -> Result<(), OpenLoopError> {
-        for connection in self.connections.iter_mut().filter(|c| !c.due.is_empty()) {
-            connection.fill()?;
-            let now = Instant::now();
-            let mut taken = 0;
-            while let Some((reply, bytes)) = Reply::read(&connection.inbox[taken..])? {
-                let (due, kind) = connection.due.pop_front().ok_or(OpenLoopError::Unasked)?;
-                let mine = |schedule: &&mut Schedule| schedule.stream.kind == kind;
-                let schedule = schedules.iter_mut().find(mine).ok_or(OpenLoopError::Unasked)?;
-                schedule.outcome.take(&reply, now - due);
-                taken += bytes;
-            }
-            connection.inbox.drain(..taken);
+    fn receive(&mut self, schedules: &mut [Schedule]) -> Result<(), PipeError> {
+        for pipe in self.pipes.iter_mut().filter(|pipe| pipe.owed() > 0) {
+            let mut now = None;
+            pipe.receive(|(due, kind), reply| {
+                let now = *now.get_or_insert_with(Instant::now);
+                let schedule = schedules.iter_mut().find(|schedule| schedule.stream.kind == kind);
+                schedule.expect("it was sent by one").outcome.take(reply, now - due);
+            })?;
         }
         Ok(())
     }
@@ -307,63 +263,12 @@ impl Outcome {
     }
 }
 
-impl Connection {
-    fn new(socket: &Path) -> io::Result<Self> {
-        let mut stream = UnixStream::connect(socket)?;
-        let mut hello = Vec::new();
-        push_command(&mut hello, &[b"HELLO", b"3"]);
-        stream.write_all(&hello)?;
-        let mut inbox = Vec::new();
-        let mut piece = [0; 4096];
-        while !matches!(Reply::read(&inbox), Ok(Some(_))) {
-            match stream.read(&mut piece)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                bytes => inbox.extend_from_slice(&piece[..bytes]),
-            }
-        }
-        stream.set_nonblocking(true)?;
-        let due = VecDeque::new();
-        Ok(Self { stream, out: Vec::new(), sent: 0, inbox: Vec::new(), due })
-    }
-
-    /// Sends as much as the socket takes.
-    fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.out.len() {
-            match self.stream.write(&self.out[self.sent..]) {
-                Ok(bytes) => self.sent += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-        Ok(())
-    }
-
-    /// Reads what has arrived.
-    fn fill(&mut self) -> io::Result<()> {
-        loop {
-            let before = self.inbox.len();
-            self.inbox.resize(before + READ_BYTES, 0);
-            let read = self.stream.read(&mut self.inbox[before..]);
-            self.inbox.truncate(before + read.as_ref().map_or(0, |bytes| *bytes));
-            match read {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(READ_BYTES) => {}
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixListener;
+
+    use super::*;
 
     /// A daemon that answers each request after `delay`, with a refusal every tenth time.
     fn answer(listener: &UnixListener, requests: usize, delay: Duration) {

@@ -7,34 +7,42 @@
 //! counts from the send. One thread serves all connections; episodes come from a ring of commands
 //! that are made ahead, and replace each other.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::io;
 use std::ops::AddAssign;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use thiserror::Error;
 
-use crate::open_loop::OpenLoopError;
+use crate::pipe::{self, Pipe, PipeError};
 use crate::random::Random;
 use crate::resp::{Reply, push_command};
 
 /// Moments at which something is due, per second.
 const WAKES_PER_S_MAX: u32 = 2000;
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
-const READ_BYTES: usize = 64 << 10;
-/// How long replies may take after the last request.
+/// How long the client waits for the next reply at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// What counts of one look at the sockets: whoever was stopped meanwhile has not waited.
+const LOOK_MAX: Duration = Duration::from_millis(50);
 const TEXT: &str = "What was said, in about as many words as people use at once.";
+
+#[derive(Debug, Error)]
+pub enum OverloadError {
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    #[error("{missing} replies are missing; none came for {} s", DRAIN_TIMEOUT.as_secs())]
+    Missing { missing: u64 },
+}
 
 /// How much is offered.
 #[derive(Debug, Clone, Copy)]
 pub enum Offer {
     /// Stores per second, whatever comes back.
     PerS(u32),
-    /// So many under way on each connection.
+    /// So many under way on each connection, but for those that a hint keeps away.
     UnderWay(usize),
 }
 
@@ -132,13 +140,10 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Connection {
-    stream: UnixStream,
-    out: Vec<u8>,
-    /// How much of `out` has been sent.
-    sent: usize,
-    inbox: Vec<u8>,
-    /// When what is under way was sent, in the order of the replies.
-    sent_at: VecDeque<Instant>,
+    /// What is under way has when it was sent for a note.
+    pipe: Pipe<Instant>,
+    /// The socket did not take all of what was to be sent.
+    is_behind: bool,
     away_until: Instant,
 }
 
@@ -156,7 +161,10 @@ impl Client {
             push_command(&mut out, &parts);
             out
         };
-        let connect = |_| Connection::new(target.socket);
+        let connect = |_| {
+            let pipe = Pipe::connect(target.socket)?;
+            Ok(Connection { pipe, is_behind: false, away_until: Instant::now() })
+        };
         Ok(Self {
             connections: (0..target.connections).map(connect).collect::<io::Result<_>>()?,
             turn: 0,
@@ -168,7 +176,7 @@ impl Client {
 
     /// Offers stores for so long and waits for nothing at the end: what is under way goes on, and
     /// counts to what is offered next.
-    pub fn offer(&mut self, offer: Offer, duration: Duration) -> Result<Account, OpenLoopError> {
+    pub fn offer(&mut self, offer: Offer, duration: Duration) -> Result<Account, OverloadError> {
         let began = Instant::now();
         let (mut account, mut offered) = (Account::default(), 0);
         while began.elapsed() < duration {
@@ -187,19 +195,29 @@ impl Client {
     }
 
     /// Waits until everything is answered.
-    pub fn drain(&mut self) -> Result<Account, OpenLoopError> {
+    pub fn drain(&mut self) -> Result<Account, OverloadError> {
         let began = Instant::now();
-        let mut account = Account::default();
-        while began.elapsed() < DRAIN_TIMEOUT {
-            let missing: usize = self.connections.iter().map(|c| c.sent_at.len()).sum();
+        let (mut account, mut waited) = (Account::default(), Duration::ZERO);
+        loop {
+            let missing = self.under_way();
             if missing == 0 {
                 account.elapsed = began.elapsed();
                 return Ok(account);
             }
+            if waited >= DRAIN_TIMEOUT {
+                return Err(OverloadError::Missing { missing });
+            }
+            let looked = Instant::now();
             self.exchange(&mut account)?;
+            let has_come = self.under_way() < missing;
+            waited =
+                if has_come { Duration::ZERO } else { waited + looked.elapsed().min(LOOK_MAX) };
         }
-        let missing = self.connections.iter().map(|c| c.sent_at.len() as u64).sum();
-        Err(OpenLoopError::Missing { missing })
+    }
+
+    /// Stores that were sent and not answered.
+    pub fn under_way(&self) -> u64 {
+        pipe::owed(self.connections.iter().map(|connection| &connection.pipe))
     }
 
     fn send_due(&mut self, count: u64, account: &mut Account) {
@@ -209,10 +227,10 @@ impl Client {
             let connection = &mut self.connections[self.turn];
             if self.honours_hints && now < connection.away_until {
                 account.held_by_hint += 1;
-            } else if connection.is_behind() {
+            } else if connection.is_behind {
                 account.held_by_socket += 1;
             } else {
-                connection.push(&self.commands[self.next], now);
+                connection.pipe.push_made(&self.commands[self.next], now);
                 self.next = (self.next + 1) % self.commands.len();
             }
         }
@@ -220,111 +238,37 @@ impl Client {
 
     fn fill_up(&mut self, count: usize) {
         let now = Instant::now();
-        for connection in &mut self.connections {
-            while connection.sent_at.len() < count && !connection.is_behind() {
-                connection.push(&self.commands[self.next], now);
+        let honours_hints = self.honours_hints;
+        let is_there =
+            |connection: &&mut Connection| !honours_hints || now >= connection.away_until;
+        for connection in self.connections.iter_mut().filter(is_there) {
+            while connection.pipe.owed() < count && !connection.is_behind {
+                connection.pipe.push_made(&self.commands[self.next], now);
                 self.next = (self.next + 1) % self.commands.len();
             }
         }
     }
 
     /// Sends, waits a little for something to arrive, takes it.
-    fn exchange(&mut self, account: &mut Account) -> Result<(), OpenLoopError> {
+    fn exchange(&mut self, account: &mut Account) -> Result<(), PipeError> {
         for connection in &mut self.connections {
-            connection.flush()?;
+            connection.pipe.flush()?;
+            connection.is_behind = connection.pipe.unsent_bytes() > 0;
         }
-        self.wait(Duration::from_secs(1) / WAKES_PER_S_MAX)?;
-        for connection in self.connections.iter_mut().filter(|c| !c.sent_at.is_empty()) {
-            connection.receive(account)?;
-        }
-        Ok(())
-    }
-
-    fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let mut descriptors: Vec<PollFd<'_>> = self
-            .connections
-            .iter()
-            .map(|connection| PollFd::new(&connection.stream, PollFlags::IN))
-            .collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
-        match poll(&mut descriptors, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl Connection {
-    fn new(socket: &Path) -> io::Result<Self> {
-        let mut stream = UnixStream::connect(socket)?;
-        let mut hello = Vec::new();
-        push_command(&mut hello, &[b"HELLO", b"3"]);
-        stream.write_all(&hello)?;
-        let mut inbox = Vec::new();
-        let mut piece = [0; 4096];
-        while !matches!(Reply::read(&inbox), Ok(Some(_))) {
-            match stream.read(&mut piece)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                bytes => inbox.extend_from_slice(&piece[..bytes]),
+        let pipes = self.connections.iter().map(|connection| &connection.pipe);
+        pipe::wait(pipes, Duration::from_secs(1) / WAKES_PER_S_MAX)?;
+        for Connection { pipe, away_until, .. } in &mut self.connections {
+            if pipe.owed() == 0 {
+                continue;
             }
+            let mut now = None;
+            pipe.receive(|sent_at, reply| {
+                let now = *now.get_or_insert_with(Instant::now);
+                if let Some(away) = account.take(reply, now - sent_at) {
+                    *away_until = now + away;
+                }
+            })?;
         }
-        stream.set_nonblocking(true)?;
-        Ok(Self {
-            stream,
-            out: Vec::new(),
-            sent: 0,
-            inbox: Vec::new(),
-            sent_at: VecDeque::new(),
-            away_until: Instant::now(),
-        })
-    }
-
-    /// Whether the socket did not take all of what was to be sent.
-    fn is_behind(&self) -> bool {
-        self.sent > 0
-    }
-
-    fn push(&mut self, command: &[u8], now: Instant) {
-        self.out.extend_from_slice(command);
-        self.sent_at.push_back(now);
-    }
-
-    /// Sends as much as the socket takes.
-    fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.out.len() {
-            match self.stream.write(&self.out[self.sent..]) {
-                Ok(bytes) => self.sent += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-        Ok(())
-    }
-
-    fn receive(&mut self, account: &mut Account) -> Result<(), OpenLoopError> {
-        let before = self.inbox.len();
-        self.inbox.resize(before + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.inbox[before..]);
-        self.inbox.truncate(before + read.as_ref().map_or(0, |bytes| *bytes));
-        match read {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let (now, mut taken) = (Instant::now(), 0);
-        while let Some((reply, bytes)) = Reply::read(&self.inbox[taken..])? {
-            let sent_at = self.sent_at.pop_front().ok_or(OpenLoopError::Unasked)?;
-            if let Some(away) = account.take(&reply, now - sent_at) {
-                self.away_until = now + away;
-            }
-            taken += bytes;
-        }
-        self.inbox.drain(..taken);
         Ok(())
     }
 }

@@ -26,9 +26,11 @@ use engram_shards::episode::{
 use engram_shards::format::{Frame, FrameHead, Operation, StorePayload, encode_store, store_sizes};
 use engram_shards::recall::check_vector;
 use engram_shards::space::{CATCH_UP_ROWS, Space};
+use engram_shards::strength::Decay;
 use engramd::clock::{monotonic_ns, wall_us};
 use engramd::runtime::spawn_pinned;
 use engramd::server::{Asked, LANE_UNITS, Request};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::queue_loads::{Figures, Latency, Tally, cpus, histogram, join};
@@ -237,28 +239,73 @@ pub fn observe(sink: Sink, producers: u64, items: u64) -> Figures {
     figures
 }
 
+/// Has so many shards keep as many observations each, beside each other: each on a processor of
+/// its own, with no lane in front and no log behind.
+pub fn store_side_by_side(shards: usize, each: u64) -> SideBySide {
+    let start = Arc::new(Barrier::new(shards));
+    let run = |cpu: usize| {
+        let start = Arc::clone(&start);
+        let store = move || async move {
+            let mut memory = Memory::new(each);
+            let vector = Bytes::from(1_f32.to_le_bytes().repeat(DIMENSIONS as usize));
+            start.wait();
+            let (began_ns, cpu_began_ns) = (monotonic_ns(), thread_cpu_ns());
+            (0..each).for_each(|nth| memory.store(&observation(0, nth, &vector)));
+            (began_ns, monotonic_ns(), thread_cpu_ns() - cpu_began_ns)
+        };
+        spawn_pinned("shard", cpu, store).expect("an executor")
+    };
+    let shards: Vec<_> = cpus()[..shards].iter().map(|cpu| run(*cpu)).collect();
+    let items = (each * shards.len() as u64) as f64;
+    let times: Vec<(u64, u64, u64)> = shards.into_iter().map(join).collect();
+    let began_ns = times.iter().map(|(began_ns, ..)| *began_ns).min().expect("a shard");
+    let ended_ns = times.iter().map(|(_, ended_ns, _)| *ended_ns).max().expect("a shard");
+    SideBySide {
+        items_per_s: items * 1e9 / (ended_ns - began_ns) as f64,
+        cpu_ns_each: times.iter().map(|(.., cpu_ns)| *cpu_ns as f64).sum::<f64>() / items,
+    }
+}
+
+/// What shards beside each other come to.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct SideBySide {
+    /// Of all of them.
+    pub items_per_s: f64,
+    /// What an observation takes of a processor: it tells also where others have most of the time.
+    pub cpu_ns_each: f64,
+}
+
+/// What this thread has had of its processor.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn observation(producer: u64, nth: u64, vector: &Bytes) -> StoreRequest {
+    let episode = Episode {
+        id: format!("{producer}-{nth:09}").into(),
+        vector: vector.clone(),
+        text: Bytes::from_static(TEXT),
+        happened_at_us: None,
+        confidence: Confidence::CERTAIN,
+        metadata: Bytes::new(),
+        thread: Bytes::new(),
+        links: Vec::new(),
+    };
+    StoreRequest {
+        space: SPACE,
+        episode,
+        key: Bytes::new(),
+        priority: Priority::Normal,
+        durability: Durability::Disk,
+        writer_uid: 0,
+    }
+}
+
 fn send_observations(sender: &Sender<Asked>, producer: u64, count: u64) {
     let vector = Bytes::from(1_f32.to_le_bytes().repeat(DIMENSIONS as usize));
     for nth in 0..count {
-        let episode = Episode {
-            id: format!("{producer}-{nth:09}").into(),
-            vector: vector.clone(),
-            text: Bytes::from_static(TEXT),
-            happened_at_us: None,
-            confidence: Confidence::CERTAIN,
-            metadata: Bytes::new(),
-            thread: Bytes::new(),
-            links: Vec::new(),
-        };
-        let store = StoreRequest {
-            space: SPACE,
-            episode,
-            key: Bytes::new(),
-            dedup: false,
-            priority: Priority::Normal,
-            durability: Durability::Disk,
-            writer_uid: 0,
-        };
+        let store = observation(producer, nth, &vector);
         let mut asked = Asked { request: Request::Store(Box::new(store)), at_ns: monotonic_ns() };
         while let Err(refused) = sender.send(Rank::Normal, asked) {
             sender.wake();
@@ -315,6 +362,7 @@ impl Memory {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

@@ -22,6 +22,7 @@ use engram_shards::shard::{
     ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
 };
 use engram_shards::store::{NewStore, Store, StoreError};
+use engram_shards::strength::Decay;
 use engramd::clock::{CLOCK, wall_us};
 use engramd::config::bounds::MEMORY_PREFAULT_DEFAULT;
 use engramd::server::Route;
@@ -188,6 +189,7 @@ impl RecoveryStore {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: self.header.shards,
         };

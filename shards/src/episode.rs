@@ -5,11 +5,14 @@
 
 mod fan;
 
+use std::num::NonZero;
+
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::filter::Filter;
 use crate::inquiry::fusion::Terms;
+use crate::strength::{Decay, Trace};
 
 pub use fan::{FanError, SpaceFan};
 
@@ -66,6 +69,8 @@ pub struct SpaceSettings {
     /// Links from which on an episode counts as a hub and is inhibited, 1 at least; `None`: none
     /// does.
     pub fan_cap: Option<u32>,
+    /// How memories fade.
+    pub decay: Decay,
     /// Label of the embedding model; empty when none was given.
     pub model: String,
     /// How many shards the space spans, 1 to the shard count of the data directory.
@@ -227,6 +232,58 @@ pub struct SupersedeRequest {
     pub durability: Durability,
     pub writer_uid: u32,
 }
+/// What a client says of how an episode is to be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reinforcement {
+    /// One more presentation.
+    Present,
+    /// It does not fade any more.
+    Pin,
+    Unpin,
+}
+
+/// A reinforcement, complete and owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReinforceRequest {
+    pub space: SpaceNumber,
+    pub id: Bytes,
+    pub what: Reinforcement,
+    pub durability: Durability,
+    pub writer_uid: u32,
+}
+
+/// How strong an episode is at a time: what its presentations left, and by which model that fades.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strength {
+    pub decay: Decay,
+    pub trace: Trace,
+    /// It does not fade.
+    pub is_pinned: bool,
+    /// µs since 1970-01-01 UTC.
+    pub at_us: i64,
+}
+
+impl Strength {
+    /// The probability that the episode is retained, in [0, 1].
+    pub fn retention(&self) -> f32 {
+        if self.is_pinned { 1.0 } else { self.trace.retention(self.decay, self.at_us) }
+    }
+
+    /// The base-level activation: the logarithm of the intensity. `None` where nothing is left, or
+    /// nothing fades.
+    pub fn base_level(&self) -> Option<f64> {
+        let intensity = self.trace.intensity(self.decay, self.at_us);
+        (intensity > 0.0).then(|| intensity.ln())
+    }
+}
+
+/// The answer to a reinforcement of an episode that is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reinforced {
+    pub sequence: Sequence,
+    /// As it is now.
+    pub strength: Box<Strength>,
+}
 
 /// The answer to a link.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -284,10 +341,19 @@ pub struct Fields {
     pub vector: bool,
     pub metadata: bool,
     pub links: bool,
+    /// As it is at this time, µs since 1970-01-01 UTC. Who asks need not know the time: the shard
+    /// does, see [`Fields::as_of`].
+    pub strength: Option<NonZero<i64>>,
     pub why: bool,
 }
 
 impl Fields {
+    /// The same, with strength at a time if it is among them.
+    pub fn as_of(self, now_us: i64) -> Self {
+        let now_us = NonZero::new(now_us).unwrap_or(NonZero::<i64>::MIN);
+        Self { strength: self.strength.map(|_| now_us), ..self }
+    }
+
     /// Whether any part of the episode is among them.
     pub fn has_parts(self) -> bool {
         self.text || self.vector || self.metadata || self.links
@@ -435,6 +501,7 @@ pub struct StoredEpisode {
     pub thread: Bytes,
     pub links: Option<Vec<Link>>,
     pub superseded: Option<Superseded>,
+    pub strength: Option<Box<Strength>>,
 }
 
 impl StoredEpisode {

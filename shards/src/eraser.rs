@@ -22,8 +22,8 @@ use crate::arena::Region;
 use crate::episode::{Refusal, Sequence, SpaceNumber};
 use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, BatchView, ERASED_MAX, ErasePayload, ForgetPayload, Frame,
-    Gap, GapReason, LinkPayload, Operation, SEGMENT_HEADER_BYTES, StorePayload, SupersedePayload,
-    UnlinkPayload, rewrite_as_gap,
+    Gap, GapReason, LinkPayload, Operation, ReinforcePayload, SEGMENT_HEADER_BYTES, StorePayload,
+    SupersedePayload, UnlinkPayload, rewrite_as_gap,
 };
 use crate::io::{Io, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, SECTOR_BYTES};
@@ -470,6 +470,10 @@ fn target(
         Operation::Supersede => {
             let supersede = SupersedePayload::decode(frame.payload).ok()?;
             (supersede.space, supersede.id, false)
+        }
+        Operation::Reinforce => {
+            let reinforce = ReinforcePayload::decode(frame.payload).ok()?;
+            (reinforce.space, reinforce.id, false)
         }
         _ => return None,
     };

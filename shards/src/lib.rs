@@ -39,5 +39,6 @@ pub mod space;
 pub mod spread;
 pub mod spreading;
 pub mod store;
+pub mod strength;
 pub mod terms;
 pub mod words;

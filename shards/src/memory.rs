@@ -6,24 +6,28 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::arena::Arena;
 use crate::episode::{
-    Activation, Confidence, Linked, Outcome, Refusal, Sequence, SpaceNumber, SpaceSettings,
-    Unlinked,
+    Activation, Confidence, Linked, Outcome, Refusal, Reinforced, Sequence, SpaceNumber,
+    SpaceSettings, Unlinked,
 };
 use crate::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, Operation, PayloadError,
-    SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
+    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
 };
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::limits::{DEGRADED_FROM, EPISODE_LINKS_MAX};
 use crate::links::LinkList;
 use crate::log::Replay;
 use crate::shard::Reply;
-use crate::space::{CATCH_UP_ROWS, PartNumber, Retired, Section, Space};
+use crate::space::{CATCH_UP_ROWS, Kept, PartNumber, Retired, Section, Space};
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
 const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
 /// Memory of a remembered idempotency key.
 const KEY_TABLE_BYTES: u64 = 16 + 16 + 40;
+
+/// Strengths get one part in so many of the memory by recalls alone: reading does not keep others
+/// from storing.
+const STRENGTHS_SHARE: u64 = 8;
 
 /// What a frame comes to for who asked for it.
 pub(crate) type Applied = Result<Reply, Refusal>;
@@ -44,6 +48,8 @@ pub(crate) struct Memory {
     pub(crate) rows: u64,
     /// Memory of what became of rows after they were written, of all spaces.
     pub(crate) afterwards_bytes: u64,
+    /// Memory of strengths, of all spaces.
+    pub(crate) strength_bytes: u64,
     /// Of what was read of texts.
     text_bytes: u64,
     /// How full what feeds the shard is, 0 to 1.
@@ -69,6 +75,7 @@ impl Memory {
             retired: Vec::new(),
             rows: 0,
             afterwards_bytes: 0,
+            strength_bytes: 0,
             text_bytes: 0,
             crowd: 0.0,
             codes_rows: false,
@@ -86,7 +93,7 @@ impl Memory {
     }
 
     pub(crate) fn bytes_in_use(&self) -> u64 {
-        self.bytes_in_tails() + self.bytes_of_keys()
+        self.bytes_in_tails() + self.bytes_that_stay()
     }
 
     fn bytes_in_tails(&self) -> u64 {
@@ -96,21 +103,27 @@ impl Memory {
             + self.text_bytes
     }
 
-    fn bytes_of_keys(&self) -> u64 {
-        self.keys.count() as u64 * KEY_TABLE_BYTES
+    /// What no consolidation gives back.
+    fn bytes_that_stay(&self) -> u64 {
+        self.keys.count() as u64 * KEY_TABLE_BYTES + self.strength_bytes
     }
 
-    /// Whether tails hold more than half of the memory that idempotency keys leave to them: what a
-    /// consolidation gives back, while there is room to go on beside it.
+    /// Whether strengths have as much memory as they may get by recalls alone.
+    pub(crate) fn is_full_of_strengths(&self) -> bool {
+        self.strength_bytes >= self.arena.bytes_max() / STRENGTHS_SHARE
+    }
+
+    /// Whether tails hold more than half of the memory that keys and strengths leave to them: what
+    /// a consolidation gives back, while there is room to go on beside it.
     pub(crate) fn is_pressed_by_tails(&self) -> bool {
-        let left = self.arena.bytes_max().saturating_sub(self.bytes_of_keys());
+        let left = self.arena.bytes_max().saturating_sub(self.bytes_that_stay());
         self.bytes_in_tails() > left / 2
     }
 
     /// Whether links that changed after their episodes were stored, and what superseded these, have
     /// more than a quarter of that memory: what a consolidation of everything gives back.
     pub(crate) fn is_pressed_afterwards(&self) -> bool {
-        let left = self.arena.bytes_max().saturating_sub(self.bytes_of_keys());
+        let left = self.arena.bytes_max().saturating_sub(self.bytes_that_stay());
         self.afterwards_bytes > left / 4
     }
 
@@ -135,9 +148,9 @@ impl Memory {
             Some(Operation::Forget) => {
                 let ForgetPayload { space, id } = ForgetPayload::decode(frame.payload)?;
                 // A drop may have overtaken the forget between admission and its turn.
-                let space = self.spaces.get_mut(&space);
-                let existed =
-                    space.is_some_and(|space| space.remove(&self.arena, id, frame.sequence));
+                let existed = self
+                    .with_changes(space, |space, arena| space.remove(arena, id, frame.sequence));
+                let existed = existed.unwrap_or(false);
                 Ok(Some(Ok(Reply::Forgotten { sequence: Sequence(frame.sequence), existed })))
             }
             Some(Operation::SpaceCreate) => {
@@ -171,6 +184,15 @@ impl Memory {
                 let supersede = SupersedePayload::decode(frame.payload)?;
                 Ok(Some(Ok(self.apply_supersede(&supersede, frame.sequence))))
             }
+            Some(Operation::Reinforce) => {
+                let reinforce = ReinforcePayload::decode(frame.payload)?;
+                Ok(Some(Ok(self.apply_reinforce(&reinforce, frame))))
+            }
+            Some(Operation::Recalled) => {
+                let recalled = RecalledPayload::decode(frame.payload)?;
+                self.apply_recalled(&recalled, frame);
+                Ok(None)
+            }
             None => Err(malformed("frame", "an operation that this version does not know")),
         }
     }
@@ -180,9 +202,7 @@ impl Memory {
     fn apply_erase(&mut self, erase: &ErasePayload, at: u64) {
         for &sequence in &erase.sequences {
             self.keys.remove(sequence);
-            if let Some(space) = self.spaces.get_mut(&erase.space) {
-                space.erase(&self.arena, sequence, at);
-            }
+            self.with_changes(erase.space, |space, arena| space.erase(arena, sequence, at));
         }
     }
 
@@ -201,21 +221,24 @@ impl Memory {
         if let Some(space) = self.spaces.remove(&space) {
             self.rows -= space.rows_in_memory();
             self.afterwards_bytes -= space.afterwards_bytes();
+            self.strength_bytes -= space.strengths().bytes();
             self.text_bytes -= space.text_bytes();
             self.retired.push(space.retire());
         }
     }
 
-    /// Calls `with` with a space and keeps account of what became of its rows.
-    pub(crate) fn with_afterwards<T>(
+    /// Calls `with` with a space and keeps account of what changes about its episodes.
+    pub(crate) fn with_changes<T>(
         &mut self,
         space: SpaceNumber,
         with: impl FnOnce(&mut Space, &Arena) -> T,
     ) -> Option<T> {
         let space = self.spaces.get_mut(&space)?;
         self.afterwards_bytes -= space.afterwards_bytes();
+        self.strength_bytes -= space.strengths().bytes();
         let result = with(space, &self.arena);
         self.afterwards_bytes += space.afterwards_bytes();
+        self.strength_bytes += space.strengths().bytes();
         Some(result)
     }
 
@@ -249,7 +272,7 @@ impl Memory {
     /// That there is no such episode, or that it has too many links, is found out here: a store may
     /// be on its way that was admitted before the link. A frame that is refused changes nothing.
     fn apply_link(&mut self, link: &LinkPayload<'_>, at: u64) -> Applied {
-        let linked = self.with_afterwards(link.space, |space, arena| space.link(arena, link, at));
+        let linked = self.with_changes(link.space, |space, arena| space.link(arena, link, at));
         let linked = linked.ok_or_else(|| gone(link.space))?;
         let from = || String::from_utf8_lossy(link.from).into_owned();
         let (replaced, links) =
@@ -270,17 +293,47 @@ impl Memory {
     /// Whether there is such an episode, and whether it was superseded before, is found out here.
     fn apply_supersede(&mut self, supersede: &SupersedePayload<'_>, at: u64) -> Reply {
         let superseded = self
-            .with_afterwards(supersede.space, |space, arena| space.supersede(arena, supersede, at));
+            .with_changes(supersede.space, |space, arena| space.supersede(arena, supersede, at));
         Reply::Superseded { sequence: Sequence(at), is_by: superseded.flatten() }
     }
 
     fn apply_unlink(&mut self, unlink: &UnlinkPayload<'_>, at: u64) -> Reply {
         let unlinked =
-            self.with_afterwards(unlink.space, |space, arena| space.unlink(arena, unlink, at));
+            self.with_changes(unlink.space, |space, arena| space.unlink(arena, unlink, at));
         Reply::Unlinked(unlinked.flatten().map(|(removed, links)| {
             let sequence = Sequence(at);
             Unlinked { sequence, removed, links }
         }))
+    }
+
+    fn apply_reinforce(&mut self, reinforce: &ReinforcePayload<'_>, frame: &Frame<'_>) -> Reply {
+        let ReinforcePayload { space, id, what } = *reinforce;
+        let at_us = frame.head.recorded_at_us;
+        let strength = self.with_changes(space, |space, arena| {
+            space.reinforce(arena, id, what, (frame.sequence, at_us))
+        });
+        let sequence = Sequence(frame.sequence);
+        Reply::Reinforced(strength.flatten().map(|strength| {
+            let strength = Box::new(strength);
+            Reinforced { sequence, strength }
+        }))
+    }
+
+    fn apply_recalled(&mut self, recalled: &RecalledPayload<'_>, frame: &Frame<'_>) {
+        let at = (frame.sequence, frame.head.recorded_at_us);
+        self.with_changes(recalled.space, |space, arena| {
+            recalled.sequences().for_each(|stored| space.note_recall(arena, stored, at));
+        });
+    }
+
+    /// Gives an episode the strength that a state file says.
+    pub(crate) fn restore_strength(
+        &mut self,
+        space: SpaceNumber,
+        (stored, kept): (u64, Kept),
+        through: u64,
+    ) {
+        self.with_changes(space, |space, _| space.restore_strength(stored, kept, through));
     }
 
     /// Gives a row of a section the links that a state file says.
@@ -291,7 +344,7 @@ impl Memory {
         links: LinkList,
         through: u64,
     ) {
-        self.with_afterwards(space, |space, _| space.restore_links(part, row, links, through));
+        self.with_changes(space, |space, _| space.restore_links(part, row, links, through));
     }
 
     /// Takes some links away that a publication has made needless; whether none are left.
@@ -299,7 +352,7 @@ impl Memory {
         let sweeping =
             self.spaces.values().find(|space| space.overlays().sweeps_through().is_some());
         let Some(number) = sweeping.map(|space| space.number) else { return true };
-        self.with_afterwards(number, |space, _| space.sweep_links(count));
+        self.with_changes(number, |space, _| space.sweep_links(count));
         false
     }
 
@@ -320,7 +373,9 @@ impl Memory {
             self.keys.note_repeat(first.sequence, frame.sequence);
             return Ok(Reply::Stored(first.again(pressure)));
         }
+        self.strength_bytes -= space.strengths().bytes();
         let replaced = space.insert(&mut self.arena, frame, &store);
+        self.strength_bytes += space.strengths().bytes();
         self.rows += 1;
         if self.codes_rows {
             space.code(&mut self.arena, CATCH_UP_ROWS);

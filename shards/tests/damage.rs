@@ -24,6 +24,7 @@ use engram_shards::shard::{
     ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
 };
 use engram_shards::space::Page;
+use engram_shards::strength::Decay;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 /// Small, so that the history below spans several.
@@ -122,6 +123,7 @@ fn make() -> (MemoryDisk, Vec<Step>) {
         codes: CodeBits::One,
         fan: SpaceFan::Degree,
         fan_cap: None,
+        decay: Decay::default(),
         model: String::new(),
         shards: 1,
     };

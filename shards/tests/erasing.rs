@@ -17,6 +17,7 @@ use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 const SECRET: &str = "what nobody is to read any more";
@@ -122,6 +123,7 @@ impl Machine {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

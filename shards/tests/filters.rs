@@ -18,6 +18,7 @@ use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
 use engram_shards::recall::cue;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
+use engram_shards::strength::Decay;
 
 const DIMENSIONS: usize = 64;
 
@@ -53,6 +54,7 @@ impl Bench {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

@@ -16,6 +16,7 @@ use engram_shards::log::{
 use engram_shards::shard::{
     ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 
 const REASON: &str = "it fell over five times";
 
@@ -52,6 +53,7 @@ fn space(name: &str) -> SpaceSettings {
         codes: CodeBits::One,
         fan: SpaceFan::Degree,
         fan_cap: None,
+        decay: Decay::default(),
         model: String::new(),
         shards: 1,
     }

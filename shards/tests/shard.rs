@@ -1,5 +1,7 @@
 //! The shard over a disk of memory: what it answers, what it recalls, what a replay rebuilds.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
 use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
@@ -14,9 +16,17 @@ use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
 use engram_shards::space::{Page, id_hash};
+use engram_shards::strength::Decay;
 use proptest::prelude::*;
 
-const ALL: Fields = Fields { text: true, vector: true, metadata: true, links: true, why: true };
+const ALL: Fields = Fields {
+    text: true,
+    vector: true,
+    metadata: true,
+    links: true,
+    strength: Some(NonZero::<i64>::MAX),
+    why: true,
+};
 
 struct Bench {
     disk: MemoryDisk,
@@ -91,6 +101,7 @@ impl Bench {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: "m".into(),
             shards: 1,
         };
@@ -369,6 +380,7 @@ fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
         metric: Metric::Dot,
         codes: CodeBits::One,
         fan: SpaceFan::Degree,
+        decay: Decay::default(),
         fan_cap: None,
         model: String::new(),
         shards: 1,

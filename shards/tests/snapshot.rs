@@ -13,6 +13,7 @@ use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 /// Three episodes fill a segment.
@@ -66,6 +67,7 @@ impl Bench {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

@@ -111,7 +111,7 @@ fn try_spread(
             }
         }
     }
-    bench.shard.spread_finish(spreading, asked)
+    bench.shard.spread_finish(spreading, asked.clone())
 }
 
 fn spread(bench: &mut Bench, how: How, depth: u32, seeds: &[(&str, f64)]) -> Scores {
@@ -245,7 +245,7 @@ fn what_is_similar_is_found_without_a_link_once_it_is_consolidated() {
             within_ns: None,
         });
         while !bench.shard.spread_step(&mut spreading, 7).unwrap() {}
-        bench.shard.spread_finish(spreading, &asked(20)).unwrap().hits
+        bench.shard.spread_finish(spreading, asked(20)).unwrap().hits
     };
     assert_eq!(similar(&mut bench, 1.0), [], "a tail does not know it");
     bench.consolidate(|_, _| {});
@@ -328,14 +328,14 @@ fn mass_that_was_not_spread_before_the_end_is_missing() {
         }
         // The links of a section are tried first, and these take more than one step.
         assert!(!bench.shard.spread_step(&mut spreading, 7).unwrap());
-        let collected = bench.shard.spread_finish(spreading, &asked(9)).unwrap();
+        let collected = bench.shard.spread_finish(spreading, asked(9)).unwrap();
         assert_eq!((collected.hits.len(), collected.missing_max), (0, 0.75), "{how:?}");
         // What a recall has found is there without it.
         let recalled = Some(recalled(bench, "e2", &["e1", "e2", "e3"], 1.0));
         let mut spreading = begin(bench, how, 9, Home::ALONE);
         spreading.give(Exchange { masses: given(&[("e0", 1.0)]), ..Exchange::default() });
         let asked = Asked { recalled, ..asked(2) };
-        let collected = bench.shard.spread_finish(spreading, &asked).unwrap();
+        let collected = bench.shard.spread_finish(spreading, asked.clone()).unwrap();
         assert_eq!((collected.hits.len(), collected.missing_max), (2, 1.0), "{how:?}");
         assert_eq!(collected.hits[0].episode.id, "e2");
         assert_eq!(collected.hits[0].activation, Some(0.0));
@@ -449,7 +449,7 @@ impl Spanned {
         }
         let mut found = Found { missing_max: 0.0, hits: Vec::new() };
         for (shard, spreading) in self.shards.iter_mut().zip(spreads) {
-            let collected = shard.bench.shard.spread_finish(spreading, &asked(1000)).unwrap();
+            let collected = shard.bench.shard.spread_finish(spreading, asked(1000)).unwrap();
             found.missing_max += collected.missing_max;
             found.hits.extend(collected.hits);
         }

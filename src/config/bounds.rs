@@ -23,6 +23,8 @@ pub const SLOWLOG_US: RangeInclusive<u64> = 0..=600_000_000;
 /// Each takes some hundred bytes.
 pub const SLOWLOG_ENTRIES: RangeInclusive<u64> = 0..=4_096;
 pub const TRACE_SAMPLE: RangeInclusive<u64> = 0..=1_000_000_000;
+/// A hundred years.
+pub const CLOCK_AHEAD_SECONDS: RangeInclusive<u64> = 0..=3_155_760_000;
 pub const CRASH_LOOP_STARTS: RangeInclusive<u64> = 0..=1_000;
 pub const CRASH_LOOP_SECONDS: RangeInclusive<u64> = 1..=86_400;
 /// Entries of `skip_sequences`: each was decided on by somebody.

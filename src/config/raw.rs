@@ -31,6 +31,7 @@ pub(super) struct RawConfig {
     pub(super) slowlog_us: Option<Count>,
     pub(super) slowlog_entries_max: Option<Count>,
     pub(super) trace_sample: Option<Count>,
+    pub(super) clock_ahead_seconds: Option<Count>,
     pub(super) crash_loop_starts: Option<Count>,
     pub(super) crash_loop_seconds: Option<Count>,
     pub(super) accept_loss: Option<Switch>,

@@ -66,6 +66,7 @@ fn with_nothing_said_the_defaults_hold() {
             slowlog: Duration::from_millis(10),
             slowlog_entries_max: 128,
             trace_sample: 0,
+            clock_ahead: Duration::ZERO,
             crash_loop_starts: 5,
             crash_loop: Duration::from_secs(60),
             accept_loss: false,
@@ -156,6 +157,7 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
         ("slowlog_us", vec!["0", "600000000"], vec!["600000001"]),
         ("slowlog_entries_max", vec!["0", "4096"], vec!["4097"]),
         ("trace_sample", vec!["0", "1000000000"], vec!["1000000001"]),
+        ("clock_ahead_seconds", vec!["0", "3155760000"], vec!["3155760001"]),
         ("crash_loop_starts", vec!["0", "1000"], vec!["1001"]),
         ("crash_loop_seconds", vec!["1", "86400"], vec!["0", "86401"]),
         ("skip_sequences", vec!["", "0:1", "63:18446744073709551615"], vec!["64:1", "0:0"]),
@@ -328,7 +330,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 26, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 27, "one line for each key:\n{printed}");
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct Config {
     pub slowlog_entries_max: usize,
     /// One of so many commands is traced; 0 for none.
     pub trace_sample: u64,
+    /// How far the daemon's wall clock is ahead of the machine's.
+    pub clock_ahead: Duration,
     /// Starts in a row that ended early, after which the next one is read-only; 0 for never.
     pub crash_loop_starts: usize,
     /// How long a daemon serves before its start counts as a good one.
@@ -224,6 +226,12 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
             bounds::TRACE_SAMPLE,
             0,
         )?,
+        clock_ahead: Duration::from_secs(keys.count(
+            "clock_ahead_seconds",
+            |raw| raw.clock_ahead_seconds,
+            bounds::CLOCK_AHEAD_SECONDS,
+            0,
+        )?),
         crash_loop_starts: keys.count(
             "crash_loop_starts",
             |raw| raw.crash_loop_starts,

@@ -61,7 +61,7 @@ const fn counter(name: &'static str, help: &'static str, of: fn(&Report) -> f64)
 }
 
 /// What each shard tells in one number.
-const FIGURES: [Figure; 48] = [
+const FIGURES: [Figure; 50] = [
     gauge("episodes", "Live episodes.", |it| it.stats.episodes as f64),
     gauge("rows", "Rows, dead ones included.", |it| it.stats.rows as f64),
     gauge("rows_dead", "Rows whose episode is gone.", |it| it.stats.rows_dead as f64),
@@ -81,6 +81,12 @@ const FIGURES: [Figure; 48] = [
     counter("stores_total", "Episodes to store.", |it| it.metrics.stores as f64),
     counter("links_total", "Links made or removed.", |it| it.metrics.links as f64),
     counter("recalls_total", "Recalls on this shard.", |it| it.metrics.recalls as f64),
+    counter("recalled_logged_total", "Episodes told whose recall was logged.", |it| {
+        it.stats.recalls.logged as f64
+    }),
+    counter("recalled_lost_total", "Episodes told whose recall was not logged.", |it| {
+        it.stats.recalls.lost as f64
+    }),
     counter("spreads_total", "Exchanges of spreads.", |it| it.metrics.spreads as f64),
     counter("reads_total", "Episodes read by id.", |it| it.metrics.reads as f64),
     gauge("streams_open", "Observe streams.", |it| it.metrics.streams_open as f64),

@@ -124,7 +124,7 @@ const ONE: (usize, Shape) = (BODY_BYTES_MAX, Shape::Plain);
 const HITS: (usize, Shape) = (BODY_BYTES_MAX, Shape::List("hits"));
 
 /// All operations.
-pub static OPERATIONS: [Operation; 31] = [
+pub static OPERATIONS: [Operation; 34] = [
     body::<requests::Store, schemas::Stored>(
         "store",
         (Verb::Post, "/v1/spaces/{space}/episodes"),
@@ -165,6 +165,24 @@ pub static OPERATIONS: [Operation; 31] = [
         "forget",
         (Verb::Delete, "/v1/spaces/{space}/episodes/{id}"),
         ("EG.FORGET", "Hides an episode from now on."),
+        Shape::Plain,
+    ),
+    query::<requests::Reinforce, schemas::Reinforced>(
+        "reinforce",
+        (Verb::Post, "/v1/spaces/{space}/episodes/{id}/reinforce"),
+        ("EG.REINFORCE", "Strengthens an episode: one more presentation."),
+        Shape::Plain,
+    ),
+    query::<requests::Pin, schemas::Reinforced>(
+        "pin",
+        (Verb::Put, "/v1/spaces/{space}/episodes/{id}/pin"),
+        ("EG.PIN", "Keeps an episode from fading."),
+        Shape::Plain,
+    ),
+    query::<requests::Unpin, schemas::Reinforced>(
+        "unpin",
+        (Verb::Delete, "/v1/spaces/{space}/episodes/{id}/pin"),
+        ("EG.UNPIN", "Lets an episode fade again."),
         Shape::Plain,
     ),
     query::<requests::Erase, schemas::Erased>(

@@ -77,6 +77,27 @@ pub struct OwnedLink {
     kind: Option<String>,
 }
 
+/// How strong an episode is.
+#[derive(JsonSchema)]
+pub struct Strength {
+    /// The probability that it is retained.
+    retention: f64,
+    /// The logarithm of what its presentations left; null where nothing is left, or nothing fades.
+    base_level: Option<f64>,
+    presentations: u64,
+    /// Microseconds since 1970-01-01 UTC.
+    last_presented_at: i64,
+    /// It does not fade.
+    pinned: bool,
+}
+
+/// How strong an episode is now.
+#[derive(JsonSchema)]
+pub struct Reinforced {
+    seq: u64,
+    strength: Strength,
+}
+
 /// An episode, with the parts that were asked for.
 #[derive(JsonSchema)]
 pub struct Episode {
@@ -97,6 +118,7 @@ pub struct Episode {
     vec: Option<VectorAnswer>,
     meta: Option<Map<String, Value>>,
     links: Option<Vec<OwnedLink>>,
+    strength: Option<Strength>,
 }
 
 /// Episodes in the order of the ids; null for an unknown one.
@@ -146,6 +168,7 @@ pub struct Hit {
     vec: Option<VectorAnswer>,
     meta: Option<Map<String, Value>>,
     links: Option<Vec<OwnedLink>>,
+    strength: Option<Strength>,
     /// What proposed it, what that cost, and the way to it along links.
     why: Option<Map<String, Value>>,
     /// There, and true, if the deadline came first.
@@ -217,6 +240,7 @@ pub struct Space {
     codes: u64,
     fan: String,
     fan_cap: u64,
+    decay: String,
     model: String,
     shards: u64,
     episodes: u64,

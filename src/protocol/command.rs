@@ -9,7 +9,7 @@
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
 //! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`,
-//! `watch.rs`, `observe.rs`, `journal.rs`.
+//! `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is in `redacted.rs`.
 
 mod arguments;
 mod checks;
@@ -19,6 +19,7 @@ mod journal;
 mod link;
 mod observe;
 mod recall;
+mod redacted;
 mod scan;
 mod space;
 mod spec;
@@ -33,7 +34,7 @@ mod watch;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use engram_shards::episode::{Belief, Durability, Fields, Refusal};
+use engram_shards::episode::{Belief, Durability, Fields, Refusal, Reinforcement};
 
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
@@ -43,6 +44,7 @@ pub use recall::{
     Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
     RecallSpread,
 };
+pub use redacted::redacted;
 pub use scan::{ScanCommand, ScanCursor};
 pub use space::SpaceCreate;
 pub use spread::{SPREAD_WEIGHT_MAX, SpreadCommand, SpreadParameters};
@@ -124,6 +126,12 @@ pub enum Command {
         durability: Durability,
     },
     Supersede(SupersedeCommand),
+    Reinforce {
+        space: String,
+        id: Bytes,
+        what: Reinforcement,
+        durability: Durability,
+    },
     /// To make a link, or to remove links.
     Link(LinkCommand),
     Erase {

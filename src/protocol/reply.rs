@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, Confidence, Hit, Link, Linked, Metric, Outcome, PathStep, Refusal, Sequence,
-    SpaceSettings, StoredEpisode, Unlinked, Why,
+    Activation, Confidence, Hit, Link, Linked, Metric, Outcome, PathStep, Refusal, Reinforced,
+    Sequence, SpaceSettings, StoredEpisode, Strength, Unlinked, Why,
 };
 use engram_shards::inquiry::fusion::Terms;
 use engram_shards::io::Copied;
@@ -375,6 +375,17 @@ pub fn superseded(encoder: &mut Encoder<'_>, superseded: Option<(Sequence, bool)
     text(encoder, "outcome", outcome);
 }
 
+/// The answer to `EG.REINFORCE`, `EG.PIN` and `EG.UNPIN`; `None` when the id is unknown.
+pub fn reinforced(encoder: &mut Encoder<'_>, reinforced: Option<&Reinforced>) {
+    let Some(Reinforced { sequence, strength }) = reinforced else {
+        return encoder.null();
+    };
+    encoder.map(2);
+    key(encoder, "seq");
+    encoder.count(sequence.0);
+    self::strength(encoder, strength);
+}
+
 /// What an erase came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Erased {
@@ -406,7 +417,7 @@ pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<
 
 /// The answer to `EG.SPACE INFO`.
 pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
-    encoder.map(9);
+    encoder.map(10);
     text(encoder, "name", settings.name.as_bytes());
     key(encoder, "dim");
     encoder.count(u64::from(settings.dimensions));
@@ -416,6 +427,7 @@ pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64)
     text(encoder, "fan", settings.fan.to_string().as_bytes());
     key(encoder, "fan_cap");
     encoder.count(settings.fan_cap.unwrap_or_default().into());
+    text(encoder, "decay", settings.decay.to_string().as_bytes());
     text(encoder, "model", settings.model.as_bytes());
     key(encoder, "shards");
     encoder.count(u64::from(settings.shards));
@@ -502,6 +514,7 @@ fn parts_count(episode: &StoredEpisode) -> usize {
         episode.vector.is_some(),
         episode.metadata.is_some(),
         episode.links.is_some(),
+        episode.strength.is_some(),
     ];
     are_there.iter().filter(|&&is_there| is_there).count()
 }
@@ -518,6 +531,28 @@ fn parts(encoder: &mut Encoder<'_>, episode: &StoredEpisode) {
         encoder.array(links.len());
         links.iter().for_each(|each| link(encoder, each));
     }
+    if let Some(strength) = &episode.strength {
+        self::strength(encoder, strength);
+    }
+}
+
+/// How strong an episode is.
+fn strength(encoder: &mut Encoder<'_>, strength: &Strength) {
+    key(encoder, "strength");
+    encoder.map(5);
+    key(encoder, "retention");
+    encoder.double_f32(strength.retention());
+    key(encoder, "base_level");
+    match strength.base_level() {
+        Some(level) => encoder.double(level),
+        None => encoder.null(),
+    }
+    key(encoder, "presentations");
+    encoder.count(strength.trace.presentations.into());
+    key(encoder, "last_presented_at");
+    encoder.integer(strength.trace.last_us);
+    key(encoder, "pinned");
+    encoder.boolean(strength.is_pinned);
 }
 
 fn link(encoder: &mut Encoder<'_>, link: &Link) {

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Sequence,
-    SpaceFan, SpaceSettings, StoredEpisode, Superseded, Tier, Why,
+    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
 };
+use engram_shards::strength::{Decay, Trace};
 use proptest::prelude::*;
 use redis::Value;
 
@@ -167,13 +167,33 @@ fn stored_episode() -> StoredEpisode {
         thread: Bytes::new(),
         links: None,
         superseded: None,
+        strength: None,
     }
+}
+
+/// Of one presentation, at 7 µs.
+fn strength_of(version: ProtocolVersion, base_level: Value, retention: f64) -> Value {
+    let pinned = match version {
+        Resp2 => Value::Int(0),
+        Resp3 => Value::Boolean(false),
+    };
+    let entries = vec![
+        ("retention", double(version, retention)),
+        ("base_level", base_level),
+        ("presentations", Value::Int(1)),
+        ("last_presented_at", Value::Int(7)),
+        ("pinned", pinned),
+    ];
+    map(version, entries)
 }
 
 #[test]
 fn replies_to_reads() {
     let bare = stored_episode();
+    let trace = Trace::first(Decay::Exponential { half_life_s: 1 }, 7);
+    let mut strength = Strength { decay: Decay::None, trace, is_pinned: false, at_us: 0 };
     let full = StoredEpisode {
+        strength: Some(Box::new(strength)),
         text: Some(Bytes::from("hello")),
         vector: Some(Bytes::from("\0\0\0\0")),
         metadata: Some(Bytes::new()),
@@ -225,6 +245,7 @@ fn replies_to_reads() {
             ("vec", bulk("\0\0\0\0")),
             ("meta", bulk("")),
             ("links", Value::Array(vec![map(version, link)])),
+            ("strength", strength_of(version, Value::Nil, 1.0)),
         ];
         let hit = |score, similarity| {
             vec![
@@ -275,6 +296,20 @@ fn replies_to_reads() {
         let got = read(version, |encoder| reply::episode(encoder, Some(&superseded)));
         assert_eq!(got, map(version, expected));
         assert_eq!(read(version, |encoder| reply::episode(encoder, None)), Value::Nil);
+        // Half of a presentation is left after a half-life.
+        (strength.decay, strength.at_us) = (Decay::Exponential { half_life_s: 1 }, 1_000_007);
+        let reinforced = Reinforced { sequence: Sequence(8), strength: Box::new(strength) };
+        let got = read(version, |encoder| reply::reinforced(encoder, Some(&reinforced)));
+        let level = strength.base_level().unwrap();
+        assert!((level - 0.5_f64.ln()).abs() < 1e-9, "{level}");
+        // The shortest number that is this one in single precision.
+        let retention = strength.retention().to_string().parse().unwrap();
+        let expected = vec![
+            ("seq", Value::Int(8)),
+            ("strength", strength_of(version, double(version, level), retention)),
+        ];
+        assert_eq!(got, map(version, expected));
+        assert_eq!(read(version, |encoder| reply::reinforced(encoder, None)), Value::Nil);
     }
 }
 
@@ -287,6 +322,7 @@ fn replies_about_spaces_and_the_daemon() {
         codes: CodeBits::Two,
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
+        decay: Decay::TwoComponent,
         model: String::new(),
         shards: 2,
     };
@@ -297,6 +333,7 @@ fn replies_about_spaces_and_the_daemon() {
         ("codes", Value::Int(2)),
         ("fan", bulk("1.5")),
         ("fan_cap", Value::Int(500)),
+        ("decay", bulk("two")),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),

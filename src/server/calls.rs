@@ -119,8 +119,9 @@ async fn hear(
     loop {
         if commands.is_empty() {
             core.turn();
-            core.breathe_if_due().await;
         }
+        // Also in the midst of a batch: those on the sockets do not wait for its end.
+        core.breathe_if_due().await;
         let next = async { commands.recv_async().await.ok() };
         let stopped = async {
             connection.stopped().await;

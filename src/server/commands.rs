@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
-    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, SpaceSettings, StoredEpisode,
+    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceSettings, StoredEpisode,
 };
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
@@ -93,6 +93,15 @@ async fn carry_out(
                 let owner = route.owner(&id);
                 let request = Request::Forget { space, id, durability, writer_uid };
                 submit(core, connection, owner, request, at_ns);
+            }
+            Err(refusal) => refuse(core, connection, refusal),
+        },
+        Command::Reinforce { space, id, what, durability } => match core.route(&space) {
+            Ok(route) => {
+                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
+                let owner = route.owner(&id);
+                let request = ReinforceRequest { space, id, what, durability, writer_uid };
+                submit(core, connection, owner, Request::Reinforce(Box::new(request)), at_ns, None);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
@@ -416,7 +425,9 @@ async fn consolidate(core: &Rc<Core>, space: Option<&str>) -> Encoded {
 async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (_, settings, route) = core.space(&command.space)?;
     let vectors = cue_vectors(core, &route, command.cues).await?;
-    let RecallCommand { k, conditions, effort, fields, bytes_max, text, spread, .. } = command;
+    let RecallCommand {
+        k, conditions, effort, fields, bytes_max, text, spread, reinforces, ..
+    } = command;
     let cue = match vectors.is_empty() {
         true => None,
         false => Some(cue(&settings, &vectors)?),
@@ -434,6 +445,9 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
             recall_similar(core, (route, &settings), request, spread).await?
         }
     };
+    if reinforces {
+        core.note_recalled(&route, &hits);
+    }
     let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
     let bytes = hits.len() * size_of::<Hit>();
     let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits, is_partial));

@@ -88,7 +88,7 @@ pub(super) struct Core {
     recovery: Arc<Recovery>,
     snapshots: Arc<Snapshots>,
     patience: Duration,
-    inner: RefCell<Inner>,
+    pub(super) inner: RefCell<Inner>,
     pub(super) journal: Rc<Journal>,
     /// Which command is carried out by the task that runs now, if one is.
     command: RefCell<Option<CommandOf>>,
@@ -129,6 +129,8 @@ pub(super) struct Inner {
     pub(super) metrics: Metrics,
     ids: IdMaker,
     replies: ReplyBudget,
+    /// Episodes of other shards that answers told, by shard.
+    pub(super) told: Vec<Vec<(SpaceNumber, u64)>>,
     pub(super) followers: Followers,
     pub(super) journal: Rc<Journal>,
 }
@@ -162,6 +164,7 @@ impl Core {
             metrics: Metrics::default(),
             ids: IdMaker::new(seed),
             replies: ReplyBudget::default(),
+            told: vec![Vec::new(); shards],
             followers: Followers::default(),
             journal: Rc::clone(&journal),
         };
@@ -385,6 +388,7 @@ impl Core {
 
     /// Housekeeping, a few times a second.
     pub(super) fn tick(&self) {
+        (0..self.shards()).for_each(|shard| self.tell_recalled(shard));
         {
             let mut inner = self.inner.borrow_mut();
             inner.shard.tick();
@@ -613,6 +617,11 @@ impl Inner {
                 self.journal.reset_latencies(&[]);
                 self.deliver(origin, Answer::Done(Ok(())));
             }
+            Request::Recalled(told) => {
+                told.into_iter()
+                    .for_each(|(space, stored)| self.shard.note_recalled(space, stored));
+                self.deliver(origin, Answer::Done(Ok(())));
+            }
             Request::Recall(request) => self.take_recall(*request, asked.at_ns, origin),
             Request::Inquire(request) => self.take_inquiry(*request, asked.at_ns, origin),
             Request::LookAround(request) => self.take_around(*request, asked.at_ns, origin),
@@ -679,6 +688,7 @@ impl Inner {
             Request::Link(request) => shard.link(ticket, request)?,
             Request::Unlink(request) => shard.unlink(ticket, request)?,
             Request::Supersede(request) => shard.supersede(ticket, request)?,
+            Request::Reinforce(request) => shard.reinforce(ticket, request)?,
             Request::Forget { space, id, durability, writer_uid } => {
                 shard.forget(ticket, *space, id, *durability, *writer_uid)?;
             }
@@ -698,6 +708,7 @@ impl Inner {
             | Request::Report
             | Request::ResetMetrics
             | Request::Journal(_)
+            | Request::Recalled(_)
             | Request::Recall(_)
             | Request::Inquire(_)
             | Request::LookAround(_)

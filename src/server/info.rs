@@ -70,6 +70,8 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("stores", metrics.stores),
         ("links", metrics.links),
         ("recalls", metrics.recalls),
+        ("recalls_logged", sum(|stats| stats.recalls.logged)),
+        ("recalls_lost", sum(|stats| stats.recalls.lost)),
         ("spreads", metrics.spreads),
         ("reads", metrics.reads),
         ("connections_opened", metrics.connections_opened),

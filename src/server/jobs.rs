@@ -296,7 +296,7 @@ impl Inner {
             self.jobs.idle.insert(key, spreading);
             return Answer::Exchanged(Ok(exchanged));
         };
-        let collected = self.shard.spread_finish(*spreading, &asked);
+        let collected = self.shard.spread_finish(*spreading, *asked);
         Answer::Collected(collected.map(|mut collected| {
             collected.was_cut = was_cut;
             let Collected { edges, nodes, turns, turns_ahead, .. } = collected;

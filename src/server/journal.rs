@@ -12,10 +12,11 @@
 //! A command may ask several shards; then it is the longest of its waits that is told. Observations
 //! and what a watch sends have no reply, and are not here.
 //!
-//! What of its arguments a slow command is to show is copied when it comes, into a fixed place: at
+//! What of its arguments a slow command may show is copied when it comes, into a fixed place: at
 //! its end they are gone, and to keep them would keep what was read with them. So a command costs
 //! that copy of at most 112 bytes, one look at the clock, one cell of a histogram and a comparison;
-//! nothing is allocated unless it was slow, or is the first of its kind.
+//! nothing is allocated unless it was slow, or is the first of its kind. Of a slow one the words of
+//! the protocol stay, and nothing of what was said in it: no erasure would reach it here.
 
 mod shown;
 
@@ -84,7 +85,8 @@ pub struct Slow {
     /// When its reply was ready, in microseconds since 1970-01-01 UTC.
     pub at_us: i64,
     pub command: &'static str,
-    pub shown: Shown,
+    /// Its words without their content.
+    pub words: Vec<String>,
     pub spent: Spent,
     pub connection: u64,
     pub client_name: String,
@@ -198,7 +200,7 @@ impl Journal {
             id: count * self.shards as u64 + self.shard as u64,
             at_us: (self.clock.wall_us)(),
             command,
-            shown,
+            words: shown.words(command),
             spent: Spent::new(elapsed_ns / 1000, queued_us.into(), is_write),
             connection: client.peer.connection,
             client_name: client.name(),

@@ -125,6 +125,9 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         Answer::Write(Ok(Reply::Superseded { sequence, is_by })) => {
             reply::superseded(encoder, is_by.map(|is_by| (*sequence, is_by)));
         }
+        Answer::Write(Ok(Reply::Reinforced(reinforced))) => {
+            reply::reinforced(encoder, reinforced.as_ref());
+        }
         Answer::Write(Ok(Reply::Erased { sequence, existed, frames, bytes })) => {
             let (sequence, frames, bytes) = (*sequence, *frames, *bytes);
             reply::erased(encoder, existed.then_some(reply::Erased { sequence, frames, bytes }));

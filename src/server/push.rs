@@ -25,7 +25,7 @@ const MESSAGE_BYTES: usize = 256;
 #[derive(Debug)]
 pub(super) enum Push {
     /// An episode for a watch, and what it holds of the bound on replies.
-    Episode { watch: u64, shard: usize, episode: StoredEpisode, held: Held },
+    Episode { watch: u64, shard: usize, episode: Box<StoredEpisode>, held: Held },
     /// The end of a watch.
     Cut { watch: u64, reason: String, at: Vec<(usize, u64)> },
     /// What a stream has to tell when its turn comes.

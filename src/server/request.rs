@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_lanes::inbox::{Rank, Waits};
 use engram_shards::episode::{
-    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal,
-    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest, UnlinkRequest,
+    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest, UnlinkRequest,
 };
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::shard::{Reply, SpaceStats};
@@ -27,6 +26,10 @@ pub enum Request {
     Link(Box<LinkRequest>),
     Unlink(Box<UnlinkRequest>),
     Supersede(Box<SupersedeRequest>),
+    Reinforce(Box<ReinforceRequest>),
+    /// Episodes that answers told, by the sequences that they were stored with. Nobody waits for
+    /// it.
+    Recalled(Vec<(SpaceNumber, u64)>),
     Forget {
         space: SpaceNumber,
         id: Bytes,
@@ -151,6 +154,7 @@ impl Request {
             Self::Link(_)
             | Self::Unlink(_)
             | Self::Supersede(_)
+            | Self::Reinforce(_)
             | Self::Forget { .. }
             | Self::Erase { .. }
             | Self::Get { .. }
@@ -158,6 +162,7 @@ impl Request {
             | Self::Inquire(_)
             | Self::Scan { .. }
             | Self::News(_) => Rank::Normal,
+            Self::Recalled(_) => Rank::Low,
             Self::Spread(order) if order.begin.is_some() => Rank::Normal,
             Self::Spread(_)
             | Self::LookAround(_)
@@ -182,6 +187,7 @@ impl Request {
             | Self::Link(_)
             | Self::Unlink(_)
             | Self::Supersede(_)
+            | Self::Reinforce(_)
             | Self::Forget { .. }
             | Self::Erase { .. }
             | Self::CreateSpace { .. }
@@ -197,7 +203,9 @@ impl Request {
             Self::Scan { .. } => Answer::Scanned(Err(refusal)),
             Self::News(_) => Answer::News(Err(refusal)),
             Self::Journal(_) => Answer::Journal(Err(refusal)),
-            Self::ResetMetrics | Self::EndSpread(_) => Answer::Done(Err(refusal)),
+            Self::ResetMetrics | Self::EndSpread(_) | Self::Recalled(_) => {
+                Answer::Done(Err(refusal))
+            }
             Self::SpaceStats { .. } | Self::Report => Answer::SpaceStats(Err(refusal)),
         }
     }
@@ -207,6 +215,7 @@ impl Request {
         let (space, id) = match self {
             Self::Store(store) => (store.space, &store.episode.id),
             Self::Forget { space, id, .. } | Self::Erase { space, id, .. } => (*space, id),
+            Self::Reinforce(reinforce) => (reinforce.space, &reinforce.id),
             Self::Link(link) => (link.space, &link.from),
             Self::Unlink(unlink) => (unlink.space, &unlink.from),
             Self::Supersede(supersede) => (supersede.space, &supersede.id),

@@ -117,6 +117,7 @@ fn text(id: Uuid) -> Bytes {
 mod tests {
     use super::*;
     use engram_shards::episode::{CodeBits, Metric, SpaceFan};
+    use engram_shards::strength::Decay;
 
     fn route(span: u32, shards: usize) -> Route {
         let settings = SpaceSettings {
@@ -126,6 +127,7 @@ mod tests {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: span,
         };

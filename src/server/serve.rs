@@ -24,6 +24,8 @@ use crate::runtime;
 
 /// How often a draining shard looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// How often housekeeping is done while a shard drains.
+const DRAIN_TICK_NS: u64 = 100_000_000;
 
 /// Everything a shard's thread starts with.
 #[derive(Debug)]
@@ -323,9 +325,15 @@ async fn drain(core: &Rc<Core>, connections: &[Rc<Connection>], calls: &Calls, t
     calls.drain(core);
     core.close();
     let open = || connections.iter().filter(|one| is_open(one)).count() + calls.open();
+    let mut ticked_ns = core.now_ns();
     while core.now_ns() < until_ns && (open() > 0 || !core.is_idle()) {
         core.turn();
         runtime::sleep(DRAIN_POLL).await;
+        // No beat is heard meanwhile, and what was taken may wait for a consolidation or an erase.
+        if core.now_ns() - ticked_ns >= DRAIN_TICK_NS {
+            ticked_ns = core.now_ns();
+            core.tick();
+        }
     }
     let cut = open();
     if cut > 0 {

@@ -36,6 +36,7 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         codes: create.codes,
         fan: create.fan,
         fan_cap: create.fan_cap,
+        decay: create.decay,
         model: create.model,
         shards,
     };

@@ -113,7 +113,6 @@ pub(super) async fn slowlog(core: &Rc<Core>, command: SlowlogCommand) -> Encoded
 }
 
 fn encode_slow(encoder: &mut Encoder<'_>, slow: &Slow) {
-    let words = slow.shown.words();
     encoder.map(9);
     count(encoder, "id", slow.id);
     encoder.bulk(b"at");
@@ -121,8 +120,8 @@ fn encode_slow(encoder: &mut Encoder<'_>, slow: &Slow) {
     encoder.bulk(b"name");
     encoder.bulk(slow.command.to_ascii_lowercase().as_bytes());
     encoder.bulk(b"command");
-    encoder.array(words.len());
-    words.iter().for_each(|word| encoder.bulk(word.as_bytes()));
+    encoder.array(slow.words.len());
+    slow.words.iter().for_each(|word| encoder.bulk(word.as_bytes()));
     count(encoder, "duration_us", slow.spent.total_us);
     count(encoder, "queued_us", slow.spent.queued_us);
     count(encoder, "worked_us", slow.spent.worked_us);

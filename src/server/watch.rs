@@ -260,7 +260,12 @@ impl Watch {
                 self.spent_ns = core.now_ns();
             }
             let shard = cursor.shard;
-            connection.push(Push::Episode { watch: number, shard, episode, held });
+            connection.push(Push::Episode {
+                watch: number,
+                shard,
+                episode: Box::new(episode),
+                held,
+            });
         }
         cursor.through = through;
     }

@@ -17,7 +17,7 @@ fn opened(home: &Home, browser: &mut Browser) -> Daemon {
     daemon
 }
 
-fn give_token(browser: &mut Browser, token: &str) {
+pub fn give_token(browser: &mut Browser, token: &str) {
     browser.until("!document.getElementById('token-form').hidden");
     browser.value(&format!("document.getElementById('token').value = '{token}'"));
     browser.value("document.querySelector('#token-form button').click()");

@@ -12,6 +12,7 @@
 //! | `tcp.rs` | loopback TCP and its token |
 //! | `figures.rs` | `/metrics` and the description |
 //! | `dashboard.rs`, `browser.rs` | the page at `/`, in a browser |
+//! | `pictures.rs` | the page under load, for the documents |
 
 mod batches;
 mod bounds;
@@ -22,6 +23,7 @@ mod dashboard;
 mod dialects;
 mod figures;
 mod http;
+mod pictures;
 mod refusals;
 mod routes;
 mod tcp;

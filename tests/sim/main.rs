@@ -14,6 +14,7 @@
 //! | `linking.rs` | the same of links |
 //! | `superseding.rs` | the same of what supersedes; what was believed at a time |
 //! | `model.rs` | what may and what must be there |
+//! | `follower.rs` | a client that is told of what is stored, over all lives |
 //! | `spreading.rs` | what a spread must find |
 //! | `run.rs` | one run: rounds of start, look, work, end |
 //! | `crash_points.rs` | the power fails at every call in turn |
@@ -23,6 +24,7 @@
 //! everything that happens told.
 
 mod crash_points;
+mod follower;
 mod linking;
 mod machine;
 mod model;

@@ -125,6 +125,10 @@ impl By {
         let valid_until = reply.get("valid_until").and_then(Value::number).expect("both or none");
         Some(Self { id, valid_until: valid_until as i64 })
     }
+    /// One more presentation.
+    Reinforce,
+    /// It fades no more, or does again.
+    Pin(bool),
 }
 
 /// What an id may be.
@@ -135,11 +139,14 @@ pub struct State {
     pub superseded: Option<By>,
     /// The sequence that the episode was stored with, if that is known.
     pub stored: Option<u64>,
+    /// Presentations besides the first.
+    pub reinforced: u64,
+    pub is_pinned: bool,
 }
 
 impl State {
-    /// Whether a reply to a get is this.
-    pub fn is_shown(&self, reply: &Value) -> bool {
+    /// Whether a reply to a get is this, in a space whose recalls count as presentations or not.
+    pub fn is_shown(&self, reply: &Value, recalls_count: bool) -> bool {
         match (&self.episode, reply) {
             (None, Value::Nil) => true,
             (Some(episode), Value::Map(_)) => {
@@ -147,9 +154,16 @@ impl State {
                     && links_of(reply).as_ref() == Some(&self.links)
                     && By::of(reply) == self.superseded
                     && self.stored.is_none_or(|stored| stored == reply.count("seq"))
+                    && reply.get("strength").is_some_and(|own| self.is_strength(own, recalls_count))
             }
             _ => false,
         }
+    }
+
+    fn is_strength(&self, strength: &Value, recalls_count: bool) -> bool {
+        let (known, told) = (1 + self.reinforced, strength.count("presentations"));
+        let is_pinned = strength.count("pinned") != 0;
+        (told == known || recalls_count && told > known) && is_pinned == self.is_pinned
     }
 
     /// What a change makes of it; a link of nothing changes nothing.
@@ -158,8 +172,8 @@ impl State {
         match change {
             Change::Whole(episode) => {
                 let links = episode.as_ref().map(|own| own.links.clone()).unwrap_or_default();
-                let episode = episode.clone();
-                return Self { episode, links, superseded: None, stored: sequence };
+                let (episode, stored) = (episode.clone(), sequence);
+                return Self { episode, links, stored, ..Self::default() };
             }
             Change::Erase => return Self { stored: sequence, ..Self::default() },
             _ if self.episode.is_none() => {}
@@ -173,6 +187,8 @@ impl State {
                 let is_kind = |own: &str| kind.is_empty() || own == kind;
                 state.links.retain(|(target, own), _| target != to || !is_kind(own));
             }
+            Change::Reinforce => state.reinforced += 1,
+            Change::Pin(is_pinned) => state.is_pinned = *is_pinned,
         }
         state
     }
@@ -301,7 +317,11 @@ impl History {
             }
             Change::Whole(Some(episode)) => self.linked.extend(episode.links.clone()),
             Change::Supersede(by) => self.superseded.push(by.clone()),
-            Change::Whole(None) | Change::Erase | Change::Unlink { .. } => {}
+            Change::Whole(None)
+            | Change::Erase
+            | Change::Unlink { .. }
+            | Change::Reinforce
+            | Change::Pin(_) => {}
         }
         self.versions.push(Version::sent(write, change));
         self.follow();
@@ -526,6 +546,8 @@ pub struct Space {
     pub measure: Measure,
     /// How many shards it spans.
     pub span: usize,
+    /// Whether being recalled is a presentation: else recalls only look.
+    pub recalls_count: bool,
     pub existence: Existence,
     pub ids: BTreeMap<String, History>,
 }

@@ -11,8 +11,8 @@ use std::process::Command;
 /// Seeds that a broken tree has to survive to count as unnoticed.
 const SEEDS: &str = "3000";
 /// What is copied of the tree.
-const PARTS: [&str; 8] =
-    ["Cargo.toml", "Cargo.lock", "src", "shards", "tests", "tools", "perf", "fuzz"];
+const PARTS: [&str; 9] =
+    ["Cargo.toml", "Cargo.lock", "src", "lanes", "shards", "tests", "tools", "perf", "fuzz"];
 
 struct Mutation {
     name: &'static str,

@@ -10,9 +10,10 @@ use engram_shards::io::Random;
 use engram_shards::io::simulated::{Faults, SimulatedDisk};
 use engram_shards::log::RecoveryError;
 use engram_shards::shard::{OpenError, RestoreError};
-use engramd::runtime::simulated;
+use engramd::runtime::simulated::{self, Group};
 use engramd::server::{Route, ServeError};
 
+use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{By, End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
@@ -23,8 +24,14 @@ use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
 /// Questions in words that are asked of a space when all is certain.
 const QUESTIONS: usize = 3;
+/// The space that somebody follows.
+const FOLLOWED: usize = 1;
 /// Longer than any client may wait, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than a daemon takes to end whose disks do what they should, in virtual time, and far less
+/// than it may.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Runs a seed; what went on, as a checksum.
 pub fn run(plan: &Plan) -> u64 {
@@ -50,6 +57,7 @@ struct World<'a> {
     plan: &'a Plan,
     machine: Machine,
     model: Shared<Model>,
+    follower: Shared<Follower>,
     random: Random,
     /// See [`Plan::dies_at`].
     dies_at: Vec<u64>,
@@ -72,7 +80,7 @@ impl<'a> World<'a> {
         let machine = Machine::new(random.draw(), plan);
         let model = Model::new(&mut random, plan);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
-        Self { plan, machine, model, random, dies_at }
+        Self { plan, machine, model, follower: Shared::default(), random, dies_at }
     }
 
     async fn live(mut self) {
@@ -82,14 +90,43 @@ impl<'a> World<'a> {
             self.serve(&daemon, round).await;
             end = if self.machine.power.is_off() { End::PowerLost } else { round.end };
             trace(format_args!("the end: {end:?}"));
+            let began_ns = simulated::now_ns();
             self.machine.end(daemon, end).await;
+            // What was taken is answered, and nothing waits for the time to run out.
+            let took = Duration::from_nanos(simulated::now_ns() - began_ns);
+            let is_sound = self.plan.trouble == Trouble::Crashes;
+            assert!(took < DRAIN_MAX || !is_sound, "the end took {took:?}");
             self.consider_failures(&mut end);
             self.verify();
         }
         self.set_faults(Faults::default());
         let Some(daemon) = self.open(&mut end, None).await else { return };
+        self.catch_up(&daemon).await;
         self.machine.end(daemon, End::Drained).await;
         self.verify();
+    }
+
+    /// Lets the follower go on until it has everything.
+    async fn catch_up(&mut self, daemon: &Daemon) {
+        let (power, name) = (Rc::clone(&self.machine.power), model_name(FOLLOWED));
+        let found = async { scan(&mut daemon.greet().await?, &name).await };
+        let Some(found) = until_dark(&power, found).await else { return };
+        let group = simulated::group();
+        self.spawn_follower(group, daemon);
+        let follower = Rc::clone(&self.follower);
+        let done = wait_until(&power, PATIENCE, || follower.borrow().has_all(&found)).await;
+        let is_sound = self.plan.trouble != Trouble::Misdirection;
+        assert!(done || !is_sound || power.is_off(), "{follower:?} has not all of {found:?}");
+        simulated::kill(group);
+    }
+
+    fn spawn_follower(&mut self, group: Group, daemon: &Daemon) {
+        let (follower, model) = (Rc::clone(&self.follower), Rc::clone(&self.model));
+        let (mut random, mut connection) = (self.random.fork(), daemon.connect());
+        simulated::spawn_in(group, async move {
+            let has = |id: &str| model.borrow().spaces[FOLLOWED].ids.contains_key(id);
+            follow(&model_name(FOLLOWED), &follower, &has, &mut random, &mut connection).await;
+        });
     }
 
     /// What is on the disks agrees with itself, wherever writes have not gone astray.
@@ -268,6 +305,7 @@ impl<'a> World<'a> {
                 open.set(open.get() - 1);
             });
         }
+        self.spawn_follower(group, daemon);
         let is_long = self.random.chance(400_000);
         let limit = if is_long { PATIENCE } else { Duration::from_micros(round.after_us) };
         let done = wait_until(&self.machine.power, limit, || open.get() == 0).await;
@@ -301,6 +339,10 @@ impl<'a> World<'a> {
                 })
             };
             seen.push(self.compare(nth, found.as_ref(), end, trust, place));
+        }
+        match trust {
+            Trust::Full => self.follower.borrow().check_recovered(&reached),
+            Trust::Without { .. } | Trust::Silent => self.follower.borrow_mut().forget(),
         }
         if *trust == Trust::Silent {
             return Some(());
@@ -358,10 +400,13 @@ impl<'a> World<'a> {
                 assert!(needed <= reached, "{id}: {needed} was promised, {reached} was recovered");
             }
             let shown = |version: &&Version| match trust {
-                // A change of links in the midst of others may be among what is lost.
-                Trust::Without { .. } => shown_but_for_links(version, history, reply),
+                // A change of links or strength in the midst of others may be among what is lost.
+                Trust::Without { .. } => {
+                    shown_but_for_changes(version, history, reply, space.recalls_count)
+                }
                 Trust::Full | Trust::Silent => {
-                    version.states.iter().find(|state| state.is_shown(reply)).cloned()
+                    let mut states = version.states.iter();
+                    states.find(|state| state.is_shown(reply, space.recalls_count)).cloned()
                 }
             };
             let found = possible.iter().rev().find_map(|version| Some((*version, shown(version)?)));
@@ -430,13 +475,14 @@ impl<'a> World<'a> {
 
     /// Other ways to see the same: figures, a recall, a spread, a repeated key.
     async fn look_closer(&mut self, nth: usize, connection: &mut Connection) -> Option<()> {
-        let (name, dimensions, fan, fan_cap, episodes) = {
+        let (name, dimensions, recalls_count, fan, fan_cap, episodes) = {
             let space = &self.model.borrow().spaces[nth];
             let there = space.ids.values().filter(|history| {
                 history.certain(u64::MAX).is_some_and(|version| version.episode().is_some())
             });
-            let Space { name, dimensions, fan, fan_cap, .. } = space;
-            (name.clone(), *dimensions, *fan, u64::from(*fan_cap), there.count() as u64)
+            let Space { name, dimensions, recalls_count, fan, fan_cap, .. } = space;
+            let (fan_cap, episodes) = (u64::from(*fan_cap), there.count() as u64);
+            (name.clone(), *dimensions, *recalls_count, *fan, fan_cap, episodes)
         };
         let info = connection.call(&Command::of(&format!("EG.SPACE INFO {name}"))).await?;
         assert_eq!(info.count("episodes"), episodes, "episodes of {name}");
@@ -444,7 +490,7 @@ impl<'a> World<'a> {
         assert_eq!(info.count("fan_cap"), fan_cap, "the cap of the fan of {name}");
         let cue: Vec<f32> = (0..dimensions).map(|_| self.random.below(9) as f32 + 0.5).collect();
         let k = self.random.between(1, 12) as usize;
-        let reply = connection.call(&recall_command(&name, k, &cue)).await?;
+        let reply = connection.call(&recall_command((&name, recalls_count), k, &cue)).await?;
         let known: Vec<_> = {
             let model = self.model.borrow();
             assert!(model.spaces[nth].check_recall(u64::MAX, &cue, k, &reply), "all is certain");
@@ -454,7 +500,7 @@ impl<'a> World<'a> {
         let written = self.model.borrow().spaces[nth].written();
         for _ in 0..QUESTIONS.min(written.len()) {
             let write = written[self.random.index(written.len())];
-            let line = format!("EG.RECALL {name} K 5 TEXT {write}");
+            let line = format!("EG.RECALL {name} K 5 TEXT {write} NOREINFORCE");
             let reply = connection.call(&Command::of(&line)).await?;
             self.model.borrow().spaces[nth].check_question(write, &reply);
         }
@@ -507,7 +553,7 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     let mut found = BTreeMap::new();
     let mut cursor = "0".to_owned();
     loop {
-        let with = "WITH text WITH vec WITH meta WITH links";
+        let with = "WITH text WITH vec WITH meta WITH links WITH strength";
         let line = format!("EG.SCAN {space} CURSOR {cursor} {with}");
         let reply = connection.call(&Command::of(&line)).await?;
         let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
@@ -522,22 +568,27 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     }
 }
 
-/// What a reply shows of this version, with links and a superseder that were sent at some time.
-fn shown_but_for_links(version: &Version, history: &History, reply: &Value) -> Option<State> {
+/// What a reply shows of this version, with links and a superseder that were sent at some time and a
+/// strength that lacks some presentations.
+fn shown_but_for_changes(
+    version: &Version,
+    history: &History,
+    reply: &Value,
+    recalls_count: bool,
+) -> Option<State> {
     let links = links_of(reply).filter(|links| history.has_sent(links));
+    let strength = reply.get("strength");
     let by = By::of(reply);
-    let superseded = by.is_none() || by.as_ref().is_some_and(|by| history.has_sent_superseder(by));
+    let was_sent = by.as_ref().is_none_or(|by| history.has_sent_superseder(by));
     let states = version.states.iter().map(|state| {
-        let mut state = state.clone();
-        if let Some(links) = &links {
-            state.links.clone_from(links);
-        }
-        if superseded {
-            state.superseded.clone_from(&by);
-        }
-        state
+        let links = links.clone().unwrap_or_else(|| state.links.clone());
+        let told = strength.map(|own| (own.count("presentations") - 1, own.count("pinned") != 0));
+        let (reinforced, is_pinned) = told.unwrap_or_default();
+        let reinforced = reinforced.min(state.reinforced);
+        let superseded = if was_sent { by.clone() } else { state.superseded.clone() };
+        State { links, reinforced, is_pinned, superseded, ..state.clone() }
     });
-    states.into_iter().find(|state| state.is_shown(reply))
+    states.into_iter().find(|state| state.is_shown(reply, recalls_count))
 }
 
 /// A crash of the machine during the start, after an earlier end.

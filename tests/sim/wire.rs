@@ -132,7 +132,8 @@ fn parse(bytes: &[u8]) -> Option<(Value, usize)> {
             let text = bytes.get(behind..behind + length() + 2)?;
             return Some((Value::Text(text[..length()].into()), behind + text.len()));
         }
-        b'*' => {
+        // A message is a list that nobody asked for.
+        b'*' | b'>' => {
             let (values, used) = several(length())?;
             return Some((Value::List(values), used));
         }

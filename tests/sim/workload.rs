@@ -10,7 +10,9 @@ use engramd::runtime;
 use std::time::Duration;
 
 use crate::machine::{Shared, trace};
-use crate::model::{Episode, Existence, History, Links, Measure, Promise, Space, writes_in};
+use crate::model::{
+    Change, Episode, Existence, History, Links, Measure, Promise, Space, writes_in,
+};
 use crate::plan::{Plan, Trouble};
 use crate::spreading::Asked;
 use crate::superseding::Superseding;
@@ -61,6 +63,7 @@ impl Model {
             fan_cap: nth as u32 + 1,
             measure: [Measure::Cosine, Measure::Dot, Measure::L2][random.index(3)],
             span: random.between(1, shards as u64) as usize,
+            recalls_count: nth.is_multiple_of(2),
             existence: Existence::No,
             ids: Default::default(),
         };
@@ -103,6 +106,12 @@ pub enum Sent {
     },
     /// A link, or the removal of some.
     Link {
+        write: u64,
+        id: String,
+        promise: Promise,
+    },
+    /// A reinforcement, or a pin or its removal.
+    Reinforce {
         write: u64,
         id: String,
         promise: Promise,
@@ -209,7 +218,8 @@ impl Client {
             65..68 => self.unlink(),
             68..72 => self.mutual(),
             72..75 => (Command::of("EG.CONSOLIDATE"), Sent::Consolidate),
-            75..85 => self.get(),
+            75..79 => self.reinforce(),
+            79..85 => self.get(),
             85..91 => self.recall(),
             91..94 => self.spread(),
             94..97 => self.intrude(),
@@ -356,9 +366,22 @@ impl Client {
         (command, Sent::Erase { write, id })
     }
 
+    fn reinforce(&mut self) -> (Command, Sent) {
+        let (write, id) = (self.next_write(), self.id());
+        let (promise, durability) = self.durability();
+        let (name, change) = match self.random.below(4) {
+            0 => ("EG.PIN", Change::Pin(true)),
+            1 => ("EG.UNPIN", Change::Pin(false)),
+            _ => ("EG.REINFORCE", Change::Reinforce),
+        };
+        let line = format!("{name} {} {id} DUR {durability}", self.space_name());
+        self.model.borrow_mut().history(self.space, &id).send_link(write, change);
+        (Command::of(&line), Sent::Reinforce { write, id, promise })
+    }
+
     fn get(&mut self) -> (Command, Sent) {
         let id = self.id();
-        let with = "WITH text WITH vec WITH meta WITH links";
+        let with = "WITH text WITH vec WITH meta WITH links WITH strength";
         let line = format!("EG.GET {} {id} {with}", self.space_name());
         (Command::of(&line), Sent::Get { write: self.model.borrow().write, id })
     }
@@ -367,10 +390,11 @@ impl Client {
         let model = self.model.borrow();
         let space = &model.spaces[self.space];
         let (write, name, dimensions) = (model.write, space.name.clone(), space.dimensions);
+        let recalls_count = space.recalls_count;
         drop(model);
         let k = self.random.between(1, self.model.borrow().ids + 2) as usize;
         let cue = self.episode(0, dimensions).vector.clone();
-        (recall_command(&name, k, &cue), Sent::Recall { write, cue, k })
+        (recall_command((&name, recalls_count), k, &cue), Sent::Recall { write, cue, k })
     }
 
     fn spread(&mut self) -> (Command, Sent) {
@@ -427,6 +451,18 @@ impl Client {
                 trace(format_args!("{} link {id} ({write}): {}", self.space, short(reply)));
                 self.check_link(model, (write, &id, promise), reply);
             }
+            Sent::Reinforce { write, id, promise } => {
+                trace(format_args!("{} reinforce {id} ({write}): {}", self.space, short(reply)));
+                let history = model.history(self.space, &id);
+                let before = history.before(write).map(|before| before.episode().is_some());
+                if matches!(reply, Value::Nil) {
+                    assert!(before != Some(true), "{id} in {} is there", self.space);
+                    history.take_back(write);
+                } else if !is_refused(reply, history, write) {
+                    assert!(before != Some(false), "{id} in {}: {reply:?}", self.space);
+                    history.acknowledge(write, Some(reply.count("seq")), promise);
+                }
+            }
             Sent::Mutual { writes, ids, promise } => {
                 let [from, to] = &ids;
                 trace(format_args!(
@@ -479,8 +515,10 @@ impl Client {
             }
             Sent::Get { write, id } => {
                 trace(format_args!("{} get {id}: {}", self.space, short(reply)));
+                let recalls_count = model.spaces[self.space].recalls_count;
                 let history = model.history(self.space, &id);
-                let seen = history.possible(write).any(|version| shows(version, reply));
+                let mut possible = history.possible(write);
+                let seen = possible.any(|version| shows(version, reply, recalls_count));
                 assert!(seen, "get {id} in {}: {reply:?}, possible {history:#?}", self.space);
             }
             Sent::Recall { write, cue, k } => {
@@ -565,8 +603,8 @@ pub fn is_refused(reply: &Value, history: &mut History, write: u64) -> bool {
 }
 
 /// Whether a reply to a get is this version.
-fn shows(version: &crate::model::Version, reply: &Value) -> bool {
-    version.states.iter().any(|state| state.is_shown(reply))
+fn shows(version: &crate::model::Version, reply: &Value, recalls_count: bool) -> bool {
+    version.states.iter().any(|state| state.is_shown(reply, recalls_count))
 }
 
 pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -> Vec<Vec<u8>> {
@@ -586,12 +624,14 @@ pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -
     words
 }
 
-pub fn recall_command(space: &str, k: usize, cue: &[f32]) -> Command {
+pub fn recall_command((space, counts): (&str, bool), k: usize, cue: &[f32]) -> Command {
     let blob: Vec<u8> = cue.iter().flat_map(|value| value.to_le_bytes()).collect();
     let k = k.to_string();
     let words: Vec<&[u8]> = vec![b"EG.RECALL", space.as_bytes(), b"K", k.as_bytes(), b"VEC", &blob];
-    let with = ["WITH", "text", "WITH", "vec", "WITH", "meta", "WITH", "links"].map(str::as_bytes);
-    Command::new(&[words, with.to_vec()].concat())
+    let parts = ["text", "vec", "meta", "links", "strength"];
+    let with = parts.into_iter().flat_map(|part| [&b"WITH"[..], part.as_bytes()]);
+    let looks: &[&[u8]] = if counts { &[] } else { &[b"NOREINFORCE"] };
+    Command::new(&[words, with.collect(), looks.to_vec()].concat())
 }
 
 /// Creates, fills and drops the shelf, again and again.

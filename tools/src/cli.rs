@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    forget, get, link, ping, recall, space, spread, stats, store, supersede, timings, topology,
+    forget, get, link, ping, recall, space, spread, stats, store, strength, supersede, timings, topology,
     watch,
 };
 use crate::error::ToolError;
@@ -71,6 +71,12 @@ enum Command {
     Link(link::Link),
     /// Remove links from an episode to another
     Unlink(link::Unlink),
+    /// Strengthen an episode: one more presentation
+    Reinforce(strength::Episode),
+    /// Keep an episode from fading
+    Pin(strength::Episode),
+    /// Let an episode fade again
+    Unpin(strength::Episode),
     /// Forget one episode
     Forget(forget::Forget),
     /// Print new episodes of a memory space as they are stored, until Ctrl-C
@@ -114,6 +120,9 @@ impl Arguments {
             Command::Supersede(supersede) => supersede.run(context),
             Command::Link(link) => link.run(context),
             Command::Unlink(unlink) => unlink.run(context),
+            Command::Reinforce(episode) => episode.reinforce(context),
+            Command::Pin(episode) => episode.pin(context),
+            Command::Unpin(episode) => episode.unpin(context),
             Command::Forget(forget) => forget.run(context),
             Command::Watch(watch) => watch.run(context),
             Command::Import(import) => import.run(context),

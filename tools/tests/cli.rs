@@ -190,6 +190,7 @@ fn what_is_associated_with_seeds_is_shown_with_the_way_to_it() {
     let found = json(&succeed(&daemon, &[&spread[..], &["--with", "why", "--json"]].concat()));
     assert_eq!(found["hits"][0]["why"]["path"][0]["kind"], "needs");
     let options = ["--hops", "1", "--decay", "0.25", "--budget", "9", "--threshold", "0.001"];
+    let options = [&options[..], &["--similar", "0"]].concat();
     let near = json(&succeed(&daemon, &[&spread[..], &options, &["--exact", "--json"]].concat()));
     assert_eq!(near["hits"].as_array().unwrap().len(), 1);
     assert_eq!(near["hits"][0]["activation"], 0.75 * 0.25 * 0.75 * 0.75);
@@ -218,7 +219,9 @@ fn a_recall_shows_what_associations_add() {
     assert!(cut.ends_with("the deadline came first: there may be more and better\n"), "{cut}");
     let found = json(&succeed(&daemon, &[&recall[..], &["--json"]].concat()));
     assert_eq!((&found[0]["similarity"], &found[0]["activation"]), (&81.0.into(), &0.5.into()));
-    for option in ["--hops", "--budget", "--decay", "--threshold", "--deadline", "--seeds"] {
+    for option in
+        ["--hops", "--budget", "--decay", "--threshold", "--similar", "--deadline", "--seeds"]
+    {
         let said = fail(&daemon, 2, &["recall", "s", "--id", "tea", option, "1"]);
         assert!(said.contains("--spread"), "{option}: {said}");
     }

@@ -18,6 +18,7 @@ use engram_shards::io::{Io, MemoryDisk, MemoryIo, SlotFile};
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{Log, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings, Ticket};
+use engram_shards::strength::Decay;
 
 use super::damage::Files;
 
@@ -219,6 +220,7 @@ impl Writer {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: "model".into(),
             shards: SHARDS,
         };

@@ -89,6 +89,8 @@ impl Replay for Judge<'_> {
             | Operation::Link
             | Operation::Unlink
             | Operation::Supersede
+            | Operation::Reinforce
+            | Operation::Recalled
             | Operation::Gap => {}
         }
         self.seen.insert(frame.sequence);

@@ -30,6 +30,7 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 use engramd::clock::CLOCK;
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -152,6 +153,7 @@ impl Bench {
             codes: CodeBits::One,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

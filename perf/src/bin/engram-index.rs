@@ -21,6 +21,7 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 use engramd::clock::CLOCK;
 use serde::Serialize;
 
@@ -133,6 +134,7 @@ impl Bench {
             codes,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: String::new(),
             shards: 1,
         };

@@ -4,11 +4,12 @@
 //! one consumer, as fast as they go and at a rate. *Wakes*: how soon a consumer that sleeps has an
 //! item. *Waits*: how long our lanes keep an item while one of them never runs dry, beside the
 //! bound that they give. *Observations*: how many a shard takes out of them, with no device below.
+//! *Shards*: how many two of them keep beside each other, and how many one alone.
 
 use std::error::Error;
 
 use clap::{Parser, ValueEnum};
-use engram_perf::queue_lanes::{self, CASES, Case, DIMENSIONS, SERVICE_NS, Sink, Wait};
+use engram_perf::queue_lanes::{self, CASES, Case, DIMENSIONS, SERVICE_NS, SideBySide, Sink, Wait};
 use engram_perf::queue_loads::{self, Figures, Load, run, run_runtime_channel};
 use engram_perf::queue_wakes::{SLEEPERS, Sleeper};
 use engram_perf::queues::{Array, Flume, Item, Lanes, Locked, Rings, SLOTS, Segments, Std};
@@ -18,7 +19,7 @@ use serde::Serialize;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to measure.
-    #[arg(long, value_delimiter = ',', default_value = "queues,wakes,waits,observations")]
+    #[arg(long, value_delimiter = ',', default_value = "queues,wakes,waits,observations,shards")]
     tables: Vec<Table>,
     /// Runs of each figure, which is their median; queues take turns.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,6 +50,7 @@ enum Table {
     Wakes,
     Waits,
     Observations,
+    Shards,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +65,8 @@ struct Report {
     wakes: Vec<WakePoint>,
     waits: Vec<Wait>,
     observations: Vec<ObservationPoint>,
+    /// One shard and two beside each other, in each run.
+    shards: Vec<[SideBySide; 2]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +143,7 @@ fn measure(arguments: &Arguments) -> Report {
         wakes: Vec::new(),
         waits: Vec::new(),
         observations: Vec::new(),
+        shards: Vec::new(),
     };
     if tables.contains(&Table::Queues) {
         report.queues = arguments.producers.iter().flat_map(|p| queues(arguments, *p)).collect();
@@ -161,6 +166,12 @@ fn measure(arguments: &Arguments) -> Report {
         let run = |(sink, producers)| queue_lanes::observe(sink, producers, *observations);
         let point = |((sink, producers), figures)| ObservationPoint { sink, producers, figures };
         report.observations = medians(*runs, &all, run).into_iter().map(point).collect();
+    }
+    if tables.contains(&Table::Shards) {
+        let pair = |_| [1, 2].map(|shards| queue_lanes::store_side_by_side(shards, *observations));
+        report.shards = (0..*runs).map(pair).collect();
+        let growth = |[one, two]: &[SideBySide; 2]| two.cpu_ns_each / one.cpu_ns_each;
+        report.shards.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
     }
     report
 }
@@ -227,6 +238,18 @@ fn print_text(report: &Report) {
             Sink::Memory => "into a shard",
         };
         println!("{sink:22} {producers:9} {:9.0}{}", figures.items_per_s, latency(figures));
+    }
+    if let Some([one, two]) = report.shards.get(report.shards.len() / 2) {
+        println!();
+        println!("shards beside each other   items/s   times   CPU ns each   times");
+        for (shards, figures) in [(1, one), (2, two)] {
+            let SideBySide { items_per_s, cpu_ns_each } = figures;
+            println!(
+                "{shards:<23}{items_per_s:11.0}{:8.2}{cpu_ns_each:14.0}{:8.2}",
+                items_per_s / one.items_per_s,
+                cpu_ns_each / one.cpu_ns_each,
+            );
+        }
     }
 }
 

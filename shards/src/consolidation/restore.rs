@@ -11,7 +11,7 @@ use crate::episode::SpaceNumber;
 use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{
     FileId, Manifest, NamedColumns, NamedState, RowLinks, RowSuperseded, SectionCalibration,
-    StateError, StateReader, StateRecord, StoreId, Tombstones,
+    SpaceStrengths, StateError, StateReader, StateRecord, StoreId, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
@@ -82,7 +82,7 @@ pub(crate) fn restore<I: Io>(
     }
     for RowSuperseded { file, space, row, superseded } in said.superseded {
         if let Some(part) = part_of(file, space, &files) {
-            memory.with_afterwards(space, |own, _| own.restore_superseded(part, row, superseded));
+            memory.with_changes(space, |own, _| own.restore_superseded(part, row, superseded));
         }
     }
     memory.applied = manifest.place.through_sequence;
@@ -125,6 +125,12 @@ fn restore_state<I: Io>(
             StateRecord::Calibration(measured) => said.calibrations.push(measured),
             StateRecord::Links(links) => said.links.push(links),
             StateRecord::Superseded(row) => said.superseded.push(row),
+            StateRecord::Strengths(SpaceStrengths { space, kept }) => {
+                let through = manifest.place.through_sequence;
+                for kept in kept {
+                    memory.restore_strength(space, kept, through);
+                }
+            }
         }
     }
     Ok((said, erasures))

@@ -6,15 +6,17 @@ use super::files::FileWriter;
 use super::{Frozen, Ground, LiveFile};
 use crate::episode::SpaceNumber;
 use crate::format::{
-    NamedState, RowLinks, RowSuperseded, STATE_ENTRIES_MAX, SectionCalibration, StateHeader,
-    StateRecord, StateWriter, Tombstones,
+    NamedState, RowLinks, RowSuperseded, STATE_ENTRIES_MAX, SectionCalibration, SpaceStrengths,
+    StateHeader, StateRecord, StateWriter, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::PartNumber;
+use crate::space::{PartNumber, Space};
 
 /// Keys of one record.
 const KEYS_PER_RECORD: usize = 512;
+/// Strengths of one record.
+const STRENGTHS_PER_RECORD: usize = 256;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Saving {
     links: Option<u32>,
     /// The section's next row of which is to be written what superseded it, once its links are.
     superseded: Option<u32>,
+    /// Spaces whose strengths are written, and the row of the next one to go on from.
+    strengths: (usize, u64),
     /// Keys with a sequence up to here are written.
     keys_through: u64,
     keys_done: bool,
@@ -75,6 +79,7 @@ impl Saving {
             tombstones: None,
             links: None,
             superseded: None,
+            strengths: (0, 0),
             keys_through: 0,
             keys_done: false,
             named: None,
@@ -114,6 +119,8 @@ impl Saving {
                 (Some(row), None) => self.put_links(row, through, memory),
                 (None, None) => self.put_tombstones(through, memory),
             }
+        } else if let Some((space, _)) = frozen.spaces.get(self.strengths.0) {
+            self.put_strengths(*space, through, memory);
         } else if !self.keys_done {
             let keys = memory.keys.window(self.keys_through, through, KEYS_PER_RECORD);
             match keys.last() {
@@ -185,5 +192,17 @@ impl Saving {
         let record = RowSuperseded { file, space, row, superseded };
         self.writer.push(&StateRecord::Superseded(record));
         self.superseded = Some(row + 1);
+    }
+    /// The next strengths of a space as they were at the place.
+    fn put_strengths(&mut self, space: SpaceNumber, through: u64, memory: &Memory) {
+        let (nth, from) = self.strengths;
+        let strengths = memory.spaces.get(&space).map(Space::strengths);
+        let (kept, next) = strengths.map_or((Vec::new(), None), |strengths| {
+            strengths.at_freeze(from..=through, STRENGTHS_PER_RECORD, through)
+        });
+        self.strengths = next.map_or((nth + 1, 0), |next| (nth, next));
+        if !kept.is_empty() {
+            self.writer.push(&StateRecord::Strengths(SpaceStrengths { space, kept }));
+        }
     }
 }

@@ -73,7 +73,10 @@ pub enum Operation {
     Gap = 6,
     Link = 7,
     Unlink = 8,
-    Supersede = 10,
+    Reinforce = 9,
+    /// Episodes that answers told.
+    Recalled = 10,
+    Supersede = 11,
 }
 
 impl Operation {
@@ -87,7 +90,9 @@ impl Operation {
             6 => Self::Gap,
             7 => Self::Link,
             8 => Self::Unlink,
-            10 => Self::Supersede,
+            9 => Self::Reinforce,
+            10 => Self::Recalled,
+            11 => Self::Supersede,
             _ => return None,
         })
     }

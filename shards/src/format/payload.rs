@@ -9,6 +9,7 @@ use crate::episode::{
     CodeBits, Confidence, Link, Metric, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
 use crate::limits::DIMENSIONS_MAX;
+use crate::strength::Decay;
 
 /// Why the payload of a frame that verifies cannot be read: a later version wrote it, or a bug.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -59,6 +60,42 @@ struct SpaceBlock {
     fan_hundredths: U16,
     /// 0 means that there is none.
     fan_cap: U32,
+}
+
+/// Settings that came later stand behind the names, each only where it is not the usual one: which
+/// it is, the bytes of its value, the value.
+const DECAY_SETTING: u8 = 1;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct DecayBlock {
+    setting: u8,
+    bytes: u8,
+    model: u8,
+    half_life_s: U32,
+}
+
+impl DecayBlock {
+    /// `None` for the usual decay.
+    fn of(decay: Decay) -> Option<Self> {
+        let (model, half_life_s) = decay.to_parts();
+        let bytes = size_of::<Self>() as u8 - 2;
+        let block = Self { setting: DECAY_SETTING, bytes, model, half_life_s: half_life_s.into() };
+        (decay != Decay::default()).then_some(block)
+    }
+}
+
+/// Takes the settings apart that stand behind the names of a space.
+fn later_settings(rest: &[u8]) -> Result<Decay, &'static str> {
+    if rest.is_empty() {
+        return Ok(Decay::default());
+    }
+    let block = DecayBlock::ref_from_bytes(rest).map_err(|_| "a setting is cut short")?;
+    let decay = Decay::of_parts((block.model, block.half_life_s.get()));
+    match decay.and_then(DecayBlock::of).is_some_and(|own| own.as_bytes() == rest) {
+        true => Ok(decay.expect("just written")),
+        false => Err("a setting that this version does not know"),
+    }
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -234,9 +271,11 @@ impl SpacePayload {
         let (block, rest) = SpaceBlock::ref_from_prefix(payload)
             .map_err(|_| malformed("shorter than its fixed part"))?;
         let name_bytes = usize::from(block.name_bytes.get());
-        if rest.len() != name_bytes + usize::from(block.model_bytes.get()) {
-            return Err(malformed("its parts do not add up to its length"));
-        }
+        let names_bytes = name_bytes + usize::from(block.model_bytes.get());
+        let (rest, later) = rest
+            .split_at_checked(names_bytes)
+            .ok_or_else(|| malformed("its parts do not add up to its length"))?;
+        let decay = later_settings(later).map_err(malformed)?;
         if !(1..=DIMENSIONS_MAX).contains(&(block.dimensions.get() as usize)) {
             return Err(malformed("its dimensions are out of bounds"));
         }
@@ -264,6 +303,7 @@ impl SpacePayload {
                 codes,
                 fan,
                 fan_cap: (fan_cap > 0).then_some(fan_cap),
+                decay,
                 model: text(model)?,
                 shards: block.shards.get(),
             },
@@ -272,7 +312,8 @@ impl SpacePayload {
 }
 
 pub fn space_bytes(settings: &SpaceSettings) -> usize {
-    size_of::<SpaceBlock>() + settings.name.len() + settings.model.len()
+    let later = DecayBlock::of(settings.decay).map_or(0, |block| block.as_bytes().len());
+    size_of::<SpaceBlock>() + settings.name.len() + settings.model.len() + later
 }
 
 pub fn encode_space(space: SpaceNumber, settings: &SpaceSettings, out: &mut [u8]) {
@@ -295,6 +336,9 @@ pub fn encode_space(space: SpaceNumber, settings: &SpaceSettings, out: &mut [u8]
     out.put(block.as_bytes());
     out.put(settings.name.as_bytes());
     out.put(settings.model.as_bytes());
+    if let Some(decay) = DecayBlock::of(settings.decay) {
+        out.put(decay.as_bytes());
+    }
     out.finish();
 }
 
@@ -400,6 +444,7 @@ mod tests {
             codes: CodeBits::Four,
             fan: SpaceFan::Strength { hundredths: 157 },
             fan_cap: Some(70_000),
+            decay: Decay::default(),
             model: "m".into(),
             shards: 1,
         }
@@ -421,6 +466,24 @@ mod tests {
         assert_eq!(payload, expected);
         let wanted = SpacePayload { space: SpaceNumber(9), settings: settings() };
         assert_eq!(SpacePayload::decode(&payload), Ok(wanted));
+
+        for (decay, later) in [
+            (Decay::Power, &b""[..]),
+            (Decay::TwoComponent, b"\x01\x05\x01\0\0\0\0"),
+            (Decay::Exponential { half_life_s: 0x0102_0304 }, b"\x01\x05\x02\x04\x03\x02\x01"),
+            (Decay::None, b"\x01\x05\x03\0\0\0\0"),
+        ] {
+            let settings = SpaceSettings { decay, ..settings() };
+            let mut payload = space_payload(&settings);
+            assert_eq!(payload[expected.len()..], *later, "{decay}");
+            let wanted = SpacePayload { space: SpaceNumber(9), settings };
+            assert_eq!(SpacePayload::decode(&payload), Ok(wanted));
+            for cut in expected.len() + 1..payload.len() {
+                assert!(SpacePayload::decode(&payload[..cut]).is_err(), "{decay} {cut}");
+            }
+            payload.push(2);
+            assert!(SpacePayload::decode(&payload).is_err(), "an unknown setting");
+        }
 
         let mut payload = vec![0; forget_bytes(b"id")];
         encode_forget(SpaceNumber(9), b"id", &mut payload);

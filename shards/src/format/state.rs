@@ -22,6 +22,9 @@ use crate::episode::{Confidence, SpaceNumber, SpaceSettings, Superseded};
 use crate::index::calibration::{Calibration, CalibrationPoint};
 use crate::limits::SECTOR_BYTES;
 use crate::links::LinkList;
+use crate::space::Kept;
+use crate::strength::Trace;
+use crate::strength::kernel::SUMS;
 
 const MAGIC: [u8; 8] = *b"ENGRAMCK";
 /// Entries of a record at most; a longer list takes several.
@@ -100,6 +103,23 @@ struct SupersededHead {
     valid_until_us: I64,
     recorded_at_us: I64,
 }
+/// Stands in front of strengths.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct StrengthsBlock {
+    space: U32,
+    zero: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct StrengthBlock {
+    sequence: U64,
+    last_us: I64,
+    presentations: U32,
+    is_pinned: U32,
+    sums: [F32; SUMS],
+}
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -121,6 +141,7 @@ const ERASURES: u32 = 4;
 const CALIBRATION: u32 = 5;
 const LINKS: u32 = 6;
 const SUPERSEDED: u32 = 8;
+const STRENGTHS: u32 = 7;
 
 /// Whose state it is, and of when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +205,13 @@ pub struct RowSuperseded {
     pub row: u32,
     pub superseded: Superseded,
 }
+/// What is known of episodes besides what they were stored with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpaceStrengths {
+    pub space: SpaceNumber,
+    /// Each with the sequence that the episode was stored with.
+    pub kept: Vec<(u64, Kept)>,
+}
 
 /// A part of the state.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,6 +227,7 @@ pub enum StateRecord {
     Calibration(SectionCalibration),
     Links(RowLinks),
     Superseded(RowSuperseded),
+    Strengths(SpaceStrengths),
 }
 
 /// Why a state file was refused.
@@ -301,6 +330,10 @@ impl StateWriter {
                 };
                 (SUPERSEDED, [head.as_bytes(), row.as_bytes(), by].concat())
             }
+            StateRecord::Strengths(SpaceStrengths { space, kept }) => {
+                let head = StrengthsBlock { space: space.0.into(), zero: 0.into() };
+                (STRENGTHS, [head.as_bytes(), &list(kept, strength_block)].concat())
+            }
         };
         self.records += 1;
         self.put_record(kind, &payload);
@@ -364,6 +397,17 @@ fn key_block(key: &KeyEntry) -> KeyBlock {
         confidence_low: low.into(),
         confidence_high: high.into(),
         is_known: u32::from(key.is_known).into(),
+    }
+}
+
+fn strength_block((sequence, kept): &(u64, Kept)) -> StrengthBlock {
+    let Trace { sums, last_us, presentations } = kept.trace;
+    StrengthBlock {
+        sequence: (*sequence).into(),
+        last_us: last_us.into(),
+        presentations: presentations.into(),
+        is_pinned: u32::from(kept.is_pinned).into(),
+        sums: sums.map(F32::new),
     }
 }
 
@@ -492,6 +536,15 @@ impl<'a> StateReader<'a> {
                     },
                 }))
             }
+            STRENGTHS => {
+                let (head, kept) = StrengthsBlock::ref_from_prefix(payload)
+                    .map_err(|_| malformed("shorter than its fixed part"))?;
+                let kept = <[StrengthBlock]>::ref_from_bytes(kept);
+                let kept = kept.map_err(|_| malformed("no whole number of strengths"))?;
+                let kept = kept.iter().map(StrengthBlock::kept).collect();
+                let space = SpaceNumber(head.space.get());
+                Ok(StateRecord::Strengths(SpaceStrengths { space, kept }))
+            }
             _ => Err(malformed("of an unknown kind")),
         }
     }
@@ -509,6 +562,17 @@ impl Iterator for StateReader<'_> {
             }
             false => Some(self.next_record()),
         }
+    }
+}
+
+impl StrengthBlock {
+    fn kept(&self) -> (u64, Kept) {
+        let trace = Trace {
+            sums: self.sums.map(|sum| sum.get()),
+            last_us: self.last_us.get(),
+            presentations: self.presentations.get(),
+        };
+        (self.sequence.get(), Kept { trace, is_pinned: self.is_pinned.get() != 0 })
     }
 }
 
@@ -564,6 +628,7 @@ fn find_end(records: &[u8]) -> Result<usize, StateError> {
 mod tests {
     use super::*;
     use crate::episode::{CodeBits, Metric, SpaceFan};
+    use crate::strength::Decay;
 
     const ID: StoreId = [3; 16];
 
@@ -581,6 +646,7 @@ mod tests {
             codes: CodeBits::Two,
             fan: SpaceFan::Strength { hundredths: 800 },
             fan_cap: Some(u32::MAX),
+            decay: Decay::Exponential { half_life_s: 86_400 },
             model: String::new(),
             shards: 2,
         };
@@ -589,6 +655,11 @@ mod tests {
             sequence: 9,
             confidence: Confidence { point: 0.5, low: 0.25, high: 1.0 },
             is_known: hash > 1,
+        };
+        let kept = |sequence| {
+            let mut trace = Trace::first(Decay::Power, -7);
+            trace.present(Decay::Power, 5_000_000);
+            (sequence, Kept { trace, is_pinned: sequence == 1 })
         };
         let (file, space) = (2, SpaceNumber(4));
         let points = [(16, 0.5), (24, 0.75)];
@@ -609,6 +680,7 @@ mod tests {
             StateRecord::Links(RowLinks { file, space, row: 7, links }),
             StateRecord::Links(RowLinks { file, space, row: 9, links: LinkList::default() }),
             StateRecord::Superseded(RowSuperseded { file, space, row: 11, superseded }),
+            StateRecord::Strengths(SpaceStrengths { space, kept: vec![kept(1), kept(u64::MAX)] }),
         ]
     }
 

@@ -315,6 +315,7 @@ mod tests {
     use crate::episode::SpaceFan;
     use crate::index::cue::Cue;
     use crate::index::rotation::split_mix;
+    use crate::strength::Decay;
 
     #[test]
     fn an_index_is_read_with_the_bits_that_it_was_written_with() {
@@ -332,6 +333,7 @@ mod tests {
                 codes,
                 fan: SpaceFan::Degree,
                 fan_cap: None,
+                decay: Decay::default(),
                 model: String::new(),
                 shards: 1,
             };

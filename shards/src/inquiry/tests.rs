@@ -23,6 +23,7 @@ fn evidence(id: &str, (thread, at): (&str, i64), stated: usize, similarity: f32)
             thread: Bytes::copy_from_slice(thread.as_bytes()),
             links: None,
             superseded: None,
+            strength: None,
         },
         similarity: Some(similarity),
         spoken: Spoken { counts: vec![Counts::new(stated, 0)], extent: Extent::new(10, 0) },

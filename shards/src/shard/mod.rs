@@ -12,6 +12,7 @@
 mod consolidate;
 mod pending;
 mod recall;
+mod recalls;
 mod relations;
 mod same;
 mod snapshot;
@@ -25,12 +26,13 @@ use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
 use self::pending::{About, Admission, Owner, Pending, Progress};
+use self::recalls::Recalls;
 use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Episode, Fields, Linked, Priority, Refusal, Sequence, SpaceNumber,
-    SpaceSettings, StoreRequest, StoredEpisode, Unlinked,
+    Activation, Durability, Episode, Fields, Linked, Priority, Refusal, Reinforced, Sequence,
+    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
@@ -55,6 +57,7 @@ const RETRY_LOG_MS: u32 = 5;
 const RETRY_MEMORY_MS: u32 = 1000;
 
 pub use self::consolidate::Notice;
+pub use self::recalls::RecallCounters;
 pub use crate::consolidation::{Advanced, ConsolidationSettings, ConsolidationStats, RestoreError};
 
 /// What the caller calls a request; comes back with its effect.
@@ -92,6 +95,8 @@ pub enum Reply {
         sequence: Sequence,
         is_by: Option<bool>,
     },
+    /// `None` without such an episode.
+    Reinforced(Option<Reinforced>),
     /// The sequence of the forget it began with, whether there was anything but forgets to erase,
     /// and how many frames of how many bytes the log lost.
     Erased {
@@ -156,6 +161,7 @@ pub struct ShardStats {
     pub applied: u64,
     pub durable: u64,
     pub log: LogCounters,
+    pub recalls: RecallCounters,
     pub log_segment: u64,
     pub log_offset: u64,
     pub is_read_only: bool,
@@ -192,6 +198,7 @@ pub struct Shard<I> {
     eraser: Eraser,
     scratch: Scratch,
     pools: Pools,
+    recalls: Recalls,
     consolidator: Consolidator,
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
@@ -237,6 +244,7 @@ impl<I: Io> Shard<I> {
             eraser,
             scratch: Scratch::default(),
             pools: spread::pools(bytes),
+            recalls: Recalls::default(),
             consolidator,
             consolidating: Vec::new(),
             erasing: Vec::new(),
@@ -460,12 +468,15 @@ impl<I: Io> Shard<I> {
 
     /// Hands batches to the disk as far as it has room, and has memory brought in for what will be
     /// stored. Call after a round of requests and after
-    /// [`poll`](Self::poll). Answers when to call again if a batch lingers, on the monotonic clock.
+    /// [`poll`](Self::poll). Answers when to call again if a batch lingers or notes of recalls
+    /// wait, on the monotonic clock.
     pub fn pump(&mut self) -> Option<u64> {
         while let Some((chunk, stretch)) = self.memory.arena.next_ahead() {
             self.log.io_mut().bring_in(Purpose::Chunk(chunk), stretch);
         }
-        self.log.pump()
+        self.log_recalls();
+        let (ripe_ns, due_ns) = (self.log.pump(), self.recalls.due_ns());
+        ripe_ns.into_iter().chain(due_ns).min()
     }
 
     /// Takes what the disk has done and turns it into effects.
@@ -523,7 +534,7 @@ impl<I: Io> Shard<I> {
             let appending = Appending { uses_reserve: true, ..Appending::default() };
             match log.append(&head, erase.bytes(), appending, |out| erase.encode(out)) {
                 Ok(sequence) => {
-                    let (owner, durability) = (Owner::Eraser, Durability::Disk);
+                    let (owner, durability) = (Owner::Shard, Durability::Disk);
                     let progress = Progress::Logged;
                     let (key, about, followers) = (None, None, Vec::new());
                     let frame =
@@ -575,7 +586,7 @@ impl<I: Io> Shard<I> {
                         self.erasing.push(Erasing { ticket, space, id: id.clone() });
                         self.eraser.add(Wanted { ticket, space, id, through, existed });
                     }
-                    Owner::Eraser => {}
+                    Owner::Shard => {}
                 },
                 Progress::Applied(None) | Progress::Answered => {}
                 Progress::Logged => unreachable!("the log applies before it calls durable"),
@@ -693,6 +704,10 @@ impl<I: Io> Shard<I> {
         })
     }
 
+    fn as_of_now(&self, fields: Fields) -> Fields {
+        fields.as_of(self.log.io().wall_us())
+    }
+
     /// The episode with this id, if there is one.
     pub fn get(
         &self,
@@ -700,7 +715,7 @@ impl<I: Io> Shard<I> {
         id: &[u8],
         fields: Fields,
     ) -> Result<Option<StoredEpisode>, Refusal> {
-        let space = self.memory.space(space)?;
+        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
         let at = space.find(&self.memory.arena, id);
         Ok(at.map(|at| space.read(&self.memory.arena, at, fields)).transpose()?)
     }
@@ -716,7 +731,7 @@ impl<I: Io> Shard<I> {
         bytes_max: usize,
         fields: Fields,
     ) -> Result<Page, Refusal> {
-        let space = self.memory.space(space)?;
+        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
         space.scan(&self.memory.arena, from, (count, bytes_max), fields)
     }
 
@@ -740,7 +755,7 @@ impl<I: Io> Shard<I> {
         limits: NewsLimits,
         fields: Fields,
     ) -> Result<News, Refusal> {
-        let space = self.memory.space(space)?;
+        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
         space.news(&self.memory.arena, (after, self.log.durable()), limits, fields)
     }
 
@@ -760,6 +775,7 @@ impl<I: Io> Shard<I> {
             applied: self.memory.applied,
             durable: self.log.durable(),
             log: self.log.counters(),
+            recalls: self.recalls.counters(),
             log_segment,
             log_offset,
             is_read_only: self.read_only_reason().is_some(),

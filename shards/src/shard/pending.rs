@@ -42,15 +42,15 @@ pub(super) enum Owner {
         space: SpaceNumber,
         id: Bytes,
     },
-    /// The eraser looks for itself.
-    Eraser,
+    /// Nobody: the shard looks for itself, if anything looks.
+    Shard,
 }
 
 impl Owner {
     pub(super) fn ticket(&self) -> Option<Ticket> {
         match self {
             Self::Caller(ticket) | Self::Erase { ticket, .. } => Some(*ticket),
-            Self::Eraser => None,
+            Self::Shard => None,
         }
     }
 }

@@ -12,8 +12,9 @@ const READ_ROWS: u32 = 8;
 
 impl<I: Io> Shard<I> {
     /// Begins a recall; go on with [`recall_step`](Self::recall_step).
-    pub fn recall(&self, request: RecallRequest) -> Result<Recall, Refusal> {
+    pub fn recall(&self, mut request: RecallRequest) -> Result<Recall, Refusal> {
         let space = self.memory.space(request.space)?;
+        request.fields = self.as_of_now(request.fields);
         Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
     }
 

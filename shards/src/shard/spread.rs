@@ -48,12 +48,13 @@ impl<I: Io> Shard<I> {
     pub fn spread_finish(
         &mut self,
         spreading: Spreading,
-        asked: &Asked,
+        mut asked: Asked,
     ) -> Result<Collected, Refusal> {
+        asked.fields = self.as_of_now(asked.fields);
         let Memory { spaces, arena, .. } = &mut self.memory;
         let number = spreading.request().space;
         match spaces.get_mut(&number) {
-            Some(space) => spreading.finish(space, arena, &mut self.pools, asked),
+            Some(space) => spreading.finish(space, arena, &mut self.pools, &asked),
             None => {
                 spreading.end(&mut self.pools);
                 Err(gone(number))

@@ -36,6 +36,7 @@ mod rows;
 mod section;
 mod section_writer;
 mod sorter;
+mod strengths;
 mod superseded;
 mod tail;
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub use part::{BlockView, Body, Damaged, Part, PartNumber, RowAt, Zone};
 pub use rows::{Columns, Record};
 pub use section::{ColumnsFile, MappedBytes, Section, TRIED_BLOCKS};
 pub use section_writer::{Moved, SectionWriter, TimeOrder};
+pub(crate) use strengths::Changed;
+pub use strengths::{Kept, Strengths};
 pub use superseded::{SupersededBy, Supersessions};
 pub use tail::Tail;
 
@@ -78,6 +81,8 @@ pub const SECTIONS_MAX: usize = 2;
 /// Rows whose links are given back at once, and what superseded them.
 const RELEASED_LINKS: usize = 64;
 const RELEASED_SUPERSESSIONS: usize = 64;
+/// Entries of strengths that are given back at once.
+const RELEASED_STRENGTHS: usize = 1024;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -95,6 +100,7 @@ pub struct Space {
     publications: u64,
     asked: Asked,
     overlays: Overlays,
+    strengths: Strengths,
     /// Episodes that came with an id that was not there.
     added: u64,
     /// See [`newest`](Self::newest).
@@ -115,6 +121,7 @@ pub struct Retired {
     tails: Vec<Tail>,
     sections: Vec<Section>,
     overlays: Overlays,
+    strengths: Strengths,
 }
 
 impl Retired {
@@ -133,6 +140,9 @@ impl Retired {
             return false;
         }
         if !self.overlays.release_some(RELEASED_LINKS) {
+            return false;
+        }
+        if !self.strengths.release_some(RELEASED_STRENGTHS) {
             return false;
         }
         if self.tails.last_mut().is_some_and(|tail| tail.release_some(arena, chunks)) {
@@ -164,6 +174,7 @@ impl Space {
             publications: 0,
             asked: Asked::default(),
             overlays: Overlays::default(),
+            strengths: Strengths::default(),
             added: 0,
             newest: 0,
             analyser: None,
@@ -296,11 +307,13 @@ impl Space {
         frame: &Frame<'_>,
         store: &StorePayload<'_>,
     ) -> bool {
-        let replaced = self.tail.insert(arena, &self.settings, frame, store)
-            || self.remove_below(arena, store.id(), frame.sequence);
-        self.added += u64::from(!replaced);
-        self.newest = frame.sequence;
-        replaced
+        let at = frame.sequence;
+        let replaced = self.tail.insert(arena, &self.settings, frame, store);
+        let replaced = replaced.or_else(|| self.remove_below(arena, store.id(), at));
+        self.note_death(replaced, at);
+        self.added += u64::from(replaced.is_none());
+        self.newest = at;
+        replaced.is_some()
     }
 
     /// Codes up to `rows_max` more rows of the active tail.
@@ -376,7 +389,21 @@ impl Space {
 
     /// Forgets an episode; whether there was one.
     pub fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
-        self.tail.remove(arena, id, sequence) || self.remove_below(arena, id, sequence)
+        let removed = self.tail.remove(arena, id, sequence);
+        let removed = removed.or_else(|| self.remove_below(arena, id, sequence));
+        self.note_death(removed, sequence);
+        removed.is_some()
+    }
+
+    /// With a row goes what was known of it besides; `stored` is the sequence it was stored with.
+    fn note_death(&mut self, stored: Option<u64>, at: u64) {
+        let change = self.change_at(at);
+        stored.into_iter().for_each(|stored| self.strengths.remove(stored, change));
+    }
+
+    fn change_at(&self, at: u64) -> strengths::Change {
+        let frozen_through = self.frozen.as_ref().map(|_| self.frozen_through);
+        strengths::Change { at, frozen_through }
     }
 
     /// Whether a section has a row with this id, alive or dead.
@@ -389,17 +416,18 @@ impl Space {
         self.sections.iter().flat_map(|section| section.sequences_of(id)).collect()
     }
 
-    /// Kills the episode with an id in the parts below the active tail.
-    fn remove_below(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
-        if self.frozen.as_mut().is_some_and(|frozen| frozen.remove(arena, id, sequence)) {
-            return true;
-        }
-        self.sections.iter_mut().any(|section| {
-            let found = section.find(id);
-            found.inspect(|row| section.deaths.kill(*row, sequence)).is_some()
+    /// Kills the episode with an id in the parts below the active tail, if there is one; the
+    /// sequence it was stored with.
+    fn remove_below(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> Option<u64> {
+        let frozen = self.frozen.as_mut().and_then(|frozen| frozen.remove(arena, id, sequence));
+        frozen.or_else(|| {
+            self.sections.iter_mut().find_map(|section| {
+                let row = section.find(id)?;
+                section.deaths.kill(row, sequence);
+                Some(section.record(row).sequence)
+            })
         })
     }
-
     /// Makes a link of the live episode with an id, or gives the one that is there another weight:
     /// whether there was one, and how many links the episode has now. `None` without such an
     /// episode.
@@ -487,6 +515,10 @@ impl Space {
     /// Takes away what a publication has made needless of the first `count` overlays that were not
     /// looked at since; whether nothing is left.
     pub fn sweep_links(&mut self, count: usize) -> bool {
+        let frozen_through = self.frozen.as_ref().map(|_| self.frozen_through);
+        if !self.strengths.sweep(count, frozen_through) {
+            return false;
+        }
         let Some(through) = self.overlays.sweeps_through() else { return true };
         let sections = &self.sections;
         // Rows of a section that was not rewritten still need theirs, if they lived at the freeze.
@@ -623,14 +655,20 @@ impl Space {
         self.publications += 1;
         (
             section.map(|section| self.adopt(section)),
-            Retired { tails: tail.into_iter().collect(), sections, overlays: Overlays::default() },
+            Retired {
+                tails: tail.into_iter().collect(),
+                sections,
+                overlays: Overlays::default(),
+                strengths: Strengths::default(),
+            },
         )
     }
 
     /// Ends the space: its memory is to be released.
     pub fn retire(self) -> Retired {
         let tails = std::iter::once(self.tail).chain(self.frozen).collect();
-        Retired { tails, sections: self.sections, overlays: self.overlays }
+        let Self { sections, overlays, strengths, .. } = self;
+        Retired { tails, sections, overlays, strengths }
     }
 
     /// Reads an episode back with the fields that were asked for.
@@ -639,7 +677,7 @@ impl Space {
     /// When the part is not there any more.
     pub fn read(&self, arena: &Arena, at: RowAt, fields: Fields) -> Result<StoredEpisode, Damaged> {
         let part = self.part(arena, at.part).expect("a row is read while its part is there");
-        part.read(at.row, self.dimensions(), fields, &self.overlays)
+        part.read(at.row, self.dimensions(), fields, self.changed())
     }
 
     /// Reads episodes back. From the first whose optional parts go beyond the byte bound on, those
@@ -659,15 +697,15 @@ impl Space {
         let rows: Vec<(Part<'_>, u32)> = rows.map(|at| (part(at), at.row)).collect();
         rows.iter().for_each(|(part, row)| part.prefetch_record(*row));
         rows.iter().for_each(|(part, row)| part.prefetch_body(*row));
-        let (dimensions, overlays) = (self.dimensions(), &self.overlays);
+        let (dimensions, changed) = (self.dimensions(), self.changed());
         let mut bytes_left = bytes_max;
         let read = |(part, row): (Part<'_>, u32)| {
-            let bytes = part.read_bytes(row, dimensions, fields, overlays);
+            let bytes = part.read_bytes(row, dimensions, fields, changed.links);
             match bytes_left.checked_sub(bytes) {
                 Some(left) => bytes_left = left,
                 None => fields = Fields::default(),
             }
-            part.read(row, dimensions, fields, overlays)
+            part.read(row, dimensions, fields, changed)
         };
         rows.into_iter().map(read).collect()
     }
@@ -698,9 +736,9 @@ impl Space {
             if is_full && last.is_some_and(|last| last != here) {
                 return Ok(Page { episodes, next: Some(here) });
             }
-            let (dimensions, overlays) = (self.dimensions(), &self.overlays);
-            bytes = bytes.saturating_add(part.read_bytes(row, dimensions, fields, overlays));
-            episodes.push(part.read(row, dimensions, fields, overlays)?);
+            let (dimensions, changed) = (self.dimensions(), self.changed());
+            bytes = bytes.saturating_add(part.read_bytes(row, dimensions, fields, changed.links));
+            episodes.push(part.read(row, dimensions, fields, changed)?);
             last = Some(here);
         }
         // All that was listed stood at few positions: there may be more behind them.

@@ -87,7 +87,7 @@ impl Space {
             let part = head.part;
             if part.deaths().died(row) > snapshot {
                 bytes += part.read_bytes(row, self.dimensions(), fields, &self.overlays);
-                match part.read(row, self.dimensions(), fields, &self.overlays) {
+                match part.read(row, self.dimensions(), fields, self.changed()) {
                     Ok(episode) => news.episodes.push(episode),
                     // What stands before it is given first.
                     Err(_) if !news.episodes.is_empty() => return Ok(news),

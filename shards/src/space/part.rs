@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use super::links::{Marks, Overlays};
 use super::rows::{Columns, Record};
 use super::superseded::SupersededBy;
-use super::{Deaths, Section, Tail, TailCodes};
+use super::{Changed, Deaths, Section, Tail, TailCodes};
 use crate::arena::Arena;
 use crate::episode::{CodeBits, Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
 use crate::filter::Filter;
@@ -253,6 +253,11 @@ impl<'a> Part<'a> {
         (self.columns(row).happened_at_us, self.record(row).sequence)
     }
 
+    /// The sequence that a row was stored with, and when its episode happened.
+    pub fn origin(self, row: u32) -> (u64, i64) {
+        (self.record(row).sequence, self.columns(row).happened_at_us)
+    }
+
     /// What is known of the texts of the first so many rows; `None` until
     /// [`Space::read_text`](super::Space::read_text) said that they are read.
     pub fn words(self, rows: u32) -> Option<Words<'a>> {
@@ -371,12 +376,12 @@ impl<'a> Part<'a> {
     }
 
     /// Reads an episode back with the fields that were asked for.
-    pub fn read(
+    pub(crate) fn read(
         self,
         row: u32,
         dimensions: usize,
         fields: Fields,
-        overlays: &'a Overlays,
+        changed: Changed<'a>,
     ) -> Result<StoredEpisode, Damaged> {
         let (record, columns) = (self.record(row), self.columns(row));
         let body = Body::new(self.body_bytes(row)?, &record.sizes);
@@ -397,10 +402,13 @@ impl<'a> Part<'a> {
             metadata: copy(fields.metadata, body.metadata),
             thread: Bytes::copy_from_slice(body.thread),
             links: match fields.links {
-                true => Some(self.links(row, overlays)?.map(owned_link).collect()),
+                true => Some(self.links(row, changed.links)?.map(owned_link).collect()),
                 false => None,
             },
             superseded: self.superseded(row, u64::MAX).map(SupersededBy::to_owned),
+            strength: fields
+                .strength
+                .map(|at_us| Box::new(changed.strength(self.origin(row), at_us.get()))),
         })
     }
 

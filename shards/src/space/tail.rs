@@ -80,7 +80,7 @@ impl Tail {
         settings: &SpaceSettings,
         frame: &Frame<'_>,
         store: &StorePayload<'_>,
-    ) -> bool {
+    ) -> Option<u64> {
         let body = self.bodies.push(arena, store.body);
         let record = Record {
             sequence: frame.sequence,
@@ -106,22 +106,24 @@ impl Tail {
             bodies.get(arena, *body, usize::from(record.sizes.id))
         };
         let replaced = self.ids.insert(store.id(), row, id_of);
-        if let Some(old) = replaced {
-            self.deaths.kill(old, frame.sequence);
-        }
-        replaced.is_some()
+        replaced.map(|old| self.kill(old, frame.sequence))
     }
 
-    /// Kills the live episode with this id; whether there was one.
-    pub(super) fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
+    /// Kills the live episode with this id, if there is one; the sequence it was stored with.
+    pub(super) fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> Option<u64> {
         let (rows, bodies) = (&self.rows, &self.bodies);
         let id_of = |row: u32| {
             let (record, body) = rows.record(row);
             bodies.get(arena, *body, usize::from(record.sizes.id))
         };
-        let Some(row) = self.ids.remove(id, id_of) else { return false };
+        let row = self.ids.remove(id, id_of)?;
+        Some(self.kill(row, sequence))
+    }
+
+    /// Kills a row; the sequence it was stored with.
+    fn kill(&mut self, row: u32, sequence: u64) -> u64 {
         self.deaths.kill(row, sequence);
-        true
+        self.rows.record(row).0.sequence
     }
 
     /// Gives up to `chunks` back to the arena, and when there are none left, a part of its table;

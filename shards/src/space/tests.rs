@@ -1,6 +1,7 @@
 //! A space against a plain map, through every order of stores, deaths and consolidations.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -16,9 +17,17 @@ use crate::format::columns::{ColumnsDirectory, ColumnsIdentity, ColumnsPlace, Co
 use crate::format::{FrameHead, Operation, encode_store, store_sizes};
 use crate::kernels::{kernels, padded};
 use crate::recall::{Recall, Scratch};
+use crate::strength::Decay;
 
 const DIMENSIONS: usize = 17;
-const ALL: Fields = Fields { text: true, vector: true, metadata: true, links: true, why: false };
+const ALL: Fields = Fields {
+    text: true,
+    vector: true,
+    metadata: true,
+    links: true,
+    strength: Some(NonZero::<i64>::MAX),
+    why: false,
+};
 const WHOSE: ([u8; 16], u32, u64) = ([7; 16], 3, 12);
 
 /// A file in memory, aligned as a mapped one.
@@ -42,6 +51,7 @@ fn settings(metric: Metric) -> SpaceSettings {
         codes: CodeBits::One,
         fan: Default::default(),
         fan_cap: None,
+        decay: Decay::default(),
         model,
         shards: 1,
     }

@@ -18,6 +18,7 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Notice, Reply, Shard, ShardSettings, Ticket,
 };
+use engram_shards::strength::Decay;
 
 pub const DIMENSIONS: u32 = 96;
 /// A byte of the first vector of a columns file, which follows its header page.
@@ -85,6 +86,7 @@ impl Bench {
             codes,
             fan: SpaceFan::Degree,
             fan_cap: None,
+            decay: Decay::default(),
             model: "m".into(),
             shards: 1,
         };
@@ -123,12 +125,12 @@ impl Bench {
 
     pub fn store_vector(&mut self, id: &str, vector: &[f32]) {
         let stored = self.try_store(id, vector, format!("text of {id}"));
-        assert!(matches!(&stored[..], [(_, Ok(Reply::Stored(_)))]));
+        assert!(matches!(&stored[..], [(_, Ok(Reply::Stored(_)))]), "{stored:?}");
     }
 
-    pub fn try_store(&mut self, id: &str, vector: &[f32], text: String) -> Answers {
-        let ticket = self.ticket();
-        let request = StoreRequest {
+    /// To store an episode.
+    pub fn request(&self, id: &str, vector: &[f32], text: String) -> StoreRequest {
+        StoreRequest {
             space: self.space,
             episode: Episode {
                 id: id.to_owned().into(),
@@ -145,7 +147,12 @@ impl Bench {
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,
-        };
+        }
+    }
+
+    pub fn try_store(&mut self, id: &str, vector: &[f32], text: String) -> Answers {
+        let ticket = self.ticket();
+        let request = self.request(id, vector, text);
         match self.shard.store(ticket, &request) {
             Ok(None) => self.answers(),
             Ok(Some(reply)) => vec![(ticket, Ok(reply))],

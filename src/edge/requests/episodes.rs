@@ -271,20 +271,32 @@ impl Takes for Scan {
     }
 }
 
-/// How to forget an episode.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with durability")]
-pub struct Forget {
-    #[schemars(extend("enum" = ["disk", "os"]))]
-    durability: Option<String>,
+/// Writes that are about one episode and take no more than how durable they are to be.
+macro_rules! about_episode {
+    ($($name:ident = $words:literal, $what:literal;)+) => { $(
+        #[doc = $what]
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, expecting = "an object with durability")]
+        pub struct $name {
+            #[schemars(extend("enum" = ["disk", "os"]))]
+            durability: Option<String>,
+        }
+
+        impl Takes for $name {
+            fn ask(self, target: &Target) -> Result<Asked, Problem> {
+                let mut words = Words::new($words);
+                words.word(target.space()?).word(target.id()?).option("DUR", self.durability);
+                Ok(words.asked(None))
+            }
+        }
+    )+ };
 }
 
-impl Takes for Forget {
-    fn ask(self, target: &Target) -> Result<Asked, Problem> {
-        let mut words = Words::new("EG.FORGET");
-        words.word(target.space()?).word(target.id()?).option("DUR", self.durability);
-        Ok(words.asked(None))
-    }
+about_episode! {
+    Forget = "EG.FORGET", "How to forget an episode.";
+    Reinforce = "EG.REINFORCE", "How to strengthen an episode.";
+    Pin = "EG.PIN", "How to keep an episode from fading.";
+    Unpin = "EG.UNPIN", "How to let an episode fade again.";
 }
 
 /// Takes nothing.

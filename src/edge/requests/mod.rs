@@ -17,7 +17,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use episodes::{Erase, Forget, Get, GetMany, Scan, Store, StoreMany, Supersede, Watch};
+pub use episodes::{
+    Erase, Forget, Get, GetMany, Pin, Reinforce, Scan, Store, StoreMany, Supersede, Unpin, Watch,
+};
 pub use links::{Link, Unlink};
 pub use recall::{Recall, Spread};
 pub use spaces::{
@@ -248,7 +250,7 @@ impl JsonSchema for ReadParts {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        parts_schema(&["text", "vec", "meta", "links"])
+        parts_schema(&["text", "vec", "meta", "links", "strength"])
     }
 }
 
@@ -258,7 +260,7 @@ impl JsonSchema for FoundParts {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        parts_schema(&["text", "vec", "meta", "links", "why"])
+        parts_schema(&["text", "vec", "meta", "links", "strength", "why"])
     }
 }
 

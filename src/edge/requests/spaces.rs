@@ -57,6 +57,9 @@ pub struct SpaceCreate {
     /// Episodes with more links than this are inhibited.
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     fan_cap: Option<u64>,
+    /// How memories fade: `power`, `two`, `none`, or the half-life in seconds.
+    #[schemars(with = "Option<DecaySchema>")]
+    decay: Option<Scalar>,
     /// How many shards it spans; all unless given.
     #[schemars(range(min = 1, max = 64))]
     shards: Option<u64>,
@@ -71,13 +74,22 @@ enum FanSchema {
     Strength(#[schemars(range(min = 0.01, max = 8.0))] f64),
 }
 
+/// What [`SpaceCreate::decay`] may be.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum DecaySchema {
+    Model(#[schemars(extend("enum" = ["power", "two", "none"]))] String),
+    HalfLife(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
+}
+
 impl Takes for SpaceCreate {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
-        let Self { dim, model, metric, codes, fan, fan_cap, shards } = self;
+        let Self { dim, model, metric, codes, fan, fan_cap, decay, shards } = self;
         let mut words = Words::new("EG.SPACE CREATE");
         words.word(target.space()?).option("DIM", Some(dim)).option("MODEL", model);
         words.option("METRIC", metric).option("CODES", codes).option("FAN", fan);
-        words.option("FANCAP", fan_cap).option("SHARDS", shards);
+        words.option("FANCAP", fan_cap).option("DECAY", decay).option("SHARDS", shards);
         Ok(words.asked(None))
     }
 }

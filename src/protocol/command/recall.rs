@@ -1,7 +1,11 @@
 //! Reads and forgetting: `EG.RECALL`, `EG.GET`, `EG.MGET`, `EG.FORGET`, `EG.ERASE`.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
-use engram_shards::episode::{Belief, Conditions, Effort, Fields, Refusal};
+use engram_shards::episode::{
+    Belief, Conditions, Durability, Effort, Fields, Refusal, Reinforcement,
+};
 use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX, SPREAD_SEEDS_MAX};
 
 use super::Command;
@@ -72,6 +76,7 @@ enum Part {
     Vector,
     Metadata,
     Links,
+    Strength,
     Why,
 }
 
@@ -250,12 +255,37 @@ pub(super) fn get_many(arguments: &mut Arguments) -> Result<Command, Refusal> {
 pub(super) fn forget(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let space = checks::space(&arguments.value("EG.FORGET")?)?;
     let id = checks::id(arguments.value("EG.FORGET")?)?;
-    let durability = if arguments.take_keyword("DUR") {
-        durability(&arguments.value("DUR")?)?
-    } else {
-        Default::default()
-    };
-    Ok(Command::Forget { space, id, durability })
+    Ok(Command::Forget { space, id, durability: given_durability(arguments)? })
+}
+
+pub(super) fn reinforce(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    reinforcement("EG.REINFORCE", Reinforcement::Present, arguments)
+}
+
+pub(super) fn pin(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    reinforcement("EG.PIN", Reinforcement::Pin, arguments)
+}
+
+pub(super) fn unpin(arguments: &mut Arguments) -> Result<Command, Refusal> {
+    reinforcement("EG.UNPIN", Reinforcement::Unpin, arguments)
+}
+
+fn reinforcement(
+    name: &'static str,
+    what: Reinforcement,
+    arguments: &mut Arguments,
+) -> Result<Command, Refusal> {
+    let space = checks::space(&arguments.value(name)?)?;
+    let id = checks::id(arguments.value(name)?)?;
+    Ok(Command::Reinforce { space, id, what, durability: given_durability(arguments)? })
+}
+
+/// `[DUR disk|os]`.
+fn given_durability(arguments: &mut Arguments) -> Result<Durability, Refusal> {
+    match arguments.take_keyword("DUR") {
+        true => durability(&arguments.value("DUR")?),
+        false => Ok(Durability::default()),
+    }
 }
 
 pub(super) fn erase(arguments: &mut Arguments) -> Result<Command, Refusal> {
@@ -264,11 +294,12 @@ pub(super) fn erase(arguments: &mut Arguments) -> Result<Command, Refusal> {
     Ok(Command::Erase { space, id })
 }
 
-const RECALL_PARTS: [(&str, Part); 5] = [
+const RECALL_PARTS: [(&str, Part); 6] = [
     ("text", Part::Text),
     ("vec", Part::Vector),
     ("meta", Part::Metadata),
     ("links", Part::Links),
+    ("strength", Part::Strength),
     ("why", Part::Why),
 ];
 
@@ -291,7 +322,7 @@ fn get_fields(arguments: &mut Arguments) -> Result<(Fields, Belief), Refusal> {
 
 /// A part of an episode that is read by its id: only a recall has a reason to give.
 pub(super) fn episode_part(fields: &mut Fields, arguments: &mut Arguments) -> Result<(), Refusal> {
-    with(fields, arguments, &RECALL_PARTS[..4])
+    with(fields, arguments, &RECALL_PARTS[..5])
 }
 
 /// A part of an episode that was found.
@@ -314,14 +345,16 @@ fn with(
     parts: &[(&str, Part)],
 ) -> Result<(), Refusal> {
     let part = arguments.value("WITH")?;
-    let field = match choice("WITH", &part, parts)? {
-        Part::Text => &mut fields.text,
-        Part::Vector => &mut fields.vector,
-        Part::Metadata => &mut fields.metadata,
-        Part::Links => &mut fields.links,
-        Part::Why => &mut fields.why,
+    let is_repeated = match choice("WITH", &part, parts)? {
+        Part::Text => std::mem::replace(&mut fields.text, true),
+        Part::Vector => std::mem::replace(&mut fields.vector, true),
+        Part::Metadata => std::mem::replace(&mut fields.metadata, true),
+        Part::Links => std::mem::replace(&mut fields.links, true),
+        // Which time it is, the shard knows.
+        Part::Strength => fields.strength.replace(NonZero::<i64>::MIN).is_some(),
+        Part::Why => std::mem::replace(&mut fields.why, true),
     };
-    if std::mem::replace(field, true) {
+    if is_repeated {
         return Err(Refusal::Syntax(format!("WITH {} is given twice", shown(&part))));
     }
     Ok(())

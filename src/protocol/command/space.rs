@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use engram_shards::episode::{CodeBits, Metric, Refusal, SpaceFan};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
+use engram_shards::strength::Decay;
 
 use super::Command;
 use super::arguments::{Arguments, choice, is_keyword, set_once, shown};
@@ -26,6 +27,7 @@ pub struct SpaceCreate {
     pub fan: SpaceFan,
     /// 1 at least; no hubs are inhibited when `None`.
     pub fan_cap: Option<u32>,
+    pub decay: Decay,
     /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
     pub shards: Option<u32>,
 }
@@ -34,6 +36,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
     let (mut dimensions, mut model, mut shards) = (None, None, None);
     let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
+    let mut decay = None;
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -64,6 +67,10 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = checks::whole("FANCAP", &arguments.value("FANCAP")?, &(1..=u32::MAX));
                 set_once(&mut fan_cap, "FANCAP", value)?;
             }
+            b"DECAY" => {
+                let value = space_decay(&arguments.value("DECAY")?);
+                set_once(&mut decay, "DECAY", value)?;
+            }
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -82,6 +89,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         codes: codes.unwrap_or_default(),
         fan: fan.unwrap_or_default(),
         fan_cap,
+        decay: decay.unwrap_or_default(),
         shards: shards.flatten(),
     }))
 }
@@ -90,6 +98,12 @@ fn space_fan(value: &[u8]) -> Result<SpaceFan, Refusal> {
     checks::utf8("FAN", value)?
         .parse::<SpaceFan>()
         .map_err(|error| Refusal::Syntax(format!("FAN {error}, got {}", shown(value))))
+}
+
+fn space_decay(value: &[u8]) -> Result<Decay, Refusal> {
+    checks::utf8("DECAY", value)?
+        .parse::<Decay>()
+        .map_err(|error| Refusal::Syntax(format!("DECAY {error}, got {}", shown(value))))
 }
 
 /// `all` is `None`.

@@ -76,13 +76,12 @@ const VALUES: Argument = block("values", &[integer("n"), double("f").multiple()]
 const VECTOR: Argument = one_of("vector", &[BLOB, VALUES]);
 const DURABILITY: Argument =
     one_of("durability", &[token("disk"), token("os")]).behind("DUR").optional();
-const PARTS_OF_EPISODE: &[Argument] = &[token("text"), token("vec"), token("meta"), token("links")];
+const PARTS_OF_EPISODE: &[Argument] =
+    &[token("text"), token("vec"), token("meta"), token("links"), token("strength")];
 const GET_WITH: Argument = one_of("part", PARTS_OF_EPISODE).behind("WITH").optional().multiple();
-const RECALL_WITH: Argument =
-    one_of("part", &[token("text"), token("vec"), token("meta"), token("links"), token("why")])
-        .behind("WITH")
-        .optional()
-        .multiple();
+const PARTS_OF_HIT: &[Argument] =
+    &[token("text"), token("vec"), token("meta"), token("links"), token("strength"), token("why")];
+const RECALL_WITH: Argument = one_of("part", PARTS_OF_HIT).behind("WITH").optional().multiple();
 const SINCE: Argument = integer("microseconds").behind("SINCE").optional();
 const UNTIL: Argument = integer("microseconds").behind("UNTIL").optional();
 const MINCONF: Argument = double("p").behind("MINCONF").optional();
@@ -136,6 +135,12 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             one_of("bits", &[token("1"), token("2"), token("4")]).behind("CODES").optional(),
             one_of("fan", &[token("degree"), double("strength")]).behind("FAN").optional(),
             integer("links").behind("FANCAP").optional(),
+            one_of(
+                "decay",
+                &[token("power"), token("two"), token("none"), integer("half-life-seconds")],
+            )
+            .behind("DECAY")
+            .optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,
@@ -367,6 +372,15 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.UNLINK", "Removes links from an episode to another.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, FROM, TO, KIND, MUTUAL, DURABILITY], link::unlink),
+    CommandSpec::engram("EG.REINFORCE", "Strengthens an episode: one more presentation.")
+        .flags(&["write", "fast"])
+        .takes(&[SPACE, ID, DURABILITY], recall::reinforce),
+    CommandSpec::engram("EG.PIN", "Keeps an episode from fading.")
+        .flags(&["write", "fast"])
+        .takes(&[SPACE, ID, DURABILITY], recall::pin),
+    CommandSpec::engram("EG.UNPIN", "Lets an episode fade again.")
+        .flags(&["write", "fast"])
+        .takes(&[SPACE, ID, DURABILITY], recall::unpin),
     CommandSpec::engram("EG.FORGET", "Hides an episode from now on.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, ID, DURABILITY], recall::forget),

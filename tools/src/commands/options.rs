@@ -12,6 +12,7 @@ pub(crate) enum Part {
     Vec,
     Meta,
     Links,
+    Strength,
     Why,
 }
 
@@ -23,6 +24,7 @@ pub(crate) fn push_parts(command: &mut Cmd, parts: &[Part]) {
             Part::Vec => "vec",
             Part::Meta => "meta",
             Part::Links => "links",
+            Part::Strength => "strength",
             Part::Why => "why",
         });
     }
@@ -104,6 +106,9 @@ pub(crate) struct Spreading {
     /// Mass for each link of an episode below which it waits: the lower, the more exact
     #[arg(long, value_name = "P")]
     threshold: Option<f32>,
+    /// The part of what an episode passes on that goes to those most similar to it, from 0 to 1
+    #[arg(long, value_name = "P")]
+    similar: Option<f32>,
     /// Answer with what there is after so long
     #[arg(long, value_name = "MICROSECONDS")]
     deadline: Option<u64>,
@@ -115,6 +120,7 @@ impl Spreading {
         push(command, "BUDGET", self.budget);
         push(command, "DECAY", self.decay);
         push(command, "THRESHOLD", self.threshold);
+        push(command, "SIMILAR", self.similar);
         push(command, "DEADLINE", self.deadline);
     }
 }

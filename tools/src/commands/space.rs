@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use engram_shards::episode::SpaceFan;
+use engram_shards::strength::Decay;
 use redis::{Cmd, Value};
 
 use crate::cli::Context;
@@ -62,6 +63,10 @@ pub(crate) struct Settings {
     /// none when left out
     #[arg(long, value_name = "LINKS", value_parser = clap::value_parser!(u32).range(1..))]
     fan_cap: Option<u32>,
+    /// How memories fade: power, two (components), none, or the half-life in whole seconds; the
+    /// daemon takes power when left out
+    #[arg(long, value_name = "power|two|none|SECONDS")]
+    decay: Option<Decay>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -97,6 +102,9 @@ impl Settings {
         }
         if let Some(fan_cap) = self.fan_cap {
             command.arg("FANCAP").arg(fan_cap);
+        }
+        if let Some(decay) = self.decay {
+            command.arg("DECAY").arg(decay.to_string());
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

@@ -106,7 +106,8 @@ impl Census {
                 space.is_dropped = true;
             }
             Ok(Contents::Erase(erase)) => self.erased.extend(erase.sequences),
-            Ok(Contents::Gap(_)) => {}
+            // What is salvaged is as it was stored.
+            Ok(Contents::Reinforce(_) | Contents::Recalled(_) | Contents::Gap(_)) => {}
             Err(problem) => self.problems.push(format!("sequence {}: {problem}", frame.sequence)),
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::str;
 
-use engram_shards::episode::{SpaceNumber, SpaceSettings};
+use engram_shards::episode::{Reinforcement, SpaceNumber, SpaceSettings};
 use engram_shards::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, LinkRecords, Operation,
-    SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
+    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -19,6 +19,8 @@ pub(crate) enum Contents<'a> {
     Link(LinkPayload<'a>),
     Unlink(UnlinkPayload<'a>),
     Supersede(SupersedePayload<'a>),
+    Reinforce(ReinforcePayload<'a>),
+    Recalled(RecalledPayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
     Erase(ErasePayload),
@@ -36,6 +38,8 @@ impl<'a> Contents<'a> {
             Some(Operation::Link) => LinkPayload::decode(payload).map(Self::Link),
             Some(Operation::Unlink) => UnlinkPayload::decode(payload).map(Self::Unlink),
             Some(Operation::Supersede) => SupersedePayload::decode(payload).map(Self::Supersede),
+            Some(Operation::Reinforce) => ReinforcePayload::decode(payload).map(Self::Reinforce),
+            Some(Operation::Recalled) => RecalledPayload::decode(payload).map(Self::Recalled),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
             Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
@@ -60,6 +64,12 @@ impl<'a> Contents<'a> {
             Self::Link(_) => "link",
             Self::Unlink(_) => "unlink",
             Self::Supersede(_) => "supersede",
+            Self::Reinforce(reinforce) => match reinforce.what {
+                Reinforcement::Present => "reinforce",
+                Reinforcement::Pin => "pin",
+                Reinforcement::Unpin => "unpin",
+            },
+            Self::Recalled(_) => "recalled",
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
             Self::Erase(_) => "erase",
@@ -77,6 +87,8 @@ impl<'a> Contents<'a> {
             Self::Link(link) => Some(link.space),
             Self::Unlink(unlink) => Some(unlink.space),
             Self::Supersede(supersede) => Some(supersede.space),
+            Self::Reinforce(reinforce) => Some(reinforce.space),
+            Self::Recalled(recalled) => Some(recalled.space),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
             Self::Erase(erase) => Some(erase.space),
             Self::Gap(_) => None,
@@ -95,13 +107,17 @@ impl<'a> Contents<'a> {
                 format!("{} by {}", text(supersede.id), text(supersede.by))
             }
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
-            Self::Erase(erase) => {
-                let sequences: Vec<_> = erase.sequences.iter().map(u64::to_string).collect();
-                sequences.join(" ")
-            }
+            Self::Reinforce(reinforce) => text(reinforce.id),
+            Self::Recalled(recalled) => numbers(recalled.sequences()),
+            Self::Erase(erase) => numbers(erase.sequences.iter().copied()),
             Self::Gap(gap) => format!("through {}", gap.through),
         }
     }
+}
+
+fn numbers(sequences: impl Iterator<Item = u64>) -> String {
+    let sequences: Vec<_> = sequences.map(|sequence| sequence.to_string()).collect();
+    sequences.join(" ")
 }
 
 /// The variable parts of a stored episode, its key aside.
@@ -175,6 +191,8 @@ pub(crate) struct OperationCounts {
     pub(crate) link: u64,
     pub(crate) unlink: u64,
     pub(crate) supersede: u64,
+    pub(crate) reinforce: u64,
+    pub(crate) recalled: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
     pub(crate) erase: u64,
@@ -218,6 +236,8 @@ impl Ledger {
             Contents::Link(_) => self.counts.link += 1,
             Contents::Unlink(_) => self.counts.unlink += 1,
             Contents::Supersede(_) => self.counts.supersede += 1,
+            Contents::Reinforce(_) => self.counts.reinforce += 1,
+            Contents::Recalled(_) => self.counts.recalled += 1,
             Contents::Erase(_) => self.counts.erase += 1,
             Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {

@@ -19,6 +19,7 @@ use std::str;
 use clap::Args;
 use engram_shards::episode::{CodeBits, Metric, SpaceFan, SpaceNumber, SpaceSettings};
 use engram_shards::format::{Frame, GapReason, LinkRecords, StorePayload};
+use engram_shards::strength::Decay;
 use serde_json::json;
 
 use super::census::{Census, FoundSpace, FoundSpaces, Standing};
@@ -254,10 +255,11 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         codes: CodeBits::default(),
         fan: SpaceFan::default(),
         fan_cap: None,
+        decay: Decay::default(),
         model: String::new(),
         shards,
     };
-    let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, model, shards } =
+    let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, decay, model, shards } =
         space.settings.clone().unwrap_or_else(guessed);
     SalvagedSpace {
         number: number.0,
@@ -267,6 +269,7 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         codes: codes as u32,
         fan: fan.to_string(),
         fan_cap,
+        decay: decay.to_string(),
         model,
         shards,
         is_dropped: space.is_dropped,

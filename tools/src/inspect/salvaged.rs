@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{CodeBits, SpaceFan};
 use engram_shards::format::GapReason;
+use engram_shards::strength::Decay;
 use serde::Serialize;
 
 use super::damaged::{Lost, Reading};
@@ -49,6 +50,7 @@ pub(super) struct SalvagedSpace {
     pub(super) codes: u32,
     pub(super) fan: String,
     pub(super) fan_cap: Option<u32>,
+    pub(super) decay: String,
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -161,6 +163,9 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     }
     if let Some(links) = space.fan_cap {
         create.push_str(&format!(" --fan-cap {links}"));
+    }
+    if space.decay != Decay::default().to_string() {
+        create.push_str(&format!(" --decay {}", space.decay));
     }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));

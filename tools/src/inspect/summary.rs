@@ -104,7 +104,7 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
             let number = space.number.to_string();
             let (dimensions, codes) = (space.dimensions.to_string(), space.codes.to_string());
             let fan_cap = space.fan_cap.map_or(NOTHING.to_owned(), |links| grouped(links.into()));
-            let fan = [space.fan.clone(), fan_cap];
+            let fan = [space.fan.clone(), fan_cap, space.decay.clone()];
             let row = [number, dimensions, space.metric.into(), codes].into_iter().chain(fan);
             (row.chain([shards, space.model.clone(), space.name.clone()]).collect(), 0)
         });
@@ -117,6 +117,7 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
         ("codes", Align::Right),
         ("fan", Align::Right),
         ("fan cap", Align::Right),
+        ("decay", Align::Right),
         ("shards", Align::Right),
         ("model", Align::Left),
         ("stores", Align::Right),

@@ -112,6 +112,7 @@ pub(crate) struct Space {
     pub(crate) codes: u32,
     pub(crate) fan: String,
     pub(crate) fan_cap: Option<u32>,
+    pub(crate) decay: String,
     pub(crate) model: String,
     pub(crate) shards: u32,
     /// Into this shard; forgotten and replaced episodes included.
@@ -326,6 +327,7 @@ impl Surveyor {
                 codes: settings.codes as u32,
                 fan: settings.fan.to_string(),
                 fan_cap: settings.fan_cap,
+                decay: settings.decay.to_string(),
                 model: settings.model,
                 shards: settings.shards,
                 stores,

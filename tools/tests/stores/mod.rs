@@ -19,6 +19,7 @@ use engram_shards::limits::SEGMENT_BYTES_MIN;
 use engram_shards::log::{Appending, Log, LogEvent, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket};
 use engram_shards::store::{NewStore, Store};
+use engram_shards::strength::Decay;
 use engramd::clock::CLOCK;
 use tempfile::TempDir;
 
@@ -98,6 +99,7 @@ impl TestStore {
             codes: CodeBits::One,
             fan: SpaceFan::Strength { hundredths: 157 },
             fan_cap: Some(1500),
+            decay: Decay::Exponential { half_life_s: 604_800 },
             model: "test".into(),
             shards,
         };
@@ -273,6 +275,7 @@ pub fn consolidate(store: &ClosedStore) {
         codes: CodeBits::One,
         fan: SpaceFan::Strength { hundredths: 157 },
         fan_cap: Some(1500),
+        decay: Decay::Exponential { half_life_s: 604_800 },
         model: "test".into(),
         shards: 2,
     };
