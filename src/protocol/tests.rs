@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
+    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Reinforced,
+    Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
 };
 use engram_shards::strength::{Decay, Trace};
 use proptest::prelude::*;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
-    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceSettings, StoredEpisode,
+    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceSettings,
+    StoredEpisode,
 };
 use engram_shards::recall::cue;
 use engram_shards::space::Page;

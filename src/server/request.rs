@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_lanes::inbox::{Rank, Waits};
 use engram_shards::episode::{
-    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest, UnlinkRequest,
+    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal,
+    ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest,
+    UnlinkRequest,
 };
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::shard::{Reply, SpaceStats};

@@ -109,6 +109,10 @@ pub enum Change {
         kind: String,
     },
     Supersede(By),
+    /// One more presentation.
+    Reinforce,
+    /// It fades no more, or does again.
+    Pin(bool),
 }
 
 /// What an episode is superseded by, and when that happened.
@@ -125,10 +129,6 @@ impl By {
         let valid_until = reply.get("valid_until").and_then(Value::number).expect("both or none");
         Some(Self { id, valid_until: valid_until as i64 })
     }
-    /// One more presentation.
-    Reinforce,
-    /// It fades no more, or does again.
-    Pin(bool),
 }
 
 /// What an id may be.

@@ -150,7 +150,8 @@ pub async fn check_as_of(
             }
         }
         let vector = "1 ".repeat(dimensions);
-        let line = format!("EG.RECALL {space} K 4096 VALUES {dimensions} {vector}ASOF {time} NOREINFORCE");
+        let line =
+            format!("EG.RECALL {space} K 4096 VALUES {dimensions} {vector}ASOF {time} NOREINFORCE");
         let hits = connection.call(&Command::of(&line)).await?;
         let id = |hit: &Value| hit.get("id").and_then(Value::text).expect("an id").to_owned();
         let mut found: Vec<String> = hits.list().iter().map(id).collect();

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    forget, get, link, ping, recall, space, spread, stats, store, strength, supersede, timings, topology,
-    watch,
+    forget, get, link, ping, recall, space, spread, stats, store, strength, supersede, timings,
+    topology, watch,
 };
 use crate::error::ToolError;
 use crate::{audit, eval, export, import, inspect, load, restore};

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use engram_shards::episode::{
-    Belief, CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal, Reinforcement, SpaceFan, SpaceNumber,
+    Belief, CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal,
+    Reinforcement, SpaceFan, SpaceNumber,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -487,14 +488,6 @@ fn reads_and_forgetting() {
     let belief = Belief::AsOf(-7);
     let get = Command::GetMany { space: space.clone(), ids, fields, belief };
     assert_eq!(parse("EG.MGET notes 2 e1 WITH WITH vec asof -7 with links"), Ok(get));
-    let forget = Command::Forget { space, id, durability: Durability::Os };
-    assert_eq!(parse("EG.FORGET notes e1 DUR os"), Ok(forget));
-    for (line, part) in [
-        ("EG.GET notes e1 WITH why", "WITH is one of text, vec, meta, links, got 'why'"),
-        ("EG.GET notes e1 ASOF now", "ASOF must be whole microseconds since 1970"),
-        ("EG.GET notes e1 ASOF 1 ASOF 1", "ASOF is given twice"),
-    let get = Command::GetMany { space: space.clone(), ids, fields };
-    assert_eq!(parse("EG.MGET notes 2 e1 WITH WITH vec with links"), Ok(get));
     for (name, what) in [
         ("EG.REINFORCE", Reinforcement::Present),
         ("EG.PIN", Reinforcement::Pin),
@@ -510,6 +503,8 @@ fn reads_and_forgetting() {
     assert_eq!(parse("EG.FORGET notes e1 DUR os"), Ok(forget));
     for (line, part) in [
         ("EG.GET notes e1 WITH why", "WITH is one of text, vec, meta, links, strength, got 'why'"),
+        ("EG.GET notes e1 ASOF now", "ASOF must be whole microseconds since 1970"),
+        ("EG.GET notes e1 ASOF 1 ASOF 1", "ASOF is given twice"),
         ("EG.GET notes e1 e2", "unknown option 'e2'; usage: EG.GET space id"),
         ("EG.GET notes", "wrong number of arguments for EG.GET; usage: EG.GET space id"),
         ("EG.MGET notes 3 a b", "n is 3 and 2 ids are there"),
