@@ -63,11 +63,15 @@ fn what_a_space_consists_of_is_counted() {
         assert_eq!(count("near_duplicates"), [2, 5], "exact ones aside");
         assert_eq!(report["near_duplicates"]["is_sampled"], false);
         assert_eq!(report["near_duplicates"]["interval"], Value::Null);
-        assert_eq!(report["never_recalled"], Value::Null, "nobody counts that");
+        assert_eq!(count("never_recalled"), [5, 5], "to audit is not to recall");
+        assert_eq!(count("stale"), [0, 5]);
         let size = &report["size"];
         assert_eq!((&size["text_bytes"], &size["vector_bytes"]), (&16.into(), &72.into()));
         assert_eq!(size["columns_bytes"].as_u64().unwrap() > 0, consolidates);
     }
+    daemon.client().ask(&command!["EG.REINFORCE", "notes", "tea 2"]);
+    assert_eq!(audit(&daemon.socket, &["--stale", "2"])["stale"]["count"], 5);
+    assert_eq!(audit(&daemon.socket, &[])["never_recalled"]["count"], 4);
     let near = |further: &[&str]| audit(&daemon.socket, further)["near_duplicates"].clone();
     assert_eq!(near(&["--threshold", "0.9999", "--exact"])["count"], 0);
     let sampled = near(&["--sample", "2"]);
@@ -77,7 +81,7 @@ fn what_a_space_consists_of_is_counted() {
     assert!(0.0 <= low && low <= share && share <= high && high <= 1.0, "{sampled}");
 
     let said = stdout(&engram(&daemon.socket, &["audit", "notes"]));
-    for line in ["superseded", "exact duplicates", "16.7 %", "20.0 %", "40.0 %", "not known"] {
+    for line in ["superseded", "exact duplicates", "16.7 %", "20.0 %", "40.0 %", "never recalled"] {
         assert!(said.contains(line), "{said} should say {line}");
     }
     let unknown = engram(&daemon.socket, &["audit", "nothing"]);

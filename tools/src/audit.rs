@@ -5,6 +5,8 @@
 //! | superseded | every episode is read once, and says what superseded it |
 //! | exact duplicates | texts and vectors are hashed; all but one of each content count |
 //! | near-duplicates | of some episodes the nearest other one with another content is recalled |
+//! | never recalled | presentations: the store is the first, a recall or a reinforcement another |
+//! | stale | the retention is below a bound, by the decay of the memory space |
 //! | sizes | of texts, metadata and vectors as they were stored, and of columns on the disk |
 //!
 //! Duplicates are looked for among what recalls find: an episode that another one supersedes is
@@ -37,7 +39,6 @@ const SEED: u64 = 1;
 const NEAREST: usize = 16;
 /// The bound of a standard normal variable that leaves 5 % outside.
 const NORMAL_95: f64 = 1.959_963_985;
-const NOT_KNOWN: &str = "not known: the daemon does not count recalls of episodes";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  engram audit notes --threshold 0.97 --sample 5000 --json")]
@@ -50,6 +51,9 @@ pub(crate) struct Audit {
     /// Episodes whose nearest other one is looked for, at most; 0 for all
     #[arg(long, value_name = "EPISODES", default_value_t = 1000)]
     sample: usize,
+    /// Below which retention an episode counts as stale
+    #[arg(long, value_name = "RETENTION", default_value_t = 0.1)]
+    stale: f64,
     /// Compare every episode to find the nearest ones, instead of asking the index
     #[arg(long)]
     exact: bool,
@@ -86,6 +90,9 @@ struct Near {
 struct Read {
     episodes: u64,
     superseded: u64,
+    /// Of those that recalls find.
+    never_recalled: u64,
+    stale: u64,
     text_bytes: u64,
     meta_bytes: u64,
     vector_bytes: u64,
@@ -107,7 +114,7 @@ impl Read {
         self.believed() - self.contents.len() as u64
     }
 
-    fn add(&mut self, episode: EpisodeReply, sample_max: usize, rng: &mut Rng) {
+    fn add(&mut self, episode: EpisodeReply, (sample_max, stale): (usize, f64), rng: &mut Rng) {
         let text = episode.text.unwrap_or_default();
         let vector = episode.vector.unwrap_or_default();
         self.episodes += 1;
@@ -118,6 +125,10 @@ impl Read {
         if episode.superseded_by.is_some() {
             self.superseded += 1;
             return;
+        }
+        if let Some(strength) = episode.strength {
+            self.never_recalled += u64::from(strength.presentations <= 1);
+            self.stale += u64::from(strength.retention < stale);
         }
         let content = content(&text, &vector);
         *self.contents.entry(content).or_default() += 1;
@@ -150,6 +161,8 @@ impl Audit {
         let [rows, rows_dead, columns_bytes] = ["rows", "rows_dead", "columns_bytes"].map(figure);
         let superseded = Share::new(read.superseded, read.episodes);
         let exact = Share::new(read.exact_duplicates(), read.believed());
+        let never_recalled = Share::new(read.never_recalled, read.believed());
+        let stale = Share::new(read.stale, read.believed());
         if context.json {
             return render::print_json(&json!({
                 "space": self.space,
@@ -157,9 +170,8 @@ impl Audit {
                 "superseded": superseded,
                 "exact_duplicates": exact,
                 "near_duplicates": near,
-                // What the daemon does not count cannot be told.
-                "never_recalled": null,
-                "stale": null,
+                "never_recalled": never_recalled,
+                "stale": stale,
                 "size": {
                     "rows": rows,
                     "rows_dead": rows_dead,
@@ -179,14 +191,15 @@ impl Audit {
             self.threshold,
             if near.is_sampled { "a sample" } else { "all" }
         );
+        let stale_note = format!("their retention is below {}", self.stale);
         let count = |number: i64| grouped(u64::try_from(number).unwrap_or_default());
         let rows = [
             ("episodes", grouped(read.episodes), String::new(), String::new()),
             counted("superseded", &superseded, "of all; recalls leave them out"),
             counted("exact duplicates", &exact, "of the others: same text and vector"),
             counted("near-duplicates", &near.share, &near_note),
-            ("never recalled", "?".into(), String::new(), NOT_KNOWN.into()),
-            ("stale", "?".into(), String::new(), NOT_KNOWN.into()),
+            counted("never recalled", &never_recalled, "nor reinforced since they were stored"),
+            counted("stale", &stale, &stale_note),
             ("rows", count(rows), String::new(), "dead ones included".into()),
             ("dead rows", count(rows_dead), String::new(), "until they are consolidated".into()),
             ("bytes of texts", grouped(read.text_bytes), String::new(), String::new()),
@@ -204,11 +217,11 @@ impl Audit {
     fn read(&self, client: &mut Client) -> Result<Read, ToolError> {
         let sample_max = if self.sample == 0 { usize::MAX } else { self.sample };
         let (mut read, mut rng) = (Read::default(), Rng::with_seed(SEED));
-        let parts = [Part::Text, Part::Vec, Part::Meta, Part::Links];
+        let parts = [Part::Text, Part::Vec, Part::Meta, Part::Links, Part::Strength];
         let mut scan = Scan::new(&self.space, &parts);
         while let Some(episodes) = scan.next_page(client)? {
             for episode in episodes {
-                read.add(episode, sample_max, &mut rng);
+                read.add(episode, (sample_max, self.stale), &mut rng);
             }
         }
         Ok(read)
@@ -277,6 +290,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::StrengthReply;
 
     fn episode(id: &str, text: &str, superseded: bool) -> EpisodeReply {
         EpisodeReply {
@@ -284,6 +298,10 @@ mod tests {
             text: Some(text.into()),
             vector: Some(vec![0; 8]),
             superseded_by: superseded.then(|| "z".to_owned()),
+            strength: Some(StrengthReply {
+                retention: if text == "x" { 0.25 } else { 0.75 },
+                presentations: 1,
+            }),
             ..EpisodeReply::default()
         }
     }
@@ -294,9 +312,10 @@ mod tests {
         for (id, text, superseded) in
             [("a", "x", false), ("b", "x", false), ("c", "x", true), ("d", "y", false)]
         {
-            read.add(episode(id, text, superseded), 2, &mut rng);
+            read.add(episode(id, text, superseded), (2, 0.5), &mut rng);
         }
         assert_eq!((read.episodes, read.superseded, read.exact_duplicates()), (4, 1, 1));
+        assert_eq!((read.never_recalled, read.stale), (3, 2), "what is superseded aside");
         assert_eq!((read.text_bytes, read.vector_bytes, read.sample.len()), (4, 32, 2));
         assert_ne!(content("a", b""), content("", b"a"));
     }
@@ -307,7 +326,7 @@ mod tests {
         for seed in 0..2000 {
             let (mut read, mut rng) = (Read::default(), Rng::with_seed(seed));
             (0..10).for_each(|nth| {
-                read.add(episode(&nth.to_string(), "x", false), 3, &mut rng);
+                read.add(episode(&nth.to_string(), "x", false), (3, 0.5), &mut rng);
             });
             read.sample.iter().for_each(|(id, ..)| taken[id.parse::<usize>().unwrap()] += 1);
         }
