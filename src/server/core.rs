@@ -239,14 +239,6 @@ impl Core {
         Ok(Route::new(number, settings, inner.lanes.shards()))
     }
 
-    /// The settings of a space by its number.
-    pub(super) fn settings(&self, number: SpaceNumber) -> Result<SpaceSettings, Refusal> {
-        let inner = self.inner.borrow();
-        let mut spaces = inner.shard.spaces().filter(|(own, _)| *own == number);
-        let gone = || Refusal::NoSpace(format!("#{}, dropped just now", number.0));
-        spaces.next().map(|(_, settings)| settings.clone()).ok_or_else(gone)
-    }
-
     pub(super) fn space_names(&self) -> Vec<String> {
         let inner = self.inner.borrow();
         let mut names: Vec<_> =
@@ -268,11 +260,6 @@ impl Core {
     /// Holds the bytes of a reply against the bound on all replies of this shard.
     pub(super) fn hold_reply(&self, bytes: usize) -> Result<Held, Refusal> {
         self.inner.borrow().replies.hold(bytes)
-    }
-
-    /// Hands an answer over that was waited for here.
-    pub(super) fn deliver(&self, origin: Origin, answer: Answer) {
-        self.inner.borrow_mut().deliver(origin, answer);
     }
 
     /// Answers an item that needs no shard.

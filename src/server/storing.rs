@@ -20,7 +20,7 @@ use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
     Activation, Belief, Conditions, Durability, Effort, Fields, RecallRequest, Refusal,
-    SupersedeRequest,
+    SpaceNumber, SpaceSettings, SupersedeRequest,
 };
 use engram_shards::recall::cue;
 use engram_shards::shard::Reply;
@@ -66,6 +66,21 @@ struct Near {
 pub struct Stored {
     pub(super) activation: Activation,
     pub(super) beside: StoredBeside,
+}
+
+impl Core {
+    /// The settings of a space by its number.
+    fn settings(&self, number: SpaceNumber) -> Result<SpaceSettings, Refusal> {
+        let inner = self.inner.borrow();
+        let mut spaces = inner.shard.spaces().filter(|(own, _)| *own == number);
+        let gone = || Refusal::NoSpace(format!("#{}, dropped just now", number.0));
+        spaces.next().map(|(_, settings)| settings.clone()).ok_or_else(gone)
+    }
+
+    /// Hands an answer over that was waited for here.
+    fn deliver(&self, origin: Origin, answer: Answer) {
+        self.inner.borrow_mut().deliver(origin, answer);
+    }
 }
 
 /// The owner and the request of a store, with the id that it is to have.

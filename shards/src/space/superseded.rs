@@ -20,12 +20,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use zerocopy::FromBytes;
 
-use super::Section;
 use super::links::Marks;
 use super::part::Part;
+use super::{PartNumber, Section, Space};
+use crate::arena::Arena;
 use crate::episode::{Belief, Superseded};
-use crate::format::SupersededBlock;
 use crate::format::columns::{ColumnKind, ColumnsError};
+use crate::format::{SupersedePayload, SupersededBlock};
 use crate::limits::BLOCK_ROWS;
 
 /// Memory of an entry besides the id: its node in the map.
@@ -145,6 +146,71 @@ impl Supersessions {
     /// Drops up to `count` of them, when nobody reads them any more; whether none is left.
     pub(super) fn release_some(&mut self, count: usize) -> bool {
         (0..count).any(|_| self.later.pop_first().is_none())
+    }
+}
+
+impl Space {
+    /// Ends the interval in which the live episode with an id is valid, if it was recorded before
+    /// what supersedes it, and nothing else did. Whether it is superseded by that now; `None`
+    /// without such an episode.
+    pub fn supersede(
+        &mut self,
+        arena: &Arena,
+        supersede: &SupersedePayload<'_>,
+        sequence: u64,
+    ) -> Option<bool> {
+        let SupersedePayload { id, by, valid_until_us, recorded_at_us, .. } = *supersede;
+        let at = self.find(arena, id)?;
+        let part = self.part(arena, at.part).expect("just found");
+        if let Some(superseded) = part.superseded(at.row, sequence) {
+            return Some(superseded.by == by);
+        }
+        if part.record(at.row).recorded_at_us > recorded_at_us {
+            return Some(false);
+        }
+        let mut all = self.all_supersessions_mut();
+        let own = all.find(|(number, _)| *number == at.part).map(|(_, own)| own);
+        let superseded = SupersededBy { by, valid_until_us, recorded_at_us };
+        own.expect("just found").set(at.row, superseded.to_owned(), sequence);
+        Some(true)
+    }
+
+    pub(super) fn all_supersessions_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (PartNumber, &mut Supersessions)> {
+        let tails = std::iter::once(&mut self.tail).chain(&mut self.frozen);
+        let tails = tails.map(|tail| (tail.number, &mut tail.supersessions));
+        let sections = self.sections.iter_mut();
+        tails.chain(sections.map(|section| (section.number, &mut section.supersessions)))
+    }
+
+    /// Gives a row of a section what superseded it besides its file.
+    pub fn restore_superseded(&mut self, part: PartNumber, row: u32, superseded: Superseded) {
+        let section = self.sections.iter_mut().find(|section| section.number == part);
+        if let Some(section) = section {
+            section.restore_superseded(row, superseded);
+        }
+    }
+
+    /// Memory of what became of rows after they were written: links and supersessions.
+    pub fn afterwards_bytes(&self) -> u64 {
+        let tails = std::iter::once(&self.tail).chain(&self.frozen);
+        let tails = tails.map(|tail| tail.supersessions.bytes());
+        let sections = self.sections.iter().map(|section| section.supersessions.bytes());
+        self.overlays.bytes() + tails.chain(sections).sum::<u64>()
+    }
+
+    /// Episodes that are superseded.
+    pub fn superseded(&self, arena: &Arena) -> u64 {
+        let mut count = 0;
+        for part in self.parts(arena).filter(|part| part.supersessions().count() > 0) {
+            for nth in 0..part.blocks() {
+                let visible = part.deaths().visible(nth, u64::MAX);
+                let believed = part.believed(nth, Belief::Now, u64::MAX);
+                count += u64::from((visible & !believed).count_ones());
+            }
+        }
+        count
     }
 }
 
