@@ -11,7 +11,8 @@ use engram_shards::filter::check_metadata;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
     METADATA_BYTES_MAX, MODEL_BYTES_MAX, RECALL_K_MAX, SHARDS_MAX, SPACE_NAME_BYTES_MAX,
-    SPREAD_EDGES_MAX, SPREAD_HOPS_MAX, SPREAD_SEEDS_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+    SPREAD_EDGES_MAX, SPREAD_HOPS_MAX, SPREAD_SEEDS_MAX, SUPERSEDES_MAX, TEXT_BYTES_MAX,
+    THREAD_BYTES_MAX,
 };
 use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
@@ -20,14 +21,15 @@ use engramd::protocol::command::{
     ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
     MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
     RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
-    SpreadCommand, SpreadParameters, StoreCommand, WATCH_CREDIT_MAX, WatchCommand, redacted,
+    SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
+    WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
 /// What a refusal of a command can begin with; others come from the engine.
 const CODES: [&str; 4] = ["SYNTAX", "TOOBIG", "BADVEC", "ERR"];
 /// Bytes of an error line at most: a sentence, a usage line and what it repeats of the arguments.
-const LINE_BYTES_MAX: usize = 1 << 10;
+const LINE_BYTES_MAX: usize = 2 << 10;
 /// Bytes of the longest keyword, and of a length that stands for content.
 const KEYWORD_BYTES_MAX: usize = 24;
 /// Bytes of a word that people send: the names of clients, commands, sections.
@@ -214,6 +216,12 @@ fn check(command: &Command) {
             space(name);
             id(episode);
         }
+        Command::Supersede(SupersedeCommand { space: name, id: episode, by, .. }) => {
+            space(name);
+            id(episode);
+            id(by);
+            assert_ne!(episode, by);
+        }
         Command::Link(LinkCommand { space: name, from, to, kind, weight, .. }) => {
             space(name);
             id(from);
@@ -267,6 +275,12 @@ fn check_store(store: &StoreCommand) {
     let Confidence { point, low, high } = store.confidence;
     assert!(0.0 <= low && low <= point && point <= high && high <= 1.0, "{:?}", store.confidence);
     assert!(store.links.len() <= LINKS_MAX);
+    assert!(store.supersedes.len() <= SUPERSEDES_MAX);
+    for superseded in &store.supersedes {
+        id(superseded);
+        assert_ne!(Some(superseded), store.id.as_ref());
+    }
+    assert!(store.near.is_none_or(f32::is_finite));
     for Link { target, weight, kind } in &store.links {
         id(target);
         assert!(weight.is_finite() && *weight > 0.0, "a weight of {weight}");

@@ -312,8 +312,15 @@ fn check_store(store: &StorePayload<'_>, payload: &[u8]) {
         links,
     };
     let (durability, priority) = (Durability::Disk, Priority::High);
-    let request =
-        StoreRequest { space: store.space, episode, key, priority, durability, writer_uid: 0 };
+    let request = StoreRequest {
+        space: store.space,
+        episode,
+        key,
+        dedup: false,
+        priority,
+        durability,
+        writer_uid: 0,
+    };
     let (again, bytes) = store_sizes(&request);
     assert_eq!((again, bytes), (sizes, payload.len()));
     let mut encoded = vec![0xaa; bytes];

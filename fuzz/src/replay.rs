@@ -11,9 +11,10 @@ use engram_shards::episode::{
     SpaceSettings, StoreRequest, UnlinkRequest,
 };
 use engram_shards::format::{
-    ErasePayload, Frame, FrameHead, Operation, RECALLED_MAX, encode_forget, encode_link,
-    encode_recalled, encode_reinforce, encode_space, encode_store, encode_unlink, forget_bytes,
-    link_bytes, recalled_bytes, reinforce_bytes, space_bytes, store_sizes, unlink_bytes,
+    ErasePayload, Frame, FrameHead, Operation, RECALLED_MAX, SupersedePayload, encode_forget,
+    encode_link, encode_recalled, encode_reinforce, encode_space, encode_store, encode_supersede,
+    encode_unlink, forget_bytes, link_bytes, recalled_bytes, reinforce_bytes, space_bytes,
+    store_sizes, supersede_bytes, unlink_bytes,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -123,6 +124,7 @@ fn frame(input: &mut Input<'_>) -> (FrameHead, Vec<u8>) {
         5 => (Operation::Erase as u16, erase(input)),
         6 if kind & 0x08 != 0 => (Operation::Link as u16, link(input)),
         6 if kind & 0x10 != 0 => (Operation::Unlink as u16, unlink(input)),
+        6 if kind & 0x20 != 0 => (Operation::Supersede as u16, supersede(input)),
         7 if kind & 0x18 == 0x08 => (Operation::Reinforce as u16, reinforce(input)),
         7 if kind & 0x18 == 0x10 => (Operation::Recalled as u16, recalled(input)),
         _ => (Operation::Store as u16, store(input)),
@@ -236,6 +238,16 @@ fn unlink(input: &mut Input<'_>) -> Vec<u8> {
     payload
 }
 
+fn supersede(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let (id, by) = (short(input), short(input));
+    let (valid_until_us, recorded_at_us) = (input.u64().cast_signed(), i64::from(input.u8()));
+    let superseded = SupersedePayload { space, id: &id, by: &by, valid_until_us, recorded_at_us };
+    let mut payload = vec![0; supersede_bytes(&superseded)];
+    encode_supersede(&superseded, Durability::Disk, &mut payload);
+    payload
+}
+
 fn erase(input: &mut Input<'_>) -> Vec<u8> {
     let space = SpaceNumber(u32::from(input.u8()) % 4);
     let count = usize::from(input.u8()) % 4;
@@ -270,6 +282,7 @@ fn store(input: &mut Input<'_>) -> Vec<u8> {
         space,
         episode,
         key: short(input),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

@@ -312,6 +312,7 @@ fn request(space: SpaceNumber, id: String, random: &mut Random) -> StoreRequest 
             links: Vec::new(),
         },
         key: Bytes::new(),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

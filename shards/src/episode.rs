@@ -170,6 +170,8 @@ pub struct StoreRequest {
     pub episode: Episode,
     /// Idempotency key; empty when none was given.
     pub key: Bytes,
+    /// Whether an episode that is there with this text and vector, byte for byte, stays as it is.
+    pub dedup: bool,
     pub priority: Priority,
     pub durability: Durability,
     /// User id of the process that wrote, from the socket's peer credentials.
@@ -204,6 +206,32 @@ pub struct UnlinkRequest {
     pub writer_uid: u32,
 }
 
+/// What ended the interval in which an episode was valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superseded {
+    /// The id of the episode that supersedes it.
+    pub by: Bytes,
+    /// When that happened: the episode was valid before.
+    pub valid_until_us: i64,
+    /// When that was recorded: the episode was believed before.
+    pub recorded_at_us: i64,
+}
+
+/// An episode that another one supersedes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupersedeRequest {
+    pub space: SpaceNumber,
+    /// The episode that is superseded.
+    pub id: Bytes,
+    /// The one that supersedes it.
+    pub by: Bytes,
+    /// When that happened, in microseconds since 1970-01-01 UTC.
+    pub valid_until_us: i64,
+    /// When that was recorded; the shard's clock when not given.
+    pub recorded_at_us: Option<i64>,
+    pub durability: Durability,
+    pub writer_uid: u32,
+}
 /// What a client says of how an episode is to be remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reinforcement {
@@ -285,7 +313,8 @@ pub struct Unlinked {
 pub enum Outcome {
     /// The id, or the link, was not known.
     Created,
-    /// The idempotency key had been seen: nothing was written again.
+    /// The idempotency key, or the content where that was asked for, had been seen: nothing was
+    /// written again.
     Existing,
     /// It was known: the new episode, or weight, took its place.
     Replaced,
@@ -349,6 +378,7 @@ pub struct RecallRequest {
 /// What an episode must satisfy to be recalled. Bounds are inclusive.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Conditions {
+    pub belief: Belief,
     /// On `happened_at`.
     pub since_us: Option<i64>,
     /// On `happened_at`.
@@ -356,6 +386,17 @@ pub struct Conditions {
     /// On the point of the confidence.
     pub confidence_min: Option<f32>,
     pub filter: Option<std::sync::Arc<Filter>>,
+}
+
+/// Of which time the beliefs are that a recall answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Belief {
+    /// Episodes that nothing supersedes.
+    #[default]
+    Now,
+    /// Episodes that were recorded at that time, in µs since 1970-01-01 UTC, or before, and that
+    /// nothing superseded which was.
+    AsOf(i64),
 }
 
 /// An episode that was found.
@@ -459,10 +500,22 @@ pub struct StoredEpisode {
     pub metadata: Option<Bytes>,
     pub thread: Bytes,
     pub links: Option<Vec<Link>>,
+    pub superseded: Option<Superseded>,
     pub strength: Option<Box<Strength>>,
 }
 
 impl StoredEpisode {
+    /// The episode as it was known at some time; `None` when it was not recorded by then.
+    pub fn as_of(mut self, belief: Belief) -> Option<Self> {
+        if let Belief::AsOf(time_us) = belief {
+            if self.recorded_at_us > time_us {
+                return None;
+            }
+            self.superseded = self.superseded.filter(|by| by.recorded_at_us <= time_us);
+        }
+        Some(self)
+    }
+
     /// Leaves the parts out that were asked for.
     pub fn strip(&mut self) {
         (self.text, self.vector, self.metadata, self.links) = (None, None, None, None);

@@ -4,7 +4,7 @@
 //! pass for all erases that wait
 //!
 //! 1. reads the log from its first segment and notes every frame that is about one of the ids:
-//!    stores, forgets, and changes of its links, of all times;
+//!    stores, forgets, changes of its links, and what superseded it, of all times;
 //! 2. logs an erase frame with their sequences. From here on a crash cannot bring anything back:
 //!    the next start finishes the pass, and takes a frame that was half overwritten for what it is;
 //! 3. overwrites each of them in place with a [gap](crate::format::Gap) and flushes;
@@ -23,7 +23,7 @@ use crate::episode::{Refusal, Sequence, SpaceNumber};
 use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, BatchView, ERASED_MAX, ErasePayload, ForgetPayload, Frame,
     Gap, GapReason, LinkPayload, Operation, ReinforcePayload, SEGMENT_HEADER_BYTES, StorePayload,
-    UnlinkPayload, rewrite_as_gap,
+    SupersedePayload, UnlinkPayload, rewrite_as_gap,
 };
 use crate::io::{Io, Transfer};
 use crate::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, SECTOR_BYTES};
@@ -467,6 +467,10 @@ fn target(
             let unlink = UnlinkPayload::decode(frame.payload).ok()?;
             (unlink.space, unlink.from, false)
         }
+        Operation::Supersede => {
+            let supersede = SupersedePayload::decode(frame.payload).ok()?;
+            (supersede.space, supersede.id, false)
+        }
         Operation::Reinforce => {
             let reinforce = ReinforcePayload::decode(frame.payload).ok()?;
             (reinforce.space, reinforce.id, false)
@@ -520,6 +524,7 @@ mod tests {
             space: SpaceNumber(1),
             episode,
             key: Bytes::new(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

@@ -29,6 +29,20 @@ impl KeyHash {
         hasher.update(key);
         Self(hasher.digest128())
     }
+
+    /// Of an episode, whatever it is.
+    pub fn of_episode(space: SpaceNumber, id: &[u8]) -> Self {
+        Self::new(space, id, &[])
+    }
+
+    /// Of what an episode consists of.
+    pub fn of_content(vector: &[u8], text: &[u8]) -> Self {
+        let mut hasher = Xxh3::new();
+        hasher.update(&(vector.len() as u64).to_le_bytes());
+        hasher.update(vector);
+        hasher.update(text);
+        Self(hasher.digest128())
+    }
 }
 
 /// What the first store with a key was answered.

@@ -15,6 +15,8 @@ pub const METADATA_BYTES_MAX: usize = 64 << 10;
 pub const THREAD_BYTES_MAX: usize = 256;
 /// Links given with one store.
 pub const LINKS_MAX: usize = 256;
+/// Episodes that one store supersedes.
+pub const SUPERSEDES_MAX: usize = 64;
 /// Links of one episode, however they were made.
 pub const EPISODE_LINKS_MAX: usize = 16_384;
 /// Bytes of the kind of a link.

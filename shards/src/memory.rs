@@ -11,7 +11,7 @@ use crate::episode::{
 };
 use crate::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, Operation, PayloadError,
-    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, UnlinkPayload,
+    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
 };
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::limits::{DEGRADED_FROM, EPISODE_LINKS_MAX};
@@ -46,8 +46,8 @@ pub(crate) struct Memory {
     pub(crate) retired: Vec<Retired>,
     /// Rows in memory, of all spaces.
     pub(crate) rows: u64,
-    /// Memory of links that are not those of bodies, of all spaces.
-    pub(crate) overlay_bytes: u64,
+    /// Memory of what became of rows after they were written, of all spaces.
+    pub(crate) afterwards_bytes: u64,
     /// Memory of strengths, of all spaces.
     pub(crate) strength_bytes: u64,
     /// Of what was read of texts.
@@ -74,7 +74,7 @@ impl Memory {
             applied: 0,
             retired: Vec::new(),
             rows: 0,
-            overlay_bytes: 0,
+            afterwards_bytes: 0,
             strength_bytes: 0,
             text_bytes: 0,
             crowd: 0.0,
@@ -99,7 +99,7 @@ impl Memory {
     fn bytes_in_tails(&self) -> u64 {
         self.arena.bytes_in_use()
             + self.rows * ROW_TABLE_BYTES
-            + self.overlay_bytes
+            + self.afterwards_bytes
             + self.text_bytes
     }
 
@@ -120,11 +120,11 @@ impl Memory {
         self.bytes_in_tails() > left / 2
     }
 
-    /// Whether links that changed after their episodes were stored have more than a quarter of that
-    /// memory: what a consolidation of everything gives back.
-    pub(crate) fn is_pressed_by_links(&self) -> bool {
+    /// Whether links that changed after their episodes were stored, and what superseded these, have
+    /// more than a quarter of that memory: what a consolidation of everything gives back.
+    pub(crate) fn is_pressed_afterwards(&self) -> bool {
         let left = self.arena.bytes_max().saturating_sub(self.bytes_that_stay());
-        self.overlay_bytes > left / 4
+        self.afterwards_bytes > left / 4
     }
 
     /// The share of the memory in use, or how crowded the lanes are if that is more.
@@ -180,6 +180,10 @@ impl Memory {
                 let unlink = UnlinkPayload::decode(frame.payload)?;
                 Ok(Some(Ok(self.apply_unlink(&unlink, frame.sequence))))
             }
+            Some(Operation::Supersede) => {
+                let supersede = SupersedePayload::decode(frame.payload)?;
+                Ok(Some(Ok(self.apply_supersede(&supersede, frame.sequence))))
+            }
             Some(Operation::Reinforce) => {
                 let reinforce = ReinforcePayload::decode(frame.payload)?;
                 Ok(Some(Ok(self.apply_reinforce(&reinforce, frame))))
@@ -216,7 +220,7 @@ impl Memory {
         self.names.remove(name);
         if let Some(space) = self.spaces.remove(&space) {
             self.rows -= space.rows_in_memory();
-            self.overlay_bytes -= space.overlays().bytes();
+            self.afterwards_bytes -= space.afterwards_bytes();
             self.strength_bytes -= space.strengths().bytes();
             self.text_bytes -= space.text_bytes();
             self.retired.push(space.retire());
@@ -224,16 +228,16 @@ impl Memory {
     }
 
     /// Calls `with` with a space and keeps account of what changes about its episodes.
-    fn with_changes<T>(
+    pub(crate) fn with_changes<T>(
         &mut self,
         space: SpaceNumber,
         with: impl FnOnce(&mut Space, &Arena) -> T,
     ) -> Option<T> {
         let space = self.spaces.get_mut(&space)?;
-        self.overlay_bytes -= space.overlays().bytes();
+        self.afterwards_bytes -= space.afterwards_bytes();
         self.strength_bytes -= space.strengths().bytes();
         let result = with(space, &self.arena);
-        self.overlay_bytes += space.overlays().bytes();
+        self.afterwards_bytes += space.afterwards_bytes();
         self.strength_bytes += space.strengths().bytes();
         Some(result)
     }
@@ -249,6 +253,20 @@ impl Memory {
         let result = with(space, &self.arena);
         self.text_bytes += space.text_bytes();
         Some(result)
+    }
+
+    /// Lets a space put other parts into the place of some, and keeps account of all that these
+    /// have.
+    pub(crate) fn with_account<T>(
+        &mut self,
+        space: SpaceNumber,
+        with: impl FnOnce(&mut Space, &Arena) -> T,
+    ) -> Option<T> {
+        let before = self.spaces.get(&space).map_or(0, Space::afterwards_bytes);
+        let result = self.with_text(space, with);
+        self.afterwards_bytes -= before;
+        self.afterwards_bytes += self.spaces.get(&space).map_or(0, Space::afterwards_bytes);
+        result
     }
 
     /// That there is no such episode, or that it has too many links, is found out here: a store may
@@ -270,6 +288,13 @@ impl Memory {
             pressure,
             degraded: pressure >= DEGRADED_FROM,
         }))
+    }
+
+    /// Whether there is such an episode, and whether it was superseded before, is found out here.
+    fn apply_supersede(&mut self, supersede: &SupersedePayload<'_>, at: u64) -> Reply {
+        let superseded = self
+            .with_changes(supersede.space, |space, arena| space.supersede(arena, supersede, at));
+        Reply::Superseded { sequence: Sequence(at), is_by: superseded.flatten() }
     }
 
     fn apply_unlink(&mut self, unlink: &UnlinkPayload<'_>, at: u64) -> Reply {

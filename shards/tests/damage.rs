@@ -104,6 +104,7 @@ fn store(id: &str, text: &str) -> StoreRequest {
             links: Vec::new(),
         },
         key: Bytes::new(),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 1,

@@ -6,14 +6,14 @@ mod bench;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bench::{blob, settings};
+use bench::{blob, columns_of, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Tier,
 };
 use engram_shards::filter::Filter;
-use engram_shards::format::columns::{ColumnEntry, ColumnKind, ColumnsDirectory, ColumnsPlace};
+use engram_shards::format::columns::{ColumnEntry, ColumnKind};
 use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
 use engram_shards::recall::cue;
@@ -134,6 +134,7 @@ impl Bench {
                 links: vec![],
             },
             key: Bytes::new(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,
@@ -234,6 +235,7 @@ impl Bench {
                 .chance(250_000)
                 .then(|| 1.0 - 1.0 / (1 << random.below(10)) as f32),
             filter,
+            ..Conditions::default()
         }
     }
 
@@ -310,22 +312,7 @@ fn as_many_are_found_as_there_are() {
 fn columns(disk: &MemoryDisk) -> (FileId, Vec<ColumnEntry>) {
     let files = disk.io().files().unwrap();
     let file = files.into_iter().find(|(file, _)| file.kind == FileKind::Columns).unwrap().0;
-    let mut found = None;
-    disk.duplicate().tamper_file(file, |bytes| {
-        let bytes = bytes.as_ref().unwrap();
-        let sectors = (0..bytes.len() / 4096).rev().map(|nth| nth * 4096);
-        let mut begins = sectors.filter(|at| bytes[*at..].starts_with(b"ENGRAMCD"));
-        let directory_at = begins.next().unwrap();
-        let (crc, directory_bytes) = (bytes.last_chunk().unwrap(), bytes.len() - directory_at);
-        let place = ColumnsPlace {
-            directory_offset: directory_at as u64,
-            directory_bytes: directory_bytes as u64,
-            directory_crc: u32::from_le_bytes(*crc),
-        };
-        let directory = ColumnsDirectory::decode(bytes, &place, ([1; 16], 0, file.number));
-        found = Some(directory.unwrap().sections.remove(0).columns);
-    });
-    (file, found.unwrap())
+    (file, columns_of(disk, file))
 }
 
 impl Bench {

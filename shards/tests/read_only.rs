@@ -73,6 +73,7 @@ fn store(id: &str) -> StoreRequest {
             happened_at_us: None,
         },
         key: Bytes::new(),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

@@ -186,6 +186,7 @@ fn request(space: SpaceNumber, id: &str, vector: &[f32]) -> StoreRequest {
             links: vec![Link { target: "other".into(), weight: 0.5, kind: "k".into() }],
         },
         key: Bytes::new(),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 1000,

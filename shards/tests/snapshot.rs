@@ -114,6 +114,7 @@ impl Bench {
             episode,
             key: Bytes::new(),
             // Taken though a full batch waits.
+            dedup: false,
             priority: Priority::High,
             durability: Durability::Disk,
             writer_uid: 0,

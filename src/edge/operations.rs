@@ -124,7 +124,7 @@ const ONE: (usize, Shape) = (BODY_BYTES_MAX, Shape::Plain);
 const HITS: (usize, Shape) = (BODY_BYTES_MAX, Shape::List("hits"));
 
 /// All operations.
-pub static OPERATIONS: [Operation; 33] = [
+pub static OPERATIONS: [Operation; 34] = [
     body::<requests::Store, schemas::Stored>(
         "store",
         (Verb::Post, "/v1/spaces/{space}/episodes"),
@@ -201,6 +201,12 @@ pub static OPERATIONS: [Operation; 33] = [
         "spread",
         (Verb::Post, "/v1/spaces/{space}/spread"),
         ("EG.SPREAD", "Finds the k episodes most associated with some."),
+        ONE,
+    ),
+    body::<requests::Supersede, schemas::Superseded>(
+        "supersede",
+        (Verb::Post, "/v1/spaces/{space}/supersessions"),
+        ("EG.SUPERSEDE", "Ends the time in which an episode is valid."),
         ONE,
     ),
     body::<requests::Link, schemas::Linked>(

@@ -24,7 +24,8 @@ pub struct Stored {
     id: Option<String>,
     /// Its position in the order of its shard's writes.
     seq: u64,
-    /// `created`; `replaced`: the id was known; `existing`: the key had been seen.
+    /// `created`; `replaced`: the id was known; `existing`: the key, or with `dedup` the content,
+    /// had been seen.
     #[schemars(extend("enum" = ["created", "replaced", "existing"]))]
     outcome: String,
     activation: f64,
@@ -34,6 +35,17 @@ pub struct Stored {
     pressure: f64,
     /// Whether pressure has begun to cost something.
     degraded: bool,
+    /// Which of the episodes that it names it supersedes, if it names any.
+    superseded: Option<Vec<String>>,
+    /// The nearest other episode, where that was asked for; null when none is near enough.
+    near: Option<Near>,
+}
+
+/// An episode, and how similar it is.
+#[derive(JsonSchema)]
+pub struct Near {
+    id: String,
+    similarity: f64,
 }
 
 /// One answer for each item, in order.
@@ -99,6 +111,9 @@ pub struct Episode {
     /// The user whose process stored it.
     writer_uid: u32,
     thread: Option<String>,
+    /// The episode that supersedes it, if one does, and when that happened.
+    superseded_by: Option<String>,
+    valid_until: Option<i64>,
     text: Option<String>,
     vec: Option<VectorAnswer>,
     meta: Option<Map<String, Value>>,
@@ -192,6 +207,15 @@ pub struct Linked {
     back_outcome: Option<String>,
 }
 
+/// An episode that another one supersedes.
+#[derive(JsonSchema)]
+pub struct Superseded {
+    seq: u64,
+    /// `unchanged`: another one had superseded it before.
+    #[schemars(extend("enum" = ["superseded", "unchanged"]))]
+    outcome: String,
+}
+
 /// Links that were removed.
 #[derive(JsonSchema)]
 pub struct Unlinked {
@@ -233,6 +257,10 @@ pub struct SpaceStats {
     rows_dead: u64,
     rows_in_tails: u64,
     rows_in_columns: u64,
+    /// Of the episodes those that others supersede.
+    superseded: u64,
+    /// Bytes of its columns.
+    columns_bytes: u64,
 }
 
 /// A copy of the store.

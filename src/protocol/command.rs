@@ -8,8 +8,8 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`, `watch.rs`,
-//! `observe.rs`, `journal.rs`. What a log may keep of a call is in `redacted.rs`.
+//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`,
+//! `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is in `redacted.rs`.
 
 mod arguments;
 mod checks;
@@ -25,6 +25,7 @@ mod space;
 mod spec;
 mod spread;
 mod store;
+mod supersede;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ mod watch;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use engram_shards::episode::{Durability, Fields, Refusal, Reinforcement};
+use engram_shards::episode::{Belief, Durability, Fields, Refusal, Reinforcement};
 
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
@@ -48,6 +49,7 @@ pub use scan::{ScanCommand, ScanCursor};
 pub use space::SpaceCreate;
 pub use spread::{SPREAD_WEIGHT_MAX, SpreadCommand, SpreadParameters};
 pub use store::{MSTORE_ITEMS_MAX, StoreCommand};
+pub use supersede::SupersedeCommand;
 pub use watch::{WATCH_CREDIT_MAX, WatchCommand};
 
 /// A request, checked as far as it can be without the data. Spaces go by name.
@@ -110,17 +112,20 @@ pub enum Command {
         space: String,
         id: Bytes,
         fields: Fields,
+        belief: Belief,
     },
     GetMany {
         space: String,
         ids: Vec<Bytes>,
         fields: Fields,
+        belief: Belief,
     },
     Forget {
         space: String,
         id: Bytes,
         durability: Durability,
     },
+    Supersede(SupersedeCommand),
     Reinforce {
         space: String,
         id: Bytes,

@@ -6,6 +6,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use engram_shards::episode::{
     Activation, Confidence, Hit, Link, Linked, Metric, Outcome, PathStep, Refusal, Reinforced,
     Sequence, SpaceSettings, StoredEpisode, Strength, Unlinked, Why,
@@ -36,9 +37,25 @@ pub fn hello(
     encoder.array(0);
 }
 
+/// What came of a store besides, as far as it was asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StoredBeside {
+    /// Which of the episodes that it names it supersedes.
+    pub superseded: Option<Vec<Bytes>>,
+    /// The nearest other episode, if it is near enough, and how near it is.
+    pub near: Option<Option<(Bytes, f32)>>,
+}
+
 /// The answer to a store. `assigned_id` is the id of an episode that came with `*`.
-pub fn stored(encoder: &mut Encoder<'_>, assigned_id: Option<&[u8]>, activation: &Activation) {
-    encoder.map(6 + usize::from(assigned_id.is_some()));
+pub fn stored(
+    encoder: &mut Encoder<'_>,
+    assigned_id: Option<&[u8]>,
+    activation: &Activation,
+    beside: &StoredBeside,
+) {
+    let StoredBeside { superseded, near } = beside;
+    let optional = [assigned_id.is_some(), superseded.is_some(), near.is_some()];
+    encoder.map(6 + optional.iter().filter(|is_there| **is_there).count());
     if let Some(id) = assigned_id {
         text(encoder, "id", id);
     }
@@ -52,6 +69,25 @@ pub fn stored(encoder: &mut Encoder<'_>, assigned_id: Option<&[u8]>, activation:
     encoder.double_f32(activation.pressure);
     key(encoder, "degraded");
     encoder.boolean(activation.degraded);
+    if let Some(superseded) = superseded {
+        key(encoder, "superseded");
+        encoder.array(superseded.len());
+        superseded.iter().for_each(|id| encoder.bulk(id));
+    }
+    match near {
+        Some(Some((id, similarity))) => {
+            key(encoder, "near");
+            encoder.map(2);
+            text(encoder, "id", id);
+            key(encoder, "similarity");
+            encoder.double_f32(*similarity);
+        }
+        Some(None) => {
+            key(encoder, "near");
+            encoder.null();
+        }
+        None => {}
+    }
 }
 
 /// One item's answer of `EG.MSTORE`, behind the header of the array.
@@ -61,7 +97,7 @@ pub fn stored_item(
     answer: &Result<Activation, Refusal>,
 ) {
     match answer {
-        Ok(activation) => stored(encoder, assigned_id, activation),
+        Ok(activation) => stored(encoder, assigned_id, activation, &StoredBeside::default()),
         Err(refusal) => encoder.refusal(refusal),
     }
 }
@@ -178,7 +214,8 @@ pub fn episode(encoder: &mut Encoder<'_>, episode: Option<&StoredEpisode>) {
         return encoder.null();
     };
     let has_thread = !episode.thread.is_empty();
-    encoder.map(6 + usize::from(has_thread) + parts_count(episode));
+    let optional = usize::from(has_thread) + 2 * usize::from(episode.superseded.is_some());
+    encoder.map(6 + optional + parts_count(episode));
     text(encoder, "id", &episode.id);
     key(encoder, "seq");
     encoder.count(episode.sequence.0);
@@ -188,6 +225,11 @@ pub fn episode(encoder: &mut Encoder<'_>, episode: Option<&StoredEpisode>) {
     encoder.count(u64::from(episode.writer_uid));
     if has_thread {
         text(encoder, "thread", &episode.thread);
+    }
+    if let Some(superseded) = &episode.superseded {
+        text(encoder, "superseded_by", &superseded.by);
+        key(encoder, "valid_until");
+        encoder.integer(superseded.valid_until_us);
     }
     parts(encoder, episode);
 }
@@ -318,6 +360,19 @@ pub fn unlinked(encoder: &mut Encoder<'_>, unlinked: Option<&Unlinked>) {
     text(encoder, "outcome", b"unlinked");
     key(encoder, "removed");
     encoder.count(unlinked.removed as u64);
+}
+
+/// The answer to `EG.SUPERSEDE`: whether the episode is superseded by the one that was named;
+/// `None` when the id is unknown.
+pub fn superseded(encoder: &mut Encoder<'_>, superseded: Option<(Sequence, bool)>) {
+    let Some((sequence, is_by)) = superseded else {
+        return encoder.null();
+    };
+    encoder.map(2);
+    key(encoder, "seq");
+    encoder.count(sequence.0);
+    let outcome: &[u8] = if is_by { b"superseded" } else { b"unchanged" };
+    text(encoder, "outcome", outcome);
 }
 
 /// The answer to `EG.REINFORCE`, `EG.PIN` and `EG.UNPIN`; `None` when the id is unknown.

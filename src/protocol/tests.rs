@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use engram_shards::episode::{
     Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Reinforced,
-    Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Tier, Why,
+    Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
 };
 use engram_shards::strength::{Decay, Trace};
 use proptest::prelude::*;
 use redis::Value;
 
 use super::command::CommandQuery;
+use super::reply::StoredBeside;
 use super::{Encoder, ProtocolError, ProtocolVersion, reply};
 use ProtocolVersion::{Resp2, Resp3};
 
@@ -118,8 +119,21 @@ fn replies_to_writes() {
             ("pressure", double(version, 0.125)),
             ("degraded", degraded),
         ];
-        let assigned = read(version, |encoder| reply::stored(encoder, Some(b"e1"), &activation));
-        assert_eq!(assigned, map(version, expected.to_vec()));
+        let stored = |beside: &StoredBeside| {
+            read(version, |encoder| reply::stored(encoder, Some(b"e1"), &activation, beside))
+        };
+        assert_eq!(stored(&StoredBeside::default()), map(version, expected.to_vec()));
+        let superseded = Some(vec![Bytes::from("a"), Bytes::from("b")]);
+        let near = [("id", bulk("n")), ("similarity", double(version, 0.5))];
+        let mut beside = expected.to_vec();
+        beside.push(("superseded", Value::Array(vec![bulk("a"), bulk("b")])));
+        beside.push(("near", map(version, near.to_vec())));
+        let near = Some(Some((Bytes::from("n"), 0.5)));
+        assert_eq!(stored(&StoredBeside { superseded, near }), map(version, beside));
+        let mut none = expected.to_vec();
+        none.push(("near", Value::Nil));
+        let beside = StoredBeside { superseded: None, near: Some(None) };
+        assert_eq!(stored(&beside), map(version, none));
         let answer = Ok(activation);
         let given = read(version, |encoder| reply::stored_item(encoder, None, &answer));
         assert_eq!(given, map(version, expected[1..].to_vec()));
@@ -127,6 +141,13 @@ fn replies_to_writes() {
         let expected = vec![("seq", Value::Int(9)), ("outcome", bulk("forgotten"))];
         assert_eq!(forgotten, map(version, expected));
         assert_eq!(read(version, |encoder| reply::forgotten(encoder, None)), Value::Nil);
+        for (is_by, outcome) in [(true, "superseded"), (false, "unchanged")] {
+            let superseded = Some((Sequence(9), is_by));
+            let got = read(version, |encoder| reply::superseded(encoder, superseded));
+            let expected = vec![("seq", Value::Int(9)), ("outcome", bulk(outcome))];
+            assert_eq!(got, map(version, expected));
+        }
+        assert_eq!(read(version, |encoder| reply::superseded(encoder, None)), Value::Nil);
     }
     let refused = Err(Refusal::Dimension { expected: 3, got: 4 });
     let line = text(Resp3, |encoder| reply::stored_item(encoder, None, &refused));
@@ -146,6 +167,7 @@ fn stored_episode() -> StoredEpisode {
         metadata: None,
         thread: Bytes::new(),
         links: None,
+        superseded: None,
         strength: None,
     }
 }
@@ -267,6 +289,12 @@ fn replies_to_reads() {
         assert_eq!(got, map(version, expected.clone()));
         let expected = [&expected[..], &thread, &parts].concat();
         let got = read(version, |encoder| reply::episode(encoder, Some(&full)));
+        assert_eq!(got, map(version, expected.clone()));
+        let by = Superseded { by: "e2".into(), valid_until_us: -7, recorded_at_us: 6 };
+        let superseded = StoredEpisode { superseded: Some(by), ..bare.clone() };
+        let by = [("superseded_by", bulk("e2")), ("valid_until", Value::Int(-7))];
+        let expected = [&start[..], &head, &writer, &by].concat();
+        let got = read(version, |encoder| reply::episode(encoder, Some(&superseded)));
         assert_eq!(got, map(version, expected));
         assert_eq!(read(version, |encoder| reply::episode(encoder, None)), Value::Nil);
         // Half of a presentation is left after a half-life.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Effort, Fields, Hit, Refusal};
+use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Refusal};
 use engram_shards::inquiry::fusion::Fusion;
 use engram_shards::inquiry::{AroundRequest, Evidence, Found, InquiryRequest, Place};
 use engram_shards::words::when::When;
@@ -136,7 +136,10 @@ async fn read(
             .map(|hit| {
                 let id: Bytes = hit.episode.id.clone();
                 let owner = route.owner(&id);
-                core.ask(owner, Request::Get { space: route.space(), id, fields })
+                core.ask(
+                    owner,
+                    Request::Get { space: route.space(), id, fields, belief: Belief::Now },
+                )
             })
             .collect();
         core.turn();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
-    Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceSettings,
+    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceSettings,
     StoredEpisode,
 };
 use engram_shards::recall::cue;
@@ -27,9 +27,9 @@ use super::origin::{CommandOf, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
-use super::{info, links, observe, snapshots, spaces, spread, timings, watch};
+use super::{info, links, observe, snapshots, spaces, spread, storing, timings, watch};
 use crate::protocol::command::{
-    Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand,
+    Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand, SupersedeCommand,
 };
 use crate::protocol::{Command, ProtocolVersion, reply};
 use crate::runtime;
@@ -81,16 +81,19 @@ async fn carry_out(
         Command::Link(link) => match core.route(&link.space) {
             Ok(route) => {
                 let (owner, request) = links::request(&route, &link, connection.client.peer.uid);
-                submit(core, connection, owner, request, at_ns, None);
+                submit(core, connection, owner, request, at_ns);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
+        Command::Supersede(command) => {
+            take_supersede(core, connection, command, at_ns).await;
+        }
         Command::Forget { space, id, durability } => match core.route(&space) {
             Ok(route) => {
                 let (space, writer_uid) = (route.space(), connection.client.peer.uid);
                 let owner = route.owner(&id);
                 let request = Request::Forget { space, id, durability, writer_uid };
-                submit(core, connection, owner, request, at_ns, None);
+                submit(core, connection, owner, request, at_ns);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
@@ -108,7 +111,7 @@ async fn carry_out(
                 let (space, writer_uid) = (route.space(), connection.client.peer.uid);
                 let owner = route.owner(&id);
                 let request = Request::Erase { space, id, writer_uid };
-                submit(core, connection, owner, request, at_ns, None);
+                submit(core, connection, owner, request, at_ns);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
@@ -167,16 +170,16 @@ fn has_other_lane(command: &Command) -> bool {
 /// Commands that look at what is stored, or at the daemon.
 async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Command, at_ns: u64) {
     match command {
-        Command::Get { space, id, fields } => match core.route(&space) {
+        Command::Get { space, id, fields, belief } => match core.route(&space) {
             Ok(route) => {
                 let owner = route.owner(&id);
-                let request = Request::Get { space: route.space(), id, fields };
-                submit(core, connection, owner, request, at_ns, None);
+                let request = Request::Get { space: route.space(), id, fields, belief };
+                submit(core, connection, owner, request, at_ns);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
-        Command::GetMany { space, ids, fields } => {
-            take_get_many(core, connection, &space, ids, fields, at_ns).await;
+        Command::GetMany { space, ids, fields, belief } => {
+            take_get_many(core, connection, &space, ids, (fields, belief), at_ns).await;
         }
         Command::Recall(command) => {
             answer_later(core, connection, |core| async move { recall(&core, command).await });
@@ -291,46 +294,18 @@ pub(super) fn refuse(core: &Core, connection: &Connection, refusal: Refusal) {
 }
 
 /// Sends a request whose answer is the reply.
-fn submit(
-    core: &Core,
-    connection: &Rc<Connection>,
-    owner: usize,
-    request: Request,
-    at_ns: u64,
-    assigned: Option<Bytes>,
-) {
+fn submit(core: &Core, connection: &Rc<Connection>, owner: usize, request: Request, at_ns: u64) {
     let (slot, rank) = match request {
         Request::Get { .. } => (connection.reserve(Kind::Read), request.rank()),
         _ => connection.reserve_write(request.episode(), request.rank()),
     };
     let connection = Rc::clone(connection);
-    core.submit(owner, request, rank, at_ns, Origin::Reply { connection, slot, assigned });
-}
-
-/// The owner and the request of a store, and the id if it was assigned here.
-pub(super) fn place_store(
-    core: &Core,
-    route: &Route,
-    store: StoreCommand,
-    writer_uid: u32,
-) -> (usize, Request, Option<Bytes>) {
-    let (id, assigned) = match &store.id {
-        Some(id) => (id.clone(), None),
-        None => {
-            let id = match store.key.is_empty() {
-                true => core.make_id(),
-                false => route.id_from_key(&store.key),
-            };
-            (id.clone(), Some(id))
-        }
-    };
-    let owner = route.owner(&id);
-    let request = Request::Store(Box::new(store.into_request(route.space(), id, writer_uid)));
-    (owner, request, assigned)
+    let origin = Origin::Reply { connection, slot, assigned: None };
+    core.submit(owner, request, rank, at_ns, origin);
 }
 
 fn take_store(
-    core: &Core,
+    core: &Rc<Core>,
     connection: &Rc<Connection>,
     space: &str,
     store: StoreCommand,
@@ -338,9 +313,33 @@ fn take_store(
 ) {
     match core.route(space) {
         Ok(route) => {
-            let (owner, request, assigned) =
-                place_store(core, &route, store, connection.client.peer.uid);
-            submit(core, connection, owner, request, at_ns, assigned);
+            let placed = storing::place(core, &route, store, connection.client.peer.uid);
+            let (slot, rank) =
+                connection.reserve_write(placed.request.episode(), placed.request.rank());
+            let (connection, assigned) = (Rc::clone(connection), placed.assigned.clone());
+            placed.submit(core, rank, at_ns, Origin::Reply { connection, slot, assigned });
+        }
+        Err(refusal) => refuse(core, connection, refusal),
+    }
+}
+
+async fn take_supersede(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    command: SupersedeCommand,
+    at_ns: u64,
+) {
+    let route = match core.route(&command.space) {
+        Ok(route) => route,
+        Err(refusal) => return refuse(core, connection, refusal),
+    };
+    if command.valid_until_us.is_none() {
+        writes_done(core, connection).await;
+    }
+    let uid = connection.client.peer.uid;
+    match storing::superseding(core, &route, &command, uid).await {
+        Ok(request) => {
+            submit(core, connection, route.owner(&command.id), request, at_ns);
         }
         Err(refusal) => refuse(core, connection, refusal),
     }
@@ -369,11 +368,11 @@ async fn take_store_many(
         }
         match item {
             Ok(store) => {
-                let (owner, request, assigned) =
-                    place_store(core, &route, store, connection.client.peer.uid);
-                batch.begin(index, assigned);
+                let uid = connection.client.peer.uid;
+                let placed = storing::place(core, &route, store, uid);
+                batch.begin(index, placed.assigned.clone());
                 let origin = Origin::Item { batch: Rc::clone(&batch), index };
-                core.submit(owner, request, rank, at_ns, origin);
+                placed.submit(core, rank, at_ns, origin);
             }
             Err(refusal) => {
                 batch.begin(index, None);
@@ -388,7 +387,7 @@ async fn take_get_many(
     connection: &Rc<Connection>,
     space: &str,
     ids: Vec<Bytes>,
-    fields: Fields,
+    (fields, belief): (Fields, Belief),
     at_ns: u64,
 ) {
     let route = match core.route(space) {
@@ -404,7 +403,7 @@ async fn take_get_many(
         }
         batch.begin(index, None);
         let owner = route.owner(&id);
-        let request = Request::Get { space: route.space(), id, fields };
+        let request = Request::Get { space: route.space(), id, fields, belief };
         let origin = Origin::Item { batch: Rc::clone(&batch), index };
         core.submit(owner, request, Rank::Normal, at_ns, origin);
     }
@@ -484,7 +483,7 @@ async fn recall_similar(
 }
 
 /// Recalls from all shards of a space.
-async fn recall_all(
+pub(super) async fn recall_all(
     core: &Rc<Core>,
     route: &Route,
     request: RecallRequest,
@@ -516,7 +515,8 @@ async fn cue_vectors(
             Cue::Id(id) => id,
         };
         let fields = Fields { vector: true, ..Fields::default() };
-        let request = Request::Get { space: route.space(), id: id.clone(), fields };
+        let belief = Belief::Now;
+        let request = Request::Get { space: route.space(), id: id.clone(), fields, belief };
         let Answer::Episode(found) = core.call(route.owner(&id), request).await else {
             unreachable!("a get is answered with an episode")
         };

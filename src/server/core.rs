@@ -576,9 +576,10 @@ impl Inner {
     /// for it now.
     fn execute(&mut self, asked: Asked, origin: Origin) -> Result<(), (Asked, Origin)> {
         match asked.request {
-            Request::Get { space, id, fields } => {
+            Request::Get { space, id, fields, belief } => {
                 self.metrics.reads += 1;
-                let found = self.shard.get(space, &id, fields).map(|found| found.map(Box::new));
+                let found = self.shard.get(space, &id, fields);
+                let found = found.map(|found| found?.as_of(belief).map(Box::new));
                 self.deliver(origin, Answer::Episode(found));
             }
             Request::Scan { space, from, count, bytes_max, fields } => {
@@ -673,6 +674,7 @@ impl Inner {
             }
             Request::Link(request) => shard.link(ticket, request)?,
             Request::Unlink(request) => shard.unlink(ticket, request)?,
+            Request::Supersede(request) => shard.supersede(ticket, request)?,
             Request::Reinforce(request) => shard.reinforce(ticket, request)?,
             Request::Forget { space, id, durability, writer_uid } => {
                 shard.forget(ticket, *space, id, *durability, *writer_uid)?;

@@ -181,7 +181,7 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
         let (number, settings, route) = core.space(&name)?;
         let stats = spaces::stats(core, number).await?;
         return Ok(EncodedReply::new(move |encoder| {
-            encoder.map(8);
+            encoder.map(10);
             pair(encoder, "space", settings.name.as_bytes());
             count(encoder, "dim", u64::from(settings.dimensions));
             count(encoder, "shards", route.span() as u64);
@@ -190,6 +190,8 @@ pub(super) async fn stats(core: &Rc<Core>, space: Option<String>) -> Encoded {
             count(encoder, "rows_dead", stats.rows_dead);
             count(encoder, "rows_in_tails", stats.rows_in_tails);
             count(encoder, "rows_in_columns", stats.rows - stats.rows_in_tails);
+            count(encoder, "superseded", stats.superseded);
+            count(encoder, "columns_bytes", stats.columns_bytes);
         }));
     }
     let reports = reports(core).await;

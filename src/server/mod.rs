@@ -52,6 +52,7 @@ mod serve;
 mod snapshots;
 mod spaces;
 mod spread;
+mod storing;
 mod timings;
 mod visitor;
 mod watch;

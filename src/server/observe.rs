@@ -18,7 +18,7 @@ use std::rc::{Rc, Weak};
 use engram_shards::episode::{Durability, Outcome, Priority, Refusal};
 use engram_shards::shard::Reply;
 
-use super::commands::{Encoded, alone, fulfil, place_store, refuse};
+use super::commands::{Encoded, alone, fulfil, refuse};
 use super::connection::{Connection, Kind};
 use super::core::Core;
 use super::notify::Notify;
@@ -27,6 +27,7 @@ use super::outgoing::EncodedReply;
 use super::push::Push;
 use super::request::Answer;
 use super::route::Route;
+use super::storing;
 use super::watch::check_version;
 use crate::protocol::command::{OBSERVE_CREDIT_MAX, Observation, ObserveOpen};
 use crate::protocol::{Command, Encoder, ProtocolVersion, reply};
@@ -103,6 +104,7 @@ impl Stream {
     pub(super) fn fulfil(self: &Rc<Self>, number: u64, noted: Option<u64>, answer: Answer) {
         let outcome = match answer {
             Answer::Write(Ok(Reply::Stored(activation))) => Ok(activation.outcome),
+            Answer::Stored(stored) => Ok(stored.activation.outcome),
             Answer::Write(Err(refusal)) => Err(refusal),
             other => unreachable!("a store was answered with {other:?}"),
         };
@@ -265,7 +267,7 @@ fn open(core: &Core, connection: &Rc<Connection>, command: &ObserveOpen) -> Enco
 
 /// Takes one observation, which has no reply.
 fn observe(
-    core: &Core,
+    core: &Rc<Core>,
     connection: &Rc<Connection>,
     number: u64,
     observation: Result<Observation, Refusal>,
@@ -295,10 +297,10 @@ fn observe(
         Ok(observation) => {
             let store = observation.into_store(stream.priority, stream.durability);
             let uid = connection.client.peer.uid;
-            let (owner, request, _) = place_store(core, &stream.route, store, uid);
-            let (noted, rank) = connection.begin_write(request.episode(), request.rank());
-            let origin = Origin::Observation { stream, number: nth, noted };
-            core.submit(owner, request, rank, at_ns, origin);
+            let placed = storing::place(core, &stream.route, store, uid);
+            let (episode, rank) = (placed.request.episode(), placed.request.rank());
+            let (noted, rank) = connection.begin_write(episode, rank);
+            placed.submit(core, rank, at_ns, Origin::Observation { stream, number: nth, noted });
         }
         Err(refusal) => {
             core.measure(|metrics| metrics.count_refusal(refusal.code()));

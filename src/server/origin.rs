@@ -30,6 +30,12 @@ pub(super) enum Origin {
 }
 
 impl Origin {
+    /// The command of a connection that it is for, if it is for one alone.
+    pub(super) fn command(&self) -> Option<CommandOf> {
+        let Self::Reply { connection, slot, .. } = self else { return None };
+        Some(CommandOf { connection: Rc::clone(connection), slot: *slot })
+    }
+
     /// The request has waited so long in a lane.
     pub(super) fn waited(&mut self, waited_us: u32) {
         match self {

@@ -7,6 +7,7 @@ use engram_shards::shard::Reply;
 use super::budget::Held;
 use super::client::Client;
 use super::request::Answer;
+use crate::protocol::reply::StoredBeside;
 use crate::protocol::{Encoder, ProtocolVersion, reply};
 
 /// What a reply counts without the parts of an episode.
@@ -109,7 +110,10 @@ impl std::fmt::Debug for Outgoing {
 pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, answer: &Answer) {
     match answer {
         Answer::Write(Ok(Reply::Stored(activation))) => {
-            reply::stored(encoder, assigned, activation);
+            reply::stored(encoder, assigned, activation, &StoredBeside::default());
+        }
+        Answer::Stored(stored) => {
+            reply::stored(encoder, assigned, &stored.activation, &stored.beside);
         }
         Answer::Write(Ok(Reply::Forgotten { sequence, existed })) => {
             reply::forgotten(encoder, existed.then_some(*sequence));
@@ -117,6 +121,9 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         Answer::Write(Ok(Reply::Linked(linked))) => reply::linked(encoder, linked, None),
         Answer::Write(Ok(Reply::Unlinked(unlinked))) => {
             reply::unlinked(encoder, unlinked.as_ref());
+        }
+        Answer::Write(Ok(Reply::Superseded { sequence, is_by })) => {
+            reply::superseded(encoder, is_by.map(|is_by| (*sequence, is_by)));
         }
         Answer::Write(Ok(Reply::Reinforced(reinforced))) => {
             reply::reinforced(encoder, reinforced.as_ref());

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_lanes::inbox::{Rank, Waits};
 use engram_shards::episode::{
-    Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal,
-    ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest,
+    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal,
+    ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest,
+    UnlinkRequest,
 };
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::shard::{Reply, SpaceStats};
@@ -17,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::info::Report;
 use super::jobs::spread_refused;
 use super::news::NewsRequest;
+use super::storing::Stored;
 use super::timings::{JournalQuery, JournalTold};
 
 /// A request to the shard that owns what it is about.
@@ -25,6 +27,7 @@ pub enum Request {
     Store(Box<StoreRequest>),
     Link(Box<LinkRequest>),
     Unlink(Box<UnlinkRequest>),
+    Supersede(Box<SupersedeRequest>),
     Reinforce(Box<ReinforceRequest>),
     /// Episodes that answers told, by the sequences that they were stored with. Nobody waits for
     /// it.
@@ -45,6 +48,7 @@ pub enum Request {
         space: SpaceNumber,
         id: Bytes,
         fields: Fields,
+        belief: Belief,
     },
     Recall(Box<RecallRequest>),
     Inquire(Box<InquiryRequest>),
@@ -151,6 +155,7 @@ impl Request {
             Self::Store(store) => rank_of(store.priority),
             Self::Link(_)
             | Self::Unlink(_)
+            | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
             | Self::Erase { .. }
@@ -183,6 +188,7 @@ impl Request {
             Self::Store(_)
             | Self::Link(_)
             | Self::Unlink(_)
+            | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
             | Self::Erase { .. }
@@ -214,6 +220,7 @@ impl Request {
             Self::Reinforce(reinforce) => (reinforce.space, &reinforce.id),
             Self::Link(link) => (link.space, &link.from),
             Self::Unlink(unlink) => (unlink.space, &unlink.from),
+            Self::Supersede(supersede) => (supersede.space, &supersede.id),
             _ => return None,
         };
         Some(xxh3_64_with_seed(id, u64::from(space.0)))
@@ -224,6 +231,8 @@ impl Request {
 #[derive(Debug)]
 pub enum Answer {
     Write(Result<Reply, Refusal>),
+    /// Of a store that asked for more, on the shard that was asked.
+    Stored(Box<Stored>),
     Episode(Result<Option<Box<StoredEpisode>>, Refusal>),
     Hits(Result<Vec<Hit>, Refusal>),
     Found(Result<Box<Found>, Refusal>),

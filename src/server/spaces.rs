@@ -104,6 +104,8 @@ pub(super) async fn stats(core: &Rc<Core>, space: SpaceNumber) -> Result<SpaceSt
         sum.episodes += stats.episodes;
         sum.rows += stats.rows;
         sum.rows_dead += stats.rows_dead;
+        sum.superseded += stats.superseded;
+        sum.columns_bytes += stats.columns_bytes;
         sum.rows_in_tails += stats.rows_in_tails;
     }
     Ok(sum)

@@ -12,6 +12,7 @@
 //! | `machine.rs` | disks, power, and a daemon on them |
 //! | `workload.rs` | what clients send, and what they make of the replies |
 //! | `linking.rs` | the same of links |
+//! | `superseding.rs` | the same of what supersedes; what was believed at a time |
 //! | `model.rs` | what may and what must be there |
 //! | `follower.rs` | a client that is told of what is stored, over all lives |
 //! | `spreading.rs` | what a spread must find |
@@ -31,6 +32,7 @@ mod mutations;
 mod plan;
 mod run;
 mod spreading;
+mod superseding;
 mod wire;
 mod workload;
 

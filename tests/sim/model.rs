@@ -13,8 +13,9 @@
 //!
 //! What a restart shows is certain from then on, whatever it was before.
 //!
-//! A change of links is a version too: the episode of the version before it, with other links. What
-//! that is shows when the writes before it are answered, so it is worked out anew whenever one is.
+//! A change of links is a version too: the episode of the version before it, with other links. So
+//! is what supersedes an episode: of several the first counts. What that is shows when the writes
+//! before it are answered, so it is worked out anew whenever one is.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -107,10 +108,27 @@ pub enum Change {
         to: String,
         kind: String,
     },
+    Supersede(By),
     /// One more presentation.
     Reinforce,
     /// It fades no more, or does again.
     Pin(bool),
+}
+
+/// What an episode is superseded by, and when that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    pub id: String,
+    pub valid_until: i64,
+}
+
+impl By {
+    /// What a reply shows.
+    pub fn of(reply: &Value) -> Option<Self> {
+        let id = reply.get("superseded_by")?.text()?.to_owned();
+        let valid_until = reply.get("valid_until").and_then(Value::number).expect("both or none");
+        Some(Self { id, valid_until: valid_until as i64 })
+    }
 }
 
 /// What an id may be.
@@ -118,6 +136,7 @@ pub enum Change {
 pub struct State {
     pub episode: Option<Rc<Episode>>,
     pub links: Links,
+    pub superseded: Option<By>,
     /// The sequence that the episode was stored with, if that is known.
     pub stored: Option<u64>,
     /// Presentations besides the first.
@@ -133,6 +152,7 @@ impl State {
             (Some(episode), Value::Map(_)) => {
                 episode.is(reply)
                     && links_of(reply).as_ref() == Some(&self.links)
+                    && By::of(reply) == self.superseded
                     && self.stored.is_none_or(|stored| stored == reply.count("seq"))
                     && reply.get("strength").is_some_and(|own| self.is_strength(own, recalls_count))
             }
@@ -157,6 +177,9 @@ impl State {
             }
             Change::Erase => return Self { stored: sequence, ..Self::default() },
             _ if self.episode.is_none() => {}
+            Change::Supersede(by) => {
+                state.superseded.get_or_insert_with(|| by.clone());
+            }
             Change::Link { to, kind, weight } => {
                 state.links.insert((to.clone(), kind.clone()), *weight);
             }
@@ -206,6 +229,11 @@ impl Version {
         self.state().episode.as_ref()
     }
 
+    /// The episode, if nothing supersedes it.
+    pub fn believed(&self) -> Option<&Rc<Episode>> {
+        self.episode().filter(|_| self.state().superseded.is_none())
+    }
+
     /// An erase that was not answered may have overwritten the version before it. When then what
     /// says so is lost, those before that one are back.
     fn is_open_erase(&self) -> bool {
@@ -248,8 +276,9 @@ pub struct History {
     /// All writes of an episode that were ever sent, with the one that first had this content; and
     /// of links, whose targets may name them too.
     sent: Vec<(u64, u64)>,
-    /// All links that were ever sent.
+    /// All links that were ever sent, and all that was to supersede it.
     linked: Vec<((String, String), f32)>,
+    superseded: Vec<By>,
 }
 
 impl Default for History {
@@ -261,6 +290,7 @@ impl Default for History {
             past: Vec::new(),
             sent: Vec::new(),
             linked: Vec::new(),
+            superseded: Vec::new(),
         }
     }
 }
@@ -286,6 +316,7 @@ impl History {
                 self.linked.push(((to.clone(), kind.clone()), *weight));
             }
             Change::Whole(Some(episode)) => self.linked.extend(episode.links.clone()),
+            Change::Supersede(by) => self.superseded.push(by.clone()),
             Change::Whole(None)
             | Change::Erase
             | Change::Unlink { .. }
@@ -319,6 +350,11 @@ impl History {
     /// Whether all of these links were sent at some time.
     pub fn has_sent(&self, links: &Links) -> bool {
         links.iter().all(|(link, weight)| self.linked.contains(&(link.clone(), *weight)))
+    }
+
+    /// Whether this was sent at some time.
+    pub fn has_sent_superseder(&self, by: &By) -> bool {
+        self.superseded.contains(by)
     }
 
     /// First writes of contents that were sent before a write and not again since.
@@ -544,7 +580,7 @@ impl Space {
     pub fn check_question(&self, write: u64, reply: &Value) {
         let there = self.ids.iter().filter(|(_, history)| {
             let version = history.certain(u64::MAX).expect("all is certain");
-            version.episode().is_some_and(|episode| episode.first_write() == write)
+            version.believed().is_some_and(|episode| episode.first_write() == write)
         });
         let expected: Vec<&str> = there.map(|(id, _)| &id[..]).collect();
         let hits = reply.list().iter();
@@ -558,7 +594,7 @@ impl Space {
         let mut expected = Vec::new();
         for (id, history) in &self.ids {
             let Some(version) = history.certain(write) else { return false };
-            let Some(episode) = version.episode() else { continue };
+            let Some(episode) = version.believed() else { continue };
             expected.push((self.measure.similarity(cue, &episode.vector), id, version));
         }
         let is_shown = |version: &Version, hit: &Value| {

@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 35] = [
+const MUTATIONS: [Mutation; 39] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -150,6 +150,30 @@ const MUTATIONS: [Mutation; 35] = [
         file: "shards/src/space/links.rs",
         line: "if overlay.changed <= through && !stays(*row) {",
         broken: "if !stays(*row) {",
+    },
+    Mutation {
+        name: "forget what was superseded while columns were written",
+        file: "shards/src/space/section_writer.rs",
+        line: "section.supersessions.set(row, superseded.clone(), at);",
+        broken: "let _ = (row, superseded, at);",
+    },
+    Mutation {
+        name: "save nothing of what was superseded behind a columns file",
+        file: "shards/src/consolidation/saving.rs",
+        line: "self.writer.push(&StateRecord::Superseded(record));",
+        broken: "drop(record);",
+    },
+    Mutation {
+        name: "leave what superseded what is erased in the log",
+        file: "shards/src/eraser.rs",
+        line: "(supersede.space, supersede.id, false)",
+        broken: "(supersede.space, supersede.by, false)",
+    },
+    Mutation {
+        name: "leave as it is what is superseded and comes again",
+        file: "shards/src/shard/same.rs",
+        line: "            && part.superseded(at.row, u64::MAX).is_none()\n",
+        broken: "",
     },
     Mutation {
         name: "leave links of what is erased in the log",

@@ -15,9 +15,10 @@ use engramd::server::{Route, ServeError};
 
 use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
-use crate::model::{End, Existence, History, Space, State, Version, links_of};
+use crate::model::{By, End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
 use crate::spreading::Asked;
+use crate::superseding::check_as_of;
 use crate::wire::{Command, Connection, Value};
 use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
@@ -508,6 +509,7 @@ impl<'a> World<'a> {
             let reply = connection.call(&asked.command(&name)).await?;
             self.model.borrow().spaces[nth].check_spread(&asked, &reply);
         }
+        check_as_of(connection, &name, dimensions).await?;
         for keyed in known.iter().rev().take(2) {
             let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
             words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);
@@ -566,8 +568,8 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     }
 }
 
-/// What a reply shows of this version, with links that were sent at some time and a strength that
-/// lacks some presentations.
+/// What a reply shows of this version, with links and a superseder that were sent at some time and a
+/// strength that lacks some presentations.
 fn shown_but_for_changes(
     version: &Version,
     history: &History,
@@ -576,12 +578,15 @@ fn shown_but_for_changes(
 ) -> Option<State> {
     let links = links_of(reply).filter(|links| history.has_sent(links));
     let strength = reply.get("strength");
+    let by = By::of(reply);
+    let was_sent = by.as_ref().is_none_or(|by| history.has_sent_superseder(by));
     let states = version.states.iter().map(|state| {
         let links = links.clone().unwrap_or_else(|| state.links.clone());
         let told = strength.map(|own| (own.count("presentations") - 1, own.count("pinned") != 0));
         let (reinforced, is_pinned) = told.unwrap_or_default();
         let reinforced = reinforced.min(state.reinforced);
-        State { links, reinforced, is_pinned, ..state.clone() }
+        let superseded = if was_sent { by.clone() } else { state.superseded.clone() };
+        State { links, reinforced, is_pinned, superseded, ..state.clone() }
     });
     states.into_iter().find(|state| state.is_shown(reply, recalls_count))
 }

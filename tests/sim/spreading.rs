@@ -68,12 +68,13 @@ impl Asked {
 /// Scores by id.
 type Scores<'a> = BTreeMap<&'a str, f64>;
 
-/// The links of the episodes that are there.
-type Graph<'a> = BTreeMap<&'a str, &'a Links>;
+/// An episode that is there: its links, and whether it is answered, as nothing supersedes it.
+type Node<'a> = (&'a Links, bool);
+type Graph<'a> = BTreeMap<&'a str, Node<'a>>;
 
-/// What an id may be: the links of an episode, or nothing.
+/// What an id may be: an episode, or nothing.
 struct May<'a> {
-    states: Vec<Option<&'a Links>>,
+    states: Vec<Option<Node<'a>>>,
     /// Writes that were sent behind the spread may change it.
     is_moving: bool,
 }
@@ -91,8 +92,8 @@ impl Space {
         for nth in 0..combinations {
             let (mut left, mut graph) = (nth, Graph::new());
             for (id, may) in &may {
-                let links = may.states[left % may.states.len()];
-                graph.extend(links.map(|links| (*id, links)));
+                let node = may.states[left % may.states.len()];
+                graph.extend(node.map(|node| (*id, node)));
                 left /= may.states.len();
             }
             match self.compare(asked, &graph, reply) {
@@ -116,11 +117,12 @@ impl Space {
             for version in self.ids.get(id).iter().flat_map(|own| own.possible(asked.write)) {
                 may.is_moving |= version.write > asked.write;
                 for state in &version.states {
-                    let links = state.episode.as_ref().map(|_| &state.links);
-                    if !may.states.contains(&links) {
-                        may.states.push(links);
-                        waiting
-                            .extend(links.iter().flat_map(|own| own.keys()).map(|(to, _)| &**to));
+                    let episode = state.episode.as_ref();
+                    let node = episode.map(|_| (&state.links, state.superseded.is_none()));
+                    if !may.states.contains(&node) {
+                        may.states.push(node);
+                        let links = node.iter().flat_map(|(links, _)| links.keys());
+                        waiting.extend(links.map(|(to, _)| &**to));
                     }
                 }
             }
@@ -142,8 +144,12 @@ impl Space {
         }
         let there = asked.seeds.iter().all(|(id, _)| may_be(id));
         assert!(there, "a seed is not there in {}: {reply:?}", self.name);
+        let may_answer = |id: &str| {
+            let is_one = |node: &Option<Node<'_>>| node.is_some_and(|(_, is_answer)| is_answer);
+            may.get(id).is_some_and(|may| may.states.iter().any(is_one))
+        };
         for (id, score) in scores(reply) {
-            let is_found = may_be(id) && !asked.is_seed(id) && score > 0.0;
+            let is_found = may_answer(id) && !asked.is_seed(id) && score > 0.0;
             let Asked { write, seeds, hops } = asked;
             assert!(
                 is_found,
@@ -189,19 +195,21 @@ impl Space {
             let is_last = asked.hops == Some(round);
             let mut next = Scores::new();
             for (id, mass) in now {
-                let links = graph.get(id).filter(|links| !links.is_empty());
+                let links = graph.get(id).map(|(links, _)| *links);
+                let links = links.filter(|links| !links.is_empty());
                 let kept = if links.is_some() || is_last { 1.0 - DECAY } else { 1.0 };
                 *scores.entry(id).or_default() += kept * mass;
                 let Some(links) = links.filter(|_| !is_last) else { continue };
                 let sum: f64 = links.values().map(|weight| at_rest(*weight)).sum();
                 let passed = DECAY * mass * self.outflow(links.len()) / sum;
-                for ((to, _), weight) in *links {
+                for ((to, _), weight) in links {
                     *next.entry(to).or_default() += passed * at_rest(*weight);
                 }
             }
             (now, round) = (next, round + 1);
         }
-        scores.retain(|id, _| graph.contains_key(id) && !asked.is_seed(id));
+        let is_answer = |id: &&str| graph.get(id).is_some_and(|(_, is_answer)| *is_answer);
+        scores.retain(|id, _| is_answer(id) && !asked.is_seed(id));
         scores
     }
 

@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::plan::{Plan, Trouble};
 use crate::spreading::Asked;
+use crate::superseding::Superseding;
 use crate::wire::{Command, Connection, Value, short};
 
 const BURST_MAX: u64 = 10;
@@ -121,6 +122,12 @@ pub enum Sent {
         ids: [String; 2],
         promise: Promise,
     },
+    Supersede {
+        write: u64,
+        id: String,
+        promise: Promise,
+    },
+    Superseding(Superseding),
     Get {
         write: u64,
         id: String,
@@ -145,10 +152,12 @@ pub enum Sent {
 }
 
 pub struct Store {
-    write: u64,
-    id: String,
-    promise: Promise,
+    pub write: u64,
+    pub id: String,
+    pub promise: Promise,
     keyed: Option<usize>,
+    /// Whether the same content is to be left as it is.
+    dedup: bool,
 }
 
 pub struct Client {
@@ -172,6 +181,11 @@ impl Client {
                 bytes.extend_from_slice(&command.0);
                 sent.push(expects);
             }
+            if self.random.chance(150_000) {
+                let (command, expects) = self.superseding();
+                bytes.extend_from_slice(&command.0);
+                sent.push(expects);
+            }
             if !connection.send(&bytes).await {
                 return;
             }
@@ -184,10 +198,15 @@ impl Client {
 
     fn draw(&mut self) -> (Command, Sent) {
         match self.random.below(100) {
-            0..32 => {
+            0..24 => {
                 let (words, store) = self.store(None);
                 (Command::new(&words), Sent::Store(store))
             }
+            24..28 => {
+                let (words, store) = self.same_store();
+                (Command::new(&words), Sent::Store(store))
+            }
+            28..32 => self.supersede(),
             32..41 => {
                 let (words, store) = self.keyed_store();
                 (Command::new(&words), Sent::Store(store))
@@ -248,24 +267,40 @@ impl Client {
     }
 
     /// The words of a store behind the command's name, and what it is.
-    fn store(&mut self, keyed: Option<usize>) -> (Vec<Vec<u8>>, Store) {
-        let write = self.next_write();
-        let dimensions = self.model.borrow().spaces[self.space].dimensions;
+    pub fn store(&mut self, keyed: Option<usize>) -> (Vec<Vec<u8>>, Store) {
         let again = keyed.map(|nth| self.model.borrow().keyed[nth].clone());
-        let (id, episode) = match &again {
-            Some(keyed) => (keyed.id.clone(), Rc::clone(&keyed.episode)),
-            None => (self.id(), self.episode(write, dimensions)),
-        };
-        let (promise, durability) = self.durability();
-        let mut model = self.model.borrow_mut();
-        let name = model.spaces[self.space].name.clone();
-        let mut words = store_words(&name, &id, &episode, durability);
+        let known = again.as_ref().map(|keyed| (keyed.id.clone(), Rc::clone(&keyed.episode)));
+        let (mut words, mut store) = self.store_of(known);
         if let Some(keyed) = again {
             words.extend([b"KEY".to_vec(), keyed.key.into_bytes()]);
         }
+        store.keyed = keyed;
+        (words, store)
+    }
+
+    /// A store that is to leave what has its content as it is: mostly of what the id has.
+    fn same_store(&mut self) -> (Vec<Vec<u8>>, Store) {
+        let id = self.id();
+        let last = self.model.borrow_mut().history(self.space, &id).last().episode().cloned();
+        let last = last.filter(|_| self.random.chance(800_000));
+        let (mut words, mut store) = self.store_of(last.map(|episode| (id, episode)));
+        words.push(b"DEDUP".to_vec());
+        store.dedup = true;
+        (words, store)
+    }
+
+    /// A store of this, or of something new.
+    fn store_of(&mut self, known: Option<(String, Rc<Episode>)>) -> (Vec<Vec<u8>>, Store) {
+        let write = self.next_write();
+        let dimensions = self.model.borrow().spaces[self.space].dimensions;
+        let (id, episode) = known.unwrap_or_else(|| (self.id(), self.episode(write, dimensions)));
+        let (promise, durability) = self.durability();
+        let mut model = self.model.borrow_mut();
+        let name = model.spaces[self.space].name.clone();
+        let words = store_words(&name, &id, &episode, durability);
         model.erased.remove(&episode.first_write());
         model.history(self.space, &id).send(write, Some(episode));
-        (words, Store { write, id, promise, keyed })
+        (words, Store { write, id, promise, keyed: None, dedup: false })
     }
 
     /// A store with a new key, or with one that was used before.
@@ -437,6 +472,15 @@ impl Client {
                 ));
                 self.check_mutual(model, (writes, &ids, promise), reply);
             }
+            Sent::Supersede { write, id, promise } => {
+                trace(format_args!("{} supersede {id} ({write}): {}", self.space, short(reply)));
+                self.check_supersede(model, (write, &id, promise), reply);
+            }
+            Sent::Superseding(sent) => {
+                let (id, reply_text) = (&sent.store.id, short(reply));
+                trace(format_args!("{} {id} supersedes: {reply_text}", self.space));
+                self.check_superseding(model, &sent, reply);
+            }
             Sent::Erase { write, id } => {
                 trace(format_args!("{} erase {id} ({write}): {}", self.space, short(reply)));
                 let history = model.history(self.space, &id);
@@ -500,8 +544,8 @@ impl Client {
         }
     }
 
-    fn check_store(&self, model: &mut Model, store: &Store, reply: &Value) {
-        let Store { write, ref id, promise, keyed } = *store;
+    pub fn check_store(&self, model: &mut Model, store: &Store, reply: &Value) {
+        let Store { write, ref id, promise, keyed, dedup } = *store;
         let durability = if promise == Promise::Os { "os" } else { "disk" };
         trace(format_args!(
             "{} store {id} ({write}, {durability}, key {keyed:?}): {}",
@@ -525,8 +569,14 @@ impl Client {
             keyed.sequence = Some(sequence);
         }
         let history = model.history(self.space, id);
+        if dedup && let Some(before) = history.before(write) {
+            let own = history.all().find(|version| version.write == write).expect("it was sent");
+            let content = |episode: &Rc<Episode>| (episode.text.clone(), episode.vector.clone());
+            let is_same = before.believed().map(content) == own.episode().map(content);
+            assert_eq!(outcome == "existing", is_same, "the same {id} in {}", self.space);
+        }
         if outcome == "existing" {
-            assert!(keyed.is_some(), "{id} has no key and exists already");
+            assert!(keyed.is_some() || dedup, "{id} has no key and exists already");
             history.take_back(write);
             return history.confirm(sequence, promise);
         }

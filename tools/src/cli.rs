@@ -7,11 +7,11 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    forget, get, link, ping, recall, space, spread, stats, store, strength, timings, topology,
-    watch,
+    forget, get, link, ping, recall, space, spread, stats, store, strength, supersede, timings,
+    topology, watch,
 };
 use crate::error::ToolError;
-use crate::{eval, export, import, inspect, load, restore};
+use crate::{audit, eval, export, import, inspect, load, restore};
 
 /// Client of the Engram memory daemon: store, recall, move and measure episodes
 #[derive(Debug, Parser)]
@@ -65,6 +65,8 @@ enum Command {
     Spread(spread::Spread),
     /// Read one episode
     Get(get::Get),
+    /// Say that an episode takes the place of another
+    Supersede(supersede::Supersede),
     /// Link an episode to another
     Link(link::Link),
     /// Remove links from an episode to another
@@ -83,6 +85,8 @@ enum Command {
     Import(import::Import),
     /// Write all episodes of a memory space as JSONL
     Export(export::Export),
+    /// Show what a memory space consists of, and what of it is needless
+    Audit(audit::Audit),
     /// Show the daemon's counters and latencies
     Stats(stats::Stats),
     /// Show the commands that were slow, and where their time went
@@ -113,6 +117,7 @@ impl Arguments {
             Command::Recall(recall) => recall.run(context),
             Command::Spread(spread) => spread.run(context),
             Command::Get(get) => get.run(context),
+            Command::Supersede(supersede) => supersede.run(context),
             Command::Link(link) => link.run(context),
             Command::Unlink(unlink) => unlink.run(context),
             Command::Reinforce(episode) => episode.reinforce(context),
@@ -122,6 +127,7 @@ impl Arguments {
             Command::Watch(watch) => watch.run(context),
             Command::Import(import) => import.run(context),
             Command::Export(export) => export.run(context),
+            Command::Audit(audit) => audit.run(context),
             Command::Stats(stats) => stats.run(context),
             Command::Slowlog(slowlog) => slowlog.run(context),
             Command::Latency(latency) => latency.run(context),

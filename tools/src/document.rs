@@ -15,6 +15,8 @@
 //! | `meta` | a JSON object, kept as it is written |
 //! | `thread` | the conversation or session it belongs to |
 //! | `links` | associations: target `id`, `weight` (1 when left out), `kind` |
+//! | `supersedes` | ids of episodes, stored before, whose time it ends |
+//! | `superseded_by`, `valid_until` | what superseded it, and when: a time as `at` is |
 //! | `vector` | the embedding; left out when a `.npy` file holds it |
 //! | `row` | row of the `.npy` file; the number of the line, from 0, when left out |
 //!
@@ -42,6 +44,12 @@ pub(crate) struct Line {
     pub(crate) thread: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) links: Vec<Link>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) supersedes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) superseded_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_until: Option<When>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vector: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +92,13 @@ pub(crate) struct Confidence {
     pub(crate) interval: Option<(f32, f32)>,
 }
 
+/// What superseded an episode, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Superseded {
+    pub(crate) by: String,
+    pub(crate) valid_until_us: i64,
+}
+
 /// An episode ready to be packed.
 #[derive(Debug)]
 pub(crate) struct Episode {
@@ -95,6 +110,7 @@ pub(crate) struct Episode {
     pub(crate) meta: Option<Box<RawValue>>,
     pub(crate) thread: String,
     pub(crate) links: Vec<Link>,
+    pub(crate) supersedes: Vec<String>,
     pub(crate) vector: Vec<f32>,
 }
 
@@ -106,13 +122,18 @@ impl Line {
         })
     }
 
+    /// Takes out what superseded the episode, and when.
+    pub(crate) fn take_superseded(&mut self) -> Result<Option<Superseded>, String> {
+        match (self.superseded_by.take(), self.valid_until.take()) {
+            (None, None) => Ok(None),
+            (Some(by), Some(until)) => Ok(Some(Superseded { by, valid_until_us: until.us()? })),
+            _ => Err("superseded_by and valid_until belong together".to_owned()),
+        }
+    }
+
     /// The episode with the vector that belongs to it.
     pub(crate) fn into_episode(self, vector: Vec<f32>) -> Result<Episode, String> {
-        let at_us = match self.at {
-            None => None,
-            Some(When::Microseconds(us)) => Some(us),
-            Some(When::Text(text)) => Some(time::parse_us(&text)?),
-        };
+        let at_us = self.at.map(When::us).transpose()?;
         Ok(Episode {
             id: Some(self.id),
             text: self.text,
@@ -121,8 +142,19 @@ impl Line {
             meta: self.meta,
             thread: self.thread,
             links: self.links,
+            supersedes: self.supersedes,
             vector,
         })
+    }
+}
+
+impl When {
+    /// Microseconds since 1970-01-01 UTC.
+    fn us(self) -> Result<i64, String> {
+        match self {
+            Self::Microseconds(us) => Ok(us),
+            Self::Text(text) => time::parse_us(&text),
+        }
     }
 }
 
@@ -185,6 +217,20 @@ mod tests {
         assert!(anonymous.contains("missing field `id`"), "{anonymous}");
         let time = Line::parse(br#"{"id":"a","at":"noon"}"#).unwrap().into_episode(vec![]);
         assert!(time.unwrap_err().contains("RFC 3339"));
+    }
+
+    #[test]
+    fn what_superseded_an_episode_comes_with_when_that_was() {
+        let parse = |json: &str| Line::parse(json.as_bytes()).unwrap();
+        let mut line = parse(
+            r#"{"id":"a","supersedes":["x"],"superseded_by":"b",
+                "valid_until":"1970-01-01T00:00:01Z"}"#,
+        );
+        let (by, valid_until_us) = ("b".to_owned(), 1_000_000);
+        assert_eq!(line.take_superseded(), Ok(Some(Superseded { by, valid_until_us })));
+        assert_eq!(line.take_superseded(), Ok(None));
+        assert_eq!(line.into_episode(vec![]).unwrap().supersedes, ["x"]);
+        assert!(parse(r#"{"id":"a","valid_until":1}"#).take_superseded().is_err());
     }
 
     #[test]

@@ -2,27 +2,22 @@
 //!
 //! Importing what was exported gives the same episodes: vectors are written as the shortest
 //! decimals that read back to the same f32, or as they are into a `.npy` file. When an episode was
-//! recorded is not carried over: the daemon that imports it records it anew.
+//! recorded is not carried over: the daemon that imports it records it anew, and so it does with
+//! what superseded it.
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use redis::Value;
 
 use crate::cli::Context;
-use crate::client::Client;
-use crate::commands::options::{Part, push_parts};
+use crate::commands::options::Part;
 use crate::document::{Line, When, confidence_field, meta_field};
 use crate::error::ToolError;
 use crate::npy::NpyWriter;
 use crate::render::grouped;
-use crate::reply::{self, EpisodeReply};
-
-/// Episodes asked for with one command.
-const SCAN_COUNT: usize = 256;
-/// The cursor that starts a scan and ends it.
-const CURSOR_END: &str = "0";
+use crate::reply::EpisodeReply;
+use crate::scan::Scan;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  engram export notes --vectors notes.npy > notes.jsonl\n  \
@@ -40,20 +35,15 @@ impl Export {
         let mut client = context.connect()?;
         let mut vectors = self.vectors.as_deref().map(NpyWriter::create).transpose()?;
         let mut output = BufWriter::new(std::io::stdout().lock());
-        let mut cursor = CURSOR_END.to_owned();
         let mut exported = 0;
-        loop {
-            let (next, episodes) = self.scan(&mut client, &cursor)?;
+        let mut scan = Scan::new(&self.space, &[Part::Text, Part::Vec, Part::Meta, Part::Links]);
+        while let Some(episodes) = scan.next_page(&mut client)? {
             for episode in episodes {
-                let line = line(EpisodeReply::read(episode, "EG.SCAN")?, vectors.as_mut())?;
+                let line = line(episode, vectors.as_mut())?;
                 let json = serde_json::to_string(&line).expect("a line is valid JSON");
                 writeln!(output, "{json}").map_err(ToolError::Output)?;
                 exported += 1;
             }
-            if next == CURSOR_END {
-                break;
-            }
-            cursor = next;
         }
         output.flush().map_err(ToolError::Output)?;
         if let Some(vectors) = vectors {
@@ -61,24 +51,6 @@ impl Export {
         }
         eprintln!("exported {} episodes from '{}'", grouped(exported), self.space);
         Ok(())
-    }
-
-    /// One step: the next cursor and the episodes.
-    fn scan(&self, client: &mut Client, cursor: &str) -> Result<(String, Vec<Value>), ToolError> {
-        const COMMAND: &str = "EG.SCAN";
-        let mut command = redis::cmd(COMMAND);
-        command.arg(&self.space).arg("CURSOR").arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-        push_parts(&mut command, &[Part::Text, Part::Vec, Part::Meta, Part::Links]);
-        let mut reply = reply::array(client.call(&command)?, COMMAND)?.into_iter();
-        let (Some(next), Some(episodes), None) = (reply.next(), reply.next(), reply.next()) else {
-            let reason = "it is not a cursor and an array".into();
-            return Err(ToolError::Reply { command: COMMAND, reason });
-        };
-        let next = reply::text(&next).ok_or_else(|| ToolError::Reply {
-            command: COMMAND,
-            reason: "the cursor is no text".into(),
-        })?;
-        Ok((next, reply::array(episodes, COMMAND)?))
     }
 }
 
@@ -102,6 +74,9 @@ fn line(episode: EpisodeReply, vectors: Option<&mut NpyWriter>) -> Result<Line, 
         meta,
         thread: episode.thread,
         links: episode.links,
+        supersedes: Vec::new(),
+        superseded_by: episode.superseded_by,
+        valid_until: episode.valid_until_us.map(When::Microseconds),
         vector,
         row,
     })

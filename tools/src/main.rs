@@ -5,6 +5,7 @@
 //! cannot be reached.
 
 mod acked_log;
+mod audit;
 mod changes;
 mod cli;
 mod client;
@@ -21,6 +22,7 @@ mod pack;
 mod render;
 mod reply;
 mod restore;
+mod scan;
 mod time;
 mod vectors;
 

@@ -66,6 +66,9 @@ impl Arguments {
                 self.push(b"KIND").push(link.kind.as_bytes());
             }
         }
+        for id in &episode.supersedes {
+            self.push(b"SUPERSEDES").push(id.as_bytes());
+        }
         self
     }
 
@@ -83,12 +86,20 @@ fn push_header(bytes: &mut Vec<u8>, kind: u8, number: usize) {
     write!(bytes, "{number}\r\n").expect("writing to a Vec cannot fail");
 }
 
-/// `EG.STORE space episode…`, packed.
-pub(crate) fn store_command(space: &str, episode: &Episode, key: Option<&str>) -> Vec<u8> {
+/// `EG.STORE space episode…`, packed, with these words behind it.
+pub(crate) fn store_command(
+    space: &str,
+    episode: &Episode,
+    key: Option<&str>,
+    more: &[&str],
+) -> Vec<u8> {
     let mut arguments = Arguments::default();
     arguments.push(b"EG.STORE").push(space.as_bytes()).push_episode(episode);
     if let Some(key) = key {
         arguments.push(b"KEY").push(key.as_bytes());
+    }
+    for word in more {
+        arguments.push(word.as_bytes());
     }
     arguments.into_command()
 }
@@ -121,13 +132,15 @@ mod tests {
             meta: None,
             thread: "t".into(),
             links: vec![Link { id: "b".into(), weight: 2.0, kind: "next".into() }],
+            supersedes: vec!["o".into()],
             vector: vec![1.0],
         };
-        let packed = store_command("s", &episode, Some("k"));
-        let expected = "*22\r\n$8\r\nEG.STORE\r\n$1\r\ns\r\n$1\r\na\r\n$3\r\nVEC\r\n$4\r\n\0\0\
+        let packed = store_command("s", &episode, Some("k"), &[]);
+        let expected = "*24\r\n$8\r\nEG.STORE\r\n$1\r\ns\r\n$1\r\na\r\n$3\r\nVEC\r\n$4\r\n\0\0\
             \u{80}?\r\n$4\r\nTEXT\r\n$2\r\nhi\r\n$2\r\nAT\r\n$2\r\n-5\r\n$4\r\nCONF\r\n$3\r\n\
             0.5\r\n$4\r\n0.25\r\n$4\r\n0.75\r\n$6\r\nTHREAD\r\n$1\r\nt\r\n$4\r\nLINK\r\n$1\r\nb\r\n\
-            $1\r\n2\r\n$4\r\nKIND\r\n$4\r\nnext\r\n$3\r\nKEY\r\n$1\r\nk\r\n";
+            $1\r\n2\r\n$4\r\nKIND\r\n$4\r\nnext\r\n$10\r\nSUPERSEDES\r\n$1\r\no\r\n\
+            $3\r\nKEY\r\n$1\r\nk\r\n";
         let expected: Vec<u8> = expected.chars().map(|c| c as u8).collect();
         assert_eq!(packed, expected);
     }

@@ -29,6 +29,9 @@ pub(crate) struct EpisodeReply {
     pub(crate) meta: Option<String>,
     pub(crate) thread: String,
     pub(crate) links: Vec<Link>,
+    pub(crate) superseded_by: Option<String>,
+    pub(crate) strength: Option<StrengthReply>,
+    pub(crate) valid_until_us: Option<i64>,
 }
 
 impl EpisodeReply {
@@ -49,6 +52,9 @@ impl EpisodeReply {
                 "vec" => episode.vector = bytes(value),
                 "meta" => episode.meta = text(&value).filter(|meta| !meta.is_empty()),
                 "thread" => episode.thread = text(&value).unwrap_or_default(),
+                "strength" => episode.strength = strength(value),
+                "superseded_by" => episode.superseded_by = text(&value),
+                "valid_until" => episode.valid_until_us = integer(&value),
                 "links" => {
                     episode.links =
                         links(value).ok_or_else(|| unreadable("links are no array of links"))?;
@@ -61,6 +67,15 @@ impl EpisodeReply {
         }
         Ok(episode)
     }
+}
+
+/// How strong an episode is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct StrengthReply {
+    /// The probability that it is retained.
+    pub(crate) retention: f64,
+    /// Its store is the first.
+    pub(crate) presentations: u64,
 }
 
 /// What a store did, by the `outcome` of its reply.
@@ -175,6 +190,15 @@ fn confidence(value: &Value) -> Option<[f32; 3]> {
     let Value::Array(parts) = value else { return None };
     let parts: Vec<f32> = parts.iter().filter_map(number).map(|part| part as f32).collect();
     parts.try_into().ok()
+}
+
+fn strength(value: Value) -> Option<StrengthReply> {
+    let entries = entries(value)?;
+    let find = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
+    Some(StrengthReply {
+        retention: find("retention").and_then(number)?,
+        presentations: find("presentations").and_then(sequence)?,
+    })
 }
 
 fn links(value: Value) -> Option<Vec<Link>> {

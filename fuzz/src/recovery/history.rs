@@ -245,6 +245,7 @@ impl Writer {
             space: NOTES,
             episode,
             key: format!("key {}", self.tickets).into(),
+            dedup: false,
             priority: Priority::Normal,
             durability: if number.is_multiple_of(2) { Durability::Disk } else { Durability::Os },
             writer_uid: 1000,

@@ -88,6 +88,7 @@ impl Replay for Judge<'_> {
             Operation::Forget
             | Operation::Link
             | Operation::Unlink
+            | Operation::Supersede
             | Operation::Reinforce
             | Operation::Recalled
             | Operation::Gap => {}

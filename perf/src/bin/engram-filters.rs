@@ -183,6 +183,7 @@ impl Bench {
             space: self.space,
             episode,
             key: Bytes::new(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

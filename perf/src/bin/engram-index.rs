@@ -195,6 +195,7 @@ impl Bench {
                     links: vec![],
                 },
                 key: Bytes::new(),
+                dedup: false,
                 priority: Priority::Normal,
                 durability: Durability::Disk,
                 writer_uid: 0,

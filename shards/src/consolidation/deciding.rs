@@ -16,7 +16,7 @@ use super::{ConsolidationSettings, Consolidator, Frozen, Ground, LiveFile};
 use crate::format::FileId;
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::{Section, Space};
+use crate::space::{Part, Section, Space};
 
 /// A medium file is merged into the large one when it has more than one in so many of its rows.
 const MERGE_RATIO: u64 = 4;
@@ -98,7 +98,7 @@ impl Consolidator {
     fn freeze<I: Io>(&mut self, ground: &mut Ground<'_, I>) -> bool {
         let gone = self.rows_gone(ground.memory);
         let is_wasteful = gone * GONE_SHARE > self.sound().map(|live| live.rows).sum();
-        let is_heavy = gone > 0 && ground.memory.is_pressed_by_links();
+        let is_heavy = gone > 0 && ground.memory.is_pressed_afterwards();
         if self.asked == self.taken && !self.is_due(is_wasteful, is_heavy, ground) {
             return false;
         }
@@ -140,13 +140,16 @@ impl Consolidator {
         rows >= rows_forced || is_pressed || is_long || (ground.is_quiet && is_worthwhile)
     }
 
-    /// Rows of columns files that are dead, of spaces that were dropped, or have links that are not
-    /// in the file; of files that may be merged.
+    /// Rows of columns files that are dead, of spaces that were dropped, or have links or what
+    /// superseded them elsewhere than in the file; of files that may be merged.
     fn rows_gone(&self, memory: &Memory) -> u64 {
         let live_rows = |live: &LiveFile| -> u64 {
             let sections = live.parts.iter();
             let sections = sections.filter_map(|(space, part)| memory.section(*space, *part));
-            let gone = |section: &Section| section.deaths().dead() + section.rows_relinked();
+            let gone = |section: &Section| {
+                let superseded = Part::Section(section).supersessions().count_later();
+                section.deaths().dead() + section.rows_relinked() + superseded
+            };
             let live = |section: &Section| section.rows().saturating_sub(gone(section));
             sections.map(|section| u64::from(live(section))).sum()
         };

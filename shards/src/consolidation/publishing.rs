@@ -26,7 +26,7 @@ impl Consolidator {
             let section = sections.remove(&number);
             let published = ground
                 .memory
-                .with_text(number, |space, arena| space.publish(arena, section, moved));
+                .with_account(number, |space, arena| space.publish(arena, section, moved));
             if let Some((part, retired)) = published {
                 ground.memory.rows -= retired.rows();
                 self.leftovers.retired.push(retired);

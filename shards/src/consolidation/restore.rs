@@ -7,14 +7,15 @@ use thiserror::Error;
 
 use super::LiveFile;
 use crate::arena::Mapped;
+use crate::episode::SpaceNumber;
 use crate::format::columns::{ColumnsDirectory, ColumnsError, ColumnsPlace};
 use crate::format::{
-    FileId, Manifest, NamedColumns, NamedState, RowLinks, SectionCalibration, SpaceStrengths,
-    StateError, StateReader, StateRecord, StoreId, Tombstones,
+    FileId, Manifest, NamedColumns, NamedState, RowLinks, RowSuperseded, SectionCalibration,
+    SpaceStrengths, StateError, StateReader, StateRecord, StoreId, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
-use crate::space::Section;
+use crate::space::{PartNumber, Section};
 
 /// Why the files that a manifest names cannot be used.
 #[derive(Debug, Error)]
@@ -45,6 +46,7 @@ struct AboutSections {
     tombstones: Vec<Tombstones>,
     calibrations: Vec<SectionCalibration>,
     links: Vec<RowLinks>,
+    superseded: Vec<RowSuperseded>,
 }
 
 impl AboutSections {
@@ -77,6 +79,11 @@ pub(crate) fn restore<I: Io>(
     }
     for links in said.links {
         restore_links(links, &files, manifest.place.through_sequence, memory);
+    }
+    for RowSuperseded { file, space, row, superseded } in said.superseded {
+        if let Some(part) = part_of(file, space, &files) {
+            memory.with_changes(space, |own, _| own.restore_superseded(part, row, superseded));
+        }
     }
     memory.applied = manifest.place.through_sequence;
     let restored = Restored {
@@ -117,6 +124,7 @@ fn restore_state<I: Io>(
             StateRecord::Erasures(sequences) => erasures.extend(sequences),
             StateRecord::Calibration(measured) => said.calibrations.push(measured),
             StateRecord::Links(links) => said.links.push(links),
+            StateRecord::Superseded(row) => said.superseded.push(row),
             StateRecord::Strengths(SpaceStrengths { space, kept }) => {
                 let through = manifest.place.through_sequence;
                 for kept in kept {
@@ -131,11 +139,15 @@ fn restore_state<I: Io>(
 /// What a state file says of a section that is not there is of a space that was dropped.
 fn restore_links(said: RowLinks, files: &[LiveFile], through: u64, memory: &mut Memory) {
     let RowLinks { file, space, row, links } = said;
-    let live = files.iter().find(|live| live.named.number == file);
-    let part = live.and_then(|live| live.parts.iter().find(|(number, _)| *number == space));
-    if let Some((_, part)) = part {
-        memory.restore_links(space, (*part, row), links, through);
+    if let Some(part) = part_of(file, space, files) {
+        memory.restore_links(space, (part, row), links, through);
     }
+}
+
+/// The section of a file that is of a space.
+fn part_of(file: u64, space: SpaceNumber, files: &[LiveFile]) -> Option<PartNumber> {
+    let live = files.iter().find(|live| live.named.number == file)?;
+    live.parts.iter().find(|(number, _)| *number == space).map(|(_, part)| *part)
 }
 
 fn restore_columns<I: Io>(

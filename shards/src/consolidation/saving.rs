@@ -6,8 +6,8 @@ use super::files::FileWriter;
 use super::{Frozen, Ground, LiveFile};
 use crate::episode::SpaceNumber;
 use crate::format::{
-    NamedState, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, SpaceStrengths, StateHeader,
-    StateRecord, StateWriter, Tombstones,
+    NamedState, RowLinks, RowSuperseded, STATE_ENTRIES_MAX, SectionCalibration, SpaceStrengths,
+    StateHeader, StateRecord, StateWriter, Tombstones,
 };
 use crate::io::Io;
 use crate::memory::Memory;
@@ -31,6 +31,8 @@ pub(super) struct Saving {
     tombstones: Option<Vec<u32>>,
     /// The section's next row whose links are to be written, once its tombstones are.
     links: Option<u32>,
+    /// The section's next row of which is to be written what superseded it, once its links are.
+    superseded: Option<u32>,
     /// Spaces whose strengths are written, and the row of the next one to go on from.
     strengths: (usize, u64),
     /// Keys with a sequence up to here are written.
@@ -76,6 +78,7 @@ impl Saving {
             calibrations,
             tombstones: None,
             links: None,
+            superseded: None,
             strengths: (0, 0),
             keys_through: 0,
             keys_done: false,
@@ -111,9 +114,10 @@ impl Saving {
         } else if let Some(measured) = self.calibrations.pop() {
             self.writer.push(&StateRecord::Calibration(measured));
         } else if !self.kept.is_empty() {
-            match self.links {
-                None => self.put_tombstones(through, memory),
-                Some(row) => self.put_links(row, through, memory),
+            match (self.links, self.superseded) {
+                (_, Some(row)) => self.put_superseded(row, through, memory),
+                (Some(row), None) => self.put_links(row, through, memory),
+                (None, None) => self.put_tombstones(through, memory),
             }
         } else if let Some((space, _)) = frozen.spaces.get(self.strengths.0) {
             self.put_strengths(*space, through, memory);
@@ -163,13 +167,32 @@ impl Saving {
             })
         });
         let Some((row, links)) = found else {
-            (self.links, _) = (None, self.kept.pop());
+            (self.links, self.superseded) = (None, Some(0));
             return;
         };
         self.writer.push(&StateRecord::Links(RowLinks { file, space: number, row, links }));
         self.links = Some(row + 1);
     }
 
+    /// The next row, from one on, of a section that stays which was superseded behind its file and
+    /// up to the place. Rows that were dead by then need none.
+    fn put_superseded(&mut self, row: u32, through: u64, memory: &Memory) {
+        let (file, number, part) = *self.kept.last().expect("a section is left");
+        let space = memory.spaces.get(&number);
+        let found = space.and_then(|space| {
+            let part = space.part(&memory.arena, part)?;
+            let mut rows = part.supersessions().later_from(row, through);
+            rows.find(|(row, _)| part.deaths().died(*row) > through)
+        });
+        let Some((row, superseded)) = found else {
+            (self.superseded, _) = (None, self.kept.pop());
+            return;
+        };
+        let (space, superseded) = (number, superseded.clone());
+        let record = RowSuperseded { file, space, row, superseded };
+        self.writer.push(&StateRecord::Superseded(record));
+        self.superseded = Some(row + 1);
+    }
     /// The next strengths of a space as they were at the place.
     fn put_strengths(&mut self, space: SpaceNumber, through: u64, memory: &Memory) {
         let (nth, from) = self.strengths;

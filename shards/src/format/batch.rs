@@ -76,6 +76,7 @@ pub enum Operation {
     Reinforce = 9,
     /// Episodes that answers told.
     Recalled = 10,
+    Supersede = 11,
 }
 
 impl Operation {
@@ -91,6 +92,7 @@ impl Operation {
             8 => Self::Unlink,
             9 => Self::Reinforce,
             10 => Self::Recalled,
+            11 => Self::Supersede,
             _ => return None,
         })
     }

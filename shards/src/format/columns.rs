@@ -86,10 +86,14 @@ pub enum ColumnKind {
     /// The rows that have a thread: [`ThreadEntry`](crate::words::threads::ThreadEntry), by thread,
     /// then by when they happened, then by sequence.
     Threads = 22,
+    /// The rows that are superseded: [`SupersededBlock`](super::SupersededBlock), ascending by row.
+    Superseded = 25,
+    /// The ids of what supersedes them, one behind the other.
+    SupersededBy = 26,
 }
 
 impl ColumnKind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Vectors,
         Self::Scales,
         Self::HappenedAt,
@@ -112,6 +116,8 @@ impl ColumnKind {
         Self::LinkKinds,
         Self::Words,
         Self::Threads,
+        Self::Superseded,
+        Self::SupersededBy,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -139,6 +145,7 @@ impl ColumnKind {
             Self::Bodies | Self::Codes | Self::Graph | Self::Index | Self::Terms => return None,
             Self::LinkEdges | Self::LinkTargets | Self::LinkKinds => return None,
             Self::Words | Self::Threads => return None,
+            Self::Superseded | Self::SupersededBy => return None,
         };
         Some(rows * row_bytes)
     }

@@ -18,6 +18,7 @@ mod slots;
 mod state;
 mod store;
 mod strength;
+mod supersede;
 
 pub use anchor::Anchor;
 pub use batch::{
@@ -40,14 +41,15 @@ pub use payload::{
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use slots::{SLOTS, SlotBlock, SlotState, Slots};
 pub use state::{
-    KeyEntry, RowLinks, STATE_ENTRIES_MAX, SectionCalibration, SpaceStrengths, StateError,
-    StateHeader, StateReader, StateRecord, StateWriter, Tombstones,
+    KeyEntry, RowLinks, RowSuperseded, STATE_ENTRIES_MAX, SectionCalibration, SpaceStrengths,
+    StateError, StateHeader, StateReader, StateRecord, StateWriter, Tombstones,
 };
 pub use store::{STORE_HEADER_BYTES, StoreHeader, StoreId, shard_folder_name};
 pub use strength::{
     RECALLED_MAX, RecalledPayload, ReinforcePayload, encode_recalled, encode_reinforce,
     recalled_bytes, reinforce_bytes,
 };
+pub use supersede::{SupersedePayload, SupersededBlock, encode_supersede, supersede_bytes};
 
 use thiserror::Error;
 

@@ -401,6 +401,7 @@ mod tests {
                 ],
             },
             key: Bytes::from_static(b"key"),
+            dedup: false,
             priority: Priority::High,
             durability: Durability::Os,
             writer_uid: 1000,

@@ -9,6 +9,7 @@
 //! Records may come in any order, and long lists in several records, so that writing them needs no
 //! more memory than one.
 
+use bytes::Bytes;
 use thiserror::Error;
 use zerocopy::little_endian::{F32, I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -17,7 +18,7 @@ use super::{
     FORMAT_VERSION, HeaderError, LinkRecords, LogPlace, NamedState, SpacePayload, StoreId,
     encode_space, space_bytes,
 };
-use crate::episode::{Confidence, SpaceNumber, SpaceSettings};
+use crate::episode::{Confidence, SpaceNumber, SpaceSettings, Superseded};
 use crate::index::calibration::{Calibration, CalibrationPoint};
 use crate::limits::SECTOR_BYTES;
 use crate::links::LinkList;
@@ -93,6 +94,15 @@ struct RowBlock {
     links: U32,
 }
 
+/// Stands in front of the id of what supersedes a row.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct SupersededHead {
+    row: U32,
+    zero: U32,
+    valid_until_us: I64,
+    recorded_at_us: I64,
+}
 /// Stands in front of strengths.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -130,6 +140,7 @@ const TOMBSTONES: u32 = 3;
 const ERASURES: u32 = 4;
 const CALIBRATION: u32 = 5;
 const LINKS: u32 = 6;
+const SUPERSEDED: u32 = 8;
 const STRENGTHS: u32 = 7;
 
 /// Whose state it is, and of when.
@@ -185,6 +196,15 @@ pub struct RowLinks {
     pub links: LinkList,
 }
 
+/// A row of a section that was superseded after the section was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSuperseded {
+    /// The number of the columns file.
+    pub file: u64,
+    pub space: SpaceNumber,
+    pub row: u32,
+    pub superseded: Superseded,
+}
 /// What is known of episodes besides what they were stored with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpaceStrengths {
@@ -206,6 +226,7 @@ pub enum StateRecord {
     Erasures(Vec<u64>),
     Calibration(SectionCalibration),
     Links(RowLinks),
+    Superseded(RowSuperseded),
     Strengths(SpaceStrengths),
 }
 
@@ -297,6 +318,17 @@ impl StateWriter {
                 let head = SectionBlock::new(*file, *space, false);
                 let row = RowBlock { row: (*row).into(), links: count.into() };
                 (LINKS, [head.as_bytes(), row.as_bytes(), links.records().0].concat())
+            }
+            StateRecord::Superseded(RowSuperseded { file, space, row, superseded }) => {
+                let Superseded { by, valid_until_us, recorded_at_us } = superseded;
+                let head = SectionBlock::new(*file, *space, false);
+                let row = SupersededHead {
+                    row: (*row).into(),
+                    zero: 0.into(),
+                    valid_until_us: (*valid_until_us).into(),
+                    recorded_at_us: (*recorded_at_us).into(),
+                };
+                (SUPERSEDED, [head.as_bytes(), row.as_bytes(), by].concat())
             }
             StateRecord::Strengths(SpaceStrengths { space, kept }) => {
                 let head = StrengthsBlock { space: space.0.into(), zero: 0.into() };
@@ -488,6 +520,22 @@ impl<'a> StateReader<'a> {
                 let (file, space) = (head.file.get(), SpaceNumber(head.space.get()));
                 Ok(StateRecord::Links(RowLinks { file, space, row: row.row.get(), links }))
             }
+            SUPERSEDED => {
+                let (head, rest) = SectionBlock::ref_from_prefix(payload)
+                    .map_err(|_| malformed("shorter than its fixed part"))?;
+                let (row, by) = SupersededHead::ref_from_prefix(rest)
+                    .map_err(|_| malformed("shorter than its fixed part"))?;
+                Ok(StateRecord::Superseded(RowSuperseded {
+                    file: head.file.get(),
+                    space: SpaceNumber(head.space.get()),
+                    row: row.row.get(),
+                    superseded: Superseded {
+                        by: Bytes::copy_from_slice(by),
+                        valid_until_us: row.valid_until_us.get(),
+                        recorded_at_us: row.recorded_at_us.get(),
+                    },
+                }))
+            }
             STRENGTHS => {
                 let (head, kept) = StrengthsBlock::ref_from_prefix(payload)
                     .map_err(|_| malformed("shorter than its fixed part"))?;
@@ -620,6 +668,8 @@ mod tests {
         let mut links = LinkList::default();
         links.set(b"a", b"kind", 0.5).unwrap();
         links.set(b"longer", b"", 2.0).unwrap();
+        let (valid_until_us, recorded_at_us) = (-3, i64::MAX);
+        let superseded = Superseded { by: "newer".into(), valid_until_us, recorded_at_us };
         vec![
             StateRecord::Space { space: SpaceNumber(4), settings },
             StateRecord::Keys(vec![key(1), key(u128::MAX)]),
@@ -629,6 +679,7 @@ mod tests {
             StateRecord::Calibration(SectionCalibration { file, space, calibration }),
             StateRecord::Links(RowLinks { file, space, row: 7, links }),
             StateRecord::Links(RowLinks { file, space, row: 9, links: LinkList::default() }),
+            StateRecord::Superseded(RowSuperseded { file, space, row: 11, superseded }),
             StateRecord::Strengths(SpaceStrengths { space, kept: vec![kept(1), kept(u64::MAX)] }),
         ]
     }

@@ -88,8 +88,9 @@ impl Around {
         }
         let AroundRequest { cue, terms, conditions, .. } = self.request;
         let cue = cue.as_deref().map(padded);
-        let witness =
-            Witness { space, arena, cue: cue.as_deref(), terms: &terms, conditions: &conditions };
+        let (cue, conditions) = (cue.as_deref(), &conditions);
+        let snapshot = u64::MAX;
+        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot };
         let rows: Vec<RowAt> = self.rows.into_iter().collect();
         let evidence = witness.all(&rows, false)?;
         Ok(Found { evidence, ..Found::default() })

@@ -168,6 +168,7 @@ impl Inquiry {
     /// has changed.
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
         let Self { request, view, recall, scan } = self;
+        let snapshot = scan.snapshot();
         let (mut rows, statistics) = scan.finish()?;
         if let Some(recall) = recall {
             rows.extend(recall.into_rows()?);
@@ -176,8 +177,8 @@ impl Inquiry {
         rows.dedup();
         let InquiryRequest { cue, terms, conditions, .. } = request;
         let cue = cue.as_deref().map(padded);
-        let witness =
-            Witness { space, arena, cue: cue.as_deref(), terms: &terms, conditions: &conditions };
+        let (cue, conditions) = (cue.as_deref(), &conditions);
+        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot };
         let evidence = witness.all(&rows, true)?;
         let (background, background_rows) = witness.background(&view.parts);
         Ok(Found { evidence, statistics, background, background_rows })
@@ -191,6 +192,8 @@ struct Witness<'a> {
     cue: Option<&'a [f32]>,
     terms: &'a [String],
     conditions: &'a Conditions,
+    /// What the shard had applied.
+    snapshot: u64,
 }
 
 impl Witness<'_> {
@@ -206,7 +209,7 @@ impl Witness<'_> {
                     episode: self.space.read(self.arena, *at, Fields::default())?,
                     similarity: self.cue.map(|cue| self.similarity(cue, part, at.row)),
                     spoken: spoken.next().expect("as many as rows"),
-                    is_answer: self.conditions.admit(part, at.row)?,
+                    is_answer: self.conditions.admit(part, at.row, self.snapshot)?,
                     is_proposed,
                 });
             }

@@ -188,7 +188,7 @@ impl Scan {
             {
                 continue;
             }
-            match conditions.admit(part, row) {
+            match conditions.admit(part, row, self.snapshot) {
                 Ok(true) => self.best.put(scored, count),
                 Ok(false) if may_support => self.supporting.put(scored, count),
                 Ok(false) => {}
@@ -203,6 +203,11 @@ impl Scan {
             (self.part, self.term, self.chosen) = (self.part + 1, 0, 0);
         }
         done.max(1)
+    }
+
+    /// What the shard had applied when it began.
+    pub(super) fn snapshot(&self) -> u64 {
+        self.snapshot
     }
 
     /// The best rows and those that may support others, in no particular order, and how common the

@@ -22,6 +22,7 @@ fn evidence(id: &str, (thread, at): (&str, i64), stated: usize, similarity: f32)
             metadata: None,
             thread: Bytes::copy_from_slice(thread.as_bytes()),
             links: None,
+            superseded: None,
             strength: None,
         },
         similarity: Some(similarity),

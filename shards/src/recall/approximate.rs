@@ -120,10 +120,11 @@ impl Proposals {
 }
 
 impl Conditions {
-    /// Whether a row fulfils them.
-    pub(crate) fn admit(&self, part: Part<'_>, row: u32) -> Result<bool, Damaged> {
+    /// Whether a row fulfils them when the shard had applied `snapshot`.
+    pub(crate) fn admit(&self, part: Part<'_>, row: u32, snapshot: u64) -> Result<bool, Damaged> {
         let columns = part.columns(row);
-        let is_within = self.since_us.is_none_or(|since| columns.happened_at_us >= since)
+        let is_within = part.is_believed(row, self.belief, snapshot)
+            && self.since_us.is_none_or(|since| columns.happened_at_us >= since)
             && self.until_us.is_none_or(|until| columns.happened_at_us <= until)
             && self.confidence_min.is_none_or(|least| columns.confidence >= least);
         match &self.filter {
@@ -141,7 +142,8 @@ impl Recall {
         if Narrowing::try_columns(&self.request.conditions, section, TRIED_BLOCKS) {
             return TRIED_BLOCKS * COLUMN_BLOCK_BYTES;
         }
-        let mut narrowing = Narrowing::new(&self.request.conditions, section);
+        let snapshot = self.view.snapshot;
+        let mut narrowing = Narrowing::new(&self.request.conditions, section, snapshot);
         let named = narrowing.is_narrow().then_some(narrowing.named());
         let method = self.shape(section).choose(narrowing.matches(), named);
         if method == Method::Mark {
@@ -208,7 +210,10 @@ impl Recall {
         let terms = narrowing.and_then(|_| section.terms());
         let (mut filtered, mut damaged) = (0, None);
         let accept = |row: u32| {
-            let lives = || part.deaths().died(row) > snapshot;
+            let lives = || {
+                part.deaths().died(row) > snapshot
+                    && part.is_believed(row, conditions.belief, snapshot)
+            };
             let Some(narrowing) = narrowing else { return lives() };
             let truth = match narrowing.marked() {
                 Some(_) => narrowing.judge_marked(row),
@@ -219,7 +224,10 @@ impl Recall {
                 Truth::Yes => lives(),
                 Truth::Maybe => {
                     filtered += 1;
-                    let admitted = if lives() { conditions.admit(part, row) } else { Ok(false) };
+                    let admitted = match lives() {
+                        true => conditions.admit(part, row, snapshot),
+                        false => Ok(false),
+                    };
                     admitted.unwrap_or_else(|found| {
                         damaged = Some(found);
                         false
@@ -281,6 +289,7 @@ impl Recall {
             let blocks = buckets.blocks(arena, next as usize);
             blocks.for_each(|(_, block)| prefetch(block));
         }
+        let (belief, snapshot) = (self.request.conditions.belief, self.view.snapshot);
         let layout = buckets.layout();
         let origin = buckets.router().origin(bucket, &self.proposals.cue, layout.estimand);
         let mut seen = 0;
@@ -297,7 +306,8 @@ impl Recall {
                 let Some(&row) = rows.get(bit) else { break };
                 let is_seen = (row as usize) < self.view.rows()
                     && row < self.proposals.bucketed
-                    && part.deaths().died(row) > self.view.snapshot;
+                    && part.deaths().died(row) > snapshot
+                    && part.is_believed(row, belief, snapshot);
                 if is_seen && distances[bit] < self.proposals.sorted.bound() {
                     self.proposals.sorted.insert(Key::new(distances[bit], row));
                 }

@@ -19,6 +19,9 @@
 //! It sees the shard as it was when the recall began, by sequence: rows added later are not looked
 //! at, rows that die meanwhile are still found.
 //!
+//! What is [superseded](crate::space::Supersessions) is left out like what is dead, or, where
+//! beliefs of another time are asked for, what was then and what was recorded since.
+//!
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
 //! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where
 //! it has them; else, and where they leave it open, it is evaluated last, only on rows that would
@@ -218,8 +221,12 @@ impl Recall {
 
     /// The rows of a block that may enter the result, metadata aside.
     fn candidates(&self, part: Part<'_>, nth: usize) -> u64 {
-        let visible = part.deaths().visible(nth, self.view.snapshot) & self.view.unseen(nth);
-        let conditions = &self.request.conditions;
+        let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
+        let visible = part.deaths().visible(nth, snapshot) & self.view.unseen(nth);
+        if visible == 0 {
+            return 0;
+        }
+        let visible = visible & part.believed(nth, conditions.belief, snapshot);
         let (since, until) = (conditions.since_us, conditions.until_us);
         if since.is_none() && until.is_none() && conditions.confidence_min.is_none() {
             return visible;
@@ -288,7 +295,9 @@ impl Recall {
         let Work { compared, estimated, hops, beam, judged, filtered } = self.work;
         let best = self.best.into_sorted_vec();
         let rows = best.iter().map(|Reverse(candidate)| candidate.at);
-        let episodes = space.read_all(arena, rows, fields, bytes_max)?;
+        let episodes = space.read_all(arena, rows, fields, bytes_max)?.into_iter();
+        let belief = self.request.conditions.belief;
+        let episodes = episodes.filter_map(|episode| episode.as_of(belief));
         let hit = |(Reverse(candidate), episode): (Reverse<Candidate>, StoredEpisode)| {
             let similarity = similarity(space.settings.metric, candidate.key);
             let why = fields.why.then_some(Why {

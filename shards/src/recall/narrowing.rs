@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::episode::Conditions;
+use crate::episode::{Belief, Conditions};
 use crate::format::columns::ColumnKind;
 use crate::limits::BLOCK_ROWS;
 use crate::space::{Part, Section};
@@ -71,7 +71,7 @@ pub(super) struct Narrowing {
 impl Narrowing {
     /// Tries some blocks of the columns that the conditions want; whether any are left.
     pub(super) fn try_columns(conditions: &Conditions, section: &Section, blocks: usize) -> bool {
-        let Conditions { since_us, until_us, confidence_min, filter } = conditions;
+        let Conditions { since_us, until_us, confidence_min, filter, .. } = conditions;
         let wanted = [
             (since_us.is_some() || until_us.is_some()).then_some(ColumnKind::TimeOrder),
             confidence_min.is_some().then_some(ColumnKind::ConfidenceOrder),
@@ -81,14 +81,14 @@ impl Narrowing {
     }
 
     /// Looks up what the conditions leave of a section whose columns were tried.
-    pub(super) fn new(conditions: &Conditions, section: &Section) -> Self {
+    pub(super) fn new(conditions: &Conditions, section: &Section, snapshot: u64) -> Self {
         let terms = section.terms();
         let filter = conditions.filter.as_ref();
         let plan = filter.zip(terms.as_ref()).map(|(filter, terms)| Plan::new(filter, terms));
         let rows = section.rows() as usize;
         let mut narrowing = Self { plan, named: rows, ..Self::default() };
         narrowing.choose_sources(conditions, section, terms.as_ref());
-        narrowing.matches = narrowing.estimate(conditions, section, terms.as_ref());
+        narrowing.matches = narrowing.estimate(conditions, (section, snapshot), terms.as_ref());
         narrowing
     }
 
@@ -118,7 +118,7 @@ impl Narrowing {
 
     /// Whether the sources are of the only condition.
     fn is_single(&self, conditions: &Conditions) -> bool {
-        let Conditions { since_us, until_us, confidence_min, filter } = conditions;
+        let Conditions { since_us, until_us, confidence_min, filter, .. } = conditions;
         let others = usize::from(since_us.is_some() || until_us.is_some())
             + usize::from(confidence_min.is_some());
         others + usize::from(filter.is_some()) == 1
@@ -130,21 +130,24 @@ impl Narrowing {
     fn estimate(
         &self,
         conditions: &Conditions,
-        section: &Section,
+        (section, snapshot): (&Section, u64),
         terms: Option<&Terms<'_>>,
     ) -> f32 {
-        if self.named == 0 || self.is_single(conditions) {
+        let is_believed =
+            conditions.belief == Belief::Now && Part::Section(section).supersessions().count() == 0;
+        if self.named == 0 || is_believed && self.is_single(conditions) {
             return self.named as f32;
         }
         let step = self.named.div_ceil(SAMPLE_ROWS);
         let (mut seen, mut fulfilling, mut skip) = (0, 0.0, step / 2);
         let mut look = |row: u32, from| {
             let part = Part::Section(section);
-            let fulfils = match self.judge(conditions, section, terms, row, from) {
-                Truth::Yes => true,
-                Truth::Maybe => row < section.rows() && conditions.admit(part, row) == Ok(true),
-                Truth::No => false,
-            };
+            let fulfils = row < section.rows()
+                && match self.judge(conditions, section, terms, row, from) {
+                    Truth::Yes => part.is_believed(row, conditions.belief, snapshot),
+                    Truth::Maybe => conditions.admit(part, row, snapshot) == Ok(true),
+                    Truth::No => false,
+                };
             seen += 1;
             fulfilling += f32::from(u8::from(fulfils));
         };
@@ -230,7 +233,10 @@ impl Narrowing {
             let rows = all.get(self.next.1..).unwrap_or_default();
             let rows = &rows[..rows.len().min(left)];
             for &row in rows {
-                if row >= section.rows() || section.deaths().died(row) <= snapshot {
+                if row >= section.rows()
+                    || section.deaths().died(row) <= snapshot
+                    || !Part::Section(section).is_believed(row, conditions.belief, snapshot)
+                {
                     continue;
                 }
                 let truth = match is_single {
@@ -276,7 +282,7 @@ impl Narrowing {
         row: u32,
         from: Option<&Posting>,
     ) -> Truth {
-        let Conditions { since_us, until_us, confidence_min, filter } = conditions;
+        let Conditions { since_us, until_us, confidence_min, filter, .. } = conditions;
         let nth = row as usize;
         let time = || section.happened_at_us().get(nth).copied();
         let confidence = || section.confidences().get(nth).copied();

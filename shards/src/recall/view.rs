@@ -6,7 +6,10 @@ use crate::arena::Arena;
 use crate::episode::{Conditions, Effort, RecallRequest};
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
-use crate::space::{CODED_ROWS_MIN, Part, PartNumber, Space};
+use crate::space::{CODED_ROWS_MIN, Part, PartNumber, Section, Space};
+
+/// One in so many rows may be superseded for a walk to be planned without a further look.
+const SUPERSEDED_SHARE: u64 = 5;
 
 /// How a part is searched; see the top of [`crate::recall`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,12 @@ fn plan(request: &RecallRequest, part: Part<'_>) -> Planned {
     Planned { part: part.number(), method: choose(request, part), rows: part.rows() }
 }
 
+/// Whether a walk meets enough rows that are not superseded by itself.
+fn is_mostly_believed(section: &Section) -> bool {
+    let superseded = Part::Section(section).supersessions().count();
+    u64::from(superseded) * SUPERSEDED_SHARE < u64::from(section.rows())
+}
+
 fn choose(request: &RecallRequest, part: Part<'_>) -> Method {
     let bytes = part.rows() as usize * row_floats(request.cue.len()) * size_of::<f32>();
     let is_small = bytes <= COMPARED_BYTES_MAX;
@@ -130,7 +139,7 @@ fn choose(request: &RecallRequest, part: Part<'_>) -> Method {
         Part::Tail(tail, _) if is_free && tail.buckets().is_some() => Method::Buckets,
         Part::Tail(..) => Method::Codes,
         Part::Section(section) if section.index().is_none() => Method::Compare,
-        Part::Section(_) if is_free => Method::Walk,
+        Part::Section(section) if is_free && is_mostly_believed(section) => Method::Walk,
         Part::Section(_) => Method::Narrow,
     }
 }

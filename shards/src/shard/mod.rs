@@ -13,6 +13,8 @@ mod consolidate;
 mod pending;
 mod recall;
 mod recalls;
+mod relations;
+mod same;
 mod snapshot;
 mod spread;
 
@@ -23,19 +25,19 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
-use self::pending::{Admission, Owner, Pending, Progress};
+use self::pending::{About, Admission, Owner, Pending, Progress};
 use self::recalls::Recalls;
 use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Fields, LinkRequest, Linked, Priority, Refusal, Reinforced, Sequence,
-    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, UnlinkRequest, Unlinked,
+    Activation, Durability, Episode, Fields, Linked, Priority, Refusal, Reinforced, Sequence,
+    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
-    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_link, encode_space,
-    encode_store, encode_unlink, forget_bytes, link_bytes, space_bytes, store_sizes, unlink_bytes,
+    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
+    forget_bytes, space_bytes, store_sizes,
 };
 use crate::io::{Copied, Io, Purpose};
 use crate::keys::{FirstAnswer, KeyHash};
@@ -46,7 +48,7 @@ use crate::log::{
 };
 use crate::memory::{Memory, Rebuilding};
 use crate::recall::{Scratch, check_vector};
-use crate::space::{News, NewsLimits, Page, Space};
+use crate::space::{News, NewsLimits, Page, Section, Space};
 use crate::spreading::Pools;
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -87,6 +89,12 @@ pub enum Reply {
     Linked(Linked),
     /// `None` without an episode whose links they could be.
     Unlinked(Option<Unlinked>),
+    /// Whether the episode is superseded by the one that was named; `None` without such an
+    /// episode.
+    Superseded {
+        sequence: Sequence,
+        is_by: Option<bool>,
+    },
     /// `None` without such an episode.
     Reinforced(Option<Reinforced>),
     /// The sequence of the forget it began with, whether there was anything but forgets to erase,
@@ -167,6 +175,10 @@ pub struct SpaceStats {
     pub rows_dead: u64,
     /// Of the rows those that are in no columns file.
     pub rows_in_tails: u64,
+    /// Of the episodes those that are superseded.
+    pub superseded: u64,
+    /// Bytes of its sections in columns files.
+    pub columns_bytes: u64,
 }
 
 /// See the top of the file.
@@ -280,6 +292,11 @@ impl<I: Io> Shard<I> {
                 return Ok(Some(Reply::Stored(first.again(self.memory.pressure()))));
             }
         }
+        if request.dedup
+            && let Some(answer) = self.find_same(ticket, request)?
+        {
+            return Ok(answer);
+        }
         self.check_memory()?;
         let now = self.log.io().wall_us();
         let head = FrameHead {
@@ -289,9 +306,13 @@ impl<I: Io> Shard<I> {
             writer_uid: request.writer_uid,
         };
         let (sizes, bytes) = store_sizes(request);
+        let Episode { id, vector, text, confidence, .. } = &request.episode;
+        let content = request.dedup.then(|| (KeyHash::of_content(vector, text), *confidence));
         let how = Admission::of(Owner::Caller(ticket), request.durability)
-            .patient(request.priority != Priority::High);
-        let sequence = self.append(Admission { key, ..how }, &head, bytes, |out| {
+            .patient(request.priority != Priority::High)
+            .about(request.space, id);
+        let how = Admission { key, content, ..how };
+        let sequence = self.append(how, &head, bytes, |out| {
             encode_store(request, sizes, norm, out);
         })?;
         if let Some(key) = key {
@@ -313,30 +334,10 @@ impl<I: Io> Shard<I> {
         self.memory.space(space)?;
         let head = self.head(Operation::Forget, writer_uid);
         let how = Admission::of(Owner::Caller(ticket), durability).using_reserve().patient(true);
+        let how = how.about(space, id);
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
-        Ok(())
-    }
-
-    /// Admits a link. Whether there is an episode whose it is, and room for it, is found out in its
-    /// turn.
-    pub fn link(&mut self, ticket: Ticket, request: &LinkRequest) -> Result<(), Refusal> {
-        self.open_space(request.space)?;
-        self.check_memory()?;
-        let head = self.head(Operation::Link, request.writer_uid);
-        let how = Admission::of(Owner::Caller(ticket), request.durability).patient(true);
-        self.append(how, &head, link_bytes(request), |out| encode_link(request, out))?;
-        Ok(())
-    }
-
-    /// Admits the removal of links. How many there are is found out in its turn.
-    pub fn unlink(&mut self, ticket: Ticket, request: &UnlinkRequest) -> Result<(), Refusal> {
-        self.memory.space(request.space)?;
-        let head = self.head(Operation::Unlink, request.writer_uid);
-        let how =
-            Admission::of(Owner::Caller(ticket), request.durability).using_reserve().patient(true);
-        self.append(how, &head, unlink_bytes(request), |out| encode_unlink(request, out))?;
         Ok(())
     }
 
@@ -352,7 +353,7 @@ impl<I: Io> Shard<I> {
         self.memory.space(space)?;
         let head = self.head(Operation::Forget, writer_uid);
         let owner = Owner::Erase { ticket, space, id: id.clone() };
-        let how = Admission::of(owner, Durability::Disk).using_reserve();
+        let how = Admission::of(owner, Durability::Disk).using_reserve().about(space, id);
         self.append(how, &head, forget_bytes(id), |out| {
             encode_forget(space, id, out);
         })?;
@@ -441,7 +442,7 @@ impl<I: Io> Shard<I> {
         bytes: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64, Refusal> {
-        let Admission { owner, durability, uses_reserve, is_patient, key } = how;
+        let Admission { owner, durability, uses_reserve, is_patient, key, about, content } = how;
         let eager = durability == Durability::Os;
         let appending = Appending { eager, uses_reserve, is_patient };
         let appended = self.log.append(head, bytes, appending, fill);
@@ -451,7 +452,11 @@ impl<I: Io> Shard<I> {
         })?;
         let progress = Progress::Logged;
         let followers = Vec::new();
-        self.pending.push_back(Pending { sequence, owner, durability, progress, key, followers });
+        let content =
+            content.map(|(content, confidence)| (content, FirstAnswer { sequence, confidence }));
+        let about = about.map(|episode| About { episode, content });
+        let pending = Pending { sequence, owner, durability, progress, key, about, followers };
+        self.pending.push_back(pending);
         Ok(sequence)
     }
 
@@ -531,8 +536,9 @@ impl<I: Io> Shard<I> {
                 Ok(sequence) => {
                     let (owner, durability) = (Owner::Shard, Durability::Disk);
                     let progress = Progress::Logged;
-                    let (key, followers) = (None, Vec::new());
-                    let frame = Pending { sequence, owner, durability, progress, key, followers };
+                    let (key, about, followers) = (None, None, Vec::new());
+                    let frame =
+                        Pending { sequence, owner, durability, progress, key, about, followers };
                     pending.push_back(frame);
                     Ok(Some(sequence))
                 }
@@ -567,7 +573,7 @@ impl<I: Io> Shard<I> {
 
     fn answer_through(&mut self, through: u64, effects: &mut Vec<Effect>) {
         while self.pending.front().is_some_and(|pending| pending.sequence <= through) {
-            let Pending { sequence, owner, progress, key, followers, .. } =
+            let Pending { sequence, owner, progress, key, about, followers, .. } =
                 self.pending.pop_front().expect("just seen");
             match progress {
                 Progress::Applied(Some(result)) => match owner {
@@ -585,7 +591,9 @@ impl<I: Io> Shard<I> {
                 Progress::Applied(None) | Progress::Answered => {}
                 Progress::Logged => unreachable!("the log applies before it calls durable"),
             }
-            if let Some(first) = key.and_then(|key| self.pending_keys.remove(&key)) {
+            let by_key = key.and_then(|key| self.pending_keys.remove(&key));
+            let by_content = about.and_then(|about| about.content).map(|(_, first)| first);
+            if let Some(first) = by_key.or(by_content) {
                 let pressure = self.memory.pressure();
                 let answer = |ticket| {
                     let result = Ok(Reply::Stored(first.again(pressure)));
@@ -691,6 +699,8 @@ impl<I: Io> Shard<I> {
             rows: space.rows() as u64,
             rows_dead: space.rows_dead() as u64,
             rows_in_tails: space.rows_in_memory(),
+            superseded: space.superseded(&self.memory.arena),
+            columns_bytes: space.sections().iter().map(Section::bytes).sum(),
         })
     }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::Ticket;
-use crate::episode::{Durability, SpaceNumber};
-use crate::keys::KeyHash;
+use crate::episode::{Confidence, Durability, SpaceNumber};
+use crate::keys::{FirstAnswer, KeyHash};
 use crate::memory::Applied;
 
 /// A write that was taken and is not durable.
@@ -16,9 +16,20 @@ pub(super) struct Pending {
     pub(super) progress: Progress,
     /// What it would be repeated by.
     pub(super) key: Option<KeyHash>,
-    /// Stores that repeated its key meanwhile: they write nothing and are answered when it is
-    /// durable.
+    /// The episode that it stores or takes away, if it does.
+    pub(super) about: Option<About>,
+    /// Stores that repeated its key, or its content, meanwhile: they write nothing and are answered
+    /// when it is durable.
     pub(super) followers: Vec<Ticket>,
+}
+
+/// What a write makes of an episode.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    /// Its space and id.
+    pub(super) episode: KeyHash,
+    /// What it is stored as, where another store may ask for the same.
+    pub(super) content: Option<(KeyHash, FirstAnswer)>,
 }
 
 /// Who waits for a frame.
@@ -60,16 +71,31 @@ pub(super) struct Admission {
     pub(super) uses_reserve: bool,
     pub(super) is_patient: bool,
     pub(super) key: Option<KeyHash>,
+    pub(super) about: Option<KeyHash>,
+    pub(super) content: Option<(KeyHash, Confidence)>,
 }
 
 impl Admission {
     pub(super) fn of(owner: Owner, durability: Durability) -> Self {
-        Self { owner, durability, uses_reserve: false, is_patient: false, key: None }
+        Self {
+            owner,
+            durability,
+            uses_reserve: false,
+            is_patient: false,
+            key: None,
+            about: None,
+            content: None,
+        }
     }
 
     /// Leaves the log to what is urgent while it is backed up.
     pub(super) fn patient(self, is_patient: bool) -> Self {
         Self { is_patient, ..self }
+    }
+
+    /// Stores an episode or takes it away.
+    pub(super) fn about(self, space: SpaceNumber, id: &[u8]) -> Self {
+        Self { about: Some(KeyHash::of_episode(space, id)), ..self }
     }
 
     /// What makes room, or ends something, is also taken when the disk is full.

@@ -47,6 +47,11 @@ impl Marks {
         self.count
     }
 
+    /// The rows of a block, as bits.
+    pub(super) fn word(&self, block: usize) -> u64 {
+        self.bits.get(block).copied().unwrap_or_default()
+    }
+
     /// Memory of the bits.
     pub(super) fn bytes(&self) -> usize {
         self.bits.capacity() * size_of::<u64>()

@@ -37,6 +37,7 @@ mod section;
 mod section_writer;
 mod sorter;
 mod strengths;
+mod superseded;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -68,12 +69,14 @@ pub use section::{ColumnsFile, MappedBytes, Section, TRIED_BLOCKS};
 pub use section_writer::{Moved, SectionWriter, TimeOrder};
 pub(crate) use strengths::Changed;
 pub use strengths::{Kept, Strengths};
+pub use superseded::{SupersededBy, Supersessions};
 pub use tail::Tail;
 
 /// Sections of a space: a large one, and a medium one that is merged into it from time to time.
 pub const SECTIONS_MAX: usize = 2;
-/// Rows whose links are given back at once.
+/// Rows whose links are given back at once, and what superseded them.
 const RELEASED_LINKS: usize = 64;
+const RELEASED_SUPERSESSIONS: usize = 64;
 /// Entries of strengths that are given back at once.
 const RELEASED_STRENGTHS: usize = 1024;
 
@@ -125,8 +128,10 @@ impl Retired {
 
     /// Gives up to `chunks` of memory back; whether that was all.
     pub fn release(&mut self, arena: &mut Arena, chunks: usize) -> bool {
-        self.sections
-            .retain_mut(|section| section.text.as_mut().is_some_and(|text| !text.release_some()));
+        self.sections.retain_mut(|section| {
+            let has_text = section.text.as_mut().is_some_and(|text| !text.release_some());
+            has_text || !section.supersessions.release_some(RELEASED_SUPERSESSIONS)
+        });
         if !self.sections.is_empty() {
             return false;
         }
@@ -550,6 +555,7 @@ impl Space {
         self.frozen_through = through;
         self.all_deaths_mut().for_each(Deaths::note);
         self.all_relinked_mut().for_each(|(_, relinked)| relinked.note());
+        self.all_supersessions_mut().for_each(|(_, own)| own.note());
     }
 
     /// The frozen tail and the sequence that had been applied when it was frozen: what survives in
@@ -579,6 +585,7 @@ impl Space {
         let sections = self.sections.extract_if(.., replaced).collect();
         self.all_deaths_mut().for_each(Deaths::forget_noted);
         self.all_relinked_mut().for_each(|(_, relinked)| relinked.forget_noted());
+        self.all_supersessions_mut().for_each(|(_, own)| own.forget_noted());
         self.overlays.begin_sweep(self.frozen_through);
         self.publications += 1;
         (

@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::links::{Marks, Overlays};
 use super::rows::{Columns, Record};
+use super::superseded::SupersededBy;
 use super::{Changed, Deaths, Section, Tail, TailCodes};
 use crate::arena::Arena;
 use crate::episode::{CodeBits, Confidence, Fields, Link, Refusal, Sequence, StoredEpisode};
@@ -242,6 +243,11 @@ impl<'a> Part<'a> {
         }
     }
 
+    pub fn confidence(self, row: u32) -> Confidence {
+        let Record { confidence_low: low, confidence_high: high, .. } = self.record(row);
+        Confidence { point: self.columns(row).confidence, low, high }
+    }
+
     /// Where a row stands in the order of its thread.
     pub fn moment(self, row: u32) -> Moment {
         (self.columns(row).happened_at_us, self.record(row).sequence)
@@ -389,11 +395,7 @@ impl<'a> Part<'a> {
             sequence: Sequence(record.sequence),
             happened_at_us: columns.happened_at_us,
             recorded_at_us: record.recorded_at_us,
-            confidence: Confidence {
-                point: columns.confidence,
-                low: record.confidence_low,
-                high: record.confidence_high,
-            },
+            confidence: self.confidence(row),
             writer_uid: record.writer_uid,
             text: copy(fields.text, body.text),
             vector: fields.vector.then(vector),
@@ -403,6 +405,7 @@ impl<'a> Part<'a> {
                 true => Some(self.links(row, changed.links)?.map(owned_link).collect()),
                 false => None,
             },
+            superseded: self.superseded(row, u64::MAX).map(SupersededBy::to_owned),
             strength: fields
                 .strength
                 .map(|at_us| Box::new(changed.strength(self.origin(row), at_us.get()))),

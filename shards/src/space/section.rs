@@ -22,6 +22,7 @@ use super::ids::{first_hash, id_hash, position};
 use super::links::Marks;
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
+use super::superseded::Supersessions;
 use super::text::Text;
 use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
@@ -51,6 +52,7 @@ pub struct Section {
     pub(super) number: PartNumber,
     pub(super) deaths: Deaths,
     pub(super) relinked: Marks,
+    pub(super) supersessions: Supersessions,
     file: ColumnsFile,
     entry: SectionEntry,
     /// Where in the file each required column is.
@@ -131,10 +133,11 @@ impl Section {
         let stride = row_floats(entry.dimensions as usize);
         let tried = vec![Cell::new(Tried::Blocks(0)); entry.columns.len()].into_boxed_slice();
         let (number, index, calibration) = (PartNumber(0), None, Calibration::default());
-        Ok(Self {
+        let mut section = Self {
             number,
             deaths,
             relinked,
+            supersessions: Supersessions::default(),
             file,
             entry,
             places,
@@ -143,7 +146,9 @@ impl Section {
             calibration,
             text: None,
             tried,
-        })
+        };
+        section.open_superseded()?;
+        Ok(section)
     }
 
     /// Tries the checksums of some more blocks of a column; whether any are left.
@@ -169,6 +174,11 @@ impl Section {
         let columns = self.entry.columns.iter().zip(&self.tried);
         let (column, tried) = columns.into_iter().find(|(column, _)| column.kind == kind)?;
         (tried.get() == Tried::Right).then(|| &self.file[column.range.clone()])
+    }
+
+    /// Whether a column was tried and found right, or is not there.
+    pub(super) fn is_right(&self, kind: ColumnKind) -> bool {
+        self.entry.column(kind).is_none() || self.tried_column(kind).is_some()
     }
 
     fn index_columns(&self) -> Option<IndexColumns<'_>> {
@@ -244,6 +254,11 @@ impl Section {
 
     pub fn file(&self) -> &ColumnsFile {
         &self.file
+    }
+
+    /// Bytes of its columns in the file.
+    pub fn bytes(&self) -> u64 {
+        self.entry.columns.iter().map(|column| column.range.len() as u64).sum()
     }
 
     /// Marks a row dead that was so when the file was last opened; rows that are not there stay so.

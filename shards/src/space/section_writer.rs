@@ -16,8 +16,8 @@ use super::sorter::Sorter;
 use super::text_writer::{ThreadsWriter, WordsWriter};
 use super::{Section, Space};
 use crate::arena::Arena;
-use crate::format::LinkRecords;
 use crate::format::columns::{ColumnKind, ColumnsWriter, ZoneBlock};
+use crate::format::{LinkRecords, SupersededBlock};
 use crate::limits::BLOCK_ROWS;
 use crate::links::LinksBuilder;
 use crate::terms::TermsBuilder;
@@ -43,10 +43,11 @@ struct Source {
     number: PartNumber,
     /// By row, the new row plus one; 0 where the row did not live at the freeze.
     rows: Vec<u32>,
-    /// How many of the deaths noted in the source have followed, and how many of the rows whose
-    /// links changed.
+    /// How many of the deaths noted in the source have followed, of the rows whose links changed,
+    /// and of those that were superseded.
     followed: usize,
     relinked_followed: usize,
+    superseded_followed: usize,
 }
 
 impl Moved {
@@ -54,7 +55,13 @@ impl Moved {
     pub fn new(space: &Space, arena: &Arena, sources: &[PartNumber]) -> Self {
         let source = |&number| {
             let rows = space.part(arena, number).map_or(0, Part::rows) as usize;
-            Source { number, rows: vec![0; rows], followed: 0, relinked_followed: 0 }
+            Source {
+                number,
+                rows: vec![0; rows],
+                followed: 0,
+                relinked_followed: 0,
+                superseded_followed: 0,
+            }
         };
         Self { sources: sources.iter().map(source).collect() }
     }
@@ -75,9 +82,10 @@ impl Moved {
         self.sources.iter().map(|source| source.number)
     }
 
-    /// Lets up to `count` deaths and as many changes of links that were noted in the sources since
-    /// the freeze follow their rows into the section; whether that was all. Before a section is
-    /// published, this is done again and again, so that little is left when it is.
+    /// Lets up to `count` deaths, and as many changes of links and supersessions, that were noted
+    /// in the sources since the freeze follow their rows into the section; whether that was all.
+    /// Before a section is published, this is done again and again, so that little is left when it
+    /// is.
     pub fn follow(
         &mut self,
         space: &Space,
@@ -87,6 +95,7 @@ impl Moved {
     ) -> bool {
         let mut left = count;
         let mut relinked_left = count;
+        let mut superseded_left = count;
         for source in &mut self.sources {
             let part = space.part(arena, source.number).expect("sources stay until published");
             let relinked = &part.relinked().noted()[source.relinked_followed..];
@@ -97,6 +106,14 @@ impl Moved {
             }
             source.relinked_followed += relinked.len().min(relinked_left);
             relinked_left -= relinked.len().min(relinked_left);
+            let superseded = part.supersessions().noted().skip(source.superseded_followed);
+            for (row, superseded, at) in superseded.take(superseded_left) {
+                if let Some(row) = source.rows[row as usize].checked_sub(1) {
+                    section.supersessions.set(row, superseded.clone(), at);
+                }
+                source.superseded_followed += 1;
+                superseded_left -= 1;
+            }
             let noted = &part.deaths().noted()[source.followed..];
             for (row, at) in noted.iter().take(left) {
                 if let Some(row) = source.rows[*row as usize].checked_sub(1) {
@@ -105,7 +122,7 @@ impl Moved {
             }
             source.followed += noted.len().min(left);
             left -= noted.len().min(left);
-            if left == 0 || relinked_left == 0 {
+            if left == 0 || relinked_left == 0 || superseded_left == 0 {
                 return false;
             }
         }
@@ -169,7 +186,7 @@ impl TimeOrder {
 }
 
 /// The columns in the order of the file.
-const COLUMNS: [ColumnKind; 19] = [
+const COLUMNS: [ColumnKind; 21] = [
     ColumnKind::Vectors,
     ColumnKind::Scales,
     ColumnKind::HappenedAt,
@@ -185,15 +202,13 @@ const COLUMNS: [ColumnKind; 19] = [
     ColumnKind::Terms,
     ColumnKind::Words,
     ColumnKind::Threads,
+    ColumnKind::Superseded,
+    ColumnKind::SupersededBy,
     ColumnKind::LinkEdges,
     ColumnKind::LinkHeads,
     ColumnKind::LinkTargets,
     ColumnKind::LinkKinds,
 ];
-
-/// Those of a section without links.
-const COLUMNS_UNLINKED: usize = 15;
-const _: () = assert!(matches!(COLUMNS[COLUMNS_UNLINKED], ColumnKind::LinkEdges));
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -219,6 +234,9 @@ pub struct SectionWriter {
     words: Option<Box<WordsWriter>>,
     threads: ThreadsWriter,
     has_links: bool,
+    has_superseded: bool,
+    /// Bytes of the ids of what supersedes rows, so far.
+    by_offset: u64,
     /// Of the columns of links, once they are under way.
     links: Option<Box<LinksBuilder>>,
     /// Pieces of a table that are written.
@@ -256,6 +274,8 @@ impl SectionWriter {
             words: None,
             threads: ThreadsWriter::new(),
             has_links: false,
+            has_superseded: false,
+            by_offset: 0,
             links: None,
             tables: 0,
             order,
@@ -303,12 +323,25 @@ impl SectionWriter {
 
     /// The column under way.
     fn kind(&self) -> Option<ColumnKind> {
-        let columns = if self.has_links { COLUMNS.len() } else { COLUMNS_UNLINKED };
-        COLUMNS[..columns].get(self.column).copied()
+        COLUMNS.get(self.column).copied()
+    }
+
+    /// Whether the section has a column. What decides it is known with the records.
+    fn has(&self, kind: ColumnKind) -> bool {
+        match kind {
+            ColumnKind::Superseded | ColumnKind::SupersededBy => self.has_superseded,
+            ColumnKind::LinkEdges
+            | ColumnKind::LinkHeads
+            | ColumnKind::LinkTargets
+            | ColumnKind::LinkKinds => self.has_links,
+            _ => true,
+        }
     }
 
     fn begin_next(&mut self, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
-        (self.column, self.next, self.sorted) = (self.column + 1, 0, 0);
+        let rest = COLUMNS.iter().skip(self.column + 1);
+        let left_out = rest.take_while(|kind| !self.has(**kind)).count();
+        (self.column, self.next, self.sorted) = (self.column + 1 + left_out, 0, 0);
         if let Some(kind) = self.kind() {
             writer.begin_column(kind, out);
             let keys = if is_sorted(kind) { self.order.len() } else { 0 };
@@ -497,6 +530,7 @@ impl SectionWriter {
                     (record.sizes.links, record.sizes.links_bytes) = links.sizes();
                 }
                 self.has_links |= record.sizes.links_bytes > 0;
+                self.has_superseded |= part.superseded(row, through(space)).is_some();
                 self.threads.push(part, row, narrow(self.next));
                 writer.put(record.block(self.body_offset).as_bytes(), out);
                 self.body_offset += record.sizes.body_bytes() as u64;
@@ -510,6 +544,24 @@ impl SectionWriter {
                     writer.put(links.records().0, out);
                 }
             },
+            ColumnKind::Superseded => {
+                if let Some(superseded) = part.superseded(row, through(space)) {
+                    let block = SupersededBlock {
+                        row: narrow(self.next).into(),
+                        by_bytes: u16::try_from(superseded.by.len()).expect("an id").into(),
+                        zero: 0.into(),
+                        valid_until_us: superseded.valid_until_us.into(),
+                        recorded_at_us: superseded.recorded_at_us.into(),
+                        by_offset: self.by_offset.into(),
+                    };
+                    writer.put(block.as_bytes(), out);
+                    self.by_offset += superseded.by.len() as u64;
+                }
+            }
+            ColumnKind::SupersededBy => {
+                let superseded = part.superseded(row, through(space));
+                superseded.inspect(|superseded| writer.put(superseded.by, out));
+            }
             ColumnKind::LinkHeads => {
                 let links = self.links.as_ref().expect("edges come first");
                 writer.put(links.head(self.next), out);
@@ -531,6 +583,11 @@ fn is_sorted(kind: ColumnKind) -> bool {
             | ColumnKind::ConfidenceOrder
             | ColumnKind::IdHashes
     )
+}
+
+/// The sequence of the freeze that is under way: what is written is as of it.
+fn through(space: &Space) -> u64 {
+    space.frozen().map_or(u64::MAX, |(_, through)| through)
 }
 
 fn narrow(row: usize) -> u32 {

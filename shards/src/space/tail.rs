@@ -5,8 +5,9 @@ use super::ids::Ids;
 use super::links::Marks;
 use super::part::{Body, PartNumber};
 use super::rows::{Columns, Record, Rows};
+use super::superseded::Supersessions;
 use super::text::Text;
-use super::{Deaths, SpaceSettings, TailBuckets, TailCodes};
+use super::{Deaths, RELEASED_SUPERSESSIONS, SpaceSettings, TailBuckets, TailCodes};
 use crate::arena::Arena;
 use crate::episode::Metric;
 use crate::format::{Frame, StorePayload};
@@ -18,6 +19,7 @@ pub struct Tail {
     pub(super) rows: Rows,
     pub(super) deaths: Deaths,
     pub(super) relinked: Marks,
+    pub(super) supersessions: Supersessions,
     bodies: Bodies,
     /// The live episodes.
     pub(super) ids: Ids,
@@ -30,9 +32,11 @@ impl Tail {
     pub(super) fn new(number: PartNumber, settings: &SpaceSettings) -> Self {
         let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
         let (relinked, text) = (Marks::default(), Text::default());
+        let supersessions = Supersessions::default();
         let dimensions = settings.dimensions as usize;
         let codes = TailCodes::new(settings.metric, dimensions, settings.codes);
-        Self { number, rows: Rows::new(dimensions), deaths, relinked, bodies, ids, codes, text }
+        let rows = Rows::new(dimensions);
+        Self { number, rows, deaths, relinked, supersessions, bodies, ids, codes, text }
     }
 
     /// Does one unit of the work on codes that nobody waits for; whether nothing is left.
@@ -129,7 +133,10 @@ impl Tail {
         left -= self.rows.release_some(arena, left);
         left -= self.bodies.release_some(arena, left);
         left -= self.codes.as_mut().map_or(0, |codes| codes.release_some(arena, left));
-        left == chunks && self.ids.release_some() && self.text.release_some()
+        left == chunks
+            && self.ids.release_some()
+            && self.text.release_some()
+            && self.supersessions.release_some(RELEASED_SUPERSESSIONS)
     }
 
     /// What does not agree within the part, in words.

@@ -132,6 +132,7 @@ impl Bench {
             space: self.space.number,
             episode: episode.clone(),
             key: format!("key-{id}").into(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 1000,
@@ -378,6 +379,7 @@ fn request(metric: Metric, nth: u32) -> RecallRequest {
         until_us: nth.is_multiple_of(3).then_some(4),
         confidence_min: nth.is_multiple_of(5).then_some(0.25),
         filter: nth.is_multiple_of(7).then(filter),
+        ..Conditions::default()
     };
     let k = 1 + nth as usize % 9;
     let space = SpaceNumber(9);

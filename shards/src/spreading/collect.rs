@@ -156,13 +156,13 @@ impl Spreading {
     ) -> Result<Vec<Candidate>, Damaged> {
         let Self { request, seeds, ways, .. } = self;
         let damaged = RefCell::new(None);
-        let admits_all = asked.conditions == Conditions::default();
+        let is_free = asked.conditions == Conditions::default();
         let admits = |node: u32| {
             let Some((part, row)) = graph.live_row(node) else { return false };
-            if admits_all {
+            if is_free && part.supersessions().count() == 0 {
                 return true;
             }
-            asked.conditions.admit(part, row).unwrap_or_else(|found| {
+            asked.conditions.admit(part, row, u64::MAX).unwrap_or_else(|found| {
                 damaged.borrow_mut().get_or_insert(found);
                 false
             })

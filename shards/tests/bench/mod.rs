@@ -9,6 +9,7 @@ use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
     RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
 };
+use engram_shards::format::columns::{ColumnEntry, ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -142,6 +143,7 @@ impl Bench {
                 links: vec![],
             },
             key: Bytes::new(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,
@@ -329,4 +331,24 @@ pub fn blob(vector: &[f32]) -> Bytes {
 
 pub fn ids(hits: &[Hit]) -> Vec<String> {
     hits.iter().map(|hit| String::from_utf8(hit.episode.id.to_vec()).unwrap()).collect()
+}
+
+/// The columns of the one section of a columns file.
+pub fn columns_of(disk: &MemoryDisk, file: FileId) -> Vec<ColumnEntry> {
+    let mut found = None;
+    disk.duplicate().tamper_file(file, |bytes| {
+        let bytes = bytes.as_ref().unwrap();
+        let sectors = (0..bytes.len() / 4096).rev().map(|nth| nth * 4096);
+        let mut begins = sectors.filter(|at| bytes[*at..].starts_with(b"ENGRAMCD"));
+        let directory_at = begins.next().unwrap();
+        let (crc, directory_bytes) = (bytes.last_chunk().unwrap(), bytes.len() - directory_at);
+        let place = ColumnsPlace {
+            directory_offset: directory_at as u64,
+            directory_bytes: directory_bytes as u64,
+            directory_crc: u32::from_le_bytes(*crc),
+        };
+        let directory = ColumnsDirectory::decode(bytes, &place, ([1; 16], 0, file.number));
+        found = Some(directory.unwrap().sections.remove(0).columns);
+    });
+    found.unwrap()
 }

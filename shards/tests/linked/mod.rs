@@ -52,6 +52,7 @@ impl Linked {
             space: self.bench.space,
             episode,
             key: Bytes::new(),
+            dedup: false,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

@@ -32,9 +32,16 @@ pub struct Store {
     /// The links that it is to have.
     #[schemars(length(max = 256))]
     links: Option<Vec<OwnLink>>,
+    /// Episodes whose interval of validity it ends.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    supersedes: Option<Vec<String>>,
     /// For retries: the same key stores once.
     #[schemars(length(min = 1, max = 256))]
     key: Option<String>,
+    /// Leave an episode of the same text and vector as it is.
+    dedup: Option<bool>,
+    /// Tell of the nearest other episode from this similarity on.
+    near: Option<f64>,
     #[schemars(extend("enum" = ["high", "normal", "low"]))]
     priority: Option<String>,
     /// `disk`: answered when it survives a power cut. `os`: when it survives a killed daemon.
@@ -75,7 +82,11 @@ impl Store {
         for link in self.links.unwrap_or_default() {
             link.say(words);
         }
-        words.option("KEY", self.key).option("PRIO", self.priority);
+        for id in self.supersedes.unwrap_or_default() {
+            words.option("SUPERSEDES", Some(id));
+        }
+        words.option("KEY", self.key).flag("DEDUP", self.dedup).option("NEAR", self.near);
+        words.option("PRIO", self.priority);
         words.option("DUR", self.durability);
         Ok(())
     }
@@ -116,10 +127,35 @@ impl Takes for StoreMany {
     }
 }
 
+/// Which episode is superseded, by which, and since when.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with id and by")]
+pub struct Supersede {
+    #[schemars(length(min = 1, max = 256))]
+    id: String,
+    #[schemars(length(min = 1, max = 256))]
+    by: String,
+    /// Microseconds since 1970-01-01 UTC; when the other happened unless given.
+    at: Option<i64>,
+    #[schemars(extend("enum" = ["disk", "os"]))]
+    durability: Option<String>,
+}
+
+impl Takes for Supersede {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.SUPERSEDE");
+        words.word(target.space()?).word(self.id).option("BY", Some(self.by));
+        Ok(words.option("AT", self.at).option("DUR", self.durability).asked(None))
+    }
+}
+
 /// What to read of an episode.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with with and vectors")]
+#[serde(deny_unknown_fields, expecting = "an object with as_of, with and vectors")]
 pub struct Get {
+    /// As it was known then, in microseconds since 1970-01-01 UTC.
+    #[schemars(with = "Option<i64>")]
+    as_of: Option<Scalar>,
     /// Text and metadata unless given.
     #[serde(default)]
     #[schemars(with = "ReadParts")]
@@ -130,7 +166,7 @@ pub struct Get {
 impl Takes for Get {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
         let mut words = Words::new("EG.GET");
-        words.word(target.space()?).word(target.id()?).with(self.with);
+        words.word(target.space()?).word(target.id()?).option("ASOF", self.as_of).with(self.with);
         Ok(words.asked(self.vectors))
     }
 }
@@ -191,6 +227,8 @@ fn no_place(place: &str) -> Problem {
 pub struct GetMany {
     #[schemars(length(min = 1, max = 4096), inner(length(min = 1, max = 256)))]
     ids: Vec<String>,
+    /// As they were known then, in microseconds since 1970-01-01 UTC.
+    as_of: Option<i64>,
     /// Text and metadata unless given.
     #[serde(default)]
     #[schemars(with = "ReadParts")]
@@ -205,7 +243,7 @@ impl Takes for GetMany {
         for id in self.ids {
             words.word(id);
         }
-        Ok(words.with(self.with).asked(self.vectors))
+        Ok(words.option("ASOF", self.as_of).with(self.with).asked(self.vectors))
     }
 }
 

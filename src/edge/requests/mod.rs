@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub use episodes::{
-    Erase, Forget, Get, GetMany, Pin, Reinforce, Scan, Store, StoreMany, Unpin, Watch,
+    Erase, Forget, Get, GetMany, Pin, Reinforce, Scan, Store, StoreMany, Supersede, Unpin, Watch,
 };
 pub use links::{Link, Unlink};
 pub use recall::{Recall, Spread};

@@ -34,6 +34,8 @@ pub struct Recall {
     /// From when on, in microseconds since 1970-01-01 UTC.
     since: Option<i64>,
     until: Option<i64>,
+    /// What was believed then, in microseconds since 1970-01-01 UTC.
+    as_of: Option<i64>,
     #[schemars(range(min = 0.0, max = 1.0))]
     min_confidence: Option<f64>,
     /// What the metadata has to satisfy.
@@ -92,6 +94,7 @@ impl Takes for Recall {
         }
         words.option("TEXT", self.text);
         words.option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("ASOF", self.as_of);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.flag("EXACT", self.exact).option("BEAM", self.beam).option("TARGET", self.target);
         if let Some(spread) = self.spread {
@@ -141,6 +144,8 @@ pub struct Spread {
     /// From when on, in microseconds since 1970-01-01 UTC.
     since: Option<i64>,
     until: Option<i64>,
+    /// What was believed then, in microseconds since 1970-01-01 UTC.
+    as_of: Option<i64>,
     #[schemars(range(min = 0.0, max = 1.0))]
     min_confidence: Option<f64>,
     /// What the metadata has to satisfy.
@@ -167,6 +172,7 @@ impl Takes for Spread {
         words.option("DECAY", self.decay).option("THRESHOLD", self.threshold);
         words.option("SIMILAR", self.similar).option("DEADLINE", self.deadline_us);
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("ASOF", self.as_of);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))

@@ -3,7 +3,9 @@
 use std::num::NonZero;
 
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Durability, Effort, Fields, Refusal, Reinforcement};
+use engram_shards::episode::{
+    Belief, Conditions, Durability, Effort, Fields, Refusal, Reinforcement,
+};
 use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX, SPREAD_SEEDS_MAX};
 
 use super::Command;
@@ -230,7 +232,8 @@ fn target(value: &[u8]) -> Result<f32, Refusal> {
 pub(super) fn get(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let space = checks::space(&arguments.value("EG.GET")?)?;
     let id = checks::id(arguments.value("EG.GET")?)?;
-    Ok(Command::Get { space, id, fields: get_fields(arguments)? })
+    let (fields, belief) = get_fields(arguments)?;
+    Ok(Command::Get { space, id, fields, belief })
 }
 
 pub(super) fn get_many(arguments: &mut Arguments) -> Result<Command, Refusal> {
@@ -245,7 +248,8 @@ pub(super) fn get_many(arguments: &mut Arguments) -> Result<Command, Refusal> {
     for _ in 0..count {
         ids.push(checks::id(arguments.value("EG.MGET")?)?);
     }
-    Ok(Command::GetMany { space, ids, fields: get_fields(arguments)? })
+    let (fields, belief) = get_fields(arguments)?;
+    Ok(Command::GetMany { space, ids, fields, belief })
 }
 
 pub(super) fn forget(arguments: &mut Arguments) -> Result<Command, Refusal> {
@@ -299,15 +303,21 @@ const RECALL_PARTS: [(&str, Part); 6] = [
     ("why", Part::Why),
 ];
 
-fn get_fields(arguments: &mut Arguments) -> Result<Fields, Refusal> {
-    let mut fields = Fields::default();
+/// What to read, and of which time.
+fn get_fields(arguments: &mut Arguments) -> Result<(Fields, Belief), Refusal> {
+    let (mut fields, mut as_of_us) = (Fields::default(), None);
     while let Some(token) = arguments.next() {
-        if !is_keyword(&token, "WITH") {
+        if is_keyword(&token, "ASOF") {
+            let value = checks::time_us("ASOF", &arguments.value("ASOF")?);
+            set_once(&mut as_of_us, "ASOF", value)?;
+        } else if is_keyword(&token, "WITH") {
+            episode_part(&mut fields, arguments)?;
+        } else {
             return Err(arguments.unknown(&token));
         }
-        episode_part(&mut fields, arguments)?;
     }
-    Ok(or_text_and_metadata(fields))
+    let belief = as_of_us.map_or(Belief::Now, Belief::AsOf);
+    Ok((or_text_and_metadata(fields), belief))
 }
 
 /// A part of an episode that is read by its id: only a recall has a reason to give.

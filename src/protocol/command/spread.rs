@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Fields, Refusal};
+use engram_shards::episode::{Belief, Conditions, Fields, Refusal};
 use engram_shards::filter::Filter;
 use engram_shards::limits::{RECALL_K_MAX, SPREAD_EDGES_MAX, SPREAD_HOPS_MAX, SPREAD_SEEDS_MAX};
 use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
@@ -53,7 +53,7 @@ pub struct SpreadCommand {
 }
 
 /// Words that follow the seeds: an id that is one of them comes with a `FROM` of its own.
-const KEYWORDS: [&str; 15] = [
+const KEYWORDS: [&str; 16] = [
     "K",
     "FROM",
     "HOPS",
@@ -65,6 +65,7 @@ const KEYWORDS: [&str; 15] = [
     "EXACT",
     "SINCE",
     "UNTIL",
+    "ASOF",
     "MINCONF",
     "FILTER",
     "WITH",
@@ -218,6 +219,7 @@ pub(super) fn between(what: &str, value: &[u8], least: f32, most: f32) -> Result
 pub(super) struct ConditionOptions {
     since_us: Option<i64>,
     until_us: Option<i64>,
+    as_of_us: Option<i64>,
     confidence_min: Option<f32>,
     filter: Option<Arc<Filter>>,
 }
@@ -234,6 +236,10 @@ impl ConditionOptions {
                 let value = checks::time_us("UNTIL", &from.value("UNTIL")?);
                 set_once(&mut self.until_us, "UNTIL", value)?;
             }
+            b"ASOF" => {
+                let value = checks::time_us("ASOF", &from.value("ASOF")?);
+                set_once(&mut self.as_of_us, "ASOF", value)?;
+            }
             b"MINCONF" => {
                 let value = confidence_min(&from.value("MINCONF")?);
                 set_once(&mut self.confidence_min, "MINCONF", value)?;
@@ -248,7 +254,8 @@ impl ConditionOptions {
     }
 
     pub(super) fn into_conditions(self) -> Conditions {
-        let Self { since_us, until_us, confidence_min, filter } = self;
-        Conditions { since_us, until_us, confidence_min, filter }
+        let Self { since_us, until_us, as_of_us, confidence_min, filter } = self;
+        let belief = as_of_us.map_or(Belief::Now, Belief::AsOf);
+        Conditions { belief, since_us, until_us, confidence_min, filter }
     }
 }

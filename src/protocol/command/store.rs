@@ -12,7 +12,7 @@ use engram_shards::episode::{
     Confidence, Durability, Episode, Link, Priority, Refusal, SpaceNumber, StoreRequest,
 };
 use engram_shards::limits::{
-    DIMENSIONS_MAX, KEY_BYTES_MAX, LINKS_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+    DIMENSIONS_MAX, KEY_BYTES_MAX, LINKS_MAX, SUPERSEDES_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
 };
 
 use super::Command;
@@ -40,8 +40,14 @@ pub struct StoreCommand {
     pub metadata: Bytes,
     pub thread: Bytes,
     pub links: Vec<Link>,
+    /// Episodes whose interval of validity it ends, [`SUPERSEDES_MAX`] at most, none twice.
+    pub supersedes: Vec<Bytes>,
     /// Idempotency key.
     pub key: Bytes,
+    /// Whether an episode of the same text and vector is to be left as it is.
+    pub dedup: bool,
+    /// From which similarity on the nearest other episode is told of.
+    pub near: Option<f32>,
     pub priority: Priority,
     pub durability: Durability,
 }
@@ -63,6 +69,7 @@ impl StoreCommand {
             space,
             episode,
             key: self.key,
+            dedup: self.dedup,
             priority: self.priority,
             durability: self.durability,
             writer_uid,
@@ -169,14 +176,17 @@ enum Field {
     Meta,
     Thread,
     Link,
+    Supersedes,
     Key,
+    Dedup,
+    Near,
     Prio,
     Dur,
 }
 
 impl Field {
     fn of(token: &[u8]) -> Option<Self> {
-        const LONGEST: usize = 6;
+        const LONGEST: usize = 10;
         let mut upper = [0; LONGEST];
         let upper = upper.get_mut(..token.len())?;
         upper.copy_from_slice(token);
@@ -190,7 +200,10 @@ impl Field {
             b"META" => Self::Meta,
             b"THREAD" => Self::Thread,
             b"LINK" => Self::Link,
+            b"SUPERSEDES" => Self::Supersedes,
             b"KEY" => Self::Key,
+            b"DEDUP" => Self::Dedup,
+            b"NEAR" => Self::Near,
             b"PRIO" => Self::Prio,
             b"DUR" => Self::Dur,
             _ => return None,
@@ -210,7 +223,10 @@ struct StoreFields {
     links: Vec<Link>,
     /// How often `LINK` came.
     links_given: usize,
+    supersedes: Vec<Bytes>,
     key: Option<Bytes>,
+    dedup: Option<()>,
+    near: Option<f32>,
     priority: Option<Priority>,
     durability: Option<Durability>,
 }
@@ -252,6 +268,25 @@ impl StoreFields {
                 link::add(&mut self.links, link);
                 Ok(())
             }
+            Field::Supersedes => {
+                let id = checks::id(arguments.value("SUPERSEDES")?)?;
+                checks::within("SUPERSEDES", self.supersedes.len() + 1, SUPERSEDES_MAX)?;
+                match self.supersedes.contains(&id) {
+                    true => Err(Refusal::Syntax(format!(
+                        "SUPERSEDES names {} twice; name it once",
+                        shown(&id)
+                    ))),
+                    false => {
+                        self.supersedes.push(id);
+                        Ok(())
+                    }
+                }
+            }
+            Field::Dedup => set_once(&mut self.dedup, "DEDUP", Ok(())),
+            Field::Near => {
+                let value = checks::finite("NEAR", &arguments.value("NEAR")?);
+                set_once(&mut self.near, "NEAR", value)
+            }
             Field::Key => {
                 let value = arguments.value("KEY")?;
                 set_once(&mut self.key, "KEY", key(value))
@@ -271,6 +306,12 @@ impl StoreFields {
         let Some(vector) = self.vector else {
             return Err(arguments.misuse(format_args!("the vector is missing")));
         };
+        if let Some(id) = id.as_ref().filter(|id| self.supersedes.contains(id)) {
+            return Err(Refusal::Syntax(format!(
+                "{} cannot supersede itself; a store of a known id replaces the episode",
+                shown(id)
+            )));
+        }
         Ok(StoreCommand {
             id,
             vector,
@@ -280,7 +321,10 @@ impl StoreFields {
             metadata: self.metadata.unwrap_or_default(),
             thread: self.thread.unwrap_or_default(),
             links: self.links,
+            supersedes: self.supersedes,
             key: self.key.unwrap_or_default(),
+            dedup: self.dedup.is_some(),
+            near: self.near,
             priority: self.priority.unwrap_or_default(),
             durability: self.durability.unwrap_or_default(),
         })

@@ -5,7 +5,9 @@ use engram_shards::episode::Refusal;
 
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
-use super::{connection, journal, link, observe, recall, scan, space, spread, store, watch};
+use super::{
+    connection, journal, link, observe, recall, scan, space, spread, store, supersede, watch,
+};
 
 /// The command that the arguments name, its parser, and how many words its name has.
 pub(super) fn find(arguments: &[Bytes]) -> Result<(&'static CommandSpec, Parse, usize), Refusal> {
@@ -83,6 +85,7 @@ const RECALL_WITH: Argument = one_of("part", PARTS_OF_HIT).behind("WITH").option
 const SINCE: Argument = integer("microseconds").behind("SINCE").optional();
 const UNTIL: Argument = integer("microseconds").behind("UNTIL").optional();
 const MINCONF: Argument = double("p").behind("MINCONF").optional();
+const ASOF: Argument = integer("microseconds").behind("ASOF").optional();
 const FILTER: Argument = string("json").behind("FILTER").optional();
 const HOPS: Argument = integer("n").behind("HOPS").optional();
 const BUDGET: Argument = integer("edges").behind("BUDGET").optional();
@@ -111,7 +114,10 @@ const EPISODE: Argument = block(
         string("json").behind("META").optional(),
         string("thread").behind("THREAD").optional(),
         block("link", &[ID, double("weight"), KIND]).behind("LINK").optional().multiple(),
+        string("id").behind("SUPERSEDES").optional().multiple(),
         string("key").behind("KEY").optional(),
+        token("DEDUP").optional(),
+        double("s").behind("NEAR").optional(),
         PRIORITY,
         DURABILITY,
     ],
@@ -265,6 +271,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             .multiple(),
             SINCE,
             UNTIL,
+            ASOF,
             MINCONF,
             FILTER,
             token("EXACT").optional(),
@@ -307,6 +314,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 token("EXACT").optional(),
                 SINCE,
                 UNTIL,
+                ASOF,
                 MINCONF,
                 FILTER,
                 RECALL_WITH,
@@ -316,10 +324,10 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         ),
     CommandSpec::engram("EG.GET", "Reads an episode by its id.")
         .flags(&["readonly", "fast"])
-        .takes(&[SPACE, ID, GET_WITH], recall::get),
+        .takes(&[SPACE, ID, ASOF, GET_WITH], recall::get),
     CommandSpec::engram("EG.MGET", "Reads episodes by their ids; nil for an unknown id.")
         .flags(&["readonly"])
-        .takes(&[SPACE, integer("n"), ID.multiple(), GET_WITH], recall::get_many),
+        .takes(&[SPACE, integer("n"), ID.multiple(), ASOF, GET_WITH], recall::get_many),
     CommandSpec::engram("EG.SCAN", "Goes through all episodes of a memory space.")
         .flags(&["readonly"])
         .takes(
@@ -346,6 +354,18 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     CommandSpec::engram("EG.UNWATCH", "Ends a watch of this connection.")
         .flags(&["readonly", "fast"])
         .takes(&[integer("watch")], watch::unwatch),
+    CommandSpec::engram("EG.SUPERSEDE", "Ends the time in which an episode is valid.")
+        .flags(&["write", "fast"])
+        .takes(
+            &[
+                SPACE,
+                ID,
+                string("id").behind("BY"),
+                integer("microseconds").behind("AT").optional(),
+                DURABILITY,
+            ],
+            supersede::supersede,
+        ),
     CommandSpec::engram("EG.LINK", "Links an episode to another, or gives a link another weight.")
         .flags(&["write", "fast"])
         .takes(&[SPACE, FROM, TO, double("weight"), KIND, MUTUAL, DURABILITY], link::link),

@@ -1,19 +1,20 @@
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal,
+    Belief, CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal,
     Reinforcement, SpaceFan, SpaceNumber,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
-    METADATA_BYTES_MAX, RECALL_K_MAX, SPACE_NAME_BYTES_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
+    METADATA_BYTES_MAX, RECALL_K_MAX, SPACE_NAME_BYTES_MAX, SUPERSEDES_MAX, TEXT_BYTES_MAX,
+    THREAD_BYTES_MAX,
 };
 use engram_shards::strength::Decay;
 use proptest::prelude::*;
 
 use super::{
     ClientCommand, ClientLibrary, Command, CommandQuery, Cue, Hello, OBSERVE_CREDIT_MAX,
-    ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, WATCH_CREDIT_MAX,
-    WatchCommand, spec::CommandSpec, table::COMMANDS,
+    ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, SpaceCreate, StoreCommand, SupersedeCommand,
+    WATCH_CREDIT_MAX, WatchCommand, spec::CommandSpec, table::COMMANDS,
 };
 use crate::protocol::ProtocolVersion;
 
@@ -54,7 +55,10 @@ fn plain(id: &'static str) -> StoreCommand {
         metadata: Bytes::new(),
         thread: Bytes::new(),
         links: Vec::new(),
+        supersedes: Vec::new(),
         key: Bytes::new(),
+        dedup: false,
+        near: None,
         priority: Priority::Normal,
         durability: Durability::Disk,
     }
@@ -176,17 +180,67 @@ fn a_store_with_every_field() {
             Link { target: Bytes::from("x"), weight: 0.5, kind: Bytes::from("cause") },
             Link { target: Bytes::from("y"), weight: 2.0, kind: Bytes::new() },
         ],
+        supersedes: vec![Bytes::from("old"), Bytes::from("ITEM")],
         key: Bytes::from("k1"),
+        dedup: true,
+        near: Some(0.875),
         priority: Priority::High,
         durability: Durability::Os,
         ..plain("e1")
     };
     let line = "EG.STORE notes e1 VEC @ TEXT hello AT -5 CONF 0.5 0.25 0.75 META {\"a\":1} THREAD \
-                t1 LINK x 0.5 KIND cause LINK y 2 KEY k1 PRIO HIGH DUR os";
+                t1 LINK x 0.5 KIND cause LINK y 2 SUPERSEDES old KEY k1 DEDUP NEAR 0.875 \
+                SUPERSEDES ITEM PRIO HIGH DUR os";
     assert_eq!(store(line), expected);
     let request = expected.into_request(SpaceNumber(7), Bytes::from("e1"), 1000);
     assert_eq!((request.space, request.writer_uid), (SpaceNumber(7), 1000));
+    assert!(request.dedup);
     assert_eq!((&request.episode.id[..], &request.episode.text[..]), (&b"e1"[..], &b"hello"[..]));
+}
+
+#[test]
+fn what_a_store_may_supersede() {
+    let supersedes = |ids: &[String]| {
+        let words: Vec<String> = ids.iter().map(|id| format!(" SUPERSEDES {id}")).collect();
+        format!("EG.STORE notes e1 VEC @{}", words.concat())
+    };
+    let ids = |count| (0..count).map(|nth| format!("x{nth}")).collect::<Vec<_>>();
+    assert_eq!(store(&supersedes(&ids(SUPERSEDES_MAX))).supersedes.len(), SUPERSEDES_MAX);
+    let refused = refusal(&supersedes(&ids(SUPERSEDES_MAX + 1)));
+    assert!(refused.starts_with("TOOBIG SUPERSEDES"), "{refused}");
+    for (line, part) in [
+        ("SUPERSEDES a SUPERSEDES a", "SUPERSEDES names 'a' twice"),
+        ("SUPERSEDES e1", "'e1' cannot supersede itself"),
+        ("SUPERSEDES", "SUPERSEDES needs a value"),
+        ("DEDUP DEDUP", "DEDUP is given twice"),
+        ("NEAR high", "NEAR must be a finite number, got 'high'"),
+        ("NEAR 0.5 NEAR 0.5", "NEAR is given twice"),
+    ] {
+        let refused = refusal(&format!("EG.STORE notes e1 VEC @ {line}"));
+        assert!(refused.starts_with("SYNTAX ") && refused.contains(part), "{line}: {refused}");
+    }
+}
+
+#[test]
+fn an_episode_is_superseded_by_another() {
+    let parsed = |valid_until_us, durability| {
+        let (id, by) = (Bytes::from("old"), Bytes::from("new"));
+        let space = "notes".to_owned();
+        Ok(Command::Supersede(SupersedeCommand { space, id, by, valid_until_us, durability }))
+    };
+    assert_eq!(parse("EG.SUPERSEDE notes old BY new"), parsed(None, Durability::Disk));
+    let all = "eg.supersede notes old dur os at -5 by new";
+    assert_eq!(parse(all), parsed(Some(-5), Durability::Os));
+    for (line, part) in [
+        ("EG.SUPERSEDE notes old AT 5 DUR os", "BY is missing; usage: EG.SUPERSEDE space id BY id"),
+        ("EG.SUPERSEDE notes old BY old", "'old' cannot supersede itself"),
+        ("EG.SUPERSEDE notes old BY a BY b", "BY is given twice"),
+        ("EG.SUPERSEDE notes old BY new KEY k", "unknown option 'KEY'"),
+        ("EG.SUPERSEDE notes old", "wrong number of arguments"),
+    ] {
+        let refused = refusal(line);
+        assert!(refused.starts_with("SYNTAX ") && refused.contains(part), "{line}: {refused}");
+    }
 }
 
 #[test]
@@ -426,12 +480,14 @@ fn recalls_are_refused_with_a_remedy() {
 fn reads_and_forgetting() {
     let (space, id) = ("notes".to_owned(), Bytes::from("e1"));
     let fields = Fields { text: true, metadata: true, ..Fields::default() };
-    let get = Command::Get { space: space.clone(), id: id.clone(), fields };
+    let belief = Belief::Now;
+    let get = Command::Get { space: space.clone(), id: id.clone(), fields, belief };
     assert_eq!(parse("EG.GET notes e1"), Ok(get));
     let fields = Fields { vector: true, links: true, ..Fields::default() };
     let ids = vec![id.clone(), Bytes::from("WITH")];
-    let get = Command::GetMany { space: space.clone(), ids, fields };
-    assert_eq!(parse("EG.MGET notes 2 e1 WITH WITH vec with links"), Ok(get));
+    let belief = Belief::AsOf(-7);
+    let get = Command::GetMany { space: space.clone(), ids, fields, belief };
+    assert_eq!(parse("EG.MGET notes 2 e1 WITH WITH vec asof -7 with links"), Ok(get));
     for (name, what) in [
         ("EG.REINFORCE", Reinforcement::Present),
         ("EG.PIN", Reinforcement::Pin),
@@ -447,6 +503,8 @@ fn reads_and_forgetting() {
     assert_eq!(parse("EG.FORGET notes e1 DUR os"), Ok(forget));
     for (line, part) in [
         ("EG.GET notes e1 WITH why", "WITH is one of text, vec, meta, links, strength, got 'why'"),
+        ("EG.GET notes e1 ASOF now", "ASOF must be whole microseconds since 1970"),
+        ("EG.GET notes e1 ASOF 1 ASOF 1", "ASOF is given twice"),
         ("EG.GET notes e1 e2", "unknown option 'e2'; usage: EG.GET space id"),
         ("EG.GET notes", "wrong number of arguments for EG.GET; usage: EG.GET space id"),
         ("EG.MGET notes 3 a b", "n is 3 and 2 ids are there"),
@@ -477,7 +535,8 @@ fn usage_and_arity_come_from_the_description() {
         spec("EG.STORE").usage(),
         "EG.STORE space id|* VEC blob|VALUES n f [f ...] [TEXT text] [AT microseconds] [CONF p \
          [low high]] [META json] [THREAD thread] [LINK id weight [KIND kind] [LINK id weight \
-         [KIND kind] ...]] [KEY key] [PRIO high|normal|low] [DUR disk|os]"
+         [KIND kind] ...]] [SUPERSEDES id [SUPERSEDES id ...]] [KEY key] [DEDUP] [NEAR s] [PRIO \
+         high|normal|low] [DUR disk|os]"
     );
     assert_eq!(
         spec("HELLO").usage(),

@@ -61,6 +61,7 @@ pub(super) fn episode(number: u64, version: u64, dimensions: usize) -> Episode {
         meta: Some(RawValue::from_string(meta).expect("the metadata is valid JSON")),
         thread: if rng.bool() { format!("thread-{}", rng.u8(..)) } else { String::new() },
         links,
+        supersedes: Vec::new(),
         vector: (0..dimensions).map(|_| rng.f32() - 0.5).collect(),
     }
 }

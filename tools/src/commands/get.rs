@@ -4,7 +4,7 @@ use clap::Args;
 use redis::Value;
 
 use crate::cli::Context;
-use crate::commands::options::{Part, push_parts};
+use crate::commands::options::{Part, push, push_parts};
 use crate::error::ToolError;
 use crate::render;
 use crate::reply;
@@ -16,6 +16,9 @@ pub(crate) struct Get {
     space: String,
     /// The episode's id
     id: String,
+    /// As it was known at this time (microseconds or RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = time::parse_us, allow_hyphen_values = true)]
+    as_of: Option<i64>,
     /// Parts to answer with
     #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "text,meta,links")]
     with: Vec<Part>,
@@ -25,6 +28,7 @@ impl Get {
     pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
         let mut command = redis::cmd("EG.GET");
         command.arg(&self.space).arg(&self.id);
+        push(&mut command, "ASOF", self.as_of);
         push_parts(&mut command, &self.with);
         let reply = context.connect()?.call(&command)?;
         if matches!(reply, Value::Nil) {
@@ -48,7 +52,7 @@ impl Get {
 /// Times as dates, the vector as its dimensions.
 fn readable(key: &str, value: Value) -> Value {
     match key {
-        "happened_at" | "recorded_at" => match reply::integer(&value) {
+        "happened_at" | "recorded_at" | "valid_until" => match reply::integer(&value) {
             Some(us) => Value::SimpleString(format!("{} UTC", time::format_us(us))),
             None => value,
         },

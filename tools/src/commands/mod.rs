@@ -12,6 +12,7 @@ pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod strength;
+pub(crate) mod supersede;
 pub(crate) mod timings;
 pub(crate) mod topology;
 pub(crate) mod watch;

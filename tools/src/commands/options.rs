@@ -70,6 +70,9 @@ pub(crate) struct Conditions {
     /// Only what happened at or before this time (microseconds or RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = time::parse_us, allow_hyphen_values = true)]
     until: Option<i64>,
+    /// What was believed at this time (microseconds or RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = time::parse_us, allow_hyphen_values = true)]
+    as_of: Option<i64>,
     /// Only episodes at least this sure, from 0 to 1
     #[arg(long, value_name = "P")]
     min_confidence: Option<f32>,
@@ -82,6 +85,7 @@ impl Conditions {
     pub(crate) fn add_to(&self, command: &mut Cmd) {
         push(command, "SINCE", self.since);
         push(command, "UNTIL", self.until);
+        push(command, "ASOF", self.as_of);
         push(command, "MINCONF", self.min_confidence);
         push(command, "FILTER", self.filter.as_ref());
     }

@@ -46,6 +46,15 @@ pub(crate) struct Store {
     /// An association to another episode; may be repeated
     #[arg(long, value_name = "ID=WEIGHT", value_parser = parse_link)]
     link: Vec<Link>,
+    /// An episode whose time this one ends; may be repeated
+    #[arg(long, value_name = "ID")]
+    supersedes: Vec<String>,
+    /// Leave an episode of the same text and embedding as it is
+    #[arg(long)]
+    dedup: bool,
+    /// Tell of the nearest other episode from this similarity on
+    #[arg(long, value_name = "SIMILARITY", allow_hyphen_values = true)]
+    near: Option<f32>,
     /// Idempotency key: storing again with the same key changes nothing
     #[arg(long)]
     key: Option<String>,
@@ -66,10 +75,15 @@ impl Store {
             meta: self.meta.clone(),
             thread: self.thread.clone().unwrap_or_default(),
             links: self.link.clone(),
+            supersedes: self.supersedes.clone(),
             vector,
         };
         let mut client = context.connect()?;
-        client.send(&pack::store_command(&self.space, &episode, self.key.as_deref()))?;
+        let near = self.near.map(|near| near.to_string());
+        let dedup = self.dedup.then_some("DEDUP");
+        let near = near.iter().flat_map(|near| ["NEAR", near]);
+        let more: Vec<&str> = dedup.into_iter().chain(near).collect();
+        client.send(&pack::store_command(&self.space, &episode, self.key.as_deref(), &more))?;
         let reply = client.receive()?;
         if context.json {
             render::print_json(&reply::to_json(&reply))
@@ -93,16 +107,26 @@ impl Store {
 
     fn sentence(&self, reply: Value) -> String {
         let entries = reply::entries(reply).unwrap_or_default();
-        let find = |wanted: &str| {
-            let value = entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
-            value.and_then(reply::text)
-        };
+        let entry =
+            |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
+        let find = |wanted: &str| entry(wanted).and_then(reply::text);
         let outcome = find("outcome").unwrap_or_else(|| "stored".to_owned());
         let id = find("id").unwrap_or_else(|| self.id.clone());
         let sequence = find("seq").unwrap_or_else(|| "?".to_owned());
         let activation = find("activation").and_then(|text| text.parse::<f64>().ok());
         let activation = activation.map_or(String::new(), |a| format!(", activation {a:.2}"));
-        format!("{outcome} '{id}' in '{}' (sequence {sequence}{activation})", self.space)
+        let mut sentence =
+            format!("{outcome} '{id}' in '{}' (sequence {sequence}{activation})", self.space);
+        if let Some(Value::Array(superseded)) = entry("superseded") {
+            let (done, named) = (superseded.len(), self.supersedes.len());
+            sentence.push_str(&format!("; supersedes {done} of {named}"));
+        }
+        let near = entry("near").cloned().and_then(reply::entries).unwrap_or_default();
+        if let [(_, id), (_, similarity)] = &near[..] {
+            let text = |value| reply::text(value).unwrap_or_default();
+            sentence.push_str(&format!("; near '{}' ({})", text(id), text(similarity)));
+        }
+        sentence
     }
 }
 

@@ -198,6 +198,7 @@ fn episode(turn: &Turn, vectors: &Embeddings, is_threaded: bool) -> Result<Episo
         meta: speaker,
         thread: if is_threaded { turn.session.clone() } else { String::new() },
         links: Vec::new(),
+        supersedes: Vec::new(),
         vector: vectors.row(turn.row).to_vec(),
     })
 }

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::linking;
 use super::source::{Position, RawBatch, RawLine};
-use crate::document::{Episode, Line, Link};
+use crate::document::{Episode, Line, Link, Superseded};
 use crate::error::ToolError;
 use crate::npy::NpyReader;
 use crate::pack::{Arguments, push_mstore_head};
@@ -31,6 +31,8 @@ pub(super) struct Item {
     pub(super) id: String,
     /// Links to be made when it is stored.
     pub(super) links: Vec<Link>,
+    /// What superseded it.
+    pub(super) superseded: Option<Superseded>,
     arguments: usize,
     packed: Range<usize>,
 }
@@ -60,12 +62,12 @@ impl Batch {
         let mut bad = Vec::new();
         for line in raw.lines {
             match episode(&line, vectors)? {
-                Ok(mut episode) => {
+                Ok((mut episode, superseded)) => {
                     if unit_length {
                         normalize(&mut episode.vector);
                     }
                     let links = linking::split_off(&mut episode);
-                    batch.push(line.number, &episode, links);
+                    batch.push(line.number, &episode, links, superseded);
                 }
                 Err(reason) => bad.push(BadLine { line: line.number, reason }),
             }
@@ -73,7 +75,13 @@ impl Batch {
         Ok((batch, bad))
     }
 
-    fn push(&mut self, line: u64, episode: &Episode, links: Vec<Link>) {
+    fn push(
+        &mut self,
+        line: u64,
+        episode: &Episode,
+        links: Vec<Link>,
+        superseded: Option<Superseded>,
+    ) {
         let mut arguments = Arguments::default();
         arguments.push(b"ITEM").push_episode(episode);
         let mut content = arguments.clone();
@@ -88,6 +96,7 @@ impl Batch {
             line,
             id: episode.id.clone().unwrap_or_default(),
             links,
+            superseded,
             arguments: arguments.count,
             packed: start..self.packed.len(),
         });
@@ -106,13 +115,18 @@ impl Batch {
     }
 }
 
-/// The episode of a line with its vector; the inner error is the line's, the outer the vectors'.
+/// The episode of a line with its vector, and what superseded it; the inner error is the line's,
+/// the outer the vectors'.
 fn episode(
     raw: &RawLine,
     vectors: Option<&NpyReader>,
-) -> Result<Result<Episode, String>, ToolError> {
+) -> Result<Result<(Episode, Option<Superseded>), String>, ToolError> {
     let mut line = match Line::parse(&raw.bytes) {
         Ok(line) => line,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let superseded = match line.take_superseded() {
+        Ok(superseded) => superseded,
         Err(reason) => return Ok(Err(reason)),
     };
     let vector = match (line.vector.take(), vectors) {
@@ -129,7 +143,7 @@ fn episode(
             vectors.row(row)?
         }
     };
-    Ok(line.into_episode(vector))
+    Ok(line.into_episode(vector).map(|episode| (episode, superseded)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Links beyond those that a store takes: made one by one, when their episode is stored.
+//! What a store does not take: links beyond its bound, and what superseded the episode. It is
+//! sent, a command each, when the episode is stored.
 //!
-//! They go over a connection of their own, so that their replies do not mix with those of batches.
-//! Making a link twice does no harm: whatever goes wrong, all of an episode are sent again.
+//! It goes over a connection of its own, so that its replies do not mix with those of batches.
+//! Twice does no harm: whatever goes wrong, all of an episode is sent again.
 
 use std::path::Path;
 use std::thread;
@@ -11,19 +12,19 @@ use engram_shards::limits::LINKS_MAX;
 
 use super::worker::{BUSY_PAUSE_MIN, retry_hint};
 use crate::client::Client;
-use crate::document::{Episode, Link};
+use crate::document::{Episode, Link, Superseded};
 use crate::error::ToolError;
 use crate::pack::Arguments;
 
-/// Links that are sent before their replies are read.
-const LINKS_IN_FLIGHT: usize = 512;
+/// Commands that are sent before their replies are read.
+const IN_FLIGHT: usize = 512;
 
 /// Takes the links out of an episode that its store has no room for.
 pub(super) fn split_off(episode: &mut Episode) -> Vec<Link> {
     episode.links.split_off(episode.links.len().min(LINKS_MAX))
 }
 
-/// A connection for links, once there are any.
+/// A connection for that, once there is any.
 #[derive(Debug, Default)]
 pub(super) struct Linking {
     client: Option<Client>,
@@ -38,16 +39,15 @@ pub(super) struct Daemon<'a> {
 }
 
 impl Linking {
-    /// Makes the links of an episode.
-    pub(super) fn link(
+    /// Carries out the commands that follow the store of an episode.
+    pub(super) fn follow(
         &mut self,
         daemon: Daemon<'_>,
-        (space, id): (&str, &str),
-        links: &[Link],
+        commands: &[Vec<u8>],
     ) -> Result<(), ToolError> {
         let start = Instant::now();
         loop {
-            let pause = match self.try_link(daemon, (space, id), links) {
+            let pause = match self.try_follow(daemon, commands) {
                 Err(ToolError::Refused { code, message }) if code == "BUSY" => retry_hint(&message),
                 Err(error) if error.is_disconnect() => BUSY_PAUSE_MIN,
                 result => return result,
@@ -55,27 +55,20 @@ impl Linking {
             // Replies of the failed attempt may still come.
             self.client = None;
             if start.elapsed() > daemon.patience {
-                return self.try_link(daemon, (space, id), links);
+                return self.try_follow(daemon, commands);
             }
             thread::sleep(pause);
         }
     }
 
-    fn try_link(
-        &mut self,
-        daemon: Daemon<'_>,
-        (space, id): (&str, &str),
-        links: &[Link],
-    ) -> Result<(), ToolError> {
+    fn try_follow(&mut self, daemon: Daemon<'_>, commands: &[Vec<u8>]) -> Result<(), ToolError> {
         let client = match &mut self.client {
             Some(client) => client,
             none => none.insert(Client::connect(daemon.socket, daemon.timeout)?),
         };
-        for links in links.chunks(LINKS_IN_FLIGHT) {
-            let commands: Vec<u8> =
-                links.iter().flat_map(|link| command(space, id, link)).collect();
-            client.send(&commands)?;
-            for _ in links {
+        for commands in commands.chunks(IN_FLIGHT) {
+            client.send(&commands.concat())?;
+            for _ in commands {
                 client.receive()?;
             }
         }
@@ -83,7 +76,17 @@ impl Linking {
     }
 }
 
-fn command(space: &str, id: &str, link: &Link) -> Vec<u8> {
+/// The command that says what superseded an episode.
+pub(super) fn supersede(space: &str, id: &str, superseded: &Superseded) -> Vec<u8> {
+    let mut arguments = Arguments::default();
+    arguments.push(b"EG.SUPERSEDE").push(space.as_bytes()).push(id.as_bytes());
+    arguments.push(b"BY").push(superseded.by.as_bytes());
+    arguments.push(b"AT").push_display(superseded.valid_until_us);
+    arguments.into_command()
+}
+
+/// The command that makes a link of an episode.
+pub(super) fn link(space: &str, id: &str, link: &Link) -> Vec<u8> {
     let mut arguments = Arguments::default();
     arguments.push(b"EG.LINK").push(space.as_bytes()).push(id.as_bytes());
     arguments.push(link.id.as_bytes()).push_display(link.weight);

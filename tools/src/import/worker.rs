@@ -11,7 +11,7 @@ use redis::Value;
 use super::Import;
 use super::batch::{BadLine, Batch, Item};
 use super::ledger::Ledger;
-use super::linking::{Daemon, Linking};
+use super::linking::{self, Daemon, Linking};
 use super::progress::Counters;
 use super::source::Source;
 use crate::acked_log::AckedLog;
@@ -172,7 +172,7 @@ impl<'a> Worker<'a> {
         for (item, value) in items.into_iter().zip(outcomes) {
             match reply::outcome(value) {
                 Ok(outcome) => {
-                    self.link_more(&item)?;
+                    self.follow(&item)?;
                     self.shared.counters.add_outcome(outcome);
                     acked.extend_from_slice(item.id.as_bytes());
                     acked.push(b'\n');
@@ -204,14 +204,19 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Makes the links that the store of an item had no room for.
-    fn link_more(&mut self, item: &Item) -> Result<(), ToolError> {
-        if item.links.is_empty() {
+    /// Says what the store of an item had no room for.
+    fn follow(&mut self, item: &Item) -> Result<(), ToolError> {
+        if item.links.is_empty() && item.superseded.is_none() {
             return Ok(());
         }
         let Shared { import, socket, timeout, .. } = self.shared;
         let daemon = Daemon { socket, timeout: *timeout, patience: self.shared.patience() };
-        self.linking.link(daemon, (&import.space, &item.id), &item.links)
+        let (space, id) = (&import.space, &item.id);
+        let links = item.links.iter().map(|link| linking::link(space, id, link));
+        let superseded = item.superseded.iter();
+        let superseded = superseded.map(|own| linking::supersede(space, id, own));
+        let commands: Vec<_> = links.chain(superseded).collect();
+        self.linking.follow(daemon, &commands)
     }
 
     /// An episode that the daemon refused for what is in it is a bad line; any other refusal ends

@@ -9,11 +9,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use engram_shards::episode::{SpaceNumber, SpaceSettings};
-use engram_shards::format::{Frame, LinkPayload, LinkRecords, StorePayload, UnlinkPayload};
+use engram_shards::format::{
+    Frame, LinkPayload, LinkRecords, StorePayload, SupersedePayload, UnlinkPayload,
+};
 use engram_shards::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use engram_shards::links::LinkList;
 
 use super::contents::Contents;
+use crate::document::Superseded;
 
 /// A memory space that some shard has heard of.
 #[derive(Debug, Default)]
@@ -56,6 +59,9 @@ pub(super) struct Census {
     alive: HashMap<(SpaceNumber, Box<[u8]>), u64>,
     /// What became of their links, by the same sequences.
     relinked: HashMap<u64, Vec<Change>>,
+    /// When they were recorded, and what superseded them, likewise.
+    recorded: HashMap<u64, i64>,
+    superseded: HashMap<u64, Superseded>,
     repetitions: HashSet<u64>,
     erased: HashSet<u64>,
     keys: Keys,
@@ -68,6 +74,8 @@ impl Census {
         Self {
             alive: HashMap::new(),
             relinked: HashMap::new(),
+            recorded: HashMap::new(),
+            superseded: HashMap::new(),
             repetitions: HashSet::new(),
             erased: HashSet::new(),
             keys: Keys::new(KEYS_MAX),
@@ -78,7 +86,7 @@ impl Census {
     /// Hears the next frame.
     pub(super) fn count(&mut self, frame: &Frame<'_>, spaces: &mut FoundSpaces) {
         match Contents::decode(frame) {
-            Ok(Contents::Store(store)) => self.count_store(frame.sequence, &store, spaces),
+            Ok(Contents::Store(store)) => self.count_store(frame, &store, spaces),
             Ok(Contents::Forget(forget)) => {
                 self.alive.remove(&(forget.space, forget.id.into()));
             }
@@ -88,6 +96,7 @@ impl Census {
             Ok(Contents::Unlink(UnlinkPayload { space, from, to, kind })) => {
                 self.count_change((space, from), to, kind, None);
             }
+            Ok(Contents::Supersede(supersede)) => self.count_superseded(&supersede),
             Ok(Contents::SpaceCreate(payload)) => {
                 spaces.entry(payload.space).or_default().settings = Some(payload.settings);
             }
@@ -103,7 +112,13 @@ impl Census {
         }
     }
 
-    fn count_store(&mut self, sequence: u64, store: &StorePayload<'_>, spaces: &mut FoundSpaces) {
+    fn count_store(
+        &mut self,
+        frame: &Frame<'_>,
+        store: &StorePayload<'_>,
+        spaces: &mut FoundSpaces,
+    ) {
+        let (sequence, recorded_at_us) = (frame.sequence, frame.head.recorded_at_us);
         let space = spaces.entry(store.space).or_default();
         if space.dimensions == 0 {
             space.dimensions = store.vector.len() / size_of::<f32>();
@@ -124,6 +139,22 @@ impl Census {
             self.keys.insert(key, FirstAnswer { sequence, confidence: store.confidence });
         }
         self.alive.insert((store.space, store.id().into()), sequence);
+        self.recorded.insert(sequence, recorded_at_us);
+    }
+
+    /// As the shard applies it: the first counts, of an episode that was recorded before.
+    fn count_superseded(&mut self, supersede: &SupersedePayload<'_>) {
+        let SupersedePayload { space, id, by, valid_until_us, recorded_at_us } = *supersede;
+        let Some(&sequence) = self.alive.get(&(space, id.into())) else { return };
+        if self.recorded.get(&sequence).is_some_and(|own| *own <= recorded_at_us) {
+            let by = || Superseded { by: String::from_utf8_lossy(by).into_owned(), valid_until_us };
+            self.superseded.entry(sequence).or_insert_with(by);
+        }
+    }
+
+    /// What superseded an episode.
+    pub(super) fn superseded(&self, sequence: u64) -> Option<&Superseded> {
+        self.superseded.get(&sequence)
     }
 
     /// A link of an episode that is not there changed nothing.

@@ -6,7 +6,7 @@ use std::str;
 use engram_shards::episode::{Reinforcement, SpaceNumber, SpaceSettings};
 use engram_shards::format::{
     ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, LinkRecords, Operation,
-    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, UnlinkPayload,
+    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -18,6 +18,7 @@ pub(crate) enum Contents<'a> {
     Forget(ForgetPayload<'a>),
     Link(LinkPayload<'a>),
     Unlink(UnlinkPayload<'a>),
+    Supersede(SupersedePayload<'a>),
     Reinforce(ReinforcePayload<'a>),
     Recalled(RecalledPayload<'a>),
     SpaceCreate(SpacePayload),
@@ -36,6 +37,7 @@ impl<'a> Contents<'a> {
             Some(Operation::Forget) => ForgetPayload::decode(payload).map(Self::Forget),
             Some(Operation::Link) => LinkPayload::decode(payload).map(Self::Link),
             Some(Operation::Unlink) => UnlinkPayload::decode(payload).map(Self::Unlink),
+            Some(Operation::Supersede) => SupersedePayload::decode(payload).map(Self::Supersede),
             Some(Operation::Reinforce) => ReinforcePayload::decode(payload).map(Self::Reinforce),
             Some(Operation::Recalled) => RecalledPayload::decode(payload).map(Self::Recalled),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
@@ -49,6 +51,7 @@ impl<'a> Contents<'a> {
             Self::Store(store) => check_body(store)?,
             Self::Link(LinkPayload { from, to, kind, .. })
             | Self::Unlink(UnlinkPayload { from, to, kind, .. }) => check_ends(from, to, kind)?,
+            Self::Supersede(SupersedePayload { id, by, .. }) => check_ends(id, by, &[])?,
             _ => {}
         }
         Ok(contents)
@@ -60,6 +63,7 @@ impl<'a> Contents<'a> {
             Self::Forget(_) => "forget",
             Self::Link(_) => "link",
             Self::Unlink(_) => "unlink",
+            Self::Supersede(_) => "supersede",
             Self::Reinforce(reinforce) => match reinforce.what {
                 Reinforcement::Present => "reinforce",
                 Reinforcement::Pin => "pin",
@@ -82,6 +86,7 @@ impl<'a> Contents<'a> {
             Self::Forget(forget) => Some(forget.space),
             Self::Link(link) => Some(link.space),
             Self::Unlink(unlink) => Some(unlink.space),
+            Self::Supersede(supersede) => Some(supersede.space),
             Self::Reinforce(reinforce) => Some(reinforce.space),
             Self::Recalled(recalled) => Some(recalled.space),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
@@ -98,6 +103,9 @@ impl<'a> Contents<'a> {
             Self::Forget(forget) => text(forget.id),
             Self::Link(link) => format!("{} → {}", text(link.from), text(link.to)),
             Self::Unlink(unlink) => format!("{} → {}", text(unlink.from), text(unlink.to)),
+            Self::Supersede(supersede) => {
+                format!("{} by {}", text(supersede.id), text(supersede.by))
+            }
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
             Self::Reinforce(reinforce) => text(reinforce.id),
             Self::Recalled(recalled) => numbers(recalled.sequences()),
@@ -182,6 +190,7 @@ pub(crate) struct OperationCounts {
     pub(crate) forget: u64,
     pub(crate) link: u64,
     pub(crate) unlink: u64,
+    pub(crate) supersede: u64,
     pub(crate) reinforce: u64,
     pub(crate) recalled: u64,
     pub(crate) space_create: u64,
@@ -226,6 +235,7 @@ impl Ledger {
             Contents::Forget(_) => self.counts.forget += 1,
             Contents::Link(_) => self.counts.link += 1,
             Contents::Unlink(_) => self.counts.unlink += 1,
+            Contents::Supersede(_) => self.counts.supersede += 1,
             Contents::Reinforce(_) => self.counts.reinforce += 1,
             Contents::Recalled(_) => self.counts.recalled += 1,
             Contents::Erase(_) => self.counts.erase += 1,

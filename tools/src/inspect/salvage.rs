@@ -30,7 +30,7 @@ use super::directory::Directory;
 use super::salvaged::{self, SalvagedShard, SalvagedSpace};
 use super::survey::metric_name;
 use crate::cli::Context;
-use crate::document::{self, Line, Link, When, confidence_field};
+use crate::document::{self, Line, Link, Superseded, When, confidence_field};
 use crate::error::ToolError;
 use crate::render::{self, grouped};
 
@@ -221,10 +221,11 @@ impl<'a> Output<'a> {
         let output = self.spaces.get_mut(&store.space).expect("the census has counted it");
         if standing == Standing::Alive && !output.space.is_dropped {
             let links = census.links(frame.sequence, Body::of(&store).links);
-            output.episodes.append(&line(frame, &store, links.records()))?;
+            let superseded = census.superseded(frame.sequence);
+            output.episodes.append(&line(frame, &store, links.records(), superseded))?;
         }
         if self.salvage.all_versions && matches!(standing, Standing::Alive | Standing::Past) {
-            output.versions.append(&line(frame, &store, Body::of(&store).links))?;
+            output.versions.append(&line(frame, &store, Body::of(&store).links, None))?;
         }
         Ok(())
     }
@@ -281,7 +282,12 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
 }
 
 /// The episode with these links as a line of an import. Its parts were checked when it was decoded.
-fn line(frame: &Frame<'_>, store: &StorePayload<'_>, links: LinkRecords<'_>) -> Line {
+fn line(
+    frame: &Frame<'_>,
+    store: &StorePayload<'_>,
+    links: LinkRecords<'_>,
+    superseded: Option<&Superseded>,
+) -> Line {
     let text = |bytes: &[u8]| str::from_utf8(bytes).expect("checked when decoded").to_owned();
     let Body { id, thread, text: told, metadata, .. } = Body::of(store);
     let confidence = store.confidence;
@@ -296,6 +302,9 @@ fn line(frame: &Frame<'_>, store: &StorePayload<'_>, links: LinkRecords<'_>) -> 
         meta: document::meta_field(&text(metadata)).expect("checked when decoded"),
         thread: text(thread),
         links: links.collect(),
+        supersedes: Vec::new(),
+        superseded_by: superseded.map(|superseded| superseded.by.clone()),
+        valid_until: superseded.map(|own| When::Microseconds(own.valid_until_us)),
         vector: Some(vector.collect()),
         row: None,
     }

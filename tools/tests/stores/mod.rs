@@ -62,6 +62,7 @@ fn request(id: &str, text: &str, key: &str) -> StoreRequest {
             links: vec![Link { target: "other".into(), weight: 0.5, kind: "k".into() }],
         },
         key: key.as_bytes().to_vec().into(),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 1000,

@@ -40,7 +40,7 @@ fn a_file_reads_back_as_written() {
     let sections = &directory.sections;
     let heads: Vec<_> = sections.iter().map(|s| (s.space.0, s.rows, s.dimensions)).collect();
     assert_eq!(heads, [(4, 70, 3), (9, 1, 768)]);
-    assert_eq!([sections[0].columns.len(), sections[1].columns.len()], [22, 11]);
+    assert_eq!([sections[0].columns.len(), sections[1].columns.len()], [24, 11]);
     for section in sections {
         for column in &section.columns {
             let wanted = content(column.kind, section.rows, section.dimensions);

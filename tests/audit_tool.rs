@@ -1,0 +1,128 @@
+//! `engram audit` against a daemon, of a memory space whose figures are counted by hand; and that
+//! an export brings into another space what superseded what.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::episodes::blob;
+use common::{Client, Home, Reply as _};
+use serde_json::Value;
+
+fn engram(socket: &Path, arguments: &[&str]) -> Output {
+    let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
+    assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
+    Command::new(engram).arg("--socket").arg(socket).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn audit(socket: &Path, further: &[&str]) -> Value {
+    let output = engram(socket, &[&["audit", "notes", "--json"], further].concat());
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+fn store(client: &mut Client, id: &str, text: &str, vector: [f32; 3]) {
+    client.ask(&command!["EG.STORE", "notes", id, "VEC", blob(&vector), "TEXT", text]);
+}
+
+/// Two alike, two nearly alike, one alone, and one that is superseded.
+fn fill(client: &mut Client) {
+    client.create_space("notes", 3);
+    store(client, "tea 1", "tea", [1.0, 0.0, 0.0]);
+    store(client, "tea 2", "tea", [1.0, 0.0, 0.0]);
+    store(client, "pot 1", "pot", [0.0, 1.0, 0.0]);
+    store(client, "pot 2", "pots", [0.05, 1.0, 0.0]);
+    store(client, "old", "tea", [1.0, 0.0, 0.0]);
+    let vector = blob(&[0.0, 0.0, 1.0]);
+    client.ask(&command!["EG.STORE", "notes", "new", "VEC", vector, "SUPERSEDES", "old"]);
+}
+
+#[test]
+fn what_a_space_consists_of_is_counted() {
+    let home = Home::new();
+    let daemon = home.start();
+    fill(&mut daemon.client());
+    for consolidates in [false, true] {
+        if consolidates {
+            daemon.client().ask(&command!["EG.CONSOLIDATE"]);
+        }
+        let report = audit(&daemon.socket, &[]);
+        assert_eq!(report["episodes"], 6);
+        let count = |what: &str| {
+            let part = &report[what];
+            ["count", "of"].map(|key| part[key].as_u64().unwrap())
+        };
+        assert_eq!(count("superseded"), [1, 6]);
+        assert_eq!(count("exact_duplicates"), [1, 5]);
+        assert_eq!(count("near_duplicates"), [2, 5], "exact ones aside");
+        assert_eq!(report["near_duplicates"]["is_sampled"], false);
+        assert_eq!(report["near_duplicates"]["interval"], Value::Null);
+        assert_eq!(count("never_recalled"), [5, 5], "to audit is not to recall");
+        assert_eq!(count("stale"), [0, 5]);
+        let size = &report["size"];
+        assert_eq!((&size["text_bytes"], &size["vector_bytes"]), (&16.into(), &72.into()));
+        assert_eq!(size["columns_bytes"].as_u64().unwrap() > 0, consolidates);
+    }
+    daemon.client().ask(&command!["EG.REINFORCE", "notes", "tea 2"]);
+    assert_eq!(audit(&daemon.socket, &["--stale", "2"])["stale"]["count"], 5);
+    assert_eq!(audit(&daemon.socket, &[])["never_recalled"]["count"], 4);
+    let near = |further: &[&str]| audit(&daemon.socket, further)["near_duplicates"].clone();
+    assert_eq!(near(&["--threshold", "0.9999", "--exact"])["count"], 0);
+    let sampled = near(&["--sample", "2"]);
+    assert_eq!((&sampled["of"], &sampled["is_sampled"]), (&2.into(), &true.into()));
+    let [low, high] = [0, 1].map(|end| sampled["interval"][end].as_f64().unwrap());
+    let share = sampled["share"].as_f64().unwrap();
+    assert!(0.0 <= low && low <= share && share <= high && high <= 1.0, "{sampled}");
+
+    let said = stdout(&engram(&daemon.socket, &["audit", "notes"]));
+    for line in ["superseded", "exact duplicates", "16.7 %", "20.0 %", "40.0 %", "never recalled"] {
+        assert!(said.contains(line), "{said} should say {line}");
+    }
+    let unknown = engram(&daemon.socket, &["audit", "nothing"]);
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+}
+
+#[test]
+fn an_export_carries_what_superseded_what() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    fill(&mut client);
+    let supersede = ["supersede", "notes", "tea 1", "tea 2", "--at", "1970-01-01T00:00:01Z"];
+    let said = stdout(&engram(&daemon.socket, &supersede));
+    assert_eq!(said, "superseded 'tea 1' by 'tea 2' in 'notes'\n");
+    let lines = stdout(&engram(&daemon.socket, &["export", "notes"]));
+    let file = home.path("notes.jsonl");
+    // One that supersedes as it is stored, behind what it names.
+    let more = r#"{"id":"kettle","vector":[0,0,2],"supersedes":["pot 1"]}"#;
+    fs::write(&file, lines).unwrap();
+    client.create_space("copy", 3);
+    let import = ["import", "copy", "--episodes", file.to_str().unwrap()];
+    stdout(&engram(&daemon.socket, &import));
+    fs::write(&file, format!("{more}\n")).unwrap();
+    stdout(&engram(&daemon.socket, &import));
+    let mut by = |space: &str, id: &str| {
+        let episode = client.ask(&command!["EG.GET", space, id]);
+        let is_superseded = episode.keys().contains(&"superseded_by");
+        is_superseded.then(|| {
+            (episode.at("superseded_by").text().to_owned(), episode.at("valid_until").int())
+        })
+    };
+    assert_eq!(by("copy", "tea 1"), Some(("tea 2".into(), 1_000_000)));
+    for id in ["tea 1", "tea 2", "pot 2", "old", "new"] {
+        assert_eq!(by("copy", id), by("notes", id), "{id}");
+    }
+    assert_eq!(by("copy", "pot 1").map(|(id, _)| id), Some("kettle".into()));
+    let stored = engram(
+        &daemon.socket,
+        &["store", "notes", "x", "--values", "0 0 3", "--supersedes", "new", "--near", "0.5"],
+    );
+    let said = stdout(&stored);
+    assert!(said.contains("supersedes 1 of 1") && !said.contains("near"), "{said}");
+}
