@@ -1,6 +1,5 @@
 //! What was said before and behind some episodes of a thread.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,14 +38,14 @@ pub struct Around {
     request: AroundRequest,
     view: View,
     next: usize,
-    rows: BTreeSet<RowAt>,
+    rows: Vec<RowAt>,
     damaged: Option<Damaged>,
 }
 
 impl Around {
     pub fn new(request: AroundRequest, space: &Space, arena: &Arena) -> Self {
         let view = View::new(space, arena);
-        Self { request, view, next: 0, rows: BTreeSet::new(), damaged: None }
+        Self { request, view, next: 0, rows: Vec::new(), damaged: None }
     }
 
     pub fn request(&self) -> &AroundRequest {
@@ -90,8 +89,10 @@ impl Around {
         let cue = cue.as_deref().map(padded);
         let witness =
             Witness { space, arena, cue: cue.as_deref(), terms: &terms, conditions: &conditions };
-        let rows: Vec<RowAt> = self.rows.into_iter().collect();
-        let evidence = witness.all(&rows, false)?;
+        let mut rows = self.rows;
+        rows.sort_unstable();
+        rows.dedup();
+        let evidence = witness.all(&rows)?;
         Ok(Found { evidence, ..Found::default() })
     }
 }
