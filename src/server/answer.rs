@@ -2,7 +2,7 @@
 //! what stands around it, becomes one list.
 //!
 //! Two rounds at most. In the first every shard proposes; in the second it is asked for what was
-//! said around the proposals of all, if any of them belongs to a thread. What is read of the
+//! said around the best of all proposals, if any of them belongs to a thread. What is read of the
 //! answers in the end is read of these alone.
 
 use std::rc::Rc;

@@ -13,7 +13,7 @@ use crate::words::score::REACH;
 use crate::words::threads::{Moment, Side, thread_hash};
 
 /// Places that one slice of work looks at.
-const PLACES: usize = 8;
+const PLACES: usize = 16;
 
 /// Where in which thread an episode stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

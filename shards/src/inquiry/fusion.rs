@@ -119,7 +119,7 @@ impl Fusion {
         }
     }
 
-    /// Where up to so many of the best stand in their threads, each taken by itself. What stands
+    /// Where up to so many of the best stand in their threads, each taken by itself, by threads. What stands
     /// around them is taken to be [added](Self::add) then.
     pub fn places(&mut self, background: &Background, count: usize) -> Vec<Place> {
         let threaded = |nth: &usize| !self.evidence[*nth].thread.is_empty();
@@ -134,7 +134,10 @@ impl Fusion {
             let moment = (episode.happened_at_us, episode.sequence.0);
             Place { thread: episode.thread.clone(), moment }
         };
-        threaded.into_iter().map(place).collect()
+        let mut places: Vec<Place> = threaded.into_iter().map(place).collect();
+        // Those of one thread are looked up in the same memory.
+        places.sort_unstable();
+        places
     }
 
     /// Up to so many answers with the terms of their scores, best first; among equals the lower id
@@ -180,7 +183,9 @@ impl Fusion {
             nears.push(near(own) + NEAR_LENT * others);
             all_lent.push(lent);
         }
-        let mean_terms = all_lent.iter().map(|lent| lent.terms).sum::<f32>() / count.max(1) as f32;
+        // As f64 the sum is the same in whatever order evidence came.
+        let terms: f64 = all_lent.iter().map(|lent| f64::from(lent.terms)).sum();
+        let mean_terms = (terms / count.max(1) as f64) as f32;
         let spoken = |nth: &usize| &self.evidence[*nth].spoken;
         let words = |(nth, own): (usize, &Evidence)| {
             let Around { before, behind } = threads.around(nth);

@@ -228,6 +228,7 @@ struct Witness<'a> {
 impl Witness<'_> {
     /// Of rows, which are ascending and whose texts were read.
     fn all(&self, rows: &[RowAt]) -> Result<Vec<Evidence>, Damaged> {
+        let is_unconditional = *self.conditions == Conditions::default();
         let mut all = Vec::with_capacity(rows.len());
         // Ids and threads, one behind the other: one piece of memory for those of all.
         let (mut names, mut ends) = (Vec::new(), Vec::with_capacity(rows.len()));
@@ -256,7 +257,7 @@ impl Witness<'_> {
                     thread: Bytes::new(),
                     similarity: None,
                     spoken: Spoken::default(),
-                    is_answer: self.conditions.admit(part, at.row)?,
+                    is_answer: is_unconditional || self.conditions.admit(part, at.row)?,
                 });
             }
             self.listen(part, same, &mut all[first..]);
