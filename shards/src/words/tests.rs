@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::score::{Lent, Spoken, Statistics, stating};
-use super::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
+use super::threads::{GrownThreads, Side, ThreadEntry, Threads, entries_of, thread_hash};
 use super::*;
 use proptest::prelude::*;
 
@@ -80,6 +80,32 @@ fn the_words_around_an_episode_support_it() {
     let long = spoken(1, 0, 400, 0);
     assert!(lent(&[long], &[]) < lent(before, &[]) / 2.0, "a long one stands for itself");
     assert!(stating(asks.extent) < stating(has.extent) && stating(has.extent) == 1.0);
+}
+
+#[test]
+fn the_entries_of_a_thread_are_found_however_hashes_are_spread() {
+    let even: Vec<u64> = (0..700_u64).map(|nth| thread_hash(&nth.to_le_bytes())).collect();
+    let low: Vec<u64> = (0..700).map(|nth| nth * 3).collect();
+    let ends = vec![0, 1, u64::MAX - 1, u64::MAX];
+    for mut threads in [even, low, ends, vec![]] {
+        threads.sort_unstable();
+        let rows = |nth: usize| if nth % 50 == 7 { 400 } else { nth % 4 + 1 };
+        let all = threads.iter().enumerate();
+        let entries: Vec<ThreadEntry> = all
+            .flat_map(|(nth, thread)| {
+                (0..rows(nth)).map(|row| ThreadEntry::new(*thread, row as u32))
+            })
+            .collect();
+        for (nth, thread) in threads.iter().enumerate() {
+            let found: Vec<u32> = entries_of(&entries, *thread).iter().map(|e| e.row()).collect();
+            assert_eq!(found, (0..rows(nth) as u32).collect::<Vec<_>>(), "{thread}");
+        }
+        for absent in [2_u64, 1000, 1 << 40, u64::MAX - 2, u64::MAX / 2] {
+            if !threads.contains(&absent) {
+                assert_eq!(entries_of(&entries, absent), []);
+            }
+        }
+    }
 }
 
 /// The words of some texts in memory.

@@ -73,7 +73,7 @@ impl ThreadEntry {
 
 /// The entries of a thread. Hashes are spread evenly, so the first of them is not far from where it
 /// would be if they were so exactly: interpolation search (Perl, Itai and Avni 1978).
-fn entries_of(entries: &[ThreadEntry], thread: u64) -> &[ThreadEntry] {
+pub(super) fn entries_of(entries: &[ThreadEntry], thread: u64) -> &[ThreadEntry] {
     let is_before = |entry: &ThreadEntry| entry.thread.get() < thread;
     let guess = ((u128::from(thread) * entries.len() as u128) >> u64::BITS) as usize;
     let (mut low, mut high, mut step) = (guess, guess, NEAR_ENTRIES);
