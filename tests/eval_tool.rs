@@ -150,9 +150,13 @@ fn measures_are_those_that_are_worked_out_by_hand_and_nothing_is_left_behind() {
 
     let consolidated = ["--json", "--against", "dense", "--consolidate", "--shards", "1"];
     check(&json(&eval(&home, &daemon.socket, &consolidated)));
-    let three = json(&eval(&home, &daemon.socket, &["--json", "-k", "3"]));
+    let three = json(&eval(&home, &daemon.socket, &["--json", "-k", "3", "--ablations"]));
     let place = &three["categories"]["place"];
     assert_eq!((sixths(place, "engram")[0], sixths(place, "unthreaded")[0]), (6.0, 0.0));
+    let overall = &three["overall"];
+    assert_eq!(sixths(overall, "no-around"), sixths(overall, "unthreaded"));
+    assert_eq!(sixths(overall, "no-times"), sixths(overall, "engram"), "no question names one");
+    assert_eq!(sixths(place, "spread")[0], 6.0);
     let shown = eval(&home, &daemon.socket, &["--against", "dense"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.starts_with("2 conversations, 7 turns, 3 questions (1 without"), "{shown}");

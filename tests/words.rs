@@ -174,6 +174,88 @@ fn a_vector_beside_the_words_adds_what_is_similar() {
 }
 
 #[test]
+fn associations_add_to_the_score_of_words_where_they_are_asked_for() {
+    let mut stage = Stage::new();
+    let mut answers = Vec::new();
+    for (space, _) in SPACES {
+        for (from, to) in [("n1", "a4"), ("a4", "b4"), ("b1", "n1")] {
+            stage.client.ask(&command!["EG.LINK", space, from, to, "1"]);
+        }
+        let question = ["TEXT", "When does the marathon start?"];
+        let plain = stage.recall(space, &question);
+        assert_eq!(ids(&plain), ["n1"]);
+        let spread = ["SPREAD", "EXACT", "WITH", "why"];
+        let both = stage.recall(space, &[&question[..], &spread].concat());
+        assert_eq!(ids(&both)[..3], ["n1", "a4", "b4"], "what the words found, and where it leads");
+        for hit in both.items() {
+            let (why, activation) = (hit.at("why"), hit.at("activation").float());
+            let words = if hit.at("id").text() == "n1" {
+                assert_eq!(why.at("tier").text(), "fused");
+                let [words, near, time, stating] =
+                    ["words", "near", "time", "stating"].map(|term| why.at(term).float());
+                (words + 0.85 * near + 0.8 * time) * stating
+            } else {
+                assert_eq!(why.at("tier").text(), "spread");
+                0.0
+            };
+            assert!((hit.at("score").float() - (words + activation)).abs() < 1e-5, "{hit:?}");
+        }
+        // n1 keeps half of its mass and passes the rest on; a4 keeps half of that; b4, which has no
+        // links, what is left.
+        let activations: Vec<f64> =
+            both.items().iter().map(|hit| hit.at("activation").float()).collect();
+        let expected = [0.0, 0.25, 0.25];
+        let is_right = |(own, expected): (&f64, &f64)| (own - expected).abs() < 1e-3;
+        assert!(activations.iter().zip(&expected).all(is_right), "{activations:?}");
+        answers.push(scores(&both));
+        let path = ["SPREAD", "WITH", "why"];
+        let path = stage.recall(space, &[&question[..], &path].concat());
+        let step = &path.items()[1].at("why").at("path").items()[0];
+        assert_eq!((step.at("from").text(), step.at("to").text()), ("n1", "a4"));
+        // Without weight it is the answer without associations, as far as that goes.
+        let none = ["SPREAD", "WEIGHT", "0"];
+        let none = stage.recall(space, &[&question[..], &none].concat());
+        assert_eq!(scores(&none)[0], scores(&plain)[0]);
+        assert!(scores(&none)[1..].iter().all(|(_, score)| *score == 0.0));
+        // A cue beside the words: what is found has its similarity too.
+        let cue = ["ID", "b1", "SPREAD", "SEEDS", "1"];
+        let cued = stage.recall(space, &[&question[..], &cue].concat());
+        assert!(cued.items().iter().all(|hit| hit.keys().contains(&"similarity")));
+        // Conditions hold for what associations bring as well.
+        let since = (MAY_US + 9 * DAY_US).to_string();
+        let late = ["SPREAD", "SINCE", &since];
+        assert_eq!(ids(&stage.recall(space, &[&question[..], &late].concat())), ["n1"]);
+    }
+    for (one, two) in answers[0].iter().zip(&answers[1]) {
+        assert!(one.0 == two.0 && (one.1 - two.1).abs() < 1e-6, "{answers:?}");
+    }
+}
+
+#[test]
+fn what_counts_how_much_can_be_said_in_the_question() {
+    let mut stage = Stage::new();
+    for (space, _) in SPACES {
+        let question = ["TEXT", "What did Anna paint at the lake on 15 May 2023?"];
+        let weighed = |stage: &mut Stage, weights: [&str; 3]| {
+            let words = [&question[..], &["WEIGHTS"], &weights, &["WITH", "why"]].concat();
+            stage.recall(space, &words)
+        };
+        let usual = weighed(&mut stage, ["0.85", "1", "0.8"]);
+        assert_eq!(scores(&usual), scores(&stage.recall(space, &question)));
+        assert!(ids(&usual).contains(&"a3".to_owned()));
+        // Of itself a3 has the name alone, like every other line of hers.
+        let alone = weighed(&mut stage, ["0.85", "0", "0"]);
+        assert_eq!(ids(&alone)[0], "a2", "the question has the words");
+        for hit in alone.items() {
+            let [words, stating] = ["words", "stating"].map(|term| hit.at("why").at(term).float());
+            assert!((hit.at("score").float() - words * stating).abs() < 1e-5);
+        }
+        let late = weighed(&mut stage, ["0", "0", "1000"]);
+        assert_eq!(ids(&late)[0], "b5", "it happened on that day");
+    }
+}
+
+#[test]
 fn a_named_time_finds_what_happened_then() {
     let mut stage = Stage::new();
     for (space, _) in SPACES {
@@ -240,7 +322,10 @@ fn what_is_no_question_is_refused_with_a_reason() {
     for (words, says) in [
         (&["TEXT", ""][..], "got none"),
         (&["TEXT", "a", "TEXT", "b"], "TEXT is given twice"),
-        (&["TEXT", "a", "SPREAD"], "TEXT and SPREAD exclude each other"),
+        (&["ID", "n1", "WEIGHTS", "1", "1", "1"], "WEIGHTS need TEXT"),
+        (&["TEXT", "a", "WEIGHTS", "1", "1"], "WEIGHTS"),
+        (&["TEXT", "a", "WEIGHTS", "1", "x", "1"], "the weight of around"),
+        (&["TEXT", "a", "SEEDS", "2"], "need SPREAD"),
         (&["TEXT"], "TEXT"),
         (&["EXACT", "NOREINFORCE"], "cue is missing"),
         (&[], "wrong number of arguments"),

@@ -8,6 +8,7 @@ use std::str;
 use bytes::Bytes;
 use engram_shards::episode::{Confidence, Durability, Link, Priority, Refusal, SpaceFan};
 use engram_shards::filter::check_metadata;
+use engram_shards::inquiry::fusion::Weights;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
     METADATA_BYTES_MAX, MODEL_BYTES_MAX, RECALL_K_MAX, SHARDS_MAX, SPACE_NAME_BYTES_MAX,
@@ -18,11 +19,11 @@ use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engram_shards::strength::Decay;
 use engramd::protocol::command::{
-    ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
-    MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
-    RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
-    SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
-    WatchCommand, redacted,
+    ClientCommand, Command, CommandQuery, Cue, FUSION_WEIGHT_MAX, Hello, LatencyCommand,
+    LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX,
+    REPLY_BYTES_MAX, RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand,
+    SlowlogCommand, SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand,
+    WATCH_CREDIT_MAX, WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -300,6 +301,8 @@ fn check_recall(recall: &RecallCommand) {
             (1..=SPREAD_SEEDS_MAX).contains(seeds) && (0.0..=SPREAD_WEIGHT_MAX).contains(weight)
         );
     }
+    let Weights { near, around, time } = recall.weights;
+    assert!([near, around, time].iter().all(|weight| (0.0..=FUSION_WEIGHT_MAX).contains(weight)));
     for cue in &recall.cues {
         match cue {
             Cue::Vector(given) => vector(given),

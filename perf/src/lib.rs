@@ -15,6 +15,7 @@ pub mod memory;
 pub mod open_loop;
 pub mod overload;
 pub mod pipe;
+pub mod pipeline;
 pub mod queue_lanes;
 pub mod queue_loads;
 pub mod queue_wakes;

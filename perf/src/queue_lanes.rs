@@ -296,6 +296,7 @@ fn observation(producer: u64, nth: u64, vector: &Bytes) -> StoreRequest {
         space: SPACE,
         episode,
         key: Bytes::new(),
+        dedup: false,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

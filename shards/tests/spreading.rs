@@ -285,7 +285,8 @@ fn a_seed_that_is_stored_again_meanwhile_is_a_seed_all_the_same() {
 fn recalled(bench: &Bench, cue: &str, ids: &[&str], weight: f32) -> Recalled {
     let (_, settings) = bench.shard.space_named("s").unwrap();
     let cue = engram_shards::recall::cue(settings, &[bench::blob(&bench.model[cue])]).unwrap();
-    Recalled { cue, weight, ids: ids.iter().map(|id| (*id).to_owned().into()).collect() }
+    let ids = ids.iter().map(|id| (*id).to_owned().into()).collect();
+    Recalled { cue: Some(cue), weight, ids, scores: None }
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
 pub use link::LinkCommand;
 pub use observe::{OBSERVE_CREDIT_MAX, Observation, ObserveOpen};
 pub use recall::{
-    Cue, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, RecallCommand,
-    RecallSpread,
+    Cue, FUSION_WEIGHT_MAX, MGET_IDS_MAX, RECALL_CUES_MAX, REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX,
+    RecallCommand, RecallSpread,
 };
 pub use redacted::redacted;
 pub use scan::{ScanCommand, ScanCursor};

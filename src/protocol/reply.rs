@@ -148,7 +148,7 @@ fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
     times(encoder, episode);
     parts(encoder, episode);
     if let Some(terms) = fused {
-        self::why_fused(encoder, terms);
+        why_fused(encoder, terms, path.as_deref());
     } else if has_why {
         self::why(encoder, why.as_ref(), path.as_deref());
     }
@@ -158,8 +158,9 @@ fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
     }
 }
 
-/// What the score of an answer to words consists of.
-fn why_fused(encoder: &mut Encoder<'_>, terms: &Terms) {
+/// What the score of an answer to words consists of, and by which links mass came to it, if
+/// anything was spread.
+fn why_fused(encoder: &mut Encoder<'_>, terms: &Terms, path: Option<&[PathStep]>) {
     key(encoder, "why");
     let terms = [
         ("words", terms.words),
@@ -167,12 +168,13 @@ fn why_fused(encoder: &mut Encoder<'_>, terms: &Terms) {
         ("time", terms.time),
         ("stating", terms.stating),
     ];
-    encoder.map(1 + terms.len());
+    encoder.map(1 + terms.len() + usize::from(path.is_some()));
     text(encoder, "tier", b"fused");
     for (name, value) in terms {
         key(encoder, name);
         encoder.double_f32(value);
     }
+    steps(encoder, path);
 }
 
 /// How a hit was found: by which part of the index, if it is similar to the cue, and by which links
@@ -195,6 +197,11 @@ fn why(encoder: &mut Encoder<'_>, why: Option<&Why>, path: Option<&[PathStep]>) 
             encoder.count(figure);
         }
     }
+    steps(encoder, path);
+}
+
+/// The links from a seed, if anything was spread.
+fn steps(encoder: &mut Encoder<'_>, path: Option<&[PathStep]>) {
     let Some(path) = path else { return };
     key(encoder, "path");
     encoder.array(path.len());

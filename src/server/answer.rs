@@ -2,7 +2,7 @@
 //! what stands around it, becomes one list.
 //!
 //! Two rounds at most. In the first every shard proposes; in the second it is asked for what was
-//! said around the proposals of all, if any of them belongs to a thread. What is read of the
+//! said around the best of all proposals, if any of them belongs to a thread. What is read of the
 //! answers in the end is read of these alone.
 
 use std::rc::Rc;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Refusal};
-use engram_shards::inquiry::fusion::Fusion;
-use engram_shards::inquiry::{AroundRequest, Evidence, Found, InquiryRequest, Place};
+use engram_shards::inquiry::fusion::{Background, Fusion, Weights};
+use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::words::when::When;
 use engram_shards::words::{Analyser, QUESTION_TERMS_MAX};
 
@@ -21,7 +21,9 @@ use super::request::{Answer, Request};
 use super::route::Route;
 
 /// Rows that each way proposes, unless more are wanted.
-const PROPOSED: usize = 50;
+const PROPOSED: usize = 40;
+/// Proposals that are looked around, unless more are wanted.
+const LOOKED_AROUND: usize = 40;
 /// Episodes that are read at once.
 const READ_AT_ONCE: usize = 16;
 
@@ -29,6 +31,7 @@ const READ_AT_ONCE: usize = 16;
 pub(super) struct Question<'a> {
     pub(super) text: &'a [u8],
     pub(super) cue: Option<Arc<[f32]>>,
+    pub(super) weights: Weights,
     pub(super) k: usize,
     pub(super) conditions: Conditions,
     pub(super) effort: Effort,
@@ -42,7 +45,19 @@ pub(super) async fn answer(
     route: &Route,
     question: Question<'_>,
 ) -> Result<Vec<Hit>, Refusal> {
-    let Question { text, cue, k, conditions, effort, fields, bytes_max } = question;
+    let Question { k, fields, bytes_max, .. } = question;
+    let hits = rank(core, route, question).await?;
+    let hits = read(core, route, hits, fields, bytes_max).await?;
+    Ok(merge(hits, k, fields, bytes_max))
+}
+
+/// The same without the parts of episodes that were asked for.
+pub(super) async fn rank(
+    core: &Rc<Core>,
+    route: &Route,
+    question: Question<'_>,
+) -> Result<Vec<Hit>, Refusal> {
+    let Question { text, cue, weights, k, conditions, effort, fields, .. } = question;
     let terms = terms(text);
     let inquiry = InquiryRequest {
         space: route.space(),
@@ -52,29 +67,34 @@ pub(super) async fn answer(
         conditions: conditions.clone(),
         effort,
     };
-    let mut all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
-    let places = places(&all.evidence);
+    let all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
+    let Found { evidence, statistics, background, background_rows } = all;
+    let similarity = cue.as_ref().map(|_| (background / background_rows.max(1) as f64) as f32);
+    let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
+    let background = Background { statistics, similarity, when, weights };
+    let mut fusion = Fusion::default();
+    fusion.add(evidence);
+    let places = match weights.around > 0.0 {
+        true => fusion.places(&background, k.max(LOOKED_AROUND)),
+        false => Vec::new(),
+    };
     if !places.is_empty() {
         let (space, places) = (route.space(), places.into());
-        let around = AroundRequest { space, cue: cue.clone(), terms, conditions, places };
+        let around = AroundRequest { space, cue, terms, conditions, places };
         let around = ask(core, route, || Request::LookAround(Box::new(around.clone()))).await?;
-        all.evidence.extend(around.evidence);
+        fusion.add(around.evidence);
     }
-    let Found { evidence, statistics, background, background_rows } = all;
-    let background = cue.map(|_| (background / background_rows.max(1) as f64) as f32);
-    let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
-    let ranked = Fusion::new(evidence).rank(&statistics, background, &when);
-    let hits = ranked.into_iter().take(k).map(|(evidence, terms)| Hit {
-        score: terms.score(),
+    let ranked = fusion.rank(&background, k);
+    let hits = ranked.into_iter().map(|(evidence, terms)| Hit {
+        score: terms.score(&weights),
         similarity: evidence.similarity,
         activation: None,
-        episode: evidence.episode,
+        episode: evidence.episode(),
         why: None,
         path: None,
         fused: fields.why.then_some(terms),
     });
-    let hits = read(core, route, hits.collect(), fields, bytes_max).await?;
-    Ok(merge(hits, k, fields, bytes_max))
+    Ok(hits.collect())
 }
 
 /// The different terms of a text.
@@ -103,17 +123,6 @@ async fn ask(
         all.background_rows += background_rows;
     }
     Ok(all)
-}
-
-/// Where what was proposed stands in its threads.
-fn places(evidence: &[Evidence]) -> Vec<Place> {
-    let threaded = evidence.iter().filter(|own| !own.episode.thread.is_empty());
-    let place = |own: &Evidence| {
-        let episode = &own.episode;
-        let moment = (episode.happened_at_us, episode.sequence.0);
-        Place { thread: episode.thread.clone(), moment }
-    };
-    threaded.map(place).collect()
 }
 
 /// Reads the parts that were asked for, as far as their bytes are bounded. What was forgotten

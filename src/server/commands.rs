@@ -102,7 +102,7 @@ async fn carry_out(
                 let (space, writer_uid) = (route.space(), connection.client.peer.uid);
                 let owner = route.owner(&id);
                 let request = ReinforceRequest { space, id, what, durability, writer_uid };
-                submit(core, connection, owner, Request::Reinforce(Box::new(request)), at_ns, None);
+                submit(core, connection, owner, Request::Reinforce(Box::new(request)), at_ns);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
@@ -427,7 +427,16 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (_, settings, route) = core.space(&command.space)?;
     let vectors = cue_vectors(core, &route, command.cues).await?;
     let RecallCommand {
-        k, conditions, effort, fields, bytes_max, text, spread, reinforces, ..
+        k,
+        conditions,
+        effort,
+        fields,
+        bytes_max,
+        text,
+        spread,
+        reinforces,
+        weights,
+        ..
     } = command;
     let cue = match vectors.is_empty() {
         true => None,
@@ -436,8 +445,9 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (hits, is_partial) = match (text, cue) {
         (Some(text), cue) => {
             let text = &text;
-            let question = Question { text, cue, k, conditions, effort, fields, bytes_max };
-            (answer::answer(core, &route, question).await?, false)
+            let question =
+                Question { text, cue, weights, k, conditions, effort, fields, bytes_max };
+            answer_words(core, (route, &settings), question, spread).await?
         }
         (None, cue) => {
             let cue = cue.expect("without words there is a vector");
@@ -455,6 +465,29 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     Ok(reply.holding(vec![held]).weighing(bytes))
 }
 
+/// Answers a question in words, with associations if they are to take part; whether something is
+/// missing.
+async fn answer_words(
+    core: &Rc<Core>,
+    (route, settings): (Route, &SpaceSettings),
+    mut question: Question<'_>,
+    spread: Option<RecallSpread>,
+) -> Result<(Vec<Hit>, bool), Refusal> {
+    let Some(spread) = spread else {
+        return Ok((answer::answer(core, &route, question).await?, false));
+    };
+    let Question { k, fields, bytes_max, effort, .. } = question;
+    let (cue, conditions) = (question.cue.clone(), question.conditions.clone());
+    let (ids, scores) = (Vec::new(), Some(Vec::new()));
+    let recalled = Some(Recalled { cue, weight: spread.weight, ids, scores });
+    let asked = Asked { k, conditions, fields, bytes_max, recalled };
+    question.k = k.max(spread.seeds);
+    let best = answer::rank(core, &route, question).await?;
+    let (of, is_exact) = ((route, settings), effort == Effort::Exact);
+    let spread = spread::spread_recalled(core, of, best, &spread, &asked, is_exact).await?;
+    Ok((spread.hits, spread.is_partial))
+}
+
 /// Recalls what is nearest, with associations if they are to take part; whether something is
 /// missing.
 async fn recall_similar(
@@ -468,7 +501,8 @@ async fn recall_similar(
         None => Ok((recall_all(core, &route, request).await?, false)),
         Some(spread) => {
             let (cue, conditions) = (Arc::clone(&request.cue), request.conditions.clone());
-            let recalled = Some(Recalled { cue, weight: spread.weight, ids: Vec::new() });
+            let (cue, weight) = (Some(cue), spread.weight);
+            let recalled = Some(Recalled { cue, weight, ids: Vec::new(), scores: None });
             let asked = Asked { k, conditions, fields, bytes_max, recalled };
             request.k = k.max(spread.seeds);
             // What is read of the episodes in the end is not read here.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engram_shards::episode::{Hit, Refusal, SpaceSettings, Why};
+use engram_shards::inquiry::fusion::Terms;
 use engram_shards::space::Home;
 use engram_shards::spread::exact::{Exact, Mass};
 use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings, SettingsError};
@@ -53,7 +54,7 @@ const HANDED_OVER_MIN: f64 = 0.02;
 const HOPS_STRONG: u32 = 3;
 /// How much longer than the deadline shards are waited for.
 const GRACE_US: u64 = 2_000;
-/// What the least similar seed of a recall gets of what the most similar one does.
+/// What the last seed of a recall gets of what the best one does.
 const MASS_LEAST: f32 = 0.1;
 
 /// What came of a spread on all shards.
@@ -97,44 +98,42 @@ pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
     Ok(reply.holding(vec![held]).weighing(bytes))
 }
 
-/// Lets associations take part in a recall whose nearest are these, best first.
+/// Lets associations take part in a recall that found these, best first.
 pub(super) async fn spread_recalled(
     core: &Rc<Core>,
     (route, settings): (Route, &SpaceSettings),
-    nearest: Vec<Hit>,
+    best: Vec<Hit>,
     command: &RecallSpread,
     asked: &Asked,
     is_exact: bool,
 ) -> Result<Spread, Refusal> {
     let how = How::of(is_exact, asked.fields.why);
     let mut drive = Drive::new(core, route, settings, &command.parameters, how)?;
-    drive.give_seeds(masses(&nearest[..nearest.len().min(command.seeds)]));
-    let whys: BTreeMap<Bytes, Why> =
-        nearest.iter().filter_map(|hit| Some((hit.episode.id.clone(), hit.why?))).collect();
+    drive.give_seeds(masses(&best[..best.len().min(command.seeds)]));
+    let whys: BTreeMap<Bytes, (Option<Why>, Option<Terms>)> =
+        best.iter().map(|hit| (hit.episode.id.clone(), (hit.why, hit.fused))).collect();
     let mut found = Found::new();
-    for hit in nearest {
+    for hit in best {
         found.entry(drive.nth_of(&hit.episode.id)).or_default().push(hit);
     }
     let mut spread = drive.run(asked, &found).await?;
     let mut hits = std::mem::take(&mut spread.hits);
     for hit in spread.out.iter().filter_map(|nth| found.remove(nth)).flatten() {
-        let score = hit.similarity.unwrap_or_default();
-        hits.push(Hit { score, activation: Some(0.0), ..hit });
+        hits.push(Hit { activation: Some(0.0), ..hit });
     }
     spread.hits = merge(hits, asked.k, asked.fields, asked.bytes_max);
     for hit in &mut spread.hits {
-        hit.why = whys.get(&hit.episode.id).copied();
+        (hit.why, hit.fused) = whys.get(&hit.episode.id).copied().unwrap_or_default();
     }
     Ok(spread)
 }
 
-/// The mass of seeds by how near they are: the nearest 1, the last [`MASS_LEAST`].
-fn masses(nearest: &[Hit]) -> impl Iterator<Item = (Bytes, f32)> {
-    let similarity = |hit: &Hit| hit.similarity.unwrap_or_default();
-    let most = nearest.first().map_or(0.0, similarity);
-    let range = most - nearest.last().map_or(0.0, similarity);
-    nearest.iter().map(move |hit| {
-        let below = if range > 0.0 { (most - similarity(hit)) / range } else { 0.0 };
+/// The mass of seeds by how good they are: the best 1, the last [`MASS_LEAST`].
+fn masses(best: &[Hit]) -> impl Iterator<Item = (Bytes, f32)> {
+    let most = best.first().map_or(0.0, |hit| hit.score);
+    let range = most - best.last().map_or(0.0, |hit| hit.score);
+    best.iter().map(move |hit| {
+        let below = if range > 0.0 { (most - hit.score) / range } else { 0.0 };
         (hit.episode.id.clone(), 1.0 - (1.0 - MASS_LEAST) * below)
     })
 }
@@ -384,7 +383,10 @@ impl<'a> Drive<'a> {
                 let mut asked = asked.clone();
                 if let Some(recalled) = &mut asked.recalled {
                     let hits = found.get(&nth).into_iter().flatten();
-                    recalled.ids = hits.map(|hit| hit.episode.id.clone()).collect();
+                    recalled.ids = hits.clone().map(|hit| hit.episode.id.clone()).collect();
+                    if let Some(scores) = &mut recalled.scores {
+                        *scores = hits.map(|hit| hit.score).collect();
+                    }
                 }
                 asked
             });

@@ -7,14 +7,13 @@
 //! singles, byte by byte.
 
 use std::error::Error;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
 use engram_perf::daemon::{self, Control, Daemon, DaemonSettings};
 use engram_perf::graphs::{GraphArguments, Links};
+use engram_perf::pipeline::{Pipeline, Replies, quantile};
 use engram_perf::random::Random;
 use engram_perf::resp::{Reply, push_command};
 use engram_perf::vectors::Halves;
@@ -90,10 +89,6 @@ const SPACE: &str = "linked";
 const STORES_AT_ONCE: usize = 512;
 /// How far a cue is from the row it is near, in each coordinate.
 const NOISE: f32 = 0.01;
-const PIECE_BYTES: usize = 256 << 10;
-
-/// Replies as they stand on the wire.
-type Replies = Vec<Vec<u8>>;
 
 /// A kind of operation: what stands behind a recall's cue, or a spread.
 struct Operation {
@@ -132,7 +127,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut control = daemon.control()?.patient()?;
     let dimensions = rows.dimensions.to_string();
     control.call(&["EG.SPACE", "CREATE", SPACE, "DIM", &dimensions], |_| ())?;
-    let mut client = Client::connect(&daemon)?;
+    let mut client = Pipeline::connect(&daemon)?;
     let stored = fill(&mut client, &rows, &links, count)?;
     control.call(&["EG.CONSOLIDATE"], |_| ())?;
     let (mut singles, mut batches) = (Vec::new(), Vec::new());
@@ -163,7 +158,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Stores rows with those of their links that lead to stored rows; how many links that were.
 fn fill(
-    client: &mut Client,
+    client: &mut Pipeline,
     rows: &Halves,
     links: &Links,
     count: u32,
@@ -184,10 +179,7 @@ fn fill(
         push_command(&mut out, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
         waiting += 1;
         if waiting == STORES_AT_ONCE || node + 1 == count {
-            let replies = client.send(&std::mem::take(&mut out), std::mem::take(&mut waiting))?;
-            if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
-                return Err(String::from_utf8_lossy(error).into());
-            }
+            client.store(&std::mem::take(&mut out), std::mem::take(&mut waiting))?;
         }
     }
     Ok(stored)
@@ -217,7 +209,7 @@ fn commands(operation: &Operation, rows: &Halves, count: u32, queries: usize) ->
 
 /// Asks one after the other; the replies come with the figures.
 fn one_by_one(
-    client: &mut Client,
+    client: &mut Pipeline,
     control: &mut Control,
     operation: &Operation,
     commands: &[Vec<u8>],
@@ -243,7 +235,7 @@ fn one_by_one(
 
 /// Asks all at once, again and again.
 fn in_batches(
-    client: &mut Client,
+    client: &mut Pipeline,
     operation: &Operation,
     commands: &[Vec<u8>],
     expected: &[Vec<u8>],
@@ -262,66 +254,6 @@ fn in_batches(
     let [p50_ms, p99_ms] = [0.5, 0.99].map(|share| quantile(&ms, share));
     let same = same / batches;
     Ok(Batch { what: operation.name, operations, p50_ms, p99_ms, operations_per_s, same })
-}
-
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
-}
-
-/// A connection for whole pipelines.
-struct Client {
-    stream: UnixStream,
-    inbox: Vec<u8>,
-}
-
-impl Client {
-    fn connect(daemon: &Daemon) -> Result<Self, Box<dyn Error>> {
-        let stream = UnixStream::connect(daemon.socket())?;
-        let mut client = Self { stream, inbox: Vec::new() };
-        let mut hello = Vec::new();
-        push_command(&mut hello, &[b"HELLO", b"3"]);
-        client.send(&hello, 1)?;
-        Ok(client)
-    }
-
-    /// Sends commands and reads so many replies meanwhile, as they stand on the wire.
-    fn send(&mut self, commands: &[u8], replies: usize) -> Result<Replies, Box<dyn Error>> {
-        let Self { stream, inbox } = self;
-        if commands.len() <= PIECE_BYTES {
-            (&*stream).write_all(commands)?;
-            return read_replies(stream, inbox, replies);
-        }
-        std::thread::scope(|scope| {
-            let writing = scope.spawn(|| (&*stream).write_all(commands));
-            let read = read_replies(stream, inbox, replies);
-            writing.join().expect("no panic")?;
-            read
-        })
-    }
-}
-
-fn read_replies(
-    mut stream: &UnixStream,
-    inbox: &mut Vec<u8>,
-    count: usize,
-) -> Result<Replies, Box<dyn Error>> {
-    let mut replies = Vec::with_capacity(count);
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut at = 0;
-    while replies.len() < count {
-        if let Some((_, bytes)) = Reply::read(&inbox[at..])? {
-            replies.push(inbox[at..at + bytes].to_vec());
-            at += bytes;
-            continue;
-        }
-        inbox.drain(..std::mem::take(&mut at));
-        match stream.read(&mut piece)? {
-            0 => return Err("the daemon closed the connection".into()),
-            bytes => inbox.extend_from_slice(&piece[..bytes]),
-        }
-    }
-    inbox.drain(..at);
-    Ok(replies)
 }
 
 fn print_text(report: &Report) {

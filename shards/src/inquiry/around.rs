@@ -1,6 +1,5 @@
 //! What was said before and behind some episodes of a thread.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use crate::words::score::REACH;
 use crate::words::threads::{Moment, Side, thread_hash};
 
 /// Places that one slice of work looks at.
-const PLACES: usize = 8;
+const PLACES: usize = 16;
 
 /// Where in which thread an episode stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +38,14 @@ pub struct Around {
     request: AroundRequest,
     view: View,
     next: usize,
-    rows: BTreeSet<RowAt>,
+    rows: Vec<RowAt>,
     damaged: Option<Damaged>,
 }
 
 impl Around {
     pub fn new(request: AroundRequest, space: &Space, arena: &Arena) -> Self {
         let view = View::new(space, arena);
-        Self { request, view, next: 0, rows: BTreeSet::new(), damaged: None }
+        Self { request, view, next: 0, rows: Vec::new(), damaged: None }
     }
 
     pub fn request(&self) -> &AroundRequest {
@@ -91,8 +90,10 @@ impl Around {
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let snapshot = u64::MAX;
         let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot };
-        let rows: Vec<RowAt> = self.rows.into_iter().collect();
-        let evidence = witness.all(&rows, false)?;
+        let mut rows = self.rows;
+        rows.sort_unstable();
+        rows.dedup();
+        let evidence = witness.all(&rows)?;
         Ok(Found { evidence, ..Found::default() })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! score(e) = (words(e) / max words + .85 · near(e) / max near + .8 · time(e))
-//!            · (1 − ½ · share of e that asks)
+//!            · (1 − ½ · share of e that asks)      with the usual weights
 //! near(e)  = n(e) + .4 · Σ over its neighbours:  reach · n(neighbour)
 //! n(e)     = similarity of e − mean similarity of the space
 //! ```
@@ -15,19 +15,40 @@
 //! normalised so does better than the fusion of ranks (Bruch, Gai and Ingber 2023, "An Analysis of
 //! Fusion Functions for Hybrid Retrieval"). What neighbours lend counts from the mean of the space
 //! up, so that an episode without neighbours loses nothing.
-
-use std::collections::HashMap;
+//!
+//! What was proposed is ranked twice: first each by itself, to find the [`places`](Fusion::places)
+//! that are worth looking around, then with what was found there.
 
 use bytes::Bytes;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::Evidence;
-use crate::words::score::{REACH, Statistics, Told, stating};
+use super::{Evidence, Place};
+use crate::words::Extent;
+use crate::words::score::{Lent, REACH, Statistics, stating};
 use crate::words::when::When;
 
-/// What similarity counts beside words.
-const NEAR_WEIGHT: f32 = 0.85;
-/// What counts that an episode happened when the question says, beside words.
-const TIME_WEIGHT: f32 = 0.8;
+/// What counts how much beside an episode's own words.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weights {
+    /// Similarity.
+    pub near: f32,
+    /// What the episodes around lend.
+    pub around: f32,
+    /// That an episode happened when the question says.
+    pub time: f32,
+}
+
+impl Weights {
+    pub const USUAL: Self = Self { near: 0.85, around: 1.0, time: 0.8 };
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self::USUAL
+    }
+}
+
 /// What the similarity of a neighbour counts beside its words.
 const NEAR_LENT: f32 = 0.4;
 
@@ -45,85 +66,133 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub fn score(&self) -> f32 {
-        (self.words + NEAR_WEIGHT * self.near + TIME_WEIGHT * self.time) * self.stating
+    pub fn score(&self, weights: &Weights) -> f32 {
+        (self.words + weights.near * self.near + weights.time * self.time) * self.stating
     }
+}
+
+/// What all shards know of the question.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Background {
+    pub statistics: Statistics,
+    /// How similar just any episode is, if there is a vector.
+    pub similarity: Option<f32>,
+    pub when: When,
+    pub weights: Weights,
 }
 
 /// Evidence of several shards, put together.
 #[derive(Debug, Default)]
 pub struct Fusion {
     evidence: Vec<Evidence>,
-    /// The places of those of each thread, in their order; not those without a thread.
-    threads: Vec<Vec<usize>>,
+    /// What everything within reach of is there, by the number of the evidence.
+    surrounded: Vec<bool>,
+    /// The numbers of the evidence, by the ids of their episodes.
+    ids: HashTable<usize>,
 }
 
-/// Where an episode stands among those of its thread.
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    thread: usize,
-    place: usize,
+/// The evidence of threads, one behind the other, each in its order.
+#[derive(Debug, Default)]
+struct Threads {
+    /// Numbers of evidence.
+    order: Vec<usize>,
+    /// By place in that order: whether the one there and the next are known to stand next to each
+    /// other.
+    linked: Vec<bool>,
+    /// By number of evidence: its place, unless it has no thread.
+    places: Vec<Option<usize>>,
 }
 
 impl Fusion {
-    /// What is evidence twice counts once: as proposed, if it was.
-    pub fn new(mut evidence: Vec<Evidence>) -> Self {
-        evidence.sort_by(|a, b| {
-            let proposed = b.is_proposed.cmp(&a.is_proposed);
-            a.episode.id.cmp(&b.episode.id).then(proposed)
-        });
-        evidence.dedup_by(|b, a| a.episode.id == b.episode.id);
-        let mut threads: HashMap<&Bytes, Vec<usize>> = HashMap::new();
-        for (nth, own) in evidence.iter().enumerate() {
-            if !own.episode.thread.is_empty() {
-                threads.entry(&own.episode.thread).or_default().push(nth);
+    /// Adds what a shard found; what is there already counts once.
+    pub fn add(&mut self, evidence: Vec<Evidence>) {
+        let Self { evidence: all, surrounded, ids } = self;
+        for own in evidence {
+            let hash = xxh3_64(&own.id);
+            let is_it = |nth: &usize| all[*nth].id == own.id;
+            if ids.find(hash, is_it).is_none() {
+                let hash_of = |nth: &usize| xxh3_64(&all[*nth].id);
+                ids.insert_unique(hash, all.len(), hash_of);
+                all.push(own);
+                surrounded.push(false);
             }
         }
-        let mut threads: Vec<Vec<usize>> = threads.into_values().collect();
-        for places in &mut threads {
-            places.sort_by_key(|nth| {
-                let episode = &evidence[*nth].episode;
-                (episode.happened_at_us, episode.recorded_at_us, episode.id.clone())
-            });
+    }
+
+    /// Where up to so many of the best stand in their threads, each taken by itself, by threads. What stands
+    /// around them is taken to be [added](Self::add) then.
+    pub fn places(&mut self, background: &Background, count: usize) -> Vec<Place> {
+        let threaded = |nth: &usize| !self.evidence[*nth].thread.is_empty();
+        let mut threaded: Vec<usize> = (0..self.evidence.len()).filter(threaded).collect();
+        if threaded.len() > count {
+            let terms = self.terms(&Threads::none(self.evidence.len()), background);
+            threaded = self.best(threaded, &terms, &background.weights, count);
         }
-        Self { evidence, threads }
-    }
-
-    /// The answers with the terms of their scores, best first; among equals the lower id is first.
-    /// `background` is how similar just any episode is.
-    pub fn rank(
-        self,
-        statistics: &Statistics,
-        background: Option<f32>,
-        when: &When,
-    ) -> Vec<(Evidence, Terms)> {
-        let terms = self.terms(statistics, background, when);
-        let mut ranked: Vec<(Evidence, Terms)> = self.evidence.into_iter().zip(terms).collect();
-        ranked.retain(|(own, _)| own.is_answer);
-        // Ids are in order already.
-        ranked.sort_by(|(_, a), (_, b)| b.score().total_cmp(&a.score()));
-        ranked
-    }
-
-    fn terms(&self, statistics: &Statistics, background: Option<f32>, when: &When) -> Vec<Terms> {
-        let weights = statistics.weights();
-        let standings = self.standings();
-        let spoken = |nth: &usize| &self.evidence[*nth].spoken;
-        let near = |nth: &usize| {
-            let similarity = self.evidence[*nth].similarity.unwrap_or_default();
-            similarity - background.unwrap_or_default()
+        threaded.iter().for_each(|nth| self.surrounded[*nth] = true);
+        let place = |nth: usize| {
+            let episode = &self.evidence[nth];
+            let moment = (episode.happened_at_us, episode.sequence.0);
+            Place { thread: episode.thread.clone(), moment }
         };
-        let (mut told, mut nears) = (Vec::new(), Vec::new());
-        for (nth, own) in self.evidence.iter().enumerate() {
-            let (before, behind) = self.around(standings[nth]);
-            let own = Told::new(&own.spoken, before.iter().map(spoken), behind.iter().map(spoken));
-            let lent = own.lent().iter().zip(before.iter().chain(&behind));
-            let lent: f32 = lent.map(|(weight, other)| weight * near(other)).sum();
-            nears.push(near(&nth) + NEAR_LENT * lent);
-            told.push(own);
+        let mut places: Vec<Place> = threaded.into_iter().map(place).collect();
+        // Those of one thread are looked up in the same memory.
+        places.sort_unstable();
+        places
+    }
+
+    /// Up to so many answers with the terms of their scores, best first; among equals the lower id
+    /// is first.
+    pub fn rank(self, background: &Background, count: usize) -> Vec<(Evidence, Terms)> {
+        let terms = self.terms(&self.threads(), background);
+        let answers = (0..self.evidence.len()).filter(|nth| self.evidence[*nth].is_answer);
+        let answers: Vec<usize> = answers.collect();
+        let answers = self.best(answers, &terms, &background.weights, count);
+        answers.into_iter().map(|nth| (self.evidence[nth].clone(), terms[nth])).collect()
+    }
+
+    /// The best of some evidence, best first; among equals the lower id is first.
+    fn best(&self, of: Vec<usize>, terms: &[Terms], weights: &Weights, count: usize) -> Vec<usize> {
+        let scored = of.into_iter().map(|nth| (terms[nth].score(weights), nth));
+        let mut scored: Vec<(f32, usize)> = scored.collect();
+        let id = |nth: usize| &self.evidence[nth].id;
+        let order = |a: &(f32, usize), b: &(f32, usize)| {
+            b.0.total_cmp(&a.0).then_with(|| id(a.1).cmp(id(b.1)))
+        };
+        if scored.len() > count {
+            scored.select_nth_unstable_by(count, order);
+            scored.truncate(count);
         }
-        let mean_terms = told.iter().map(Told::terms).sum::<f32>() / told.len().max(1) as f32;
-        let words: Vec<f32> = told.iter().map(|told| told.score(&weights, mean_terms)).collect();
+        scored.sort_unstable_by(order);
+        scored.into_iter().map(|(_, nth)| nth).collect()
+    }
+
+    fn terms(&self, threads: &Threads, background: &Background) -> Vec<Terms> {
+        let Background { statistics, similarity, when, weights: Weights { around, .. } } =
+            background;
+        let weights = statistics.weights();
+        let count = self.evidence.len();
+        let near =
+            |own: &Evidence| own.similarity.unwrap_or_default() - similarity.unwrap_or_default();
+        let (mut all_lent, mut nears) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for (nth, own) in self.evidence.iter().enumerate() {
+            let others = threads.around(nth);
+            let lent = self.lent(own, others, *around);
+            let weights = lent.weights(others.before.len(), others.behind.len());
+            let others = weights.zip(others.numbers());
+            let others: f32 = others.map(|(weight, nth)| weight * near(&self.evidence[nth])).sum();
+            nears.push(near(own) + NEAR_LENT * others);
+            all_lent.push(lent);
+        }
+        // As f64 the sum is the same in whatever order evidence came.
+        let terms: f64 = all_lent.iter().map(|lent| f64::from(lent.terms)).sum();
+        let mean_terms = (terms / count.max(1) as f64) as f32;
+        let spoken = |nth: &usize| &self.evidence[*nth].spoken;
+        let words = |(nth, own): (usize, &Evidence)| {
+            let Around { before, behind } = threads.around(nth);
+            let (before, behind) = (before.iter().rev().map(spoken), behind.iter().map(spoken));
+            all_lent[nth].score(&weights, mean_terms, &own.spoken, before, behind)
+        };
+        let words: Vec<f32> = self.evidence.iter().enumerate().map(words).collect();
         let best = |all: &[f32]| all.iter().copied().fold(0.0, f32::max);
         let (words_best, near_best) = (best(&words), best(&nears));
         // Where nothing is nearer than anything is, nearness tells nothing.
@@ -131,38 +200,98 @@ impl Fusion {
         let all = self.evidence.iter().zip(words.iter().zip(&nears));
         all.map(|(own, (words, near))| Terms {
             words: share(*words, words_best),
-            near: if background.is_some() { share(*near, near_best) } else { 0.0 },
-            time: when.nearness(own.episode.happened_at_us),
+            near: if similarity.is_some() { share(*near, near_best) } else { 0.0 },
+            time: when.nearness(own.happened_at_us),
             stating: stating(own.spoken.extent),
         })
         .collect()
     }
 
-    fn standings(&self) -> Vec<Option<Standing>> {
-        let mut all = vec![None; self.evidence.len()];
-        for (thread, places) in self.threads.iter().enumerate() {
-            for (place, nth) in places.iter().enumerate() {
-                all[*nth] = Some(Standing { thread, place });
-            }
+    fn lent(&self, own: &Evidence, others: Around<'_>, around: f32) -> Lent {
+        let Around { before, behind } = others;
+        if before.is_empty() && behind.is_empty() {
+            return Lent::new(own.spoken.extent, &[], &[], around);
         }
-        all
+        let mut extents = [[Extent::default(); REACH]; 2];
+        let extent = |nth: &usize| self.evidence[*nth].spoken.extent;
+        extents[0].iter_mut().zip(before.iter().rev()).for_each(|(to, nth)| *to = extent(nth));
+        extents[1].iter_mut().zip(behind).for_each(|(to, nth)| *to = extent(nth));
+        let [own_before, own_behind] = [&extents[0][..before.len()], &extents[1][..behind.len()]];
+        Lent::new(own.spoken.extent, own_before, own_behind, around)
     }
 
-    /// Those before and behind an episode that are known to stand next to each other, the nearest
-    /// first. Around what was proposed everything within reach is there; farther on it is not.
-    fn around(&self, standing: Option<Standing>) -> (Vec<usize>, Vec<usize>) {
-        let Some(Standing { thread, place }) = standing else { return Default::default() };
-        let places = &self.threads[thread];
-        let is_known = |left: usize| {
-            // Whether the one at `left` and the next one stand next to each other.
-            let from = (left + 1).saturating_sub(REACH);
-            let until = places.len().min(left + REACH + 1);
-            places[from..until].iter().any(|nth| self.evidence[*nth].is_proposed)
-        };
-        let first = place.saturating_sub(REACH);
-        let before = (first..place).rev().take_while(|left| is_known(*left));
-        let last = (place + REACH).min(places.len() - 1);
-        let behind = (place..last).take_while(|left| is_known(*left)).map(|left| left + 1);
-        (before.map(|left| places[left]).collect(), behind.map(|left| places[left]).collect())
+    /// The threads of all evidence.
+    fn threads(&self) -> Threads {
+        let mut names: HashTable<(usize, usize)> = HashTable::new();
+        let thread = |nth: usize| &self.evidence[nth].thread;
+        let hash = |name: &Bytes| xxh3_64(name);
+        let mut order = Vec::new();
+        for nth in (0..self.evidence.len()).filter(|nth| !thread(*nth).is_empty()) {
+            let is_it = |(first, _): &(usize, usize)| thread(*first) == thread(nth);
+            let number = match names.find(hash(thread(nth)), is_it) {
+                Some((_, number)) => *number,
+                None => {
+                    let number = names.len();
+                    let hash_of = |(first, _): &(usize, usize)| hash(thread(*first));
+                    names.insert_unique(hash(thread(nth)), (nth, number), hash_of);
+                    number
+                }
+            };
+            let episode = &self.evidence[nth];
+            order.push((number, (episode.happened_at_us, episode.recorded_at_us), nth));
+        }
+        let id = |nth: usize| &self.evidence[nth].id;
+        order.sort_unstable_by(|a, b| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| id(a.2).cmp(id(b.2)))
+        });
+        let mut places = vec![None; self.evidence.len()];
+        order.iter().enumerate().for_each(|(place, (.., nth))| places[*nth] = Some(place));
+        let mut linked = vec![false; order.len()];
+        for (place, (number, _, nth)) in order.iter().enumerate() {
+            if self.surrounded[*nth] {
+                // Everything within reach is there; farther on it is not.
+                let from = place.saturating_sub(REACH);
+                let until = linked.len().min(place + REACH);
+                let same = (from..until).filter(|left| order[*left].0 == *number);
+                let same = same.filter(|left| order.get(left + 1).is_some_and(|o| o.0 == *number));
+                same.for_each(|left| linked[left] = true);
+            }
+        }
+        Threads { order: order.into_iter().map(|(.., nth)| nth).collect(), linked, places }
+    }
+}
+
+/// Those before and behind an episode that are known to stand next to each other.
+#[derive(Debug, Clone, Copy)]
+struct Around<'a> {
+    /// The nearest last.
+    before: &'a [usize],
+    /// The nearest first.
+    behind: &'a [usize],
+}
+
+impl Around<'_> {
+    /// Those before, then those behind, the nearest first.
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.before.iter().rev().chain(self.behind).copied()
+    }
+}
+
+impl Threads {
+    /// As if none of so many pieces of evidence had a thread.
+    fn none(count: usize) -> Self {
+        Self { places: vec![None; count], ..Self::default() }
+    }
+
+    fn around(&self, nth: usize) -> Around<'_> {
+        let Some(place) = self.places[nth] else { return Around { before: &[], behind: &[] } };
+        let earlier = self.linked[place.saturating_sub(REACH)..place].iter().rev();
+        let before = earlier.take_while(|linked| **linked).count();
+        let later = self.linked[place..self.linked.len().min(place + REACH)].iter();
+        let behind = later.take_while(|linked| **linked).count();
+        Around {
+            before: &self.order[place - before..place],
+            behind: &self.order[place + 1..=place + behind],
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! | [`scan`] | the rows whose words fit best, by BM25 of each row alone |
 //! | [`Evidence`] | of these the similarity and the words, whichever way they were found |
 //! | [`Around`] | the same of what was said before and behind them, on whatever shard that is |
-//! | [`fusion`] | one score of all that, for those who asked |
+//! | [`fusion`] | the places worth looking around, and one score of all that, for those who asked |
 //!
 //! Shards propose, and who asked decides: how common a word is, and how near the nearest is, takes
 //! all shards of a space to know.
@@ -22,17 +22,24 @@ mod tests;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::arena::Arena;
-use crate::episode::{Conditions, Effort, Fields, RecallRequest, SpaceNumber, StoredEpisode};
+use crate::episode::{
+    Conditions, Confidence, Effort, Fields, RecallRequest, Sequence, SpaceNumber, StoredEpisode,
+};
+use crate::index::simd::prefetch;
 use crate::kernels::{key, padded};
 use crate::recall::{Recall, Scratch, similarity};
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
-use crate::words::Counts;
 use crate::words::score::{Spoken, Statistics};
 use scan::Scan;
+use zerocopy::IntoBytes as _;
 
 pub use around::{Around, AroundRequest, Place};
 
+/// How many rows ahead memory is asked for.
+const AHEAD: usize = 4;
 /// Rows that are compared with the vector to know how similar just any is.
 const BACKGROUND_ROWS: usize = 64;
 
@@ -53,15 +60,41 @@ pub struct InquiryRequest {
 /// An episode and what speaks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// Without its optional parts.
-    pub episode: StoredEpisode,
+    pub id: Bytes,
+    pub sequence: Sequence,
+    pub happened_at_us: i64,
+    pub recorded_at_us: i64,
+    pub confidence: Confidence,
+    pub writer_uid: u32,
+    /// Empty when it has none.
+    pub thread: Bytes,
     /// To the vector, if there is one.
     pub similarity: Option<f32>,
     pub spoken: Spoken,
     /// Whether it fulfils the conditions: else it only supports others.
     pub is_answer: bool,
-    /// Whether it was proposed, and not just stands next to one that was.
-    pub is_proposed: bool,
+}
+
+impl Evidence {
+    /// The episode without its optional parts.
+    pub fn episode(&self) -> StoredEpisode {
+        StoredEpisode {
+            id: self.id.clone(),
+            sequence: self.sequence,
+            happened_at_us: self.happened_at_us,
+            recorded_at_us: self.recorded_at_us,
+            confidence: self.confidence,
+            writer_uid: self.writer_uid,
+            text: None,
+            vector: None,
+            metadata: None,
+            thread: self.thread.clone(),
+            links: None,
+            // An answer does not tell.
+            superseded: None,
+            strength: None,
+        }
+    }
 }
 
 /// What a shard found.
@@ -161,7 +194,8 @@ impl Inquiry {
             recall.step(space, arena, scratch, applied, bytes);
             return false;
         }
-        self.scan.step(&self.request, &self.view.parts, space, arena, bytes)
+        let of = (space, arena);
+        self.scan.step(&self.request, &self.view.parts, of, scratch, bytes)
     }
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
@@ -179,10 +213,15 @@ impl Inquiry {
         let cue = cue.as_deref().map(padded);
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot };
-        let evidence = witness.all(&rows, true)?;
+        let evidence = witness.all(&rows)?;
         let (background, background_rows) = witness.background(&view.parts);
         Ok(Found { evidence, statistics, background, background_rows })
     }
+}
+
+/// Whether a row of a part may be one that is not answered.
+fn is_conditional(conditions: &Conditions, part: Part<'_>) -> bool {
+    *conditions != Conditions::default() || part.supersessions().count() > 0
 }
 
 /// Reads what speaks for rows.
@@ -198,40 +237,77 @@ struct Witness<'a> {
 
 impl Witness<'_> {
     /// Of rows, which are ascending and whose texts were read.
-    fn all(&self, rows: &[RowAt], is_proposed: bool) -> Result<Vec<Evidence>, Damaged> {
+    fn all(&self, rows: &[RowAt]) -> Result<Vec<Evidence>, Damaged> {
         let mut all = Vec::with_capacity(rows.len());
+        // Ids and threads, one behind the other: one piece of memory for those of all.
+        let (mut names, mut ends) = (Vec::new(), Vec::with_capacity(rows.len()));
         for same in rows.chunk_by(|a, b| a.part == b.part) {
             let part = self.space.part(self.arena, same[0].part).expect("no part has gone");
-            same.iter().for_each(|at| part.prefetch(at.row));
-            let mut spoken = self.spoken(part, same).into_iter();
-            for at in same {
+            let is_conditional = is_conditional(self.conditions, part);
+            same.iter().for_each(|at| part.prefetch_record(at.row));
+            let first = all.len();
+            for (nth, at) in same.iter().enumerate() {
+                if let Some(later) = same.get(nth + AHEAD) {
+                    part.prefetch_body(later.row);
+                }
+                let (record, columns) = (part.record(at.row), part.columns(at.row));
+                let body = part.body(at.row)?;
+                names.extend_from_slice(body.id);
+                let id_end = names.len();
+                names.extend_from_slice(body.thread);
+                ends.push((id_end, names.len()));
+                let (low, high) = (record.confidence_low, record.confidence_high);
                 all.push(Evidence {
-                    episode: self.space.read(self.arena, *at, Fields::default())?,
-                    similarity: self.cue.map(|cue| self.similarity(cue, part, at.row)),
-                    spoken: spoken.next().expect("as many as rows"),
-                    is_answer: self.conditions.admit(part, at.row, self.snapshot)?,
-                    is_proposed,
+                    id: Bytes::new(),
+                    sequence: Sequence(record.sequence),
+                    happened_at_us: columns.happened_at_us,
+                    recorded_at_us: record.recorded_at_us,
+                    confidence: Confidence { point: columns.confidence, low, high },
+                    writer_uid: record.writer_uid,
+                    thread: Bytes::new(),
+                    similarity: None,
+                    spoken: Spoken::default(),
+                    is_answer: !is_conditional
+                        || self.conditions.admit(part, at.row, self.snapshot)?,
                 });
             }
+            self.listen(part, same, &mut all[first..]);
+            self.compare(part, same, &mut all[first..]);
+        }
+        let (names, mut from) = (Bytes::from(names), 0);
+        for (own, (id_end, end)) in all.iter_mut().zip(ends) {
+            own.id = names.slice(from..id_end);
+            own.thread = names.slice(id_end..end);
+            from = end;
         }
         Ok(all)
     }
 
-    fn spoken(&self, part: Part<'_>, rows: &[RowAt]) -> Vec<Spoken> {
-        let empty =
-            || Spoken { counts: vec![Counts::default(); self.terms.len()], ..Spoken::default() };
-        let mut all: Vec<Spoken> = rows.iter().map(|_| empty()).collect();
+    /// Notes what rows have of the terms.
+    fn listen(&self, part: Part<'_>, rows: &[RowAt], evidence: &mut [Evidence]) {
         let last = rows.last().map_or(0, |at| at.row + 1);
-        let Some(words) = part.words(last).filter(|_| !self.terms.is_empty()) else { return all };
+        let Some(words) = part.words(last).filter(|_| !self.terms.is_empty()) else { return };
         let numbers: Vec<u32> = rows.iter().map(|at| at.row).collect();
         for (nth, term) in self.terms.iter().enumerate() {
             let postings = words.postings(term);
-            postings.for_each_of(&numbers, |row, counts| all[row].counts[nth] = counts);
+            postings.for_each_of(&numbers, |row, counts| {
+                evidence[row].spoken.note(nth, counts);
+            });
         }
-        for (own, row) in all.iter_mut().zip(numbers) {
-            own.extent = words.extent(row);
+        for (own, row) in evidence.iter_mut().zip(numbers) {
+            own.spoken.extent = words.extent(row);
         }
-        all
+    }
+
+    /// Notes how similar rows are to the vector.
+    fn compare(&self, part: Part<'_>, rows: &[RowAt], evidence: &mut [Evidence]) {
+        let Some(cue) = self.cue else { return };
+        for (nth, (own, at)) in evidence.iter_mut().zip(rows).enumerate() {
+            if let Some(later) = rows.get(nth + AHEAD) {
+                prefetch(part.vector(later.row).as_bytes());
+            }
+            own.similarity = Some(self.similarity(cue, part, at.row));
+        }
     }
 
     fn similarity(&self, cue: &[f32], part: Part<'_>, row: u32) -> f32 {

@@ -31,6 +31,8 @@ const NARROW_BYTES: usize = 256 << 10;
 const GATHER_BYTES: usize = 1 << 10;
 /// Bitmaps of marks that are kept for the next recall.
 const MARKS_KEPT_MAX: usize = 8;
+/// Scores of rows that are kept for the next inquiry.
+const SCORES_KEPT_MAX: usize = 2;
 /// Buckets that are probed at most, and the rows that are to be seen in them: a share of all, and
 /// at least so many.
 const PROBES_MAX: usize = 384;
@@ -69,6 +71,22 @@ pub struct Scratch {
     found: Vec<Found>,
     /// Bitmaps for marks.
     marks: Vec<Vec<u64>>,
+    /// Scores of rows, all of them 0, each with an empty list of rows.
+    scores: Vec<(Vec<f32>, Vec<u32>)>,
+}
+
+impl Scratch {
+    /// Scores of rows, which are 0, and an empty list of rows.
+    pub(crate) fn take_scores(&mut self) -> (Vec<f32>, Vec<u32>) {
+        self.scores.pop().unwrap_or_default()
+    }
+
+    /// Keeps scores for the next one who wants some. They have to be 0 again.
+    pub(crate) fn give_scores(&mut self, scores: (Vec<f32>, Vec<u32>)) {
+        if self.scores.len() < SCORES_KEPT_MAX {
+            self.scores.push(scores);
+        }
+    }
 }
 
 /// What the codes of a part propose.

@@ -7,8 +7,9 @@
 //! score = similarity + weight · activation
 //! ```
 //!
-//! decides among both. The activation of a seed is there without what it keeps of its own mass, so
-//! that it counts only what associations bring to it.
+//! decides among both. For an answer to words, the score that it has is in the place of the
+//! similarity, and 0 for what only associations bring. The activation of a seed is there without
+//! what it keeps of its own mass, so that it counts only what associations bring to it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -46,11 +47,13 @@ pub struct Asked {
 /// What a recall has found on this shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recalled {
-    /// As the recall took it.
-    pub cue: Arc<[f32]>,
-    /// What an activation of 1 adds to a similarity.
+    /// As the recall took it; `None` of a question in words alone.
+    pub cue: Option<Arc<[f32]>>,
+    /// What an activation of 1 adds to a score.
     pub weight: f32,
     pub ids: Vec<Bytes>,
+    /// Of an answer to words: the score of each; `None` where similarity is the score.
+    pub scores: Option<Vec<f32>>,
 }
 
 /// What came of a spread on this shard.
@@ -174,44 +177,56 @@ impl Spreading {
         };
         let seeds: Vec<(u32, f32)> = seeds.iter().map(|(seed, mass)| (now(*seed), *mass)).collect();
         let seed_nodes: Vec<u32> = seeds.iter().map(|(seed, _)| *seed).collect();
-        let mut nodes: Vec<(u32, Option<f32>)> = Vec::new();
+        // With what a recall knows of each: its similarity, and its score.
+        let mut nodes: Vec<(u32, Option<f32>, f32)> = Vec::new();
         match &asked.recalled {
             None => {
                 let wanted = |node: u32| !seed_nodes.contains(&node) && admits(node);
                 let best = scores.best(graph, asked.k, &wanted);
-                nodes.extend(best.into_iter().map(|(node, _)| (node, None)));
+                nodes.extend(best.into_iter().map(|(node, _)| (node, None, 0.0)));
             }
             Some(recalled) => {
-                let (metric, query) = (graph.metric(), padded(&recalled.cue));
+                let (metric, query) = (graph.metric(), recalled.cue.as_deref().map(padded));
                 let count = (COMPARED_PER_RESULT * asked.k).max(COMPARED_MIN);
                 let ids: Vec<&[u8]> = recalled.ids.iter().map(|id| &id[..]).collect();
-                let found: Vec<u32> = graph.find_all(&ids).into_iter().flatten().collect();
+                let known = graph.find_all(&ids);
+                let found: Vec<u32> = known.iter().copied().flatten().collect();
                 let wanted = |node: u32| !found.contains(&node) && admits(node);
-                let active = scores.best(graph, count, &wanted).into_iter().map(|(node, _)| node);
-                for node in found.iter().copied().chain(active) {
+                let active = scores.best(graph, count, &wanted).into_iter();
+                let active = active.map(|(node, _)| (node, None));
+                let known = known.into_iter().enumerate();
+                let known = known.filter_map(|(nth, node)| Some((node?, Some(nth))));
+                for (node, nth) in known.chain(active) {
                     let Some((part, row)) = graph.live_row(node) else { continue };
                     let scale = || part.columns(row).scale;
-                    let key = key(metric, &query, part.vector(row), scale);
-                    nodes.push((node, Some(similarity(metric, key))));
+                    let similar = query.as_deref().map(|query| {
+                        similarity(metric, key(metric, query, part.vector(row), scale))
+                    });
+                    let score = match &recalled.scores {
+                        Some(scores) => nth.and_then(|nth| scores.get(nth)).copied(),
+                        None => similar,
+                    };
+                    nodes.push((node, similar, score.unwrap_or_default()));
                 }
             }
         }
         if let Some(damaged) = damaged.into_inner() {
             return Err(damaged);
         }
-        let weight = asked.recalled.as_ref().map_or(0.0, |recalled| recalled.weight);
         let kept = 1.0 - request.operator.settings().decay;
-        let candidate = |(node, similarity): (u32, Option<f32>)| {
+        let candidate = |(node, similarity, score): (u32, Option<f32>, f32)| {
             let (part, row) = graph.live_row(node)?;
             let own = || {
                 let masses = seeds.iter().filter(|(seed, _)| *seed == node).map(|(_, mass)| mass);
                 kept * masses.sum::<f32>()
             };
-            let activation = match similarity {
-                Some(_) => (scores.score(node) - own()).max(0.0),
-                None => scores.score(node),
+            let (activation, score) = match &asked.recalled {
+                Some(recalled) => {
+                    let activation = (scores.score(node) - own()).max(0.0);
+                    (activation, score + recalled.weight * activation)
+                }
+                None => (scores.score(node), scores.score(node)),
             };
-            let score = similarity.map_or(activation, |of| of + weight * activation);
             let at = RowAt { part: part.number(), row };
             let path = scores.path(node).map(|steps| ways.path(graph, node, &steps));
             Some(Candidate { at, score, similarity, activation, path })

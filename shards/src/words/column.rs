@@ -65,7 +65,7 @@ pub(super) fn postings_bytes(rows: usize) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub struct SectionWords<'a> {
     postings: &'a [u8],
-    extents: &'a [u32],
+    extents: &'a [Extent],
     entries: &'a [TermEntry],
     terms: &'a [u8],
     totals: (u64, u64),
@@ -82,7 +82,7 @@ impl<'a> SectionWords<'a> {
         let count = |number: U64| usize::try_from(number.get()).ok();
         let (postings, rest) = rest.split_at_checked(count(foot.postings_bytes)?)?;
         let rows = (rows as usize).next_multiple_of(PADDING / size_of::<u32>());
-        let (extents, rest) = <[u32]>::ref_from_prefix_with_elems(rest, rows).ok()?;
+        let (extents, rest) = <[Extent]>::ref_from_prefix_with_elems(rest, rows).ok()?;
         let (entries, terms) =
             <[TermEntry]>::ref_from_prefix_with_elems(rest, count(foot.terms)?).ok()?;
         let is_whole = terms.len() == count(foot.terms_bytes)?.next_multiple_of(PADDING);
@@ -105,22 +105,30 @@ impl<'a> SectionWords<'a> {
         };
         let place = from(nth).zip(from(nth + 1));
         let term = place.and_then(|(from, to)| self.terms.get(from..to)).unwrap_or_default();
+        if nth + 1 < self.entries.len() {
+            return term;
+        }
         // The last one is padded.
         let end = term.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         &term[..end]
     }
 
-    pub fn postings(&self, term: &str) -> Postings<'a> {
+    /// The number of a term, if any row has it.
+    pub fn find(&self, term: &str) -> Option<u32> {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {
             let middle = low + (high - low) / 2;
             match self.term(middle).cmp(term.as_bytes()) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return self.postings_at(middle),
+                std::cmp::Ordering::Equal => return u32::try_from(middle).ok(),
             }
         }
-        Postings::default()
+        None
+    }
+
+    pub fn postings(&self, term: &str) -> Postings<'a> {
+        self.find(term).map_or(Postings::default(), |number| self.postings_at(number as usize))
     }
 
     /// The postings of a term by its number.
@@ -135,8 +143,13 @@ impl<'a> SectionWords<'a> {
         found.unwrap_or_default()
     }
 
+    /// Of all rows, and of padding behind them.
+    pub fn extents(&self) -> &'a [Extent] {
+        self.extents
+    }
+
     pub fn extent(&self, row: u32) -> Extent {
-        self.extents.get(row as usize).map_or(Extent::default(), |bits| Extent::from_bits(*bits))
+        self.extents.get(row as usize).copied().unwrap_or_default()
     }
 
     /// See [`Words::totals`](super::Words::totals).

@@ -45,7 +45,7 @@ impl GrownWords {
         let row = self.rows();
         let document = analyser.analyse(text);
         for (term, counts) in document.terms() {
-            let number = self.number(term).unwrap_or_else(|| self.add(term));
+            let number = self.find(term).unwrap_or_else(|| self.add(term));
             let own = &mut self.terms[number as usize];
             own.rows.push(row);
             own.counts.push(counts.byte());
@@ -57,7 +57,8 @@ impl GrownWords {
         self.terms_total += u64::from(document.extent.terms());
     }
 
-    fn number(&self, term: &str) -> Option<u32> {
+    /// The number of a term, if any row has it.
+    pub fn find(&self, term: &str) -> Option<u32> {
         let is_it = |number: &u32| &*self.terms[*number as usize].name == term;
         self.numbers.find(xxh3_64(term.as_bytes()), is_it).copied()
     }
@@ -84,7 +85,12 @@ impl GrownWords {
     }
 
     pub fn postings(&self, term: &str) -> Postings<'_> {
-        self.number(term).map_or(Postings::default(), |number| self.term(number).1)
+        self.find(term).map_or(Postings::default(), |number| self.term(number).1)
+    }
+
+    /// Of all rows.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
     }
 
     pub fn extent(&self, row: u32) -> Extent {

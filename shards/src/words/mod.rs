@@ -30,6 +30,8 @@ mod tests;
 pub mod threads;
 pub mod when;
 
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
 pub use analyser::{Analyser, Document};
 pub use builder::WordsBuilder;
 pub use column::SectionWords;
@@ -75,7 +77,8 @@ impl Counts {
 }
 
 /// How long a text is, and how much of it asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
 pub struct Extent(u32);
 
 impl Extent {
@@ -84,10 +87,6 @@ impl Extent {
         let share = (asked * 255).checked_div(terms).unwrap_or(0).min(255);
         let terms = terms.min((1 << 24) - 1);
         Self(u32::try_from(share << 24 | terms).expect("24 and 8 bits"))
-    }
-
-    pub fn from_bits(bits: u32) -> Self {
-        Self(bits)
     }
 
     pub fn bits(self) -> u32 {
@@ -145,11 +144,24 @@ pub enum Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    pub fn postings(&self, term: &str) -> Postings<'a> {
+    /// The number of a term, if there is such a one. It stays the same.
+    pub fn find(&self, term: &str) -> Option<u32> {
         match self {
-            Self::Grown(grown) => grown.postings(term),
-            Self::Section(section) => section.postings(term),
+            Self::Grown(grown) => grown.find(term),
+            Self::Section(section) => section.find(term),
         }
+    }
+
+    /// The postings of a term by its number.
+    pub fn postings_at(&self, number: u32) -> Postings<'a> {
+        match self {
+            Self::Grown(grown) => grown.term(number).1,
+            Self::Section(section) => section.postings_at(number as usize),
+        }
+    }
+
+    pub fn postings(&self, term: &str) -> Postings<'a> {
+        self.find(term).map_or(Postings::default(), |number| self.postings_at(number))
     }
 
     /// Of a row that is there.
@@ -157,6 +169,14 @@ impl<'a> Words<'a> {
         match self {
             Self::Grown(grown) => grown.extent(row),
             Self::Section(section) => section.extent(row),
+        }
+    }
+
+    /// Of the first so many rows, all that there are.
+    pub fn extents(&self) -> &'a [Extent] {
+        match self {
+            Self::Grown(grown) => grown.extents(),
+            Self::Section(section) => section.extents(),
         }
     }
 

@@ -20,7 +20,7 @@
 //! more, because its answer need not repeat it; and an episode that does nothing but ask answers
 //! only half as well as one that states the same.
 
-use super::{Counts, Extent};
+use super::{Counts, Extent, QUESTION_TERMS_MAX};
 
 /// See the top of the file.
 pub const K1: f32 = 1.2;
@@ -74,89 +74,140 @@ impl Statistics {
     }
 }
 
-/// What a term adds that an episode has so often.
-pub fn saturated(frequency: f32, terms: f32, mean_terms: f32) -> f32 {
-    if frequency <= 0.0 {
-        return 0.0;
+/// What a term adds to an episode, less for each time that it is there again: 0 to 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Saturation {
+    /// What each term of the episode's length counts.
+    of_length: f32,
+}
+
+impl Saturation {
+    /// Where episodes have so many terms in the mean.
+    pub fn new(mean_terms: f32) -> Self {
+        Self { of_length: K1 * B / mean_terms.max(1.0) }
     }
-    frequency / (frequency + K1 * (1.0 - B + B * terms / mean_terms.max(1.0)))
+
+    /// Of a term that an episode of so many terms has so often.
+    pub fn of(self, frequency: f32, terms: f32) -> f32 {
+        frequency / (frequency + K1 * (1.0 - B) + self.of_length * terms)
+    }
 }
 
 /// What is known of the words of an episode.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spoken {
     /// How often it has each term of the question.
-    pub counts: Vec<Counts>,
+    counts: [Counts; QUESTION_TERMS_MAX],
+    /// A bit for each term that it has.
+    has: u64,
     pub extent: Extent,
 }
 
-/// An episode with what those around it lend.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Told {
-    frequencies: Vec<f32>,
-    terms: f32,
-    /// The weight of each that lends: those before, then those behind.
-    lent: Vec<f32>,
+const _: () = assert!(QUESTION_TERMS_MAX <= u64::BITS as usize);
+
+impl Default for Spoken {
+    fn default() -> Self {
+        let counts = [Counts::default(); QUESTION_TERMS_MAX];
+        Self { counts, has: 0, extent: Extent::default() }
+    }
 }
 
-impl Told {
-    /// Of an episode and those before and behind it in its thread, the nearest first.
-    pub fn new<'a>(
+impl Spoken {
+    /// Of a text that has none of the terms.
+    pub fn new(extent: Extent) -> Self {
+        Self { extent, ..Self::default() }
+    }
+
+    /// Notes how often it has a term of the question, by its number.
+    pub fn note(&mut self, term: usize, counts: Counts) {
+        self.counts[term] = counts;
+        self.has |= 1 << term;
+    }
+
+    /// The terms that it has, ascending, and how often.
+    fn terms(&self) -> impl Iterator<Item = (usize, Counts)> {
+        let mut left = self.has;
+        std::iter::from_fn(move || {
+            let term = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            self.counts.get(term).map(|counts| (term, *counts))
+        })
+    }
+}
+
+/// What the episodes around one lend to it: the weight of each, those before and those behind, the
+/// nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Lent {
+    before: [f32; REACH],
+    behind: [f32; REACH],
+    /// What the question right before lends besides, if there is one.
+    asked: f32,
+    /// How long the episode is, with all that.
+    pub terms: f32,
+}
+
+impl Lent {
+    /// To an episode by those before and behind it in its thread, the nearest first; all of it
+    /// times `around`, which is 1 usually.
+    pub fn new(own: Extent, before: &[Extent], behind: &[Extent], around: f32) -> Self {
+        let mut lent = Self { terms: own.terms() as f32, ..Self::default() };
+        if let Some(last) = before.first() {
+            lent.asked = ASKED_BEFORE * around;
+            lent.terms += lent.asked * last.asked_share() * last.terms() as f32;
+        }
+        let nearest = BEFORE * around;
+        let sides = [
+            (&mut lent.before, nearest, before),
+            (&mut lent.behind, nearest * BEHIND_SHARE, behind),
+        ];
+        for (weights, nearest, others) in sides {
+            let mut between = 0.0;
+            for (weight, other) in weights.iter_mut().zip(others) {
+                let terms = other.terms() as f32;
+                let share = (LENT_TERMS_MAX / terms.max(1.0)).min(1.0);
+                *weight = nearest * (-between / HALF_TERMS).exp2() * share;
+                between += terms;
+                lent.terms += *weight * terms;
+            }
+        }
+        lent
+    }
+
+    /// The weights of so many before, then of so many behind.
+    pub fn weights(&self, before: usize, behind: usize) -> impl Iterator<Item = f32> {
+        let (before, behind) = (before.min(REACH), behind.min(REACH));
+        self.before[..before].iter().chain(&self.behind[..behind]).copied()
+    }
+
+    /// BM25 of the episode with what is lent; see the top of the file. `mean_terms` is how long
+    /// episodes are, with that.
+    pub fn score<'a>(
+        &self,
+        weights: &[f32],
+        mean_terms: f32,
         own: &Spoken,
-        before: impl Iterator<Item = &'a Spoken>,
-        behind: impl Iterator<Item = &'a Spoken>,
-    ) -> Self {
-        let frequencies = own.counts.iter().map(|counts| counts.all()).collect();
-        let terms = own.extent.terms() as f32;
-        let mut told = Self { frequencies, terms, lent: Vec::new() };
-        let mut before = before.peekable();
-        if let Some(last) = before.peek() {
-            let asked = last.extent.asked_share() * last.extent.terms() as f32;
-            told.lend(last, ASKED_BEFORE, |counts| counts.asked(), asked);
+        before: impl ExactSizeIterator<Item = &'a Spoken>,
+        behind: impl ExactSizeIterator<Item = &'a Spoken>,
+    ) -> f32 {
+        let mut frequencies = [0.0; QUESTION_TERMS_MAX];
+        let mut add = |weight: f32, spoken: &Spoken, of: fn(Counts) -> f32| {
+            for (term, counts) in spoken.terms() {
+                frequencies[term] += weight * of(counts);
+            }
+        };
+        add(1.0, own, Counts::all);
+        let mut lent = self.weights(before.len(), behind.len());
+        for (nth, (spoken, weight)) in before.chain(behind).zip(&mut lent).enumerate() {
+            if nth == 0 && self.asked > 0.0 {
+                add(self.asked, spoken, Counts::asked);
+            }
+            add(weight, spoken, Counts::all);
         }
-        for (weight, other) in lent(BEFORE, before).chain(lent(BEFORE * BEHIND_SHARE, behind)) {
-            told.lend(other, weight, |counts| counts.all(), other.extent.terms() as f32);
-            told.lent.push(weight);
-        }
-        told
+        let saturation = Saturation::new(mean_terms);
+        let own = frequencies.iter().zip(weights);
+        own.map(|(frequency, weight)| weight * saturation.of(*frequency, self.terms)).sum()
     }
-
-    fn lend(&mut self, other: &Spoken, weight: f32, of: impl Fn(&Counts) -> f32, terms: f32) {
-        let counts = self.frequencies.iter_mut().zip(&other.counts);
-        counts.for_each(|(own, other)| *own += weight * of(other));
-        self.terms += weight * terms;
-    }
-
-    /// How long it is, with what was lent.
-    pub fn terms(&self) -> f32 {
-        self.terms
-    }
-
-    /// The weight of each that lends: those before, then those behind, the nearest first.
-    pub fn lent(&self) -> &[f32] {
-        &self.lent
-    }
-
-    /// See the top of the file.
-    pub fn score(&self, weights: &[f32], mean_terms: f32) -> f32 {
-        let own = self.frequencies.iter().zip(weights);
-        own.map(|(frequency, weight)| weight * saturated(*frequency, self.terms, mean_terms)).sum()
-    }
-}
-
-/// The weight of each episode on one side, the nearest first.
-fn lent<'a>(
-    nearest: f32,
-    others: impl Iterator<Item = &'a Spoken>,
-) -> impl Iterator<Item = (f32, &'a Spoken)> {
-    let mut between = 0.0;
-    others.take(REACH).map(move |other| {
-        let terms = other.extent.terms() as f32;
-        let weight =
-            nearest * (-between / HALF_TERMS).exp2() * (LENT_TERMS_MAX / terms.max(1.0)).min(1.0);
-        between += terms;
-        (weight, other)
-    })
 }
 
 /// What is left of a score by how much of the episode asks.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::score::{Spoken, Statistics, Told, stating};
-use super::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
+use super::score::{Lent, Spoken, Statistics, stating};
+use super::threads::{GrownThreads, Side, ThreadEntry, Threads, entries_of, thread_hash};
 use super::*;
 use proptest::prelude::*;
 
@@ -47,15 +47,19 @@ fn what_is_asked_is_told_from_what_is_stated() {
 
 #[test]
 fn the_words_around_an_episode_support_it() {
-    let spoken = |stated: usize, asked: usize, terms: usize, asking: usize| Spoken {
-        counts: vec![Counts::new(stated, asked)],
-        extent: Extent::new(terms, asking),
+    let spoken = |stated: usize, asked: usize, terms: usize, asking: usize| {
+        let mut spoken = Spoken::new(Extent::new(terms, asking));
+        spoken.note(0, Counts::new(stated, asked));
+        spoken
     };
     let statistics = Statistics { documents: 100, terms_total: 1000, having: vec![3] };
     let (weights, mean) = (statistics.weights(), statistics.mean_terms());
     assert!((weights[0] - (1.0_f32 + 97.5 / 3.5).ln()).abs() < 1e-6);
     let score = |own: &Spoken, before: &[Spoken], behind: &[Spoken]| {
-        Told::new(own, before.iter(), behind.iter()).score(&weights, mean)
+        let extents = [before, behind].map(|side| side.iter().map(|own| own.extent).collect());
+        let [first, second]: [Vec<Extent>; 2] = extents;
+        let lent = Lent::new(own.extent, &first, &second, 1.0);
+        lent.score(&weights, mean, own, before.iter(), behind.iter())
     };
     let (has, lacks) = (spoken(1, 0, 10, 0), spoken(0, 0, 10, 0));
     let asks = spoken(0, 1, 10, 10);
@@ -69,13 +73,39 @@ fn the_words_around_an_episode_support_it() {
         lent(std::slice::from_ref(&asks), &[]) > lent(before, &[]),
         "it is what the answer is about"
     );
-    assert!(lent(before, &[]) > lent(&[lacks.clone(), has.clone()], &[]));
+    assert!(lent(before, &[]) > lent(&[lacks, has], &[]));
     assert!(lent(&[], before) > 0.0);
-    let far = vec![lacks.clone(); score::REACH];
-    assert_eq!(lent(&[far, vec![has.clone()]].concat(), &[]), 0.0, "beyond the reach");
+    let far = vec![lacks; score::REACH];
+    assert_eq!(lent(&[far, vec![has]].concat(), &[]), 0.0, "beyond the reach");
     let long = spoken(1, 0, 400, 0);
     assert!(lent(&[long], &[]) < lent(before, &[]) / 2.0, "a long one stands for itself");
     assert!(stating(asks.extent) < stating(has.extent) && stating(has.extent) == 1.0);
+}
+
+#[test]
+fn the_entries_of_a_thread_are_found_however_hashes_are_spread() {
+    let even: Vec<u64> = (0..700_u64).map(|nth| thread_hash(&nth.to_le_bytes())).collect();
+    let low: Vec<u64> = (0..700).map(|nth| nth * 3).collect();
+    let ends = vec![0, 1, u64::MAX - 1, u64::MAX];
+    for mut threads in [even, low, ends, vec![]] {
+        threads.sort_unstable();
+        let rows = |nth: usize| if nth % 50 == 7 { 400 } else { nth % 4 + 1 };
+        let all = threads.iter().enumerate();
+        let entries: Vec<ThreadEntry> = all
+            .flat_map(|(nth, thread)| {
+                (0..rows(nth)).map(|row| ThreadEntry::new(*thread, row as u32))
+            })
+            .collect();
+        for (nth, thread) in threads.iter().enumerate() {
+            let found: Vec<u32> = entries_of(&entries, *thread).iter().map(|e| e.row()).collect();
+            assert_eq!(found, (0..rows(nth) as u32).collect::<Vec<_>>(), "{thread}");
+        }
+        for absent in [2_u64, 1000, 1 << 40, u64::MAX - 2, u64::MAX / 2] {
+            if !threads.contains(&absent) {
+                assert_eq!(entries_of(&entries, absent), []);
+            }
+        }
+    }
 }
 
 /// The words of some texts in memory.

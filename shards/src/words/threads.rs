@@ -23,6 +23,8 @@ pub struct GrownThreads {
     rows: BTreeMap<(u64, Moment), u32>,
 }
 
+/// How far from a guess an entry is looked for first.
+const NEAR_ENTRIES: usize = 64;
 /// What an entry takes in a tree that is two thirds full.
 const ENTRY_BYTES: usize = 48;
 
@@ -69,6 +71,29 @@ impl ThreadEntry {
     }
 }
 
+/// The entries of a thread. Hashes are spread evenly, so the first of them is not far from where it
+/// would be if they were so exactly: interpolation search (Perl, Itai and Avni 1978).
+pub(super) fn entries_of(entries: &[ThreadEntry], thread: u64) -> &[ThreadEntry] {
+    let is_before = |entry: &ThreadEntry| entry.thread.get() < thread;
+    let guess = ((u128::from(thread) * entries.len() as u128) >> u64::BITS) as usize;
+    let (mut low, mut high, mut step) = (guess, guess, NEAR_ENTRIES);
+    while low > 0 && !is_before(&entries[low - 1]) {
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    step = NEAR_ENTRIES;
+    while high < entries.len() && is_before(&entries[high]) {
+        high = (high + step).min(entries.len());
+        step *= 2;
+    }
+    let own = &entries[low + entries[low..high].partition_point(is_before)..];
+    let mut until = own.len().min(NEAR_ENTRIES);
+    while until < own.len() && own[until].thread.get() == thread {
+        until = own.len().min(until * 2);
+    }
+    &own[..own[..until].partition_point(|entry| entry.thread.get() == thread)]
+}
+
 /// Where a row stands from a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -104,19 +129,14 @@ impl Threads<'_> {
                     later.take_while(own).map(|(_, row)| *row).all(|row| take(Side::Behind, row));
             }
             Self::Section(entries) => {
-                let key = |entry: &ThreadEntry| (entry.thread.get(), moment_of(entry.row.get()));
-                let own = |entry: &&ThreadEntry| entry.thread.get() == thread;
-                let place = (thread, moment);
-                let from = entries.partition_point(|entry| key(entry) < place);
-                let to = entries.partition_point(|entry| key(entry) <= place);
+                // Moments are looked up, so only those of the thread itself.
+                let own = entries_of(entries, thread);
                 let rows = |entry: &ThreadEntry| entry.row.get();
-                let earlier = entries[..from].iter().rev().take_while(own);
-                let _ = earlier.map(rows).all(|row| take(Side::Before, row));
-                let _ = entries[to..]
-                    .iter()
-                    .take_while(own)
-                    .map(rows)
-                    .all(|row| take(Side::Behind, row));
+                let from = own.partition_point(|entry| moment_of(rows(entry)) < moment);
+                let behind = &own[from..];
+                let to = behind.iter().take_while(|entry| moment_of(rows(entry)) == moment).count();
+                let _ = own[..from].iter().rev().map(rows).all(|row| take(Side::Before, row));
+                let _ = behind[to..].iter().map(rows).all(|row| take(Side::Behind, row));
             }
         }
     }

@@ -113,6 +113,9 @@ impl When {
 
     /// How near a moment is to the nearest of the times: 1 within one, less with the days between.
     pub fn nearness(&self, at_us: i64) -> f32 {
+        if self.times.is_empty() {
+            return 0.0;
+        }
         let Ok(at) = Timestamp::from_microsecond(at_us) else { return 0.0 };
         let date = at.to_zoned(TimeZone::UTC).date();
         let days = self.times.iter().map(|time| time.days_from(date)).min();

@@ -31,6 +31,8 @@ pub struct Recall {
     /// A question in words.
     #[schemars(length(min = 1, max = 65_536))]
     text: Option<String>,
+    /// What counts how much in the answer to it, beside an episode's own words.
+    weights: Option<FusionWeights>,
     /// From when on, in microseconds since 1970-01-01 UTC.
     since: Option<i64>,
     until: Option<i64>,
@@ -58,6 +60,21 @@ pub struct Recall {
     #[schemars(range(min = 1, max = 67_108_864))]
     bytes: Option<u64>,
     vectors: Option<VectorForm>,
+}
+
+/// What counts how much beside an episode's own words.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with near, around and time")]
+struct FusionWeights {
+    /// Similarity; 0.85 usually.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    near: f64,
+    /// What the episodes around lend; 1 usually.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    around: f64,
+    /// That an episode happened when the question says; 0.8 usually.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    time: f64,
 }
 
 /// How associations take part.
@@ -93,6 +110,9 @@ impl Takes for Recall {
             };
         }
         words.option("TEXT", self.text);
+        if let Some(FusionWeights { near, around, time }) = self.weights {
+            words.word("WEIGHTS").word(near).word(around).word(time);
+        }
         words.option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use engram_shards::episode::{
     Belief, Conditions, Durability, Effort, Fields, Refusal, Reinforcement,
 };
+use engram_shards::inquiry::fusion::Weights;
 use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX, SPREAD_SEEDS_MAX};
 
 use super::Command;
@@ -29,6 +30,9 @@ pub const RECALL_SEEDS_DEFAULT: usize = 10;
 /// What an activation of 1 adds to a similarity unless told otherwise.
 pub const RECALL_WEIGHT_DEFAULT: f32 = 1.0;
 
+/// The most that each of `WEIGHTS` may be.
+pub const FUSION_WEIGHT_MAX: f32 = 1000.0;
+
 /// `EG.RECALL`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecallCommand {
@@ -39,6 +43,8 @@ pub struct RecallCommand {
     pub cues: Vec<Cue>,
     /// A question in words, which may stand beside cues or for itself.
     pub text: Option<Bytes>,
+    /// What counts how much in an answer to that.
+    pub weights: Weights,
     pub conditions: Conditions,
     pub effort: Effort,
     /// Whether associations take part.
@@ -54,9 +60,9 @@ pub struct RecallCommand {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecallSpread {
     pub parameters: SpreadParameters,
-    /// How many of what is nearest to the cue are the seeds, 1 to [`SPREAD_SEEDS_MAX`].
+    /// How many of the best that were found are the seeds, 1 to [`SPREAD_SEEDS_MAX`].
     pub seeds: usize,
-    /// What an activation of 1 adds to a similarity.
+    /// What an activation of 1 adds to a score.
     pub weight: f32,
 }
 
@@ -102,9 +108,6 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
             return Err(arguments.misuse(what));
         }
     };
-    if options.text.is_some() && options.spread.is_some() {
-        return Err(arguments.misuse(format_args!("TEXT and SPREAD exclude each other")));
-    }
     let spread = match (options.spread, &options.spreading) {
         (Some(()), _) => Some(RecallSpread {
             parameters: options.spreading.into_parameters(),
@@ -122,11 +125,15 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
             return Err(arguments.misuse(format_args!("{what}")));
         }
     };
+    if options.weights.is_some() && options.text.is_none() {
+        return Err(arguments.misuse(format_args!("WEIGHTS need TEXT")));
+    }
     Ok(Command::Recall(RecallCommand {
         space,
         k,
         cues: options.cues,
         text: options.text,
+        weights: options.weights.unwrap_or_default(),
         conditions: options.conditions.into_conditions(),
         effort,
         spread,
@@ -142,6 +149,7 @@ struct RecallOptions {
     k: Option<usize>,
     cues: Vec<Cue>,
     text: Option<Bytes>,
+    weights: Option<Weights>,
     conditions: ConditionOptions,
     spread: Option<()>,
     spreading: SpreadOptions,
@@ -171,6 +179,10 @@ impl RecallOptions {
             b"TEXT" => {
                 let value = checks::question(arguments.value("TEXT")?);
                 set_once(&mut self.text, "TEXT", value)
+            }
+            b"WEIGHTS" => {
+                let value = weights(arguments);
+                set_once(&mut self.weights, "WEIGHTS", value)
             }
             b"SPREAD" => set_once(&mut self.spread, "SPREAD", Ok(())),
             b"SEEDS" => {
@@ -208,6 +220,16 @@ impl RecallOptions {
         self.cues.push(cue);
         Ok(())
     }
+}
+
+/// The three numbers behind `WEIGHTS`.
+fn weights(arguments: &mut Arguments) -> Result<Weights, Refusal> {
+    let mut weight = |of: &str| {
+        let what = format!("the weight of {of}");
+        between(&what, &arguments.value("WEIGHTS")?, 0.0, FUSION_WEIGHT_MAX)
+    };
+    let [near, around, time] = [weight("near")?, weight("around")?, weight("time")?];
+    Ok(Weights { near, around, time })
 }
 
 pub(super) fn confidence_min(value: &[u8]) -> Result<f32, Refusal> {

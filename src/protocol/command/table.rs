@@ -269,6 +269,9 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 &[BLOB, VALUES, string("id").behind("ID"), string("text").behind("TEXT")],
             )
             .multiple(),
+            block("weights", &[double("near"), double("around"), double("time")])
+                .behind("WEIGHTS")
+                .optional(),
             SINCE,
             UNTIL,
             ASOF,

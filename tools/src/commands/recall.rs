@@ -27,8 +27,12 @@ pub(crate) struct Recall {
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
     /// Question in words, alone or beside another cue
-    #[arg(long, value_name = "QUESTION", conflicts_with = "spread")]
+    #[arg(long, value_name = "QUESTION")]
     text: Option<String>,
+    /// What similarity, the episodes around and named times count in the answer to a question;
+    /// 0.85 1 0.8 when left out
+    #[arg(long, num_args = 3, value_names = ["NEAR", "AROUND", "TIME"], requires = "text")]
+    weights: Vec<f32>,
     /// Results wanted
     #[arg(short, long, default_value_t = 10)]
     k: usize,
@@ -42,15 +46,15 @@ pub(crate) struct Recall {
     no_reinforce: bool,
     #[command(flatten)]
     shown: Shown,
-    /// Let associations take part: spread from what is nearest
+    /// Let associations take part: spread from the best
     #[arg(long)]
     spread: bool,
     #[command(flatten)]
     spreading: Spreading,
-    /// How many of the nearest to spread from
+    /// How many of the best to spread from
     #[arg(long, value_name = "N", requires = "spread")]
     seeds: Option<usize>,
-    /// How much activation counts: the score is similarity + weight · activation
+    /// How much activation counts: weight · activation is added to the score
     #[arg(long, requires = "spread")]
     weight: Option<f32>,
 }
@@ -93,6 +97,9 @@ impl Recall {
             command.arg("ID").arg(id);
         }
         push(&mut command, "TEXT", self.text.as_deref());
+        if !self.weights.is_empty() {
+            command.arg("WEIGHTS").arg(&self.weights);
+        }
         self.conditions.add_to(&mut command);
         if self.exact {
             command.arg("EXACT");

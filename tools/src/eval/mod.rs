@@ -82,6 +82,9 @@ pub(crate) struct Eval {
     /// question; may be repeated
     #[arg(long, value_name = "NAME=WORDS")]
     way: Vec<Asked>,
+    /// Ask without what the episodes around lend, without named times, and with associations too
+    #[arg(long)]
+    ablations: bool,
     /// The way that all others are compared with, question by question
     #[arg(long, value_name = "NAME", default_value = "hybrid-win")]
     against: String,
@@ -136,7 +139,7 @@ impl Eval {
         if let Some(texts) = self.list {
             return list(&*reader, texts);
         }
-        let ways = Way::all(&self.way).map_err(ToolError::usage)?;
+        let ways = Way::all(self.ablations, &self.way).map_err(ToolError::usage)?;
         let against = self.against(&ways)?;
         let corpus = Corpus::read(&*reader)?;
         let vectors = self.vectors(&corpus)?;

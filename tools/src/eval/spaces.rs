@@ -1,7 +1,9 @@
 //! The memory spaces of an evaluation: made for it, filled, asked, and dropped behind it.
 //!
 //! Each conversation is stored twice, since what is stored decides whether neighbours can help:
-//! once with its sessions as threads, and once without. Questions leave no trace.
+//! once with its sessions as threads and each turn linked with the ones right before and behind it
+//! in its session, which matters where associations take part, and once without. Questions leave no
+//! trace.
 
 use std::collections::HashMap;
 use std::thread;
@@ -13,7 +15,7 @@ use super::corpus::{Conversation, Question, Turn};
 use super::embeddings::Embeddings;
 use super::ways::{Asked, Part};
 use crate::client::Client;
-use crate::document::Episode;
+use crate::document::{Episode, Link};
 use crate::error::ToolError;
 use crate::import::retry_hint;
 use crate::pack::{Arguments, push_mstore_head};
@@ -85,9 +87,13 @@ impl<'a> Spaces<'a> {
         let space = self.name(conversation, is_threaded);
         self.create(&space)?;
         let mut batch = Vec::new();
-        for turn in &conversation.turns {
+        let beside = if is_threaded { beside(&conversation.turns) } else { Vec::new() };
+        for (nth, turn) in conversation.turns.iter().enumerate() {
             let mut item = Arguments::default();
-            item.push(b"ITEM").push_episode(&episode(turn, vectors, is_threaded)?);
+            let mut episode = episode(turn, vectors, is_threaded)?;
+            let links = beside.get(nth).into_iter().flatten();
+            episode.links.extend(links.map(|other| link(&conversation.turns[*other])));
+            item.push(b"ITEM").push_episode(&episode);
             batch.push(item);
             let bytes: usize = batch.iter().map(|item| item.bytes.len()).sum();
             if batch.len() == BATCH_EPISODES || bytes >= BATCH_BYTES {
@@ -183,6 +189,22 @@ impl<'a> Spaces<'a> {
         }
         Ok(())
     }
+}
+
+/// For each turn those right before and behind it in its session.
+fn beside(turns: &[Turn]) -> Vec<Vec<usize>> {
+    let (mut last, mut beside) = (HashMap::new(), vec![Vec::new(); turns.len()]);
+    for (nth, turn) in turns.iter().enumerate().filter(|(_, turn)| !turn.session.is_empty()) {
+        if let Some(before) = last.insert(&turn.session, nth) {
+            beside[nth].push(before);
+            beside[before].push(nth);
+        }
+    }
+    beside
+}
+
+fn link(to: &Turn) -> Link {
+    Link { id: to.id.clone(), weight: 1.0, kind: "beside".into() }
 }
 
 fn episode(turn: &Turn, vectors: &Embeddings, is_threaded: bool) -> Result<Episode, ToolError> {

@@ -40,6 +40,29 @@ impl Asked {
             Self::new("unthreaded", &both, false),
         ]
     }
+
+    /// Everything but one part of it, and everything with associations, which take part only where
+    /// they are asked for.
+    pub(super) fn ablations() -> Vec<Self> {
+        [
+            ("no-around", "VEC TEXT WEIGHTS 0.85 0 0.8"),
+            ("no-times", "VEC TEXT WEIGHTS 0.85 1 0"),
+            ("spread", "VEC TEXT SPREAD"),
+        ]
+        .map(|(name, words)| Self { name: name.to_owned(), ..Self::told(words) })
+        .into()
+    }
+
+    /// Of words as they stand behind K in EG.RECALL.
+    fn told(words: &str) -> Self {
+        let part = |word: &str| match word.to_ascii_uppercase().as_str() {
+            "VEC" => Part::Vector,
+            "TEXT" => Part::Text,
+            _ => Part::Word(word.to_owned()),
+        };
+        let parts = words.split_whitespace().map(part).collect();
+        Self { name: String::new(), parts, is_threaded: true }
+    }
 }
 
 /// `NAME=WORDS`.
@@ -50,13 +73,7 @@ impl FromStr for Asked {
         let (name, words) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(
             "give NAME=WORDS, the words as they stand behind K in EG.RECALL: exact=VEC EXACT",
         )?;
-        let part = |word: &str| match word.to_ascii_uppercase().as_str() {
-            "VEC" => Part::Vector,
-            "TEXT" => Part::Text,
-            _ => Part::Word(word.to_owned()),
-        };
-        let parts: Vec<Part> = words.split_whitespace().map(part).collect();
-        Ok(Self { name: name.to_owned(), parts, is_threaded: true })
+        Ok(Self { name: name.to_owned(), ..Self::told(words) })
     }
 }
 
@@ -68,10 +85,12 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// All of them: the usual ones of the daemon and further ones, then the controls. No two may
-    /// have the same name.
-    pub(super) fn all(further: &[Asked]) -> Result<Vec<Self>, String> {
-        let daemon = Asked::usual().into_iter().chain(further.iter().cloned()).map(Self::Daemon);
+    /// All of them: the usual ones of the daemon, ablations if they are wanted, and further ones,
+    /// then the controls. No two may have the same name.
+    pub(super) fn all(with_ablations: bool, further: &[Asked]) -> Result<Vec<Self>, String> {
+        let ablations = if with_ablations { Asked::ablations() } else { Vec::new() };
+        let daemon = Asked::usual().into_iter().chain(ablations).chain(further.iter().cloned());
+        let daemon = daemon.map(Self::Daemon);
         let ways: Vec<Self> = daemon.chain(CONTROLS.into_iter().map(Self::Control)).collect();
         for (nth, way) in ways.iter().enumerate() {
             if ways[..nth].iter().any(|other| other.name() == way.name()) {
@@ -105,9 +124,13 @@ mod tests {
     #[test]
     fn names_are_there_once() {
         let way = |text: &str| text.parse::<Asked>().unwrap();
-        let ways = Way::all(&[way("exact=VEC EXACT")]).unwrap();
+        let ways = Way::all(false, &[way("exact=VEC EXACT")]).unwrap();
         assert_eq!((ways[0].name(), ways[4].name(), ways.len()), ("engram", "exact", 11));
-        assert!(Way::all(&[way("bm25=TEXT")]).unwrap_err().contains("'bm25' is there"));
-        assert!(Way::all(&[way("a=TEXT"), way("a=VEC")]).is_err());
+        assert!(Way::all(false, &[way("bm25=TEXT")]).unwrap_err().contains("'bm25' is there"));
+        assert!(Way::all(false, &[way("a=TEXT"), way("a=VEC")]).is_err());
+        let ways = Way::all(true, &[]).unwrap();
+        let names: Vec<&str> = ways[4..7].iter().map(Way::name).collect();
+        assert_eq!(names, ["no-around", "no-times", "spread"]);
+        assert!(Way::all(true, &[way("spread=VEC")]).is_err());
     }
 }

@@ -1,0 +1,115 @@
+//! What a shard proposes for a question in words is what BM25 of every row would, over tails and
+//! sections: not reading most of the postings makes no difference.
+
+mod bench;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bench::Bench;
+use engram_shards::episode::{Conditions, Effort, Metric};
+use engram_shards::inquiry::{Found, InquiryRequest};
+use engram_shards::io::Random;
+use engram_shards::words::Analyser;
+
+const WORDS: u64 = 400;
+const EPISODES: u64 = 3000;
+const COUNT: usize = 10;
+
+/// A word; most are rare.
+fn word(random: &mut Random) -> String {
+    let share = random.below(1 << 20) as f64 / f64::from(1 << 20);
+    format!("q{}x", (share.powi(4) * WORDS as f64) as u64)
+}
+
+fn words(random: &mut Random, from: u64, to: u64) -> String {
+    let count = random.between(from, to);
+    (0..count).map(|_| word(random)).collect::<Vec<_>>().join(" ")
+}
+
+/// How often each term is in a text, and how many terms it has.
+fn analyse(text: &str) -> (BTreeMap<String, f64>, f64) {
+    let mut analyser = Analyser::default();
+    let document = analyser.analyse(text.as_bytes());
+    let terms = document.terms().map(|(term, counts)| (term.to_owned(), counts.all().into()));
+    let terms: BTreeMap<String, f64> = terms.collect();
+    let length = terms.values().sum();
+    (terms, length)
+}
+
+fn inquire(bench: &mut Bench, question: &str, conditions: Conditions) -> (Vec<String>, Found) {
+    let terms: Vec<String> = analyse(question).0.into_keys().collect();
+    let request = InquiryRequest {
+        space: bench.space,
+        cue: None,
+        terms: Arc::from(terms.clone()),
+        count: COUNT,
+        conditions,
+        effort: Effort::Usual,
+    };
+    let mut inquiry = bench.shard.inquiry(request).unwrap();
+    // In the smallest slices.
+    while !bench.shard.inquiry_step(&mut inquiry, 64 << 10).unwrap() {}
+    (terms, bench.shard.inquiry_finish(inquiry).unwrap())
+}
+
+/// The BM25 of an episode, with how common words are as the shard counts it.
+fn score(text: &str, terms: &[String], found: &Found) -> f64 {
+    let (own, length) = analyse(text);
+    let weights = found.statistics.weights();
+    let mean = f64::from(found.statistics.mean_terms());
+    let of = |(term, weight): (&String, &f32)| {
+        let frequency = own.get(term).copied().unwrap_or_default();
+        f64::from(*weight) * frequency / (frequency + 1.2 * (0.25 + 0.75 * length / mean))
+    };
+    terms.iter().zip(&weights).map(of).sum()
+}
+
+#[test]
+fn the_best_rows_are_those_of_every_row_by_itself() {
+    let (mut bench, mut random) = (Bench::new(Metric::Cosine), Random::new(7));
+    let mut texts = BTreeMap::new();
+    for nth in 0..EPISODES {
+        let (id, text) = (format!("e{nth}"), words(&mut random, 3, 24));
+        let vector = bench.vector();
+        assert_eq!(bench.try_store(&id, &vector, text.clone()).len(), 1);
+        bench.model.insert(id.clone(), vector);
+        texts.insert(id, text);
+        if nth == EPISODES / 2 {
+            bench.consolidate(|_, _| ());
+        }
+    }
+    for stage in ["a section and a tail", "some forgotten", "one section"] {
+        match stage {
+            "some forgotten" => {
+                for nth in (0..EPISODES).step_by(7) {
+                    let id = format!("e{nth}");
+                    bench.forget(&id);
+                    texts.remove(&id);
+                }
+            }
+            "one section" => bench.consolidate(|_, _| ()),
+            _ => {}
+        }
+        for _ in 0..60 {
+            let question = words(&mut random, 1, 9);
+            // Everyone is certain: the second has conditions that all fulfil.
+            let certain = Conditions { confidence_min: Some(0.5), ..Conditions::default() };
+            for conditions in [Conditions::default(), certain] {
+                let (terms, found) = inquire(&mut bench, &question, conditions);
+                let mut all: Vec<f64> =
+                    texts.values().map(|text| score(text, &terms, &found)).collect();
+                all.sort_by(|a, b| b.total_cmp(a));
+                let best = all.into_iter().take_while(|score| *score > 0.0).take(COUNT);
+                let text = |id: &[u8]| &texts[std::str::from_utf8(id).unwrap()];
+                let ids = found.evidence.iter().map(|own| &own.id[..]);
+                let mut got: Vec<f64> = ids.map(|id| score(text(id), &terms, &found)).collect();
+                got.sort_by(|a, b| b.total_cmp(a));
+                let best: Vec<f64> = best.collect();
+                let is_same = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4;
+                let are_same = got.len() == best.len() && got.iter().zip(&best).all(is_same);
+                assert!(are_same, "{stage}: '{question}' {got:?} instead of {best:?}");
+            }
+        }
+    }
+}
