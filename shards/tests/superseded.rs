@@ -9,7 +9,7 @@ use bench::{Bench, columns_of, ids, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
     Belief, Conditions, Confidence, Durability, Effort, Episode, Fields, Metric, Priority, Refusal,
-    StoreRequest, StoredEpisode, SupersedeRequest, Superseded,
+    StoreRequest, StoredEpisode, SupersedeRequest,
 };
 use engram_shards::filter::Filter;
 use engram_shards::format::columns::ColumnKind;

@@ -102,7 +102,7 @@ async fn carry_out(
                 let (space, writer_uid) = (route.space(), connection.client.peer.uid);
                 let owner = route.owner(&id);
                 let request = ReinforceRequest { space, id, what, durability, writer_uid };
-                submit(core, connection, owner, Request::Reinforce(Box::new(request)), at_ns, None);
+                submit(core, connection, owner, Request::Reinforce(Box::new(request)), at_ns);
             }
             Err(refusal) => refuse(core, connection, refusal),
         },
