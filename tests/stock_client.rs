@@ -262,6 +262,6 @@ fn messages_of_watches_and_streams_come_beside_replies() {
     }
     assert_eq!(next, 6, "each number is told once, in order");
     let ended = value(cmd("EG.UNWATCH").arg(watch), connection);
-    assert!(ended.items().len() >= 2 && ended.items().len() % 2 == 0, "{ended:?}");
+    assert!(ended.items().len() >= 2 && ended.items().len().is_multiple_of(2), "{ended:?}");
     value(cmd("HELLO").arg(2), connection);
 }

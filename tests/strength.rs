@@ -236,3 +236,46 @@ fn answers_tell_strength_where_it_is_asked_for() {
     let got = stage.client.ask(&command!["EG.GET", "notes", "e0"]);
     assert!(!got.keys().contains(&"strength"), "nobody asked");
 }
+
+#[test]
+fn what_has_faded_or_is_doubted_answers_less_but_answers() {
+    let mut stage = Stage::new();
+    stage.create("notes", "604800");
+    let mut tell = |id: &str, at_days: u64, confidence: &str| {
+        let at = (at_days * DAY_S * 1_000_000).to_string();
+        let cue = blob(&vector(1, DIMENSIONS));
+        let text = "the kettle is in the kitchen";
+        stage.client.ask(&command![
+            "EG.STORE", "notes", id, "VEC", cue, "TEXT", text, "AT", at, "CONF", confidence
+        ]);
+    };
+    // Alike but for when they happened, half a century apart, and how sure one was.
+    tell("old", 1, "1");
+    tell("used", 1, "1");
+    tell("doubted", 1, "0.5");
+    stage.client.ask(&command!["EG.PIN", "notes", "used"]);
+    let mut ask = |more: &[&str]| {
+        let mut words: Vec<&[u8]> = vec![b"EG.RECALL", b"notes", b"K", b"3", b"TEXT", b"kettle"];
+        words.extend(more.iter().map(|word| word.as_bytes()));
+        words.extend([&b"NOREINFORCE"[..], b"WITH", b"why"]);
+        let hits = stage.client.ask(&common::client::encode(&words));
+        let term = |hit: &Value, name: &str| hit.at("why").at(name).float();
+        let hit = |hit: &Value| {
+            let id = hit.at("id").text().to_owned();
+            (id, hit.at("score").float(), term(hit, "strength"), term(hit, "confidence"))
+        };
+        hits.items().iter().map(hit).collect::<Vec<_>>()
+    };
+    let close = |got: f64, wanted: f64| (got - wanted).abs() < 1e-5;
+    let usual = ask(&[]);
+    let [used, old, doubted] = &usual[..] else { panic!("{usual:?}") };
+    assert_eq!((&used.0[..], &old.0[..], &doubted.0[..]), ("used", "old", "doubted"));
+    assert!(close(used.2, 1.0) && close(old.2, 0.8) && close(doubted.2, 0.8), "{usual:?}");
+    assert!(close(used.3, 1.0) && close(old.3, 1.0) && close(doubted.3, 0.75), "{usual:?}");
+    assert!(close(old.1, used.1 * 0.8) && close(doubted.1, old.1 * 0.75), "{usual:?}");
+    let alike = ask(&["WEIGHTS", "0.85", "1", "0.8", "0", "0"]);
+    assert!(alike.iter().all(|hit| close(hit.1, alike[0].1)), "{alike:?}");
+    let strict = ask(&["WEIGHTS", "0.85", "1", "0.8", "1", "1"]);
+    assert!(strict[0].0 == "used" && strict[1..].iter().all(|hit| hit.1 < 1e-5), "{strict:?}");
+    assert_eq!(strict.len(), 3, "as many as there are");
+}

@@ -237,7 +237,8 @@ fn what_counts_how_much_can_be_said_in_the_question() {
     for (space, _) in SPACES {
         let question = ["TEXT", "What did Anna paint at the lake on 15 May 2023?"];
         let weighed = |stage: &mut Stage, weights: [&str; 3]| {
-            let words = [&question[..], &["WEIGHTS"], &weights, &["WITH", "why"]].concat();
+            let whole = ["0.2", "0.5", "WITH", "why"];
+            let words = [&question[..], &["WEIGHTS"], &weights, &whole].concat();
             stage.recall(space, &words)
         };
         let usual = weighed(&mut stage, ["0.85", "1", "0.8"]);
@@ -247,8 +248,9 @@ fn what_counts_how_much_can_be_said_in_the_question() {
         let alone = weighed(&mut stage, ["0.85", "0", "0"]);
         assert_eq!(ids(&alone)[0], "a2", "the question has the words");
         for hit in alone.items() {
-            let [words, stating] = ["words", "stating"].map(|term| hit.at("why").at(term).float());
-            assert!((hit.at("score").float() - words * stating).abs() < 1e-5);
+            let factors = ["words", "stating", "strength", "confidence"];
+            let product: f64 = factors.map(|term| hit.at("why").at(term).float()).iter().product();
+            assert!((hit.at("score").float() - product).abs() < 1e-5);
         }
         let late = weighed(&mut stage, ["0", "0", "1000"]);
         assert_eq!(ids(&late)[0], "b5", "it happened on that day");

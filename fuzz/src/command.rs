@@ -301,7 +301,8 @@ fn check_recall(recall: &RecallCommand) {
             (1..=SPREAD_SEEDS_MAX).contains(seeds) && (0.0..=SPREAD_WEIGHT_MAX).contains(weight)
         );
     }
-    let Weights { near, around, time } = recall.weights;
+    let Weights { near, around, time, strength, confidence } = recall.weights;
+    assert!([strength, confidence].iter().all(|weight| (0.0..=1.0).contains(weight)));
     assert!([near, around, time].iter().all(|weight| (0.0..=FUSION_WEIGHT_MAX).contains(weight)));
     for cue in &recall.cues {
         match cue {

@@ -167,6 +167,8 @@ fn why_fused(encoder: &mut Encoder<'_>, terms: &Terms, path: Option<&[PathStep]>
         ("near", terms.near),
         ("time", terms.time),
         ("stating", terms.stating),
+        ("strength", terms.strength),
+        ("confidence", terms.confidence),
     ];
     encoder.map(1 + terms.len() + usize::from(path.is_some()));
     text(encoder, "tier", b"fused");

@@ -543,7 +543,8 @@ impl Inner {
                     self.metrics.queue_wait.record(wait_ns);
                     self.metrics.lanes[rank as usize].wait.record(wait_ns);
                 }
-                Err((asked, origin)) => {
+                Err(back) => {
+                    let (asked, origin) = *back;
                     let taken = match origin {
                         Origin::Peer { shard: from, call, .. } => {
                             Taken::Sent(mesh::Asked { from, call, request: asked })
@@ -574,7 +575,7 @@ impl Inner {
 
     /// Does what was asked for, or begins with it. A write is given back when the log has no room
     /// for it now.
-    fn execute(&mut self, asked: Asked, origin: Origin) -> Result<(), (Asked, Origin)> {
+    fn execute(&mut self, asked: Asked, origin: Origin) -> Result<(), Box<(Asked, Origin)>> {
         match asked.request {
             Request::Get { space, id, fields, belief } => {
                 self.metrics.reads += 1;
@@ -641,12 +642,14 @@ impl Inner {
     }
 
     /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.
-    fn write(&mut self, asked: Asked, origin: Origin) -> Result<(), (Asked, Origin)> {
+    fn write(&mut self, asked: Asked, origin: Origin) -> Result<(), Box<(Asked, Origin)>> {
         let ticket = self.waiting.insert(origin);
         match self.admit(Ticket(ticket as u64), &asked.request) {
             Ok(None) => {}
             Ok(Some(reply)) => self.resolve(ticket, Answer::Write(Ok(reply))),
-            Err(Refusal::LogFull { .. }) => return Err((asked, self.waiting.remove(ticket))),
+            Err(Refusal::LogFull { .. }) => {
+                return Err(Box::new((asked, self.waiting.remove(ticket))));
+            }
             Err(refusal) => {
                 self.metrics.count_refusal(refusal.code());
                 self.resolve(ticket, Answer::Write(Err(refusal)));

@@ -30,6 +30,8 @@ pub struct AroundRequest {
     pub terms: Arc<[String]>,
     pub conditions: Conditions,
     pub places: Arc<[Place]>,
+    /// As in [`InquiryRequest`](super::InquiryRequest).
+    pub now_us: i64,
 }
 
 /// Under way on one shard.
@@ -85,11 +87,11 @@ impl Around {
         if let Some(damaged) = self.damaged {
             return Err(damaged);
         }
-        let AroundRequest { cue, terms, conditions, .. } = self.request;
+        let AroundRequest { cue, terms, conditions, now_us, .. } = self.request;
         let cue = cue.as_deref().map(padded);
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let snapshot = u64::MAX;
-        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot };
+        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot, now_us };
         let mut rows = self.rows;
         rows.sort_unstable();
         rows.dedup();

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! score(e) = (words(e) / max words + .85 · near(e) / max near + .8 · time(e))
-//!            · (1 − ½ · share of e that asks)      with the usual weights
+//!            · (1 − ½ · share of e that asks)
+//!            · (1 − .2 · (1 − retention of e)) · (1 − ½ · (1 − confidence in e))
+//!                                                  with the usual weights
 //! near(e)  = n(e) + .4 · Σ over its neighbours:  reach · n(neighbour)
 //! n(e)     = similarity of e − mean similarity of the space
 //! ```
@@ -15,6 +17,9 @@
 //! normalised so does better than the fusion of ranks (Bruch, Gai and Ingber 2023, "An Analysis of
 //! Fusion Functions for Hybrid Retrieval"). What neighbours lend counts from the mean of the space
 //! up, so that an episode without neighbours loses nothing.
+//!
+//! That an episode has faded, or that nobody was sure of it, makes it less of an answer and never
+//! none: the two factors have bounds. [Retention](crate::strength) is what time and use made of it.
 //!
 //! What was proposed is ranked twice: first each by itself, to find the [`places`](Fusion::places)
 //! that are worth looking around, then with what was found there.
@@ -37,10 +42,15 @@ pub struct Weights {
     pub around: f32,
     /// That an episode happened when the question says.
     pub time: f32,
+    /// What an episode loses that has faded altogether, in [0, 1].
+    pub strength: f32,
+    /// What an episode loses in which there is no confidence at all, in [0, 1].
+    pub confidence: f32,
 }
 
 impl Weights {
-    pub const USUAL: Self = Self { near: 0.85, around: 1.0, time: 0.8 };
+    pub const USUAL: Self =
+        Self { near: 0.85, around: 1.0, time: 0.8, strength: 0.2, confidence: 0.5 };
 }
 
 impl Default for Weights {
@@ -63,11 +73,16 @@ pub struct Terms {
     pub time: f32,
     /// What is left because of what the episode asks.
     pub stating: f32,
+    /// What is left because it has faded.
+    pub strength: f32,
+    /// What is left because nobody was sure.
+    pub confidence: f32,
 }
 
 impl Terms {
     pub fn score(&self, weights: &Weights) -> f32 {
-        (self.words + weights.near * self.near + weights.time * self.time) * self.stating
+        let sum = self.words + weights.near * self.near + weights.time * self.time;
+        sum * self.stating * self.strength * self.confidence
     }
 }
 
@@ -167,8 +182,7 @@ impl Fusion {
     }
 
     fn terms(&self, threads: &Threads, background: &Background) -> Vec<Terms> {
-        let Background { statistics, similarity, when, weights: Weights { around, .. } } =
-            background;
+        let Background { statistics, similarity, when, weights: counts } = background;
         let weights = statistics.weights();
         let count = self.evidence.len();
         let near =
@@ -176,7 +190,7 @@ impl Fusion {
         let (mut all_lent, mut nears) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (nth, own) in self.evidence.iter().enumerate() {
             let others = threads.around(nth);
-            let lent = self.lent(own, others, *around);
+            let lent = self.lent(own, others, counts.around);
             let weights = lent.weights(others.before.len(), others.behind.len());
             let others = weights.zip(others.numbers());
             let others: f32 = others.map(|(weight, nth)| weight * near(&self.evidence[nth])).sum();
@@ -203,6 +217,8 @@ impl Fusion {
             near: if similarity.is_some() { share(*near, near_best) } else { 0.0 },
             time: when.nearness(own.happened_at_us),
             stating: stating(own.spoken.extent),
+            strength: 1.0 - counts.strength * (1.0 - own.retention),
+            confidence: 1.0 - counts.confidence * (1.0 - own.confidence.point),
         })
         .collect()
     }

@@ -55,6 +55,8 @@ pub struct InquiryRequest {
     pub count: usize,
     pub conditions: Conditions,
     pub effort: Effort,
+    /// When it is asked, as the shard knows: µs since 1970-01-01 UTC.
+    pub now_us: i64,
 }
 
 /// An episode and what speaks for it.
@@ -65,6 +67,8 @@ pub struct Evidence {
     pub happened_at_us: i64,
     pub recorded_at_us: i64,
     pub confidence: Confidence,
+    /// The probability that it is retained.
+    pub retention: f32,
     pub writer_uid: u32,
     /// Empty when it has none.
     pub thread: Bytes,
@@ -209,10 +213,10 @@ impl Inquiry {
         }
         rows.sort_unstable();
         rows.dedup();
-        let InquiryRequest { cue, terms, conditions, .. } = request;
+        let InquiryRequest { cue, terms, conditions, now_us, .. } = request;
         let cue = cue.as_deref().map(padded);
         let (cue, conditions) = (cue.as_deref(), &conditions);
-        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot };
+        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot, now_us };
         let evidence = witness.all(&rows)?;
         let (background, background_rows) = witness.background(&view.parts);
         Ok(Found { evidence, statistics, background, background_rows })
@@ -233,6 +237,7 @@ struct Witness<'a> {
     conditions: &'a Conditions,
     /// What the shard had applied.
     snapshot: u64,
+    now_us: i64,
 }
 
 impl Witness<'_> {
@@ -257,12 +262,14 @@ impl Witness<'_> {
                 names.extend_from_slice(body.thread);
                 ends.push((id_end, names.len()));
                 let (low, high) = (record.confidence_low, record.confidence_high);
+                let origin = (record.sequence, columns.happened_at_us);
                 all.push(Evidence {
                     id: Bytes::new(),
                     sequence: Sequence(record.sequence),
                     happened_at_us: columns.happened_at_us,
                     recorded_at_us: record.recorded_at_us,
                     confidence: Confidence { point: columns.confidence, low, high },
+                    retention: self.space.changed().retention(origin, self.now_us),
                     writer_uid: record.writer_uid,
                     thread: Bytes::new(),
                     similarity: None,

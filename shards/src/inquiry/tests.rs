@@ -14,6 +14,7 @@ fn evidence(id: &str, (thread, at): (&str, i64), stated: usize, similarity: f32)
         happened_at_us: at,
         recorded_at_us: at,
         confidence: Confidence::CERTAIN,
+        retention: 1.0,
         writer_uid: 0,
         thread: Bytes::copy_from_slice(thread.as_bytes()),
         similarity: Some(similarity),

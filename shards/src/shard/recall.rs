@@ -37,7 +37,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// Begins an inquiry; it is to be gone on with by [`inquiry_step`](Self::inquiry_step).
-    pub fn inquiry(&mut self, request: InquiryRequest) -> Result<Inquiry, Refusal> {
+    pub fn inquiry(&mut self, mut request: InquiryRequest) -> Result<Inquiry, Refusal> {
+        request.now_us = self.log.io().wall_us();
         let Memory { spaces, arena, applied, .. } = &mut self.memory;
         let number = request.space;
         let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
@@ -75,7 +76,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// Begins to look around some places of threads.
-    pub fn around(&self, request: AroundRequest) -> Result<Around, Refusal> {
+    pub fn around(&self, mut request: AroundRequest) -> Result<Around, Refusal> {
+        request.now_us = self.log.io().wall_us();
         let space = self.memory.space(request.space)?;
         Ok(Around::new(request, space, &self.memory.arena))
     }

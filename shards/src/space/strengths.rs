@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use super::{Overlays, Space};
 use crate::arena::Arena;
 use crate::episode::{Reinforcement, Strength};
-use crate::strength::{Decay, Trace};
+use crate::strength::{Decay, Trace, first_retention};
 
 /// Between two recalls of an episode that count as two.
 const RECALL_APART_US: i64 = 1_000_000;
@@ -206,6 +206,14 @@ impl Changed<'_> {
         let first = || Kept { trace: Trace::first(self.decay, first_us), is_pinned: false };
         let kept = self.strengths.get(stored).copied();
         strength(self.decay, kept.unwrap_or_else(first), at_us)
+    }
+
+    /// How probably that episode is retained at a time.
+    pub(crate) fn retention(self, (stored, first_us): (u64, i64), at_us: i64) -> f32 {
+        match self.strengths.get(stored) {
+            Some(kept) => strength(self.decay, *kept, at_us).retention(),
+            None => first_retention(self.decay, first_us, at_us),
+        }
     }
 }
 

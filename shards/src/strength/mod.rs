@@ -188,6 +188,9 @@ impl Trace {
     /// sooner than a second after it came: before that, powers of time have no bound.
     pub fn intensity(&self, decay: Decay, now_us: i64) -> f64 {
         let elapsed = seconds(self.last_us, now_us).max(1.0);
+        if self.presentations == 1 {
+            return first_intensity(decay, elapsed);
+        }
         let left = self.sums.iter().zip(rates(decay));
         left.map(|(sum, rate)| f64::from(*sum) * (-rate * elapsed).exp()).sum()
     }
@@ -196,6 +199,24 @@ impl Trace {
     pub fn retention(&self, decay: Decay, now_us: i64) -> f32 {
         decay.retention(self.intensity(decay, now_us))
     }
+}
+
+/// What is left of one presentation, exactly.
+fn first_intensity(decay: Decay, elapsed_s: f64) -> f64 {
+    match decay {
+        Decay::Power => elapsed_s.powf(-kernel::EXPONENT_MIN),
+        Decay::TwoComponent => {
+            COMPONENTS.iter().map(|(share, seconds)| share * (-elapsed_s / seconds).exp()).sum()
+        }
+        Decay::Exponential { half_life_s } => (-elapsed_s / f64::from(half_life_s)).exp2(),
+        Decay::None => 0.0,
+    }
+}
+
+/// The probability that an episode is retained at a time that was presented once: most are, and
+/// it takes no trace to tell.
+pub fn first_retention(decay: Decay, first_us: i64, now_us: i64) -> f32 {
+    decay.retention(first_intensity(decay, seconds(first_us, now_us).max(1.0)))
 }
 
 /// The rates by which the sums of a trace decay, per second.

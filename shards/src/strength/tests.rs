@@ -44,6 +44,21 @@ fn one_set_of_parameters_follows_the_savings_of_ebbinghaus() {
 }
 
 #[test]
+fn one_presentation_is_computed_exactly_and_another_is_continuous_with_it() {
+    for decay in MODELS {
+        let trace = Trace::first(decay, 5);
+        for seconds in [0.0, 1.0, 60.0, 86_400.0, 1e9] {
+            let now = 5 + us(seconds);
+            assert_eq!(trace.retention(decay, now), first_retention(decay, 5, now), "{decay}");
+            // What a second presentation adds to is what the sums say, within the bound.
+            let sums = Trace { presentations: 2, ..trace }.intensity(decay, now);
+            let exact = trace.intensity(decay, now);
+            assert!(sums == exact || (sums / exact).ln().abs() <= BOUND, "{decay} {seconds}");
+        }
+    }
+}
+
+#[test]
 fn retention_never_rises_by_itself_and_is_a_probability() {
     for decay in MODELS {
         let mut trace = Trace::first(decay, 0);

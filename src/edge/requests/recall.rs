@@ -64,7 +64,7 @@ pub struct Recall {
 
 /// What counts how much beside an episode's own words.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with near, around and time")]
+#[serde(deny_unknown_fields, expecting = "an object with five weights")]
 struct FusionWeights {
     /// Similarity; 0.85 usually.
     #[schemars(range(min = 0.0, max = 1000.0))]
@@ -75,6 +75,12 @@ struct FusionWeights {
     /// That an episode happened when the question says; 0.8 usually.
     #[schemars(range(min = 0.0, max = 1000.0))]
     time: f64,
+    /// What an episode loses that has faded altogether; 0.2 usually.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    strength: f64,
+    /// What an episode loses in which there is no confidence at all; 0.5 usually.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    confidence: f64,
 }
 
 /// How associations take part.
@@ -110,8 +116,10 @@ impl Takes for Recall {
             };
         }
         words.option("TEXT", self.text);
-        if let Some(FusionWeights { near, around, time }) = self.weights {
+        if let Some(weights) = self.weights {
+            let FusionWeights { near, around, time, strength, confidence } = weights;
             words.word("WEIGHTS").word(near).word(around).word(time);
+            words.word(strength).word(confidence);
         }
         words.option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of);

@@ -222,14 +222,17 @@ impl RecallOptions {
     }
 }
 
-/// The three numbers behind `WEIGHTS`.
+/// The five numbers behind `WEIGHTS`.
 fn weights(arguments: &mut Arguments) -> Result<Weights, Refusal> {
-    let mut weight = |of: &str| {
+    let mut weight = |of: &str, most: f32| {
         let what = format!("the weight of {of}");
-        between(&what, &arguments.value("WEIGHTS")?, 0.0, FUSION_WEIGHT_MAX)
+        between(&what, &arguments.value("WEIGHTS")?, 0.0, most)
     };
-    let [near, around, time] = [weight("near")?, weight("around")?, weight("time")?];
-    Ok(Weights { near, around, time })
+    let most = FUSION_WEIGHT_MAX;
+    let [near, around, time] =
+        [weight("near", most)?, weight("around", most)?, weight("time", most)?];
+    let [strength, confidence] = [weight("strength", 1.0)?, weight("confidence", 1.0)?];
+    Ok(Weights { near, around, time, strength, confidence })
 }
 
 pub(super) fn confidence_min(value: &[u8]) -> Result<f32, Refusal> {

@@ -21,7 +21,7 @@ pub fn redacted<'a>(
     let described = spec.map_or(&[][..], |spec| spec.arguments);
     let mut expected = Expected { value: None, parts: described };
     for (beginning, length) in arguments.into_iter().skip(words.len()) {
-        let word = (beginning.len() == length).then_some(beginning).unwrap_or_default();
+        let word = if beginning.len() == length { beginning } else { Default::default() };
         let value = expected.take(word, described);
         let keyword = token(value.map_or(described, Argument::nested), word);
         let shown = match keyword {

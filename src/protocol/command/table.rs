@@ -82,6 +82,8 @@ const GET_WITH: Argument = one_of("part", PARTS_OF_EPISODE).behind("WITH").optio
 const PARTS_OF_HIT: &[Argument] =
     &[token("text"), token("vec"), token("meta"), token("links"), token("strength"), token("why")];
 const RECALL_WITH: Argument = one_of("part", PARTS_OF_HIT).behind("WITH").optional().multiple();
+const FUSION_WEIGHTS: &[Argument] =
+    &[double("near"), double("around"), double("time"), double("strength"), double("confidence")];
 const SINCE: Argument = integer("microseconds").behind("SINCE").optional();
 const UNTIL: Argument = integer("microseconds").behind("UNTIL").optional();
 const MINCONF: Argument = double("p").behind("MINCONF").optional();
@@ -269,9 +271,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 &[BLOB, VALUES, string("id").behind("ID"), string("text").behind("TEXT")],
             )
             .multiple(),
-            block("weights", &[double("near"), double("around"), double("time")])
-                .behind("WEIGHTS")
-                .optional(),
+            block("weights", FUSION_WEIGHTS).behind("WEIGHTS").optional(),
             SINCE,
             UNTIL,
             ASOF,

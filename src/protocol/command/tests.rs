@@ -459,8 +459,12 @@ fn recalls_are_refused_with_a_remedy() {
         ),
         ("K 5 ID a BYTES 0", "SYNTAX BYTES must be a whole number from 1 to 67108864"),
         ("K 5 TEXT hello TEXT again", "SYNTAX TEXT is given twice"),
-        ("K 5 ID a WEIGHTS 1 1 1", "SYNTAX WEIGHTS need TEXT"),
-        ("K 5 TEXT a WEIGHTS 1 2 -1", "SYNTAX the weight of time must be from 0 to 1000, got '-1'"),
+        ("K 5 ID a WEIGHTS 1 1 1 1 1", "SYNTAX WEIGHTS need TEXT"),
+        ("K 5 TEXT a WEIGHTS 1 1 1 0 1.5", "SYNTAX the weight of confidence must be from 0 to 1"),
+        (
+            "K 5 TEXT a WEIGHTS 1 2 -1 0 0",
+            "SYNTAX the weight of time must be from 0 to 1000, got '-1'",
+        ),
         ("K 5 QUERY hello", "SYNTAX unknown option 'QUERY'"),
         (
             "K 5 ID a WEIGHT 2",

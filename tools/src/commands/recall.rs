@@ -29,9 +29,10 @@ pub(crate) struct Recall {
     /// Question in words, alone or beside another cue
     #[arg(long, value_name = "QUESTION")]
     text: Option<String>,
-    /// What similarity, the episodes around and named times count in the answer to a question;
-    /// 0.85 1 0.8 when left out
-    #[arg(long, num_args = 3, value_names = ["NEAR", "AROUND", "TIME"], requires = "text")]
+    /// What similarity, the episodes around, named times, strength and confidence count in the
+    /// answer to a question; 0.85 1 0.8 0.2 0.5 when left out
+    #[arg(long, num_args = 5, requires = "text",
+          value_names = ["NEAR", "AROUND", "TIME", "STRENGTH", "CONFIDENCE"])]
     weights: Vec<f32>,
     /// Results wanted
     #[arg(short, long, default_value_t = 10)]

@@ -45,8 +45,9 @@ impl Asked {
     /// they are asked for.
     pub(super) fn ablations() -> Vec<Self> {
         [
-            ("no-around", "VEC TEXT WEIGHTS 0.85 0 0.8"),
-            ("no-times", "VEC TEXT WEIGHTS 0.85 1 0"),
+            ("no-around", "VEC TEXT WEIGHTS 0.85 0 0.8 0.2 0.5"),
+            ("no-times", "VEC TEXT WEIGHTS 0.85 1 0 0.2 0.5"),
+            ("no-decay", "VEC TEXT WEIGHTS 0.85 1 0.8 0 0.5"),
             ("spread", "VEC TEXT SPREAD"),
         ]
         .map(|(name, words)| Self { name: name.to_owned(), ..Self::told(words) })
