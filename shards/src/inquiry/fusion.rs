@@ -134,8 +134,8 @@ impl Fusion {
         }
     }
 
-    /// Where up to so many of the best stand in their threads, each taken by itself, by threads. What stands
-    /// around them is taken to be [added](Self::add) then.
+    /// Where up to so many of the best stand in their threads, each taken by itself; those of one
+    /// thread behind each other. What stands around them is taken to be [added](Self::add) then.
     pub fn places(&mut self, background: &Background, count: usize) -> Vec<Place> {
         let threaded = |nth: &usize| !self.evidence[*nth].thread.is_empty();
         let mut threaded: Vec<usize> = (0..self.evidence.len()).filter(threaded).collect();
