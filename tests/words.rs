@@ -152,10 +152,11 @@ fn a_vector_beside_the_words_adds_what_is_similar() {
         for hit in both.items() {
             let why = hit.at("why");
             assert_eq!(why.at("tier").text(), "fused");
-            let [words, near, time, stating] =
-                ["words", "near", "time", "stating"].map(|term| why.at(term).float());
-            let sum = (words + 0.85 * near + 0.8 * time) * stating;
+            let [words, near, time, stating, strength] =
+                ["words", "near", "time", "stating", "strength"].map(|term| why.at(term).float());
+            let sum = (words + 0.85 * near + 0.8 * time) * stating * strength;
             assert!((hit.at("score").float() - sum).abs() < 1e-5, "{hit:?}");
+            assert!((0.8..=1.0).contains(&strength), "{hit:?}");
             assert!((0.0..=1.0).contains(&words) && near <= 1.0 && (0.5..=1.0).contains(&stating));
             assert!(!hit.at("text").text().is_empty());
             assert!(hit.keys().contains(&"similarity"));
@@ -188,17 +189,23 @@ fn associations_add_to_the_score_of_words_where_they_are_asked_for() {
         let both = stage.recall(space, &[&question[..], &spread].concat());
         assert_eq!(ids(&both)[..3], ["n1", "a4", "b4"], "what the words found, and where it leads");
         for hit in both.items() {
-            let (why, activation) = (hit.at("why"), hit.at("activation").float());
+            let activation = hit.at("activation").float();
             let words = if hit.at("id").text() == "n1" {
+                let why = hit.at("why");
                 assert_eq!(why.at("tier").text(), "fused");
-                let [words, near, time, stating] =
-                    ["words", "near", "time", "stating"].map(|term| why.at(term).float());
-                (words + 0.85 * near + 0.8 * time) * stating
+                let [words, near, time, stating, strength] =
+                    ["words", "near", "time", "stating", "strength"]
+                        .map(|term| why.at(term).float());
+                (words + 0.85 * near + 0.8 * time) * stating * strength
             } else {
-                assert_eq!(why.at("tier").text(), "spread");
                 0.0
             };
             assert!((hit.at("score").float() - (words + activation)).abs() < 1e-5, "{hit:?}");
+        }
+        // Only what is not exact knows the ways.
+        let ways = stage.recall(space, &[&question[..], &["SPREAD", "WITH", "why"]].concat());
+        for hit in ways.items().iter().filter(|hit| hit.at("id").text() != "n1") {
+            assert_eq!(hit.at("why").at("tier").text(), "spread", "{hit:?}");
         }
         // n1 keeps half of its mass and passes the rest on; a4 keeps half of that; b4, which has no
         // links, what is left.
@@ -324,9 +331,10 @@ fn what_is_no_question_is_refused_with_a_reason() {
     for (words, says) in [
         (&["TEXT", ""][..], "got none"),
         (&["TEXT", "a", "TEXT", "b"], "TEXT is given twice"),
-        (&["ID", "n1", "WEIGHTS", "1", "1", "1"], "WEIGHTS need TEXT"),
+        (&["ID", "n1", "WEIGHTS", "1", "1", "1", "1", "1"], "WEIGHTS need TEXT"),
         (&["TEXT", "a", "WEIGHTS", "1", "1"], "WEIGHTS"),
-        (&["TEXT", "a", "WEIGHTS", "1", "x", "1"], "the weight of around"),
+        (&["TEXT", "a", "WEIGHTS", "1", "x", "1", "1", "1"], "the weight of around"),
+        (&["TEXT", "a", "WEIGHTS", "1", "1", "1", "2", "1"], "the weight of strength"),
         (&["TEXT", "a", "SEEDS", "2"], "need SPREAD"),
         (&["TEXT"], "TEXT"),
         (&["EXACT", "NOREINFORCE"], "cue is missing"),

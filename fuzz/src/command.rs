@@ -292,7 +292,8 @@ fn check_store(store: &StoreCommand) {
 fn check_recall(recall: &RecallCommand) {
     space(&recall.space);
     assert!((1..=RECALL_K_MAX).contains(&recall.k));
-    assert!((1..=RECALL_CUES_MAX).contains(&recall.cues.len()));
+    let cues_min = usize::from(recall.text.is_none());
+    assert!((cues_min..=RECALL_CUES_MAX).contains(&recall.cues.len()));
     assert!((1..=REPLY_BYTES_MAX).contains(&recall.bytes_max));
     assert!(recall.conditions.confidence_min.is_none_or(|p| (0.0..=1.0).contains(&p)));
     if let Some(RecallSpread { parameters, seeds, weight }) = &recall.spread {

@@ -65,6 +65,10 @@ async fn carry_out(
 ) -> bool {
     let is_batch = matches!(&command, Command::StoreMany { .. })
         || matches!(&command, Command::Link(link) if link.is_mutual);
+    if is_superseding(&command) {
+        // Only what was recorded before is superseded: what was sent before is, by then.
+        writes_done(core, connection).await;
+    }
     if !connection.is_mixed() && has_other_lane(&command) || connection.is_mixed() && is_batch {
         // Of writes of one episode none overtakes another. What is open has not noted its lane.
         writes_done(core, connection).await;
@@ -150,6 +154,16 @@ async fn writes_done(core: &Core, connection: &Connection) {
     if connection.has_writes() {
         core.turn();
         connection.writes_done().await;
+    }
+}
+
+/// Whether a store is to supersede others.
+fn is_superseding(command: &Command) -> bool {
+    let is_one = |store: &StoreCommand| !store.supersedes.is_empty();
+    match command {
+        Command::Store { store, .. } => is_one(store),
+        Command::StoreMany { items, .. } => items.iter().flatten().any(is_one),
+        _ => false,
     }
 }
 

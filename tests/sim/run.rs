@@ -568,8 +568,8 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
     }
 }
 
-/// What a reply shows of this version, with links and a superseder that were sent at some time and a
-/// strength that lacks some presentations.
+/// What a reply shows of this version, with links and a superseder that were sent at some time and
+/// a strength that lacks some presentations.
 fn shown_but_for_changes(
     version: &Version,
     history: &History,

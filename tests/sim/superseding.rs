@@ -162,8 +162,16 @@ pub async fn check_as_of(
 }
 
 async fn everything(connection: &mut Connection, space: &str) -> Option<BTreeMap<String, Value>> {
-    let reply = connection.call(&Command::of(&format!("EG.SCAN {space} COUNT 4096"))).await?;
-    let [_, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
-    let id = |reply: &Value| reply.get("id").and_then(Value::text).expect("an id").to_owned();
-    Some(episodes.list().iter().map(|reply| (id(reply), reply.clone())).collect())
+    let (mut found, mut cursor) = (BTreeMap::new(), "0".to_owned());
+    loop {
+        let line = format!("EG.SCAN {space} CURSOR {cursor} COUNT 4096");
+        let reply = connection.call(&Command::of(&line)).await?;
+        let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
+        let id = |reply: &Value| reply.get("id").and_then(Value::text).expect("an id").to_owned();
+        found.extend(episodes.list().iter().map(|reply| (id(reply), reply.clone())));
+        cursor = next.text().expect("a cursor").to_owned();
+        if cursor == "0" {
+            return Some(found);
+        }
+    }
 }

@@ -573,7 +573,8 @@ impl Client {
             let own = history.all().find(|version| version.write == write).expect("it was sent");
             let content = |episode: &Rc<Episode>| (episode.text.clone(), episode.vector.clone());
             let is_same = before.believed().map(content) == own.episode().map(content);
-            assert_eq!(outcome == "existing", is_same, "the same {id} in {}", self.space);
+            // What is under way itself and came without DEDUP is not known yet.
+            assert!(is_same || outcome != "existing", "not the same {id} in {}", self.space);
         }
         if outcome == "existing" {
             assert!(keyed.is_some() || dedup, "{id} has no key and exists already");

@@ -38,7 +38,7 @@ impl<I: Io> Shard<I> {
         let SupersedeRequest { space, ref id, ref by, valid_until_us, durability, .. } = *request;
         let recorded_at_us = request.recorded_at_us.unwrap_or(head.recorded_at_us);
         let payload = SupersedePayload { space, id, by, valid_until_us, recorded_at_us };
-        let how = Admission::of(Owner::Caller(ticket), durability).patient(true);
+        let how = Admission::of(Owner::Caller(ticket), durability).patient(true).about(space, id);
         let bytes = supersede_bytes(&payload);
         self.append(how, &head, bytes, |out| encode_supersede(&payload, durability, out))?;
         Ok(())

@@ -69,7 +69,8 @@ fn recalls_and_spreads_say_their_options() {
         "min_confidence":0.5,"filter":{"a":1},"exact":true,
         "spread":{"hops":2,"budget":9,"decay":0.5,"threshold":0.001,"similar":0.1,
         "deadline_us":5,"seeds":4,"weight":2},"text":"a b","no_reinforce":true,
-        "weights":{"near":0.5,"around":0,"time":2,"strength":0.25,"confidence":1},"with":["why"],"bytes":7}"#;
+        "weights":{"near":0.5,"around":0,"time":2,"strength":0.25,"confidence":1},
+        "with":["why"],"bytes":7}"#;
     assert_eq!(
         words::<Recall>(recall),
         r#"EG.RECALL notes K 3 ID x VEC \x00\x00\x80? TEXT a b WEIGHTS 0.5 0.0 2.0 0.25 1.0 "#

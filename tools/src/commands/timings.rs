@@ -145,7 +145,8 @@ mod tests {
         assert_eq!(
             table,
             "when (UTC)             ms  queued  worked  log  client    command\n\
-             1970-01-01 00:00:01  10.0     0.2          9.8  importer  EG.STORE notes (3 bytes)…\n\
+             1970-01-01 00:00:01  10.0     0.2          9.8  importer  EG.STORE notes (3 bytes) \
+             VEC (9…\n\
              1970-01-01 00:00:01  61.2     0.2    61.0       #12       EG.RECALL notes K 10"
         );
     }

@@ -130,8 +130,8 @@ mod tests {
         assert!(Way::all(false, &[way("bm25=TEXT")]).unwrap_err().contains("'bm25' is there"));
         assert!(Way::all(false, &[way("a=TEXT"), way("a=VEC")]).is_err());
         let ways = Way::all(true, &[]).unwrap();
-        let names: Vec<&str> = ways[4..7].iter().map(Way::name).collect();
-        assert_eq!(names, ["no-around", "no-times", "spread"]);
+        let names: Vec<&str> = ways[4..8].iter().map(Way::name).collect();
+        assert_eq!(names, ["no-around", "no-times", "no-decay", "spread"]);
         assert!(Way::all(true, &[way("spread=VEC")]).is_err());
     }
 }
