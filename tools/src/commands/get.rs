@@ -41,10 +41,7 @@ impl Get {
             command: "EG.GET",
             reason: "an episode is no map".into(),
         })?;
-        let readable = entries.into_iter().map(|(key, value)| {
-            let value = readable(&key, value);
-            (Value::SimpleString(key), value)
-        });
+        let readable = entries.into_iter().map(named);
         render::print(&render::outline(Value::Map(readable.collect())))
     }
 }
@@ -52,10 +49,12 @@ impl Get {
 /// Times as dates, the vector as its dimensions.
 fn readable(key: &str, value: Value) -> Value {
     match key {
-        "happened_at" | "recorded_at" | "valid_until" => match reply::integer(&value) {
-            Some(us) => Value::SimpleString(format!("{} UTC", time::format_us(us))),
-            None => value,
-        },
+        "happened_at" | "recorded_at" | "last_presented_at" | "valid_until" => {
+            match reply::integer(&value) {
+                Some(us) => Value::SimpleString(format!("{} UTC", time::format_us(us))),
+                None => value,
+            }
+        }
         "vec" => match &value {
             Value::BulkString(bytes) => Value::SimpleString(format!(
                 "{} dimensions (--json shows them)",
@@ -63,6 +62,15 @@ fn readable(key: &str, value: Value) -> Value {
             )),
             _ => value,
         },
+        "strength" => match reply::entries(value) {
+            Some(entries) => Value::Map(entries.into_iter().map(named).collect()),
+            None => Value::Nil,
+        },
         _ => value,
     }
+}
+
+fn named((key, value): (String, Value)) -> (Value, Value) {
+    let value = readable(&key, value);
+    (Value::SimpleString(key), value)
 }
