@@ -178,8 +178,6 @@ fn being_recalled_is_a_presentation_unless_one_only_looks() {
     stage.pass(DAY_S);
     let looked_at = stage.recall("notes", 0, 2, &["NOREINFORCE"]);
     let recalled = stage.recall("notes", 3, 2, &[]);
-    // What is answered twice within the second counts once.
-    stage.recall("notes", 3, 2, &[]);
     let is_counted =
         |stage: &mut Stage| recalled.iter().all(|id| stage.presentations("notes", id) == 2);
     eventually("the recall is logged", || is_counted(&mut stage));
