@@ -340,7 +340,6 @@ fn questions_in_words_leave_out_what_is_superseded() {
                 count: 100,
                 conditions: Conditions { belief, ..Conditions::default() },
                 effort: Effort::Usual,
-                now_us: 0,
             };
             let shard = &mut history.bench.shard;
             let mut inquiry = shard.inquiry(request).unwrap();

@@ -46,7 +46,6 @@ fn inquire(bench: &mut Bench, question: &str, conditions: Conditions) -> (Vec<St
         count: COUNT,
         conditions,
         effort: Effort::Usual,
-        now_us: 0,
     };
     let mut inquiry = bench.shard.inquiry(request).unwrap();
     // In the smallest slices.

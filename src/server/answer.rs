@@ -66,7 +66,6 @@ pub(super) async fn rank(
         count: k.max(PROPOSED),
         conditions: conditions.clone(),
         effort,
-        now_us: 0,
     };
     let all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
     let Found { evidence, statistics, background, background_rows } = all;
@@ -81,7 +80,7 @@ pub(super) async fn rank(
     };
     if !places.is_empty() {
         let (space, places) = (route.space(), places.into());
-        let around = AroundRequest { space, cue, terms, conditions, places, now_us: 0 };
+        let around = AroundRequest { space, cue, terms, conditions, places };
         let around = ask(core, route, || Request::LookAround(Box::new(around.clone()))).await?;
         fusion.add(around.evidence);
     }

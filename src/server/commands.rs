@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
-    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceSettings,
-    StoredEpisode,
+    Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceNumber,
+    SpaceSettings, StoredEpisode,
 };
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
@@ -92,33 +92,22 @@ async fn carry_out(
         Command::Supersede(command) => {
             take_supersede(core, connection, command, at_ns).await;
         }
-        Command::Forget { space, id, durability } => match core.route(&space) {
-            Ok(route) => {
-                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
-                let owner = route.owner(&id);
-                let request = Request::Forget { space, id, durability, writer_uid };
-                submit(core, connection, owner, request, at_ns);
-            }
-            Err(refusal) => refuse(core, connection, refusal),
-        },
-        Command::Reinforce { space, id, what, durability } => match core.route(&space) {
-            Ok(route) => {
-                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
-                let owner = route.owner(&id);
+        Command::Forget { space, id, durability } => {
+            take_write(core, connection, (&space, id), at_ns, |space, id, writer_uid| {
+                Request::Forget { space, id, durability, writer_uid }
+            });
+        }
+        Command::Reinforce { space, id, what, durability } => {
+            take_write(core, connection, (&space, id), at_ns, |space, id, writer_uid| {
                 let request = ReinforceRequest { space, id, what, durability, writer_uid };
-                submit(core, connection, owner, Request::Reinforce(Box::new(request)), at_ns);
-            }
-            Err(refusal) => refuse(core, connection, refusal),
-        },
-        Command::Erase { space, id } => match core.route(&space) {
-            Ok(route) => {
-                let (space, writer_uid) = (route.space(), connection.client.peer.uid);
-                let owner = route.owner(&id);
-                let request = Request::Erase { space, id, writer_uid };
-                submit(core, connection, owner, request, at_ns);
-            }
-            Err(refusal) => refuse(core, connection, refusal),
-        },
+                Request::Reinforce(Box::new(request))
+            });
+        }
+        Command::Erase { space, id } => {
+            take_write(core, connection, (&space, id), at_ns, |space, id, writer_uid| {
+                Request::Erase { space, id, writer_uid }
+            });
+        }
         observing if observe::is_observing(&observing) => {
             observe::take(core, connection, observing, at_ns).await;
         }
@@ -332,6 +321,24 @@ fn take_store(
                 connection.reserve_write(placed.request.episode(), placed.request.rank());
             let (connection, assigned) = (Rc::clone(connection), placed.assigned.clone());
             placed.submit(core, rank, at_ns, Origin::Reply { connection, slot, assigned });
+        }
+        Err(refusal) => refuse(core, connection, refusal),
+    }
+}
+
+/// Hands a write about one episode to its owner.
+fn take_write(
+    core: &Core,
+    connection: &Rc<Connection>,
+    (space, id): (&str, Bytes),
+    at_ns: u64,
+    request: impl FnOnce(SpaceNumber, Bytes, u32) -> Request,
+) {
+    match core.route(space) {
+        Ok(route) => {
+            let owner = route.owner(&id);
+            let request = request(route.space(), id, connection.client.peer.uid);
+            submit(core, connection, owner, request, at_ns);
         }
         Err(refusal) => refuse(core, connection, refusal),
     }
@@ -563,12 +570,8 @@ async fn cue_vectors(
             Cue::Id(id) => id,
         };
         let fields = Fields { vector: true, ..Fields::default() };
-        let belief = Belief::Now;
-        let request = Request::Get { space: route.space(), id: id.clone(), fields, belief };
-        let Answer::Episode(found) = core.call(route.owner(&id), request).await else {
-            unreachable!("a get is answered with an episode")
-        };
-        let vector = found?.and_then(|episode| episode.vector);
+        let found = core.get(route, &id, fields).await?;
+        let vector = found.and_then(|episode| episode.vector);
         let name = || String::from_utf8_lossy(&id).into_owned();
         vectors.push(vector.ok_or_else(|| Refusal::NoEpisode(name()))?);
     }

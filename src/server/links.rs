@@ -11,7 +11,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Belief, Fields, Refusal, Unlinked};
+use engram_shards::episode::{Fields, Refusal, Unlinked};
 use engram_shards::shard::Reply;
 
 use super::commands::{Encoded, fulfil, refuse};
@@ -66,12 +66,7 @@ pub(super) async fn take_mutual(core: &Rc<Core>, connection: &Rc<Connection>, li
 /// Whether both episodes are there.
 async fn check_both(core: &Rc<Core>, route: &Route, ids: [&Bytes; 2]) -> Result<(), Refusal> {
     for id in ids {
-        let (space, fields, belief) = (route.space(), Fields::default(), Belief::Now);
-        let request = Request::Get { space, id: id.clone(), fields, belief };
-        let Answer::Episode(found) = core.call(route.owner(id), request).await else {
-            unreachable!("a get is answered with an episode")
-        };
-        if found?.is_none() {
+        if core.get(route, id, Fields::default()).await?.is_none() {
             return Err(Refusal::NoEpisode(String::from_utf8_lossy(id).into_owned()));
         }
     }

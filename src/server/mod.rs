@@ -45,6 +45,7 @@ mod origin;
 mod outgoing;
 mod pace;
 mod push;
+mod reading;
 mod recalled;
 mod request;
 mod route;

@@ -19,8 +19,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
-    Activation, Belief, Conditions, Durability, Effort, Fields, RecallRequest, Refusal,
-    SpaceNumber, SpaceSettings, SupersedeRequest,
+    Activation, Conditions, Durability, Effort, Fields, RecallRequest, Refusal, SpaceNumber,
+    SpaceSettings, SupersedeRequest,
 };
 use engram_shards::recall::cue;
 use engram_shards::shard::Reply;
@@ -152,13 +152,9 @@ impl Beside {
     async fn supersede(&self, core: &Rc<Core>) -> Result<Vec<Bytes>, Refusal> {
         let Self { route, id, durability, writer_uid, .. } = self;
         let (space, durability, writer_uid) = (route.space(), *durability, *writer_uid);
-        let own =
-            Request::Get { space, id: id.clone(), fields: Fields::default(), belief: Belief::Now };
-        let Answer::Episode(own) = core.call(route.owner(id), own).await else {
-            unreachable!("a get is answered with an episode")
-        };
+        let own = core.get(route, id, Fields::default()).await?;
         // Somebody has forgotten it by now: then it supersedes nothing.
-        let Some(own) = own? else { return Ok(Vec::new()) };
+        let Some(own) = own else { return Ok(Vec::new()) };
         let ask = |target: &Bytes| {
             let request = SupersedeRequest {
                 space,
@@ -220,13 +216,9 @@ pub(super) async fn superseding(
     let valid_until_us = match command.valid_until_us {
         Some(time_us) => time_us,
         None => {
-            let (fields, belief) = (Fields::default(), Belief::Now);
-            let request = Request::Get { space, id: by.clone(), fields, belief };
-            let Answer::Episode(found) = core.call(route.owner(&by), request).await else {
-                unreachable!("a get is answered with an episode")
-            };
+            let found = core.get(route, &by, Fields::default()).await?;
             let name = || String::from_utf8_lossy(&by).into_owned();
-            found?.ok_or_else(|| Refusal::NoEpisode(name()))?.happened_at_us
+            found.ok_or_else(|| Refusal::NoEpisode(name()))?.happened_at_us
         }
     };
     Ok(Request::Supersede(Box::new(SupersedeRequest {

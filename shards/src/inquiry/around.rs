@@ -30,8 +30,6 @@ pub struct AroundRequest {
     pub terms: Arc<[String]>,
     pub conditions: Conditions,
     pub places: Arc<[Place]>,
-    /// As in [`InquiryRequest`](super::InquiryRequest).
-    pub now_us: i64,
 }
 
 /// Under way on one shard.
@@ -83,11 +81,11 @@ impl Around {
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
     /// has changed.
-    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
+    pub fn finish(self, space: &Space, arena: &Arena, now_us: i64) -> Result<Found, Damaged> {
         if let Some(damaged) = self.damaged {
             return Err(damaged);
         }
-        let AroundRequest { cue, terms, conditions, now_us, .. } = self.request;
+        let AroundRequest { cue, terms, conditions, .. } = self.request;
         let cue = cue.as_deref().map(padded);
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let snapshot = u64::MAX;

@@ -55,8 +55,6 @@ pub struct InquiryRequest {
     pub count: usize,
     pub conditions: Conditions,
     pub effort: Effort,
-    /// When it is asked, as the shard knows: µs since 1970-01-01 UTC.
-    pub now_us: i64,
 }
 
 /// An episode and what speaks for it.
@@ -204,7 +202,7 @@ impl Inquiry {
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
     /// has changed.
-    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
+    pub fn finish(self, space: &Space, arena: &Arena, now_us: i64) -> Result<Found, Damaged> {
         let Self { request, view, recall, scan } = self;
         let snapshot = scan.snapshot();
         let (mut rows, statistics) = scan.finish()?;
@@ -213,7 +211,7 @@ impl Inquiry {
         }
         rows.sort_unstable();
         rows.dedup();
-        let InquiryRequest { cue, terms, conditions, now_us, .. } = request;
+        let InquiryRequest { cue, terms, conditions, .. } = request;
         let cue = cue.as_deref().map(padded);
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot, now_us };

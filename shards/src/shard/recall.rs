@@ -37,8 +37,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Begins an inquiry; it is to be gone on with by [`inquiry_step`](Self::inquiry_step).
-    pub fn inquiry(&mut self, mut request: InquiryRequest) -> Result<Inquiry, Refusal> {
-        request.now_us = self.log.io().wall_us();
+    pub fn inquiry(&mut self, request: InquiryRequest) -> Result<Inquiry, Refusal> {
         let Memory { spaces, arena, applied, .. } = &mut self.memory;
         let number = request.space;
         let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
@@ -72,12 +71,11 @@ impl<I: Io> Shard<I> {
     /// The result of an inquiry whose last step, just now, said so.
     pub fn inquiry_finish(&self, inquiry: Inquiry) -> Result<Found, Refusal> {
         let space = self.memory.space(inquiry.request().space)?;
-        Ok(inquiry.finish(space, &self.memory.arena)?)
+        Ok(inquiry.finish(space, &self.memory.arena, self.log.io().wall_us())?)
     }
 
     /// Begins to look around some places of threads.
-    pub fn around(&self, mut request: AroundRequest) -> Result<Around, Refusal> {
-        request.now_us = self.log.io().wall_us();
+    pub fn around(&self, request: AroundRequest) -> Result<Around, Refusal> {
         let space = self.memory.space(request.space)?;
         Ok(Around::new(request, space, &self.memory.arena))
     }
@@ -93,6 +91,6 @@ impl<I: Io> Shard<I> {
     /// The result of looking around when the last step, just now, was the last.
     pub fn around_finish(&self, around: Around) -> Result<Found, Refusal> {
         let space = self.memory.space(around.request().space)?;
-        Ok(around.finish(space, &self.memory.arena)?)
+        Ok(around.finish(space, &self.memory.arena, self.log.io().wall_us())?)
     }
 }

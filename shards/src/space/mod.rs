@@ -398,7 +398,7 @@ impl Space {
     }
 
     fn change_at(&self, at: u64) -> strengths::Change {
-        let frozen_through = self.frozen.as_ref().map(|_| self.frozen_through);
+        let frozen_through = self.frozen().map(|(_, through)| through);
         strengths::Change { at, frozen_through }
     }
 
@@ -467,7 +467,7 @@ impl Space {
         let part = self.part(arena, at.part).expect("just found");
         let (row, body) = (part.record(at.row).sequence, part.body(at.row));
         let body = body.map_or(&[][..], |body| body.links);
-        let frozen_through = self.frozen.as_ref().map(|_| self.frozen_through);
+        let frozen_through = self.frozen().map(|(_, through)| through);
         let change = Change { row, body, at: sequence, frozen_through };
         let (result, is_first) = with(&mut overlays, change);
         let list = overlays.get(row).map(LinkList::len);
@@ -511,7 +511,7 @@ impl Space {
     /// Takes away what a publication has made needless of the first `count` overlays that were not
     /// looked at since; whether nothing is left.
     pub fn sweep_links(&mut self, count: usize) -> bool {
-        let frozen_through = self.frozen.as_ref().map(|_| self.frozen_through);
+        let frozen_through = self.frozen().map(|(_, through)| through);
         if !self.strengths.sweep(count, frozen_through) {
             return false;
         }
