@@ -5,7 +5,8 @@ use engram_lanes::inbox::RANKS;
 use engram_shards::spread::predictor::is_within;
 use hdrhistogram::Histogram;
 
-/// Latencies are recorded in nanoseconds, up to ten minutes, to three digits.
+/// Latencies are recorded in nanoseconds, up to ten minutes, to two digits: more would take ten
+/// times the memory, and as much longer to copy it out.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
 
 /// A latency histogram.
@@ -14,16 +15,11 @@ pub struct Latency(Histogram<u64>);
 
 impl Default for Latency {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constants"))
+        Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are constants"))
     }
 }
 
 impl Latency {
-    /// To two digits, in a tenth of the memory.
-    pub fn coarse() -> Self {
-        Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are constants"))
-    }
-
     pub fn record(&mut self, ns: u64) {
         self.0.saturating_record(ns);
     }
@@ -116,7 +112,7 @@ pub struct Metrics {
 }
 
 /// What a shard knows of one of its lanes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Lane {
     /// As the queue wait, of what came through this lane.
     pub wait: Latency,
@@ -124,12 +120,6 @@ pub struct Lane {
     pub depth_max: u32,
     /// Requests from this shard's connections that found a lane full, be it here or elsewhere.
     pub refused: u64,
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self { wait: Latency::coarse(), depth_max: 0, refused: 0 }
-    }
 }
 
 /// What spreads came to on a shard.

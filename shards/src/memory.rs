@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::arena::Arena;
+use crate::consolidation::AHEAD_SHARE;
 use crate::episode::{
     Activation, Confidence, Linked, Outcome, Refusal, Reinforced, Sequence, SpaceNumber,
     SpaceSettings, Unlinked,
@@ -52,6 +53,9 @@ pub(crate) struct Memory {
     pub(crate) strength_bytes: u64,
     /// Of what was read of texts.
     text_bytes: u64,
+    /// What tails may have of the memory, as long as a consolidation is on its way to give some
+    /// back.
+    pub(crate) tails_bytes_max: Option<u64>,
     /// How full what feeds the shard is, 0 to 1.
     pub(crate) crowd: f32,
     /// Rows are coded as they are applied. A replay leaves that for later.
@@ -77,6 +81,7 @@ impl Memory {
             afterwards_bytes: 0,
             strength_bytes: 0,
             text_bytes: 0,
+            tails_bytes_max: None,
             crowd: 0.0,
             codes_rows: false,
         }
@@ -96,7 +101,7 @@ impl Memory {
         self.bytes_in_tails() + self.bytes_that_stay()
     }
 
-    fn bytes_in_tails(&self) -> u64 {
+    pub(crate) fn bytes_in_tails(&self) -> u64 {
         self.arena.bytes_in_use()
             + self.rows * ROW_TABLE_BYTES
             + self.afterwards_bytes
@@ -108,6 +113,17 @@ impl Memory {
         self.keys.count() as u64 * KEY_TABLE_BYTES + self.strength_bytes
     }
 
+    /// What keys and strengths leave.
+    pub(crate) fn bytes_for_tails(&self) -> u64 {
+        self.arena.bytes_max().saturating_sub(self.bytes_that_stay())
+    }
+
+    /// What stores may still take.
+    pub(crate) fn bytes_free(&self) -> u64 {
+        let tails_bytes_max = self.tails_bytes_max.unwrap_or(u64::MAX);
+        tails_bytes_max.min(self.bytes_for_tails()).saturating_sub(self.bytes_in_tails())
+    }
+
     /// Whether strengths have as much memory as they may get by recalls alone.
     pub(crate) fn is_full_of_strengths(&self) -> bool {
         self.strength_bytes >= self.arena.bytes_max() / STRENGTHS_SHARE
@@ -116,15 +132,13 @@ impl Memory {
     /// Whether tails hold more than half of the memory that keys and strengths leave to them: what
     /// a consolidation gives back, while there is room to go on beside it.
     pub(crate) fn is_pressed_by_tails(&self) -> bool {
-        let left = self.arena.bytes_max().saturating_sub(self.bytes_that_stay());
-        self.bytes_in_tails() > left / 2
+        self.bytes_in_tails() > self.bytes_for_tails() / 2
     }
 
     /// Whether links that changed after their episodes were stored, and what superseded these, have
     /// more than a quarter of that memory: what a consolidation of everything gives back.
     pub(crate) fn is_pressed_afterwards(&self) -> bool {
-        let left = self.arena.bytes_max().saturating_sub(self.bytes_that_stay());
-        self.afterwards_bytes > left / 4
+        self.afterwards_bytes > self.bytes_for_tails() / 4
     }
 
     /// The share of the memory in use, or how crowded the lanes are if that is more.
@@ -132,10 +146,17 @@ impl Memory {
         self.share().max(self.crowd)
     }
 
-    /// The share of the memory in use.
+    /// The share of the memory in use; or, where a consolidation leaves less for now, how close
+    /// that is: from [`DEGRADED_FROM`] on when stores are about to get ahead of it.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn share(&self) -> f32 {
-        (self.bytes_in_use() as f32 / self.arena.bytes_max() as f32).min(1.0)
+        let bytes_max = self.arena.bytes_max();
+        let share = (self.bytes_in_use() as f32 / bytes_max as f32).min(1.0);
+        let ahead = self.bytes_free() as f32 / (bytes_max / AHEAD_SHARE) as f32;
+        match self.tails_bytes_max {
+            Some(_) if ahead < 1.0 => share.max(1.0 - (1.0 - DEGRADED_FROM) * ahead),
+            _ => share,
+        }
     }
 
     /// Does what a frame says; the reply, if the frame was somebody's request. Frames that were

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use engram_shards::episode::{CodeBits, Conditions, Effort, Metric, Refusal, Tier};
 use engram_shards::format::FileKind;
 use engram_shards::io::{Io, WriteFault};
-use engram_shards::limits::SEGMENT_BYTES_MIN;
+use engram_shards::limits::{DEGRADED_FROM, SEGMENT_BYTES_MIN};
 use engram_shards::shard::{Advanced, Reply, ShardSettings};
 
 #[test]
@@ -222,6 +222,42 @@ fn large_episodes_are_consolidated_by_what_they_hold_in_memory() {
     bench.settle(false);
     assert_eq!(bench.shard.consolidation().0, stats);
     bench.restart().check();
+}
+
+#[test]
+fn stores_that_outrun_a_consolidation_are_taken_all_the_time_that_it_takes() {
+    let settings = ShardSettings { memory_bytes_max: 64 << 20, ..settings() };
+    let mut bench = Bench::with(settings, Metric::Cosine);
+    let (vector, text) = (bench.vector(), "x".repeat(16 << 10));
+    let mut stored = 0;
+    // By consolidation: how many were stored before each unit of its work.
+    let mut taken: Vec<Vec<usize>> = vec![Vec::new()];
+    while taken.len() <= 2 {
+        let before = stored;
+        while stored < before + 8 {
+            let answers = bench.try_store(&format!("e{stored}"), &vector, text.clone());
+            if let [(_, Err(refusal))] = &answers[..] {
+                assert!(matches!(refusal, Refusal::Busy { .. }), "{refusal}");
+                let pressure = bench.shard.stats().pressure;
+                assert!(pressure >= DEGRADED_FROM, "refused without a warning: {pressure}");
+                break;
+            }
+            stored += 1;
+        }
+        bench.work();
+        let stats = bench.shard.consolidation().0;
+        if stats.stage.is_some() {
+            taken.last_mut().unwrap().push(stored - before);
+        }
+        if stats.published == taken.len() as u64 {
+            taken.push(Vec::new());
+        }
+    }
+    // Of the first nothing was known. Memory is taken in chunks of 2 MiB.
+    let parts: Vec<usize> =
+        taken[1].chunks(taken[1].len() / 4).map(|part| part.iter().sum()).collect();
+    let all: usize = parts.iter().sum();
+    assert!(parts[..4].iter().all(|part| part * 10 > all), "{parts:?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use super::commands;
 use super::connection::{Connection, encode_ready, has_ready};
 use super::core::Core;
 use super::info::{self, Report};
+use super::share::EdgeShare;
 use crate::protocol::ProtocolVersion;
 use crate::runtime;
 
@@ -50,13 +51,16 @@ pub struct Conversation {
 /// The shard's side of all calls.
 #[derive(Debug)]
 pub(super) struct Calls {
+    share: Rc<EdgeShare>,
     open: RefCell<Vec<Rc<Connection>>>,
     is_draining: Cell<bool>,
 }
 
 impl Calls {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { open: RefCell::default(), is_draining: Cell::new(false) })
+    /// Of one of so many shards.
+    pub(super) fn new(shards: usize) -> Rc<Self> {
+        let share = Rc::new(EdgeShare::new(shards));
+        Rc::new(Self { share, open: RefCell::default(), is_draining: Cell::new(false) })
     }
 
     /// The task that takes calls.
@@ -67,8 +71,9 @@ impl Calls {
                 _ if self.is_draining.get() => {}
                 Call::Converse(conversation) => self.begin(&core, conversation),
                 Call::Report(answer) => {
-                    let core = Rc::clone(&core);
+                    let (core, share) = (Rc::clone(&core), Rc::clone(&self.share));
                     runtime::spawn(async move {
+                        share.figures(&core).await;
                         // Whoever asked may be gone.
                         let _ = answer.send(info::reports(&core).await);
                     });
@@ -86,10 +91,10 @@ impl Calls {
         let mut open = self.open.borrow_mut();
         open.retain(|other| Rc::strong_count(other) > 1);
         open.push(Rc::clone(&connection));
-        let core = Rc::clone(core);
+        let (core, share) = (Rc::clone(core), Rc::clone(&self.share));
         runtime::spawn(async move {
-            let hears = hear(&core, &connection, commands, &replies);
-            future::zip(hears, answer(&core, &connection, &replies)).await;
+            let hears = hear(&core, &share, &connection, commands, &replies);
+            future::zip(hears, answer(&core, &share, &connection, &replies)).await;
         });
     }
 
@@ -112,16 +117,19 @@ impl Calls {
 /// Takes commands as long as there are any and somebody wants to know the replies.
 async fn hear(
     core: &Rc<Core>,
+    share: &EdgeShare,
     connection: &Rc<Connection>,
     commands: flume::Receiver<Vec<Bytes>>,
     replies: &flume::Sender<Bytes>,
 ) {
     loop {
         if commands.is_empty() {
+            let began_ns = core.now_ns();
             core.turn();
+            share.spend(core, began_ns);
         }
         // Also in the midst of a batch: those on the sockets do not wait for its end.
-        core.breathe_if_due().await;
+        share.slice(core).await;
         let next = async { commands.recv_async().await.ok() };
         let stopped = async {
             connection.stopped().await;
@@ -134,20 +142,30 @@ async fn hear(
             core.turn();
             connection.wait_for_room().await;
         }
+        share.figures_of(core, &arguments).await;
+        let began_ns = core.now_ns();
         if replies.is_disconnected() || !commands::take(core, connection, arguments, at_ns).await {
             break;
         }
+        share.spend(core, began_ns);
     }
     core.turn();
     connection.finish();
 }
 
 /// Hands over replies; see the top of the file.
-async fn answer(core: &Rc<Core>, connection: &Connection, replies: &flume::Sender<Bytes>) {
+async fn answer(
+    core: &Rc<Core>,
+    share: &EdgeShare,
+    connection: &Connection,
+    replies: &flume::Sender<Bytes>,
+) {
     let mut held_before = Vec::new();
     loop {
         let (mut out, mut held) = (Vec::new(), Vec::new());
+        let began_ns = core.now_ns();
         let is_last = encode_ready(core, connection, &mut out, &mut held);
+        share.spend(core, began_ns);
         if !out.is_empty() {
             connection.begin_writing(core);
             if replies.send_async(out.into()).await.is_err() {
@@ -156,7 +174,7 @@ async fn answer(core: &Rc<Core>, connection: &Connection, replies: &flume::Sende
             connection.end_writing();
             held_before.clear();
             held_before.append(&mut held);
-            core.breathe_if_due().await;
+            share.slice(core).await;
         }
         if is_last || connection.is_over() {
             // Taken when the last chunk was written.

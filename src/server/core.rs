@@ -395,9 +395,20 @@ impl Core {
         }
     }
 
-    async fn breathe(&self) {
+    /// Lets the shard look at its sockets.
+    pub(super) async fn breathe(&self) {
         self.breath.breathe().await;
         self.breathed_ns.set(self.now_ns());
+    }
+
+    /// When the last breath was.
+    pub(super) fn breathed_ns(&self) -> u64 {
+        self.breathed_ns.get()
+    }
+
+    /// Whether recalls or spreads are under way.
+    pub(super) fn is_computing(&self) -> bool {
+        !self.inner.borrow().jobs.is_empty()
     }
 
     /// The task that computes recalls, slice by slice, round and round.

@@ -169,7 +169,7 @@ impl Journal {
         match latencies.iter_mut().find(|(known, _)| std::ptr::eq(*known, command)) {
             Some((_, latency)) => latency.record(elapsed_ns),
             None => {
-                let mut latency = Latency::coarse();
+                let mut latency = Latency::default();
                 latency.record(elapsed_ns);
                 latencies.push((command, latency));
             }

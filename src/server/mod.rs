@@ -50,6 +50,7 @@ mod recalled;
 mod request;
 mod route;
 mod serve;
+mod share;
 mod snapshots;
 mod spaces;
 mod spread;

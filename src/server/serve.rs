@@ -251,7 +251,7 @@ async fn serve(
     runtime::spawn(Rc::clone(&core).serve_linger());
     runtime::spawn(Rc::clone(&core).compute());
     runtime::spawn(Rc::clone(&core).work());
-    let calls = Calls::new();
+    let calls = Calls::new(core.shards());
     runtime::spawn(Rc::clone(&calls).serve(Rc::clone(&core), edge.calls));
     drop(said.send(Said::Serving));
     let mut connections: Vec<Rc<Connection>> = Vec::new();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::building::{Building, Built};
 use super::calibrating::calibrate;
 use super::files::FileWriter;
+use super::pace::Progress;
 use super::saving::Saving;
 use super::{Advanced, Consolidator, Ground};
 use crate::arena::Mapped;
@@ -30,6 +31,7 @@ pub(super) struct Attempt {
     /// The new file, if there was anything to write.
     pub(super) new: Option<New>,
     pub(super) rows: u64,
+    pub(super) progress: Progress,
 }
 
 /// A columns file that nobody else knows yet.
@@ -366,6 +368,7 @@ impl Consolidator {
         let files = std::mem::take(files);
         files.into_iter().for_each(|file| self.remove(file, ground));
         self.attempt = None;
+        ground.memory.tails_bytes_max = None;
         self.stats.rows_under_way = 0;
     }
 }

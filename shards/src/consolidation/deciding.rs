@@ -54,6 +54,7 @@ impl Consolidator {
         self.stats.rows_under_way = building.rows();
         self.attempt = Some(Attempt {
             rows: building.rows(),
+            progress: self.pace.begin(building.rows(), ground.memory.bytes_in_tails()),
             stage: Stage::Sections {
                 writer: Box::new(FileWriter::new(file, std::mem::take(&mut self.regions))),
                 building: Box::new(building),

@@ -22,6 +22,7 @@ mod damage;
 mod deciding;
 mod files;
 mod leftovers;
+mod pace;
 mod publishing;
 mod restore;
 mod saving;
@@ -41,7 +42,9 @@ use attempt::{Attempt, Failure, Stage};
 use calibrating::Recalibrating;
 use damage::{Checking, Damage};
 use leftovers::Leftovers;
+use pace::Pace;
 
+pub(crate) use pace::AHEAD_SHARE;
 pub use restore::RestoreError;
 pub(crate) use restore::{Restored, restore};
 
@@ -163,6 +166,7 @@ pub(crate) struct Consolidator {
     next_file: u64,
     frozen: Option<Frozen>,
     attempt: Option<Attempt>,
+    pace: Pace,
     /// The files of the start, until all were looked at.
     checking: Option<Checking>,
     damage: Damage,
@@ -213,6 +217,7 @@ impl Consolidator {
             next_file,
             frozen: None,
             attempt: None,
+            pace: Pace::default(),
             damage: Damage::default(),
             recalibrating: None,
             asked: 0,
@@ -311,10 +316,21 @@ impl Consolidator {
         if self.attempt.is_none() && !self.begin(ground) {
             return self.idle(ground);
         }
-        match self.work(ground) {
+        let advanced = match self.work(ground) {
             Ok(advanced) => advanced,
             Err(failure) => self.give_up(&failure, ground),
+        };
+        if let (Some(attempt), Advanced::Worked) = (&mut self.attempt, advanced) {
+            attempt.progress.count_unit();
         }
+        ground.memory.tails_bytes_max = self.tails_bytes_max(ground.memory);
+        advanced
+    }
+
+    /// What tails may have of the memory as long as a consolidation is under way.
+    fn tails_bytes_max(&self, memory: &Memory) -> Option<u64> {
+        let attempt = self.attempt.as_ref()?;
+        Some(attempt.progress.tails_bytes_max(memory.bytes_for_tails()))
     }
 
     /// Memory that was asked for under this number is there.

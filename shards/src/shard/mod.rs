@@ -53,8 +53,10 @@ use crate::spreading::Pools;
 
 /// The hint that goes with a refusal for want of room in the log.
 const RETRY_LOG_MS: u32 = 5;
-/// The hint that goes with a refusal for want of memory.
+/// The hint that goes with a refusal for want of memory, and when a consolidation is about to give
+/// some back.
 const RETRY_MEMORY_MS: u32 = 1000;
+const RETRY_CONSOLIDATION_MS: u32 = 20;
 
 pub use self::consolidate::Notice;
 pub use self::recalls::RecallCounters;
@@ -429,10 +431,12 @@ impl<I: Io> Shard<I> {
     }
 
     fn check_memory(&self) -> Result<(), Refusal> {
-        if self.memory.bytes_in_use() < self.memory.arena.bytes_max() {
-            return Ok(());
-        }
-        Err(Refusal::Busy { what: "the shard's memory", retry_after_ms: RETRY_MEMORY_MS })
+        let retry_after_ms = match self.memory.tails_bytes_max {
+            _ if self.memory.bytes_free() > 0 => return Ok(()),
+            Some(_) => RETRY_CONSOLIDATION_MS,
+            None => RETRY_MEMORY_MS,
+        };
+        Err(Refusal::Busy { what: "the shard's memory", retry_after_ms })
     }
 
     fn append(
