@@ -69,6 +69,8 @@ fn check_listing(client: &mut Client, expected: &Value) {
         space["settings"]["fan_cap"] = 0.into();
         // And by what model they fade.
         space["settings"]["decay"] = "power".into();
+        // And how long they live.
+        space["settings"]["ttl"] = 0.into();
     }
     for (got, want) in spaces(&listing).iter().zip(spaces(&expected)) {
         assert_eq!(got["settings"], want["settings"]);

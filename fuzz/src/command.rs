@@ -157,6 +157,7 @@ fn check(command: &Command) {
             assert_eq!(SpaceFan::of_hundredths(fan), Some(create.fan));
             assert!(create.fan_cap != Some(0));
             assert_eq!(Decay::of_parts(create.decay.to_parts()), Some(create.decay));
+            assert!(create.lifetime.ttl_s.is_none_or(|seconds| seconds.get() > 0));
             assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
         }
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),

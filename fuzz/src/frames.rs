@@ -7,16 +7,18 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Durability, Episode, Link, LinkRequest, Priority, ReinforceRequest, StoreRequest, UnlinkRequest,
+    Durability, Episode, Link, LinkRequest, Priority, ReinforceRequest, StoreRequest, Ttl,
+    UnlinkRequest,
 };
 use engram_shards::format::{
     Anchor, BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchPlace, BatchView, ErasePayload,
-    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LinkPayload, LinkRecords,
-    Manifest, Operation, RecalledPayload, ReinforcePayload, SEGMENT_HEADER_BYTES,
-    STORE_HEADER_BYTES, SegmentHeader, SlotBlock, SpacePayload, StoreHeader, StoreId, StorePayload,
-    UnlinkPayload, encode_forget, encode_link, encode_recalled, encode_reinforce, encode_space,
-    encode_store, encode_unlink, forget_bytes, link_bytes, recalled_bytes, reinforce_bytes,
-    rewrite_as_gap, space_bytes, store_sizes, unlink_bytes,
+    FRAME_HEADER_BYTES, ForgetPayload, Frame, FrameHead, Gap, GapReason, LapsePayload, LinkPayload,
+    LinkRecords, Manifest, Operation, RecalledPayload, ReinforcePayload, SEGMENT_HEADER_BYTES,
+    STORE_HEADER_BYTES, SegmentHeader, SlotBlock, SpacePayload, StoreFacts, StoreHeader, StoreId,
+    StorePayload, UnlinkPayload, encode_forget, encode_lapse, encode_link, encode_recalled,
+    encode_reinforce, encode_space, encode_store, encode_unlink, forget_bytes, lapse_bytes,
+    link_bytes, recalled_bytes, reinforce_bytes, rewrite_as_gap, space_bytes, store_sizes,
+    unlink_bytes,
 };
 use engram_shards::limits::SECTOR_BYTES;
 
@@ -272,6 +274,12 @@ fn check_payloads(payload: &[u8]) {
         encode_recalled(recalled.space, &sequences, &mut again);
         assert!(again == payload, "other bytes for the same recalls");
     }
+    if let Ok(lapse) = LapsePayload::decode(payload) {
+        let sequences: Vec<u64> = lapse.sequences().collect();
+        let mut again = vec![0xaa; lapse_bytes(&sequences)];
+        encode_lapse(lapse.space, lapse.why, &sequences, &mut again);
+        assert!(again[..5] == payload[..5] && again[8..] == payload[8..]);
+    }
     if let Ok(ForgetPayload { space, id }) = ForgetPayload::decode(payload) {
         let mut again = vec![0xaa; forget_bytes(id)];
         encode_forget(space, id, &mut again);
@@ -317,6 +325,7 @@ fn check_store(store: &StorePayload<'_>, payload: &[u8]) {
         episode,
         key,
         dedup: false,
+        ttl: Ttl::Space,
         priority,
         durability,
         writer_uid: 0,
@@ -324,7 +333,9 @@ fn check_store(store: &StorePayload<'_>, payload: &[u8]) {
     let (again, bytes) = store_sizes(&request);
     assert_eq!((again, bytes), (sizes, payload.len()));
     let mut encoded = vec![0xaa; bytes];
-    encode_store(&request, again, store.norm, &mut encoded);
+    let facts = StoreFacts { norm: store.norm, expires_at_us: store.expires_at_us };
+    encode_store(&request, again, facts, &mut encoded);
     // Behind byte 44 stand durability and priority, which are not read back, and what is reserved.
-    assert!(encoded[..44] == payload[..44] && encoded[64..] == payload[64..]);
+    assert!(encoded[..44] == payload[..44] && encoded[48..56] == payload[48..56]);
+    assert!(encoded[64..] == payload[64..]);
 }

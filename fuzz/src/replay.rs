@@ -6,15 +6,16 @@ use std::num::NonZero;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Link, LinkRequest,
-    Metric, Priority, RecallRequest, ReinforceRequest, Reinforcement, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest, UnlinkRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Lapse, Lifetime, Link,
+    LinkRequest, Metric, Priority, RecallRequest, ReinforceRequest, Reinforcement, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest,
 };
 use engram_shards::format::{
-    ErasePayload, Frame, FrameHead, Operation, RECALLED_MAX, SupersedePayload, encode_forget,
-    encode_link, encode_recalled, encode_reinforce, encode_space, encode_store, encode_supersede,
-    encode_unlink, forget_bytes, link_bytes, recalled_bytes, reinforce_bytes, space_bytes,
-    store_sizes, supersede_bytes, unlink_bytes,
+    ErasePayload, Frame, FrameHead, LAPSED_MAX, Operation, RECALLED_MAX, StoreFacts,
+    SupersedePayload, encode_forget, encode_lapse, encode_link, encode_recalled, encode_reinforce,
+    encode_space, encode_store, encode_supersede, encode_unlink, forget_bytes, lapse_bytes,
+    link_bytes, recalled_bytes, reinforce_bytes, space_bytes, store_sizes, supersede_bytes,
+    unlink_bytes,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -127,6 +128,7 @@ fn frame(input: &mut Input<'_>) -> (FrameHead, Vec<u8>) {
         6 if kind & 0x20 != 0 => (Operation::Supersede as u16, supersede(input)),
         7 if kind & 0x18 == 0x08 => (Operation::Reinforce as u16, reinforce(input)),
         7 if kind & 0x18 == 0x10 => (Operation::Recalled as u16, recalled(input)),
+        7 if kind & 0x18 == 0x18 => (Operation::Lapse as u16, lapse(input)),
         _ => (Operation::Store as u16, store(input)),
     };
     if kind & 0x80 != 0 && !payload.is_empty() {
@@ -177,6 +179,7 @@ fn space(input: &mut Input<'_>) -> Vec<u8> {
         fan,
         fan_cap: (choice % 2 == 1).then(|| choice.into()),
         decay: Decay::default(),
+        lifetime: Lifetime::default(),
         model: String::new(),
         shards: u32::from(input.u8()),
     };
@@ -225,6 +228,16 @@ fn recalled(input: &mut Input<'_>) -> Vec<u8> {
     let sequences: Vec<u64> = (0..count).map(|_| u64::from(input.u8())).collect();
     let mut payload = vec![0; recalled_bytes(&sequences)];
     encode_recalled(space, &sequences, &mut payload);
+    payload
+}
+
+fn lapse(input: &mut Input<'_>) -> Vec<u8> {
+    let space = SpaceNumber(u32::from(input.u8()) % 4);
+    let why = if input.u8().is_multiple_of(2) { Lapse::Expired } else { Lapse::Faded };
+    let count = 1 + usize::from(input.u8()) % LAPSED_MAX;
+    let sequences: Vec<u64> = (0..count).map(|_| u64::from(input.u8())).collect();
+    let mut payload = vec![0; lapse_bytes(&sequences)];
+    encode_lapse(space, why, &sequences, &mut payload);
     payload
 }
 
@@ -283,12 +296,14 @@ fn store(input: &mut Input<'_>) -> Vec<u8> {
         episode,
         key: short(input),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,
     };
     let (sizes, bytes) = store_sizes(&request);
     let mut payload = vec![0; bytes];
-    encode_store(&request, sizes, norm, &mut payload);
+    let expires_at_us = NonZero::new(i64::from(input.u8()));
+    encode_store(&request, sizes, StoreFacts { norm, expires_at_us }, &mut payload);
     payload
 }

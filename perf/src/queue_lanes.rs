@@ -20,10 +20,12 @@ use bytes::Bytes;
 use engram_lanes::inbox::{AGED_EVERY, Inbox, Rank, Sender, Taken, WEIGHTS, Waits};
 use engram_shards::arena::Arena;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Metric, Priority, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Lifetime, Metric, Priority, SpaceFan, SpaceNumber,
+    SpaceSettings, StoreRequest, Ttl,
 };
-use engram_shards::format::{Frame, FrameHead, Operation, StorePayload, encode_store, store_sizes};
+use engram_shards::format::{
+    Frame, FrameHead, Operation, StoreFacts, StorePayload, encode_store, store_sizes,
+};
 use engram_shards::recall::check_vector;
 use engram_shards::space::{CATCH_UP_ROWS, Space};
 use engram_shards::strength::Decay;
@@ -297,6 +299,7 @@ fn observation(producer: u64, nth: u64, vector: &Bytes) -> StoreRequest {
         episode,
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,
@@ -364,6 +367,7 @@ impl Memory {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         };
@@ -375,7 +379,8 @@ impl Memory {
         let norm = check_vector(&space.settings, &request.episode.vector);
         let (sizes, bytes) = store_sizes(request);
         payload.resize(bytes, 0);
-        encode_store(request, sizes, norm.expect("it has the dimensions"), payload);
+        let facts = StoreFacts::lasting(norm.expect("it has the dimensions"));
+        encode_store(request, sizes, facts, payload);
         *sequence += 1;
         let head = FrameHead {
             operation: Operation::Store as u16,

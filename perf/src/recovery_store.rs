@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
@@ -190,6 +190,7 @@ impl RecoveryStore {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: self.header.shards,
         };
@@ -313,6 +314,7 @@ fn request(space: SpaceNumber, id: String, random: &mut Random) -> StoreRequest 
         },
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

@@ -71,10 +71,62 @@ pub struct SpaceSettings {
     pub fan_cap: Option<u32>,
     /// How memories fade.
     pub decay: Decay,
+    /// How long they are kept.
+    pub lifetime: Lifetime,
     /// Label of the embedding model; empty when none was given.
     pub model: String,
     /// How many shards the space spans, 1 to the shard count of the data directory.
     pub shards: u32,
+}
+
+/// How long a memory space keeps its episodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifetime {
+    /// Seconds from being stored that an episode lives which does not say otherwise; `None`: for
+    /// ever.
+    pub ttl_s: Option<NonZero<u32>>,
+}
+
+/// How long an episode lives from being stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ttl {
+    /// As long as its memory space says.
+    #[default]
+    Space,
+    /// For ever.
+    Never,
+    Seconds(NonZero<u32>),
+}
+
+impl Ttl {
+    /// How many seconds it says.
+    pub fn seconds(self) -> Option<NonZero<u32>> {
+        match self {
+            Self::Seconds(seconds) => Some(seconds),
+            Self::Space | Self::Never => None,
+        }
+    }
+
+    /// When an episode expires that is stored at some time into a space.
+    pub fn expiry(self, lifetime: Lifetime, now_us: i64) -> Option<NonZero<i64>> {
+        let seconds = match self {
+            Self::Space => lifetime.ttl_s,
+            Self::Never => None,
+            Self::Seconds(seconds) => Some(seconds),
+        };
+        let expires_at_us = now_us.saturating_add(i64::from(seconds?.get()) * 1_000_000);
+        // One µs more where that is what stands for never.
+        NonZero::new(expires_at_us).or(NonZero::new(1))
+    }
+}
+
+/// Why the time of an episode is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapse {
+    /// It has lived as long as it was to.
+    Expired,
+    /// It has faded so far that its memory space lets it go.
+    Faded,
 }
 
 /// How sure the client is of an episode: a point and the interval around it, each in [0, 1].
@@ -172,6 +224,7 @@ pub struct StoreRequest {
     pub key: Bytes,
     /// Whether an episode that is there with this text and vector, byte for byte, stays as it is.
     pub dedup: bool,
+    pub ttl: Ttl,
     pub priority: Priority,
     pub durability: Durability,
     /// User id of the process that wrote, from the socket's peer credentials.
@@ -501,6 +554,8 @@ pub struct StoredEpisode {
     pub thread: Bytes,
     pub links: Option<Vec<Link>>,
     pub superseded: Option<Superseded>,
+    /// When it expires; `None`: never.
+    pub expires_at_us: Option<i64>,
     pub strength: Option<Box<Strength>>,
 }
 

@@ -486,8 +486,8 @@ fn target(
 mod tests {
     use super::*;
     use crate::arena::Arena;
-    use crate::episode::{Confidence, Durability, Episode, Priority, StoreRequest};
-    use crate::format::{FrameHead, LogPlace, encode_store, store_sizes};
+    use crate::episode::{Confidence, Durability, Episode, Priority, StoreRequest, Ttl};
+    use crate::format::{FrameHead, LogPlace, StoreFacts, encode_store, store_sizes};
     use crate::io::{MemoryDisk, MemoryIo};
     use crate::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
     use crate::log::{Appending, LogEvent, LogIdentity, LogSettings, RecoverySettings};
@@ -525,13 +525,15 @@ mod tests {
             episode,
             key: Bytes::new(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,
         };
         let (sizes, bytes) = store_sizes(&request);
         for _ in 0..8 {
-            let fill = |out: &mut [u8]| encode_store(&request, sizes, 1.0, out);
+            let fill =
+                |out: &mut [u8]| encode_store(&request, sizes, StoreFacts::lasting(1.0), out);
             log.append(&head(Operation::Store), bytes, Appending::default(), fill).unwrap();
             log.pump();
             run(&mut log, &mut Eraser::default(), |_, _| {});

@@ -11,15 +11,16 @@ use crate::episode::{
     SpaceSettings, Unlinked,
 };
 use crate::format::{
-    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, Operation, PayloadError,
-    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LapsePayload, LinkPayload, Operation,
+    PayloadError, RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload,
+    UnlinkPayload,
 };
 use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::limits::{DEGRADED_FROM, EPISODE_LINKS_MAX};
 use crate::links::LinkList;
 use crate::log::Replay;
 use crate::shard::Reply;
-use crate::space::{CATCH_UP_ROWS, Kept, PartNumber, Retired, Section, Space};
+use crate::space::{CATCH_UP_ROWS, Kept, NEVER, PartNumber, Retired, Section, Space};
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
 const ROW_TABLE_BYTES: u64 = 64 + 16 + 24;
@@ -56,6 +57,10 @@ pub(crate) struct Memory {
     /// What tails may have of the memory, as long as a consolidation is on its way to give some
     /// back.
     pub(crate) tails_bytes_max: Option<u64>,
+    /// No episode expires before this time: µs since 1970-01-01 UTC.
+    pub(crate) next_expiry_us: i64,
+    /// Rows that are hidden and wait for a frame to end them, of all spaces.
+    pub(crate) expired: usize,
     /// How full what feeds the shard is, 0 to 1.
     pub(crate) crowd: f32,
     /// Rows are coded as they are applied. A replay leaves that for later.
@@ -82,6 +87,9 @@ impl Memory {
             strength_bytes: 0,
             text_bytes: 0,
             tails_bytes_max: None,
+            // Until somebody has looked.
+            next_expiry_us: i64::MIN,
+            expired: 0,
             crowd: 0.0,
             codes_rows: false,
         }
@@ -212,6 +220,11 @@ impl Memory {
             Some(Operation::Recalled) => {
                 let recalled = RecalledPayload::decode(frame.payload)?;
                 self.apply_recalled(&recalled, frame);
+                Ok(None)
+            }
+            Some(Operation::Lapse) => {
+                let lapse = LapsePayload::decode(frame.payload)?;
+                self.apply_lapse(&lapse, frame.sequence);
                 Ok(None)
             }
             None => Err(malformed("frame", "an operation that this version does not know")),
@@ -347,6 +360,27 @@ impl Memory {
         });
     }
 
+    /// Ends episodes whose time is over. A row that is dead stays as it is.
+    fn apply_lapse(&mut self, lapse: &LapsePayload<'_>, at: u64) {
+        self.with_changes(lapse.space, |space, arena| {
+            lapse.sequences().for_each(|stored| space.erase(arena, stored, at));
+        });
+    }
+
+    /// Hides what has expired by some time from everybody.
+    pub(crate) fn expire(&mut self, now_us: i64) {
+        if now_us < self.next_expiry_us {
+            return;
+        }
+        (self.next_expiry_us, self.expired) = (NEVER, 0);
+        for space in self.spaces.values_mut() {
+            self.afterwards_bytes -= space.afterwards_bytes();
+            self.next_expiry_us = self.next_expiry_us.min(space.expire(now_us));
+            self.afterwards_bytes += space.afterwards_bytes();
+            self.expired += space.expired().len();
+        }
+    }
+
     /// Gives an episode the strength that a state file says.
     pub(crate) fn restore_strength(
         &mut self,
@@ -395,8 +429,13 @@ impl Memory {
             return Ok(Reply::Stored(first.again(pressure)));
         }
         self.strength_bytes -= space.strengths().bytes();
+        self.afterwards_bytes -= space.afterwards_bytes();
         let replaced = space.insert(&mut self.arena, frame, &store);
         self.strength_bytes += space.strengths().bytes();
+        self.afterwards_bytes += space.afterwards_bytes();
+        if let Some(expires_at_us) = store.expires_at_us {
+            self.next_expiry_us = self.next_expiry_us.min(expires_at_us.get());
+        }
         self.rows += 1;
         if self.codes_rows {
             space.code(&mut self.arena, CATCH_UP_ROWS);

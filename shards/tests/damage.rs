@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -105,6 +105,7 @@ fn store(id: &str, text: &str) -> StoreRequest {
         },
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 1,
@@ -124,6 +125,7 @@ fn make() -> (MemoryDisk, Vec<Step>) {
         fan: SpaceFan::Degree,
         fan_cap: None,
         decay: Decay::default(),
+        lifetime: Lifetime::default(),
         model: String::new(),
         shards: 1,
     };

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::format::FileKind;
 use engram_shards::io::simulated::{Power, SimulatedDisk, SimulatedIo, Still, World};
@@ -65,6 +65,7 @@ fn store(id: &str, text: &str) -> StoreRequest {
         },
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,
@@ -124,6 +125,7 @@ impl Machine {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         };

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bench::{blob, columns_of, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Tier,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
+    Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Tier,
+    Ttl,
 };
 use engram_shards::filter::Filter;
 use engram_shards::format::columns::{ColumnEntry, ColumnKind};
@@ -55,6 +56,7 @@ impl Bench {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         };
@@ -135,6 +137,7 @@ impl Bench {
             },
             key: Bytes::new(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

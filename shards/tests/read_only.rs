@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -54,6 +54,7 @@ fn space(name: &str) -> SpaceSettings {
         fan: SpaceFan::Degree,
         fan_cap: None,
         decay: Decay::default(),
+        lifetime: Lifetime::default(),
         model: String::new(),
         shards: 1,
     }
@@ -74,6 +75,7 @@ fn store(id: &str) -> StoreRequest {
         },
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

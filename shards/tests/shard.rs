@@ -5,8 +5,9 @@ use std::num::NonZero;
 use bytes::Bytes;
 use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Link, Metric,
-    Outcome, Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Link,
+    Metric, Outcome, Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
@@ -102,6 +103,7 @@ impl Bench {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: "m".into(),
             shards: 1,
         };
@@ -187,6 +189,7 @@ fn request(space: SpaceNumber, id: &str, vector: &[f32]) -> StoreRequest {
         },
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 1000,
@@ -381,6 +384,7 @@ fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
         codes: CodeBits::One,
         fan: SpaceFan::Degree,
         decay: Decay::default(),
+        lifetime: Lifetime::default(),
         fan_cap: None,
         model: String::new(),
         shards: 1,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Metric, Priority, Refusal, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -68,6 +68,7 @@ impl Bench {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         };
@@ -115,6 +116,7 @@ impl Bench {
             key: Bytes::new(),
             // Taken though a full batch waits.
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::High,
             durability: Durability::Disk,
             writer_uid: 0,

@@ -9,7 +9,7 @@ use bench::{Bench, columns_of, ids, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
     Belief, Conditions, Confidence, Durability, Effort, Episode, Fields, Metric, Priority, Refusal,
-    StoreRequest, StoredEpisode, SupersedeRequest,
+    StoreRequest, StoredEpisode, SupersedeRequest, Ttl,
 };
 use engram_shards::filter::Filter;
 use engram_shards::format::columns::ColumnKind;
@@ -449,6 +449,7 @@ fn what_is_stored_from_what_was_read_is_a_new_episode() {
         episode: Episode { confidence: Confidence::CERTAIN, ..read.into() },
         key: Bytes::new(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 0,

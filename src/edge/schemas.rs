@@ -114,6 +114,8 @@ pub struct Episode {
     /// The episode that supersedes it, if one does, and when that happened.
     superseded_by: Option<String>,
     valid_until: Option<i64>,
+    /// When it expires, if it does: microseconds since 1970-01-01 UTC.
+    expires_at: Option<i64>,
     text: Option<String>,
     vec: Option<VectorAnswer>,
     meta: Option<Map<String, Value>>,
@@ -241,6 +243,8 @@ pub struct Space {
     fan: String,
     fan_cap: u64,
     decay: String,
+    /// Seconds that an episode lives which does not say otherwise; 0: for ever.
+    ttl: u64,
     model: String,
     shards: u64,
     episodes: u64,

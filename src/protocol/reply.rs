@@ -3,6 +3,7 @@
 //! Keys of what was not asked for are left out. The engine's own types come in, so that a reply's
 //! shape is written down once, here, and described once, in `PROTOCOL.md`.
 
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -223,7 +224,9 @@ pub fn episode(encoder: &mut Encoder<'_>, episode: Option<&StoredEpisode>) {
         return encoder.null();
     };
     let has_thread = !episode.thread.is_empty();
-    let optional = usize::from(has_thread) + 2 * usize::from(episode.superseded.is_some());
+    let optional = usize::from(has_thread)
+        + 2 * usize::from(episode.superseded.is_some())
+        + usize::from(episode.expires_at_us.is_some());
     encoder.map(6 + optional + parts_count(episode));
     text(encoder, "id", &episode.id);
     key(encoder, "seq");
@@ -239,6 +242,10 @@ pub fn episode(encoder: &mut Encoder<'_>, episode: Option<&StoredEpisode>) {
         text(encoder, "superseded_by", &superseded.by);
         key(encoder, "valid_until");
         encoder.integer(superseded.valid_until_us);
+    }
+    if let Some(expires_at_us) = episode.expires_at_us {
+        key(encoder, "expires_at");
+        encoder.integer(expires_at_us);
     }
     parts(encoder, episode);
 }
@@ -426,7 +433,7 @@ pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<
 
 /// The answer to `EG.SPACE INFO`.
 pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
-    encoder.map(10);
+    encoder.map(11);
     text(encoder, "name", settings.name.as_bytes());
     key(encoder, "dim");
     encoder.count(u64::from(settings.dimensions));
@@ -437,6 +444,8 @@ pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64)
     key(encoder, "fan_cap");
     encoder.count(settings.fan_cap.unwrap_or_default().into());
     text(encoder, "decay", settings.decay.to_string().as_bytes());
+    key(encoder, "ttl");
+    encoder.count(settings.lifetime.ttl_s.map_or(0, NonZero::get).into());
     text(encoder, "model", settings.model.as_bytes());
     key(encoder, "shards");
     encoder.count(u64::from(settings.shards));

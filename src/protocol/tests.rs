@@ -1,9 +1,11 @@
 //! What is encoded, read back by a stock client's reader.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, CodeBits, Confidence, Hit, Link, Metric, Outcome, PathStep, Refusal, Reinforced,
-    Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
+    Activation, CodeBits, Confidence, Hit, Lifetime, Link, Metric, Outcome, PathStep, Refusal,
+    Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
 };
 use engram_shards::strength::{Decay, Trace};
 use proptest::prelude::*;
@@ -168,6 +170,7 @@ fn stored_episode() -> StoredEpisode {
         thread: Bytes::new(),
         links: None,
         superseded: None,
+        expires_at_us: None,
         strength: None,
     }
 }
@@ -296,6 +299,10 @@ fn replies_to_reads() {
         let expected = [&start[..], &head, &writer, &by].concat();
         let got = read(version, |encoder| reply::episode(encoder, Some(&superseded)));
         assert_eq!(got, map(version, expected));
+        let expiring = StoredEpisode { expires_at_us: Some(-9), ..bare.clone() };
+        let expected = [&start[..], &head, &writer, &[("expires_at", Value::Int(-9))]].concat();
+        let got = read(version, |encoder| reply::episode(encoder, Some(&expiring)));
+        assert_eq!(got, map(version, expected));
         assert_eq!(read(version, |encoder| reply::episode(encoder, None)), Value::Nil);
         // Half of a presentation is left after a half-life.
         (strength.decay, strength.at_us) = (Decay::Exponential { half_life_s: 1 }, 1_000_007);
@@ -324,6 +331,7 @@ fn replies_about_spaces_and_the_daemon() {
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
         decay: Decay::TwoComponent,
+        lifetime: Lifetime { ttl_s: NonZero::new(60) },
         model: String::new(),
         shards: 2,
     };
@@ -335,6 +343,7 @@ fn replies_about_spaces_and_the_daemon() {
         ("fan", bulk("1.5")),
         ("fan_cap", Value::Int(500)),
         ("decay", bulk("two")),
+        ("ttl", Value::Int(60)),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),

@@ -72,6 +72,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("recalls", metrics.recalls),
         ("recalls_logged", sum(|stats| stats.recalls.logged)),
         ("recalls_lost", sum(|stats| stats.recalls.lost)),
+        ("episodes_expired", sum(|stats| stats.lapses.expired)),
         ("spreads", metrics.spreads),
         ("reads", metrics.reads),
         ("connections_opened", metrics.connections_opened),

@@ -116,7 +116,7 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::{CodeBits, Metric, SpaceFan};
+    use engram_shards::episode::{CodeBits, Lifetime, Metric, SpaceFan};
     use engram_shards::strength::Decay;
 
     fn route(span: u32, shards: usize) -> Route {
@@ -128,6 +128,7 @@ mod tests {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: span,
         };

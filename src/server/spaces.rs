@@ -37,6 +37,7 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         fan: create.fan,
         fan_cap: create.fan_cap,
         decay: create.decay,
+        lifetime: create.lifetime,
         model: create.model,
         shards,
     };

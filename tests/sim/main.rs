@@ -13,6 +13,7 @@
 //! | `workload.rs` | what clients send, and what they make of the replies |
 //! | `linking.rs` | the same of links |
 //! | `superseding.rs` | the same of what supersedes; what was believed at a time |
+//! | `expiring.rs` | a client whose episodes live for a time, over all lives |
 //! | `model.rs` | what may and what must be there |
 //! | `follower.rs` | a client that is told of what is stored, over all lives |
 //! | `spreading.rs` | what a spread must find |
@@ -24,6 +25,7 @@
 //! everything that happens told.
 
 mod crash_points;
+mod expiring;
 mod follower;
 mod linking;
 mod machine;

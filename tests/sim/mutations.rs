@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 39] = [
+const MUTATIONS: [Mutation; 41] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -254,6 +254,18 @@ const MUTATIONS: [Mutation; 39] = [
         file: "shards/src/spreading/outgoing.rs",
         line: "self.owed = self.had.by_id();",
         broken: "self.owed.clear();",
+    },
+    Mutation {
+        name: "hide nothing that has expired",
+        file: "shards/src/memory.rs",
+        line: "if now_us < self.next_expiry_us {",
+        broken: "if true {",
+    },
+    Mutation {
+        name: "write columns without when rows expire",
+        file: "shards/src/space/section_writer.rs",
+        line: "ColumnKind::Expiries => self.has_expiries,",
+        broken: "ColumnKind::Expiries => false,",
     },
     Mutation {
         name: "go round and round while the disk works",

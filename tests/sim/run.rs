@@ -13,6 +13,7 @@ use engram_shards::shard::{OpenError, RestoreError};
 use engramd::runtime::simulated::{self, Group};
 use engramd::server::{Route, ServeError};
 
+use crate::expiring::{self, Timed};
 use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{By, End, Existence, History, Space, State, Version, links_of};
@@ -58,6 +59,7 @@ struct World<'a> {
     machine: Machine,
     model: Shared<Model>,
     follower: Shared<Follower>,
+    timed: Shared<Timed>,
     random: Random,
     /// See [`Plan::dies_at`].
     dies_at: Vec<u64>,
@@ -80,7 +82,8 @@ impl<'a> World<'a> {
         let machine = Machine::new(random.draw(), plan);
         let model = Model::new(&mut random, plan);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
-        Self { plan, machine, model, follower: Shared::default(), random, dies_at }
+        let (follower, timed) = (Shared::default(), Shared::default());
+        Self { plan, machine, model, follower, timed, random, dies_at }
     }
 
     async fn live(mut self) {
@@ -306,6 +309,11 @@ impl<'a> World<'a> {
             });
         }
         self.spawn_follower(group, daemon);
+        let (timed, mut random) = (Rc::clone(&self.timed), self.random.fork());
+        let mut connection = daemon.connect();
+        simulated::spawn_in(group, async move {
+            expiring::work(&timed, &mut random, &mut connection).await;
+        });
         let is_long = self.random.chance(400_000);
         let limit = if is_long { PATIENCE } else { Duration::from_micros(round.after_us) };
         let done = wait_until(&self.machine.power, limit, || open.get() == 0).await;
@@ -342,11 +350,15 @@ impl<'a> World<'a> {
         }
         match trust {
             Trust::Full => self.follower.borrow().check_recovered(&reached),
-            Trust::Without { .. } | Trust::Silent => self.follower.borrow_mut().forget(),
+            Trust::Without { .. } | Trust::Silent => {
+                self.follower.borrow_mut().forget();
+                self.timed.borrow_mut().doubt();
+            }
         }
         if *trust == Trust::Silent {
             return Some(());
         }
+        expiring::look(&self.timed, &mut connection).await?;
         self.settle(seen, &reached, daemon, trust);
         self.model.borrow().check_erased(&self.machine.disks);
         for nth in 0..spaces {

@@ -17,6 +17,7 @@
 //! | `links` | associations: target `id`, `weight` (1 when left out), `kind` |
 //! | `supersedes` | ids of episodes, stored before, whose time it ends |
 //! | `superseded_by`, `valid_until` | what superseded it, and when: a time as `at` is |
+//! | `expires_at` | when it expires: a time as `at` is; a line of which that is over is left out |
 //! | `vector` | the embedding; left out when a `.npy` file holds it |
 //! | `row` | row of the `.npy` file; the number of the line, from 0, when left out |
 //!
@@ -50,6 +51,8 @@ pub(crate) struct Line {
     pub(crate) superseded_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) valid_until: Option<When>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<When>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vector: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +114,8 @@ pub(crate) struct Episode {
     pub(crate) thread: String,
     pub(crate) links: Vec<Link>,
     pub(crate) supersedes: Vec<String>,
+    /// When it expires.
+    pub(crate) expires_at_us: Option<i64>,
     pub(crate) vector: Vec<f32>,
 }
 
@@ -134,6 +139,7 @@ impl Line {
     /// The episode with the vector that belongs to it.
     pub(crate) fn into_episode(self, vector: Vec<f32>) -> Result<Episode, String> {
         let at_us = self.at.map(When::us).transpose()?;
+        let expires_at_us = self.expires_at.map(When::us).transpose()?;
         Ok(Episode {
             id: Some(self.id),
             text: self.text,
@@ -143,6 +149,7 @@ impl Line {
             thread: self.thread,
             links: self.links,
             supersedes: self.supersedes,
+            expires_at_us,
             vector,
         })
     }

@@ -77,6 +77,7 @@ fn line(episode: EpisodeReply, vectors: Option<&mut NpyWriter>) -> Result<Line, 
         supersedes: Vec::new(),
         superseded_by: episode.superseded_by,
         valid_until: episode.valid_until_us.map(When::Microseconds),
+        expires_at: episode.expires_at_us.map(When::Microseconds),
         vector,
         row,
     })

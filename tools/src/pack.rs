@@ -133,6 +133,7 @@ mod tests {
             thread: "t".into(),
             links: vec![Link { id: "b".into(), weight: 2.0, kind: "next".into() }],
             supersedes: vec!["o".into()],
+            expires_at_us: None,
             vector: vec![1.0],
         };
         let packed = store_command("s", &episode, Some("k"), &[]);

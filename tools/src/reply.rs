@@ -32,6 +32,7 @@ pub(crate) struct EpisodeReply {
     pub(crate) superseded_by: Option<String>,
     pub(crate) strength: Option<StrengthReply>,
     pub(crate) valid_until_us: Option<i64>,
+    pub(crate) expires_at_us: Option<i64>,
 }
 
 impl EpisodeReply {
@@ -55,6 +56,7 @@ impl EpisodeReply {
                 "strength" => episode.strength = strength(value),
                 "superseded_by" => episode.superseded_by = text(&value),
                 "valid_until" => episode.valid_until_us = integer(&value),
+                "expires_at" => episode.expires_at_us = integer(&value),
                 "links" => {
                     episode.links =
                         links(value).ok_or_else(|| unreadable("links are no array of links"))?;

@@ -2,6 +2,11 @@
 
 use jiff::Timestamp;
 
+/// The time.
+pub(crate) fn now_us() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
 /// Reads microseconds since 1970-01-01 UTC or an RFC 3339 time with its offset.
 pub(crate) fn parse_us(text: &str) -> Result<i64, String> {
     if let Ok(us) = text.parse::<i64>() {

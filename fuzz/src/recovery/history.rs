@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Link, Metric, Priority, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Durability, Episode, Lifetime, Link, Metric, Priority, SpaceFan,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::format::{
     BatchHeader, Frame, FrameHead, Operation, StoreId, segment_file_name, segment_from_file_name,
@@ -221,6 +221,7 @@ impl Writer {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: "model".into(),
             shards: SHARDS,
         };
@@ -246,6 +247,7 @@ impl Writer {
             episode,
             key: format!("key {}", self.tickets).into(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: if number.is_multiple_of(2) { Durability::Disk } else { Durability::Os },
             writer_uid: 1000,

@@ -91,6 +91,7 @@ impl Replay for Judge<'_> {
             | Operation::Supersede
             | Operation::Reinforce
             | Operation::Recalled
+            | Operation::Lapse
             | Operation::Gap => {}
         }
         self.seen.insert(frame.sequence);

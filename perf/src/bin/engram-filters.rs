@@ -20,8 +20,8 @@ use clap::Parser;
 use engram_perf::random::Random;
 use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
+    Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::filter::Filter;
 use engram_shards::io::{UringIo, UringSettings};
@@ -154,6 +154,7 @@ impl Bench {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         };
@@ -184,6 +185,7 @@ impl Bench {
             episode,
             key: Bytes::new(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use clap::Parser;
 use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
+    Priority, RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -135,6 +135,7 @@ impl Bench {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         };
@@ -196,6 +197,7 @@ impl Bench {
                 },
                 key: Bytes::new(),
                 dedup: false,
+                ttl: Ttl::Space,
                 priority: Priority::Normal,
                 durability: Durability::Disk,
                 writer_uid: 0,

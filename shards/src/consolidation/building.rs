@@ -164,7 +164,7 @@ impl Building {
             let old = old.filter(|(number, _)| *number == space.number).map(|(_, part)| *part);
             let sources: Vec<_> =
                 space.frozen().map(|(part, _)| part).into_iter().chain(old).collect();
-            rows += sources.iter().map(|part| space.rows_visible(*part, through)).sum::<u64>();
+            rows += sources.iter().map(|part| space.rows_kept(*part, through)).sum::<u64>();
             if !sources.is_empty() {
                 jobs.push(Job { space: space.number, sources });
             }

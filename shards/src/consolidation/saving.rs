@@ -162,7 +162,7 @@ impl Saving {
             let part = space.part(&memory.arena, part)?;
             let mut rows = part.relinked().rows_from(row);
             rows.find_map(|row| {
-                let lived = part.deaths().died(row) > through;
+                let lived = part.deaths().ended(row) > through;
                 Some((row, space.links_at_freeze(part, row).filter(|_| lived)?.clone()))
             })
         });
@@ -182,7 +182,7 @@ impl Saving {
         let found = space.and_then(|space| {
             let part = space.part(&memory.arena, part)?;
             let mut rows = part.supersessions().later_from(row, through);
-            rows.find(|(row, _)| part.deaths().died(*row) > through)
+            rows.find(|(row, _)| part.deaths().ended(*row) > through)
         });
         let Some((row, superseded)) = found else {
             (self.superseded, _) = (None, self.kept.pop());

@@ -77,6 +77,8 @@ pub enum Operation {
     /// Episodes that answers told.
     Recalled = 10,
     Supersede = 11,
+    /// Episodes whose time is over.
+    Lapse = 12,
 }
 
 impl Operation {
@@ -93,6 +95,7 @@ impl Operation {
             9 => Self::Reinforce,
             10 => Self::Recalled,
             11 => Self::Supersede,
+            12 => Self::Lapse,
             _ => return None,
         })
     }

@@ -90,10 +90,12 @@ pub enum ColumnKind {
     Superseded = 25,
     /// The ids of what supersedes them, one behind the other.
     SupersededBy = 26,
+    /// The rows that expire: [`ExpiryBlock`](super::ExpiryBlock), by when they do, then by row.
+    Expiries = 27,
 }
 
 impl ColumnKind {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Vectors,
         Self::Scales,
         Self::HappenedAt,
@@ -118,6 +120,7 @@ impl ColumnKind {
         Self::Threads,
         Self::Superseded,
         Self::SupersededBy,
+        Self::Expiries,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -145,7 +148,7 @@ impl ColumnKind {
             Self::Bodies | Self::Codes | Self::Graph | Self::Index | Self::Terms => return None,
             Self::LinkEdges | Self::LinkTargets | Self::LinkKinds => return None,
             Self::Words | Self::Threads => return None,
-            Self::Superseded | Self::SupersededBy => return None,
+            Self::Superseded | Self::SupersededBy | Self::Expiries => return None,
         };
         Some(rows * row_bytes)
     }

@@ -10,6 +10,7 @@ pub mod columns;
 mod erase;
 mod file;
 mod gap;
+mod lapse;
 mod link;
 mod manifest;
 mod payload;
@@ -29,13 +30,14 @@ pub(crate) use batch::{FrameScan, ScannedFrame};
 pub use erase::{ERASED_MAX, ErasePayload};
 pub use file::{FileId, FileKind, segment_file_name, segment_from_file_name};
 pub use gap::{GAP_FRAME_BYTES, Gap, GapReason, rewrite_as_gap};
+pub use lapse::{ExpiryBlock, LAPSED_MAX, LapsePayload, encode_lapse, lapse_bytes};
 pub use link::{
     LinkPayload, LinkRecords, UnlinkPayload, encode_link, encode_unlink, link_bytes, unlink_bytes,
 };
 pub(crate) use link::{link_record, link_record_bytes};
 pub use manifest::{COLUMNS_FILES_MAX, LogPlace, Manifest, NamedColumns, NamedState};
 pub use payload::{
-    ForgetPayload, PayloadError, SpacePayload, StorePayload, StoreSizes, encode_forget,
+    ForgetPayload, PayloadError, SpacePayload, StoreFacts, StorePayload, StoreSizes, encode_forget,
     encode_space, encode_store, forget_bytes, space_bytes, store_sizes,
 };
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};

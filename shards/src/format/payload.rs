@@ -1,12 +1,15 @@
 //! Payloads of the log's frames: what the shard writes down for each operation.
 
+use std::num::NonZero;
+
 use thiserror::Error;
-use zerocopy::little_endian::{F32, U16, U32};
+use zerocopy::little_endian::{F32, I64, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::link::link_record;
 use crate::episode::{
-    CodeBits, Confidence, Link, Metric, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Confidence, Lifetime, Link, Metric, SpaceFan, SpaceNumber, SpaceSettings,
+    StoreRequest,
 };
 use crate::limits::DIMENSIONS_MAX;
 use crate::strength::Decay;
@@ -37,7 +40,10 @@ struct StoreBlock {
     links: U16,
     durability: u8,
     priority: u8,
-    zero: [u8; 18],
+    zero_a: [u8; 2],
+    /// 0 means that it has no end. Logs of earlier versions have 0 here.
+    expires_at_us: I64,
+    zero_b: [u8; 8],
 }
 
 const STORE_BLOCK_BYTES: usize = size_of::<StoreBlock>();
@@ -65,6 +71,7 @@ struct SpaceBlock {
 /// Settings that came later stand behind the names, each only where it is not the usual one: which
 /// it is, the bytes of its value, the value.
 const DECAY_SETTING: u8 = 1;
+const TTL_SETTING: u8 = 2;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -85,18 +92,63 @@ impl DecayBlock {
     }
 }
 
-/// Takes the settings apart that stand behind the names of a space.
-fn later_settings(rest: &[u8]) -> Result<Decay, &'static str> {
-    if rest.is_empty() {
-        return Ok(Decay::default());
+/// Settings of a space that came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct LaterSettings {
+    decay: Decay,
+    lifetime: Lifetime,
+}
+
+impl LaterSettings {
+    fn of(settings: &SpaceSettings) -> Self {
+        Self { decay: settings.decay, lifetime: settings.lifetime }
     }
-    let block = DecayBlock::ref_from_bytes(rest).map_err(|_| "a setting is cut short")?;
-    let decay = Decay::of_parts((block.model, block.half_life_s.get()));
-    match decay.and_then(DecayBlock::of).is_some_and(|own| own.as_bytes() == rest) {
-        true => Ok(decay.expect("just written")),
-        false => Err("a setting that this version does not know"),
+
+    /// As they stand behind the names.
+    fn encoded(self) -> Vec<u8> {
+        let Lifetime { ttl_s } = self.lifetime;
+        let mut out = Vec::new();
+        if let Some(decay) = DecayBlock::of(self.decay) {
+            out.extend_from_slice(decay.as_bytes());
+        }
+        if let Some(ttl_s) = ttl_s {
+            out.extend([TTL_SETTING, size_of::<u32>() as u8]);
+            out.extend(ttl_s.get().to_le_bytes());
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut settings = Self::default();
+        let mut rest = bytes;
+        while let [setting, count, behind @ ..] = rest {
+            let (value, behind) =
+                behind.split_at_checked(usize::from(*count)).ok_or("a setting is cut short")?;
+            settings.read(*setting, value).ok_or(UNKNOWN_SETTING)?;
+            rest = behind;
+        }
+        // So each stands there once, in order, and is not the usual one.
+        match settings.encoded() == bytes {
+            true => Ok(settings),
+            false => Err(UNKNOWN_SETTING),
+        }
+    }
+
+    fn read(&mut self, setting: u8, value: &[u8]) -> Option<()> {
+        let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+        match setting {
+            DECAY_SETTING => {
+                let (model, half_life_s) = value.split_first()?;
+                self.decay = Decay::of_parts((*model, number(half_life_s)?))?;
+            }
+            TTL_SETTING => self.lifetime.ttl_s = NonZero::new(number(value)?),
+            _ => return None,
+        }
+        Some(())
     }
 }
+
+const UNKNOWN_SETTING: &str = "a setting that this version does not know";
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -137,6 +189,8 @@ pub struct StorePayload<'a> {
     pub space: SpaceNumber,
     pub norm: f32,
     pub confidence: Confidence,
+    /// µs since 1970-01-01 UTC; `None` when it has no end.
+    pub expires_at_us: Option<NonZero<i64>>,
     /// Little-endian f32, one per dimension.
     pub vector: &'a [u8],
     pub sizes: StoreSizes,
@@ -171,6 +225,7 @@ impl<'a> StorePayload<'a> {
                 low: block.confidence_low.get(),
                 high: block.confidence_high.get(),
             },
+            expires_at_us: NonZero::new(block.expires_at_us.get()),
             vector,
             sizes,
             body,
@@ -207,9 +262,25 @@ pub(super) fn narrow<T: TryFrom<usize>>(bytes: usize) -> T {
     T::try_from(bytes).ok().expect("the request was checked against the limits")
 }
 
+/// What a shard finds out of a store when it takes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoreFacts {
+    /// Euclidean norm of the vector.
+    pub norm: f32,
+    /// µs since 1970-01-01 UTC; `None` when it has no end.
+    pub expires_at_us: Option<NonZero<i64>>,
+}
+
+impl StoreFacts {
+    /// Of an episode that never expires.
+    pub fn lasting(norm: f32) -> Self {
+        Self { norm, expires_at_us: None }
+    }
+}
+
 /// Writes a store into a payload of the size that [`store_sizes`] gave.
-pub fn encode_store(request: &StoreRequest, sizes: StoreSizes, norm: f32, out: &mut [u8]) {
-    let episode = &request.episode;
+pub fn encode_store(request: &StoreRequest, sizes: StoreSizes, facts: StoreFacts, out: &mut [u8]) {
+    let (episode, StoreFacts { norm, expires_at_us }) = (&request.episode, facts);
     let block = StoreBlock {
         space: request.space.0.into(),
         dimensions: narrow::<u32>(episode.vector.len() / 4).into(),
@@ -226,7 +297,9 @@ pub fn encode_store(request: &StoreRequest, sizes: StoreSizes, norm: f32, out: &
         links: sizes.links.into(),
         durability: request.durability as u8,
         priority: request.priority as u8,
-        zero: [0; 18],
+        zero_a: [0; 2],
+        expires_at_us: expires_at_us.map_or(0, NonZero::get).into(),
+        zero_b: [0; 8],
     };
     let mut out = Cursor(out);
     out.put(block.as_bytes());
@@ -275,7 +348,7 @@ impl SpacePayload {
         let (rest, later) = rest
             .split_at_checked(names_bytes)
             .ok_or_else(|| malformed("its parts do not add up to its length"))?;
-        let decay = later_settings(later).map_err(malformed)?;
+        let LaterSettings { decay, lifetime } = LaterSettings::decode(later).map_err(malformed)?;
         if !(1..=DIMENSIONS_MAX).contains(&(block.dimensions.get() as usize)) {
             return Err(malformed("its dimensions are out of bounds"));
         }
@@ -304,6 +377,7 @@ impl SpacePayload {
                 fan,
                 fan_cap: (fan_cap > 0).then_some(fan_cap),
                 decay,
+                lifetime,
                 model: text(model)?,
                 shards: block.shards.get(),
             },
@@ -312,7 +386,7 @@ impl SpacePayload {
 }
 
 pub fn space_bytes(settings: &SpaceSettings) -> usize {
-    let later = DecayBlock::of(settings.decay).map_or(0, |block| block.as_bytes().len());
+    let later = LaterSettings::of(settings).encoded().len();
     size_of::<SpaceBlock>() + settings.name.len() + settings.model.len() + later
 }
 
@@ -336,9 +410,7 @@ pub fn encode_space(space: SpaceNumber, settings: &SpaceSettings, out: &mut [u8]
     out.put(block.as_bytes());
     out.put(settings.name.as_bytes());
     out.put(settings.model.as_bytes());
-    if let Some(decay) = DecayBlock::of(settings.decay) {
-        out.put(decay.as_bytes());
-    }
+    out.put(&LaterSettings::of(settings).encoded());
     out.finish();
 }
 
@@ -380,7 +452,7 @@ pub fn encode_forget(space: SpaceNumber, id: &[u8], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{Durability, Episode, Priority};
+    use crate::episode::{Durability, Episode, Priority, Ttl};
     use crate::format::LinkRecords;
     use bytes::Bytes;
 
@@ -402,6 +474,7 @@ mod tests {
             },
             key: Bytes::from_static(b"key"),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::High,
             durability: Durability::Os,
             writer_uid: 1000,
@@ -413,9 +486,12 @@ mod tests {
         let request = request();
         let (sizes, bytes) = store_sizes(&request);
         let mut payload = vec![0xff; bytes];
-        encode_store(&request, sizes, 2.25, &mut payload);
+        let facts = StoreFacts { norm: 2.25, expires_at_us: NonZero::new(-7) };
+        encode_store(&request, sizes, facts, &mut payload);
         let read = StorePayload::decode(&payload).unwrap();
         assert_eq!((read.space, read.norm), (request.space, 2.25));
+        assert_eq!(read.expires_at_us, NonZero::new(-7));
+        assert_eq!(payload[48..56], i64::to_le_bytes(-7));
         assert_eq!(read.confidence, request.episode.confidence);
         assert_eq!(read.vector, &request.episode.vector[..]);
         assert_eq!((read.id(), read.key()), (&b"e1"[..], &b"key"[..]));
@@ -429,7 +505,7 @@ mod tests {
         let request = request();
         let (sizes, bytes) = store_sizes(&request);
         let mut payload = vec![0; bytes + 1];
-        encode_store(&request, sizes, 1.0, &mut payload[..bytes]);
+        encode_store(&request, sizes, StoreFacts::lasting(1.0), &mut payload[..bytes]);
         assert!(StorePayload::decode(&payload).is_err());
         for cut in 0..bytes {
             assert!(StorePayload::decode(&payload[..cut]).is_err(), "{cut}");
@@ -445,6 +521,7 @@ mod tests {
             fan: SpaceFan::Strength { hundredths: 157 },
             fan_cap: Some(70_000),
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: "m".into(),
             shards: 1,
         }
@@ -481,9 +558,18 @@ mod tests {
             for cut in expected.len() + 1..payload.len() {
                 assert!(SpacePayload::decode(&payload[..cut]).is_err(), "{decay} {cut}");
             }
-            payload.push(2);
+            payload.push(9);
             assert!(SpacePayload::decode(&payload).is_err(), "an unknown setting");
         }
+
+        let lifetime = Lifetime { ttl_s: NonZero::new(0x0102_0304) };
+        let settings = SpaceSettings { decay: Decay::None, lifetime, ..settings() };
+        let mut payload = space_payload(&settings);
+        assert_eq!(payload[expected.len()..], *b"\x01\x05\x03\0\0\0\0\x02\x04\x04\x03\x02\x01");
+        assert_eq!(SpacePayload::decode(&payload).unwrap().settings, settings);
+        let later = payload.split_off(expected.len());
+        let swapped = [&payload[..], &later[7..], &later[..7]].concat();
+        assert!(SpacePayload::decode(&swapped).is_err(), "another order");
 
         let mut payload = vec![0; forget_bytes(b"id")];
         encode_forget(SpaceNumber(9), b"id", &mut payload);

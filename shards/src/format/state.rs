@@ -627,7 +627,7 @@ fn find_end(records: &[u8]) -> Result<usize, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{CodeBits, Metric, SpaceFan};
+    use crate::episode::{CodeBits, Lifetime, Metric, SpaceFan};
     use crate::strength::Decay;
 
     const ID: StoreId = [3; 16];
@@ -647,6 +647,7 @@ mod tests {
             fan: SpaceFan::Strength { hundredths: 800 },
             fan_cap: Some(u32::MAX),
             decay: Decay::Exponential { half_life_s: 86_400 },
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 2,
         };

@@ -312,7 +312,7 @@ impl SectionIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::SpaceFan;
+    use crate::episode::{Lifetime, SpaceFan};
     use crate::index::cue::Cue;
     use crate::index::rotation::split_mix;
     use crate::strength::Decay;
@@ -334,6 +334,7 @@ mod tests {
                 fan: SpaceFan::Degree,
                 fan_cap: None,
                 decay: Decay::default(),
+                lifetime: Lifetime::default(),
                 model: String::new(),
                 shards: 1,
             };

@@ -94,6 +94,7 @@ impl Evidence {
             links: None,
             // An answer does not tell.
             superseded: None,
+            expires_at_us: None,
             strength: None,
         }
     }

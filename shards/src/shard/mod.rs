@@ -10,7 +10,9 @@
 //! *Answer*: when the frame is as durable as the request asked.
 
 mod consolidate;
+mod lapses;
 mod pending;
+mod reading;
 mod recall;
 mod recalls;
 mod relations;
@@ -25,19 +27,20 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use self::consolidate::{Erasing, Waiting};
+use self::lapses::Lapses;
 use self::pending::{About, Admission, Owner, Pending, Progress};
 use self::recalls::Recalls;
 use self::snapshot::Snapshot;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
-    Activation, Durability, Episode, Fields, Linked, Priority, Refusal, Reinforced, Sequence,
-    SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, Unlinked,
+    Activation, Durability, Episode, Linked, Priority, Refusal, Reinforced, Sequence, SpaceNumber,
+    SpaceSettings, StoreRequest, Unlinked,
 };
 use crate::eraser::{Eraser, Wanted};
 use crate::format::{
-    Frame, FrameHead, Operation, SpacePayload, encode_forget, encode_space, encode_store,
-    forget_bytes, space_bytes, store_sizes,
+    Frame, FrameHead, Operation, SpacePayload, StoreFacts, encode_forget, encode_space,
+    encode_store, forget_bytes, space_bytes, store_sizes,
 };
 use crate::io::{Copied, Io, Purpose};
 use crate::keys::{FirstAnswer, KeyHash};
@@ -48,7 +51,7 @@ use crate::log::{
 };
 use crate::memory::{Memory, Rebuilding};
 use crate::recall::{Scratch, check_vector};
-use crate::space::{News, NewsLimits, Page, Section, Space};
+use crate::space::{Section, Space};
 use crate::spreading::Pools;
 
 /// The hint that goes with a refusal for want of room in the log.
@@ -59,6 +62,7 @@ const RETRY_MEMORY_MS: u32 = 1000;
 const RETRY_CONSOLIDATION_MS: u32 = 20;
 
 pub use self::consolidate::Notice;
+pub use self::lapses::LapseCounters;
 pub use self::recalls::RecallCounters;
 pub use crate::consolidation::{Advanced, ConsolidationSettings, ConsolidationStats, RestoreError};
 
@@ -164,6 +168,7 @@ pub struct ShardStats {
     pub durable: u64,
     pub log: LogCounters,
     pub recalls: RecallCounters,
+    pub lapses: LapseCounters,
     pub log_segment: u64,
     pub log_offset: u64,
     pub is_read_only: bool,
@@ -201,6 +206,7 @@ pub struct Shard<I> {
     scratch: Scratch,
     pools: Pools,
     recalls: Recalls,
+    lapses: Lapses,
     consolidator: Consolidator,
     consolidating: Vec<Waiting>,
     erasing: Vec<Erasing>,
@@ -247,6 +253,7 @@ impl<I: Io> Shard<I> {
             scratch: Scratch::default(),
             pools: spread::pools(bytes),
             recalls: Recalls::default(),
+            lapses: Lapses::default(),
             consolidator,
             consolidating: Vec::new(),
             erasing: Vec::new(),
@@ -279,7 +286,9 @@ impl<I: Io> Shard<I> {
         ticket: Ticket,
         request: &StoreRequest,
     ) -> Result<Option<Reply>, Refusal> {
+        self.expire();
         let space = self.open_space(request.space)?;
+        let lifetime = space.settings.lifetime;
         let norm = check_vector(&space.settings, &request.episode.vector)?;
         let key = (!request.key.is_empty())
             .then(|| KeyHash::new(request.space, &request.episode.id, &request.key));
@@ -308,6 +317,7 @@ impl<I: Io> Shard<I> {
             writer_uid: request.writer_uid,
         };
         let (sizes, bytes) = store_sizes(request);
+        let facts = StoreFacts { norm, expires_at_us: request.ttl.expiry(lifetime, now) };
         let Episode { id, vector, text, confidence, .. } = &request.episode;
         let content = request.dedup.then(|| (KeyHash::of_content(vector, text), *confidence));
         let how = Admission::of(Owner::Caller(ticket), request.durability)
@@ -315,7 +325,7 @@ impl<I: Io> Shard<I> {
             .about(request.space, id);
         let how = Admission { key, content, ..how };
         let sequence = self.append(how, &head, bytes, |out| {
-            encode_store(request, sizes, norm, out);
+            encode_store(request, sizes, facts, out);
         })?;
         if let Some(key) = key {
             let confidence = request.episode.confidence;
@@ -472,15 +482,16 @@ impl<I: Io> Shard<I> {
 
     /// Hands batches to the disk as far as it has room, and has memory brought in for what will be
     /// stored. Call after a round of requests and after
-    /// [`poll`](Self::poll). Answers when to call again if a batch lingers or notes of recalls
-    /// wait, on the monotonic clock.
+    /// [`poll`](Self::poll). Answers when to call again if a batch lingers, or if notes of
+    /// recalls or expired episodes wait, on the monotonic clock.
     pub fn pump(&mut self) -> Option<u64> {
         while let Some((chunk, stretch)) = self.memory.arena.next_ahead() {
             self.log.io_mut().bring_in(Purpose::Chunk(chunk), stretch);
         }
         self.log_recalls();
-        let (ripe_ns, due_ns) = (self.log.pump(), self.recalls.due_ns());
-        ripe_ns.into_iter().chain(due_ns).min()
+        self.log_lapses();
+        let due_ns = [self.log.pump(), self.recalls.due_ns(), self.lapses_due_ns()];
+        due_ns.into_iter().flatten().min()
     }
 
     /// Takes what the disk has done and turns it into effects.
@@ -488,6 +499,7 @@ impl<I: Io> Shard<I> {
         while let Some(event) = self.log.poll() {
             match event {
                 LogEvent::Apply(batch) => {
+                    self.expire();
                     for frame in batch.view().frames() {
                         self.apply(&frame, effects);
                     }
@@ -660,6 +672,7 @@ impl<I: Io> Shard<I> {
     pub fn tick(&mut self) {
         self.memory.arena.tick();
         self.log.tick();
+        self.expire();
         if self.memory.pressure() >= DEGRADED_FROM {
             self.pools.shrink();
         }
@@ -708,61 +721,6 @@ impl<I: Io> Shard<I> {
         })
     }
 
-    fn as_of_now(&self, fields: Fields) -> Fields {
-        fields.as_of(self.log.io().wall_us())
-    }
-
-    /// The episode with this id, if there is one.
-    pub fn get(
-        &self,
-        space: SpaceNumber,
-        id: &[u8],
-        fields: Fields,
-    ) -> Result<Option<StoredEpisode>, Refusal> {
-        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
-        let at = space.find(&self.memory.arena, id);
-        Ok(at.map(|at| space.read(&self.memory.arena, at, fields)).transpose()?)
-    }
-
-    /// The live episodes from a position on, up to `count` and roughly `bytes_max` bytes, and the
-    /// position of the next call. The order is that of the hashes of ids: an episode that lives
-    /// throughout is seen, once, whatever else changes meanwhile.
-    pub fn scan(
-        &self,
-        space: SpaceNumber,
-        from: u64,
-        count: usize,
-        bytes_max: usize,
-        fields: Fields,
-    ) -> Result<Page, Refusal> {
-        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
-        space.scan(&self.memory.arena, from, (count, bytes_max), fields)
-    }
-
-    /// The last sequence that is durable: what follows may be lost yet.
-    pub fn durable(&self) -> u64 {
-        self.log.durable()
-    }
-
-    /// The sequence of the last episode that was stored in a space since the shard opened, durable
-    /// or not.
-    pub fn newest(&self, space: SpaceNumber) -> Result<u64, Refusal> {
-        Ok(self.memory.space(space)?.newest())
-    }
-
-    /// What was stored in a space behind the sequence `after` and is durable, in that order, each
-    /// episode in the version that is durable now. A replaced or forgotten one is not there.
-    pub fn news(
-        &self,
-        space: SpaceNumber,
-        after: u64,
-        limits: NewsLimits,
-        fields: Fields,
-    ) -> Result<News, Refusal> {
-        let (space, fields) = (self.memory.space(space)?, self.as_of_now(fields));
-        space.news(&self.memory.arena, (after, self.log.durable()), limits, fields)
-    }
-
     pub fn stats(&self) -> ShardStats {
         let (log_segment, log_offset) = self.log.position();
         let spaces = || self.memory.spaces.values();
@@ -780,6 +738,7 @@ impl<I: Io> Shard<I> {
             durable: self.log.durable(),
             log: self.log.counters(),
             recalls: self.recalls.counters(),
+            lapses: self.lapses.counters(),
             log_segment,
             log_offset,
             is_read_only: self.read_only_reason().is_some(),

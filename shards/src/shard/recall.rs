@@ -12,7 +12,8 @@ const READ_ROWS: u32 = 8;
 
 impl<I: Io> Shard<I> {
     /// Begins a recall; go on with [`recall_step`](Self::recall_step).
-    pub fn recall(&self, mut request: RecallRequest) -> Result<Recall, Refusal> {
+    pub fn recall(&mut self, mut request: RecallRequest) -> Result<Recall, Refusal> {
+        self.expire();
         let space = self.memory.space(request.space)?;
         request.fields = self.as_of_now(request.fields);
         Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
@@ -38,6 +39,7 @@ impl<I: Io> Shard<I> {
 
     /// Begins an inquiry; it is to be gone on with by [`inquiry_step`](Self::inquiry_step).
     pub fn inquiry(&mut self, request: InquiryRequest) -> Result<Inquiry, Refusal> {
+        self.expire();
         let Memory { spaces, arena, applied, .. } = &mut self.memory;
         let number = request.space;
         let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
@@ -75,7 +77,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// Begins to look around some places of threads.
-    pub fn around(&self, request: AroundRequest) -> Result<Around, Refusal> {
+    pub fn around(&mut self, request: AroundRequest) -> Result<Around, Refusal> {
+        self.expire();
         let space = self.memory.space(request.space)?;
         Ok(Around::new(request, space, &self.memory.arena))
     }

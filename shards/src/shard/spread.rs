@@ -20,6 +20,7 @@ impl<I: Io> Shard<I> {
     /// Begins a spread; it is to be [given](Spreading::give) something, gone on with by
     /// [`spread_step`](Self::spread_step), and ended in one way or the other.
     pub fn spread(&mut self, request: SpreadRequest) -> Result<Spreading, Refusal> {
+        self.expire();
         let number = request.space;
         let space = self.memory.spaces.get_mut(&number).ok_or_else(|| gone(number))?;
         Ok(Spreading::new(request, space))

@@ -56,7 +56,8 @@ impl<'a> Numbered<'a> {
         let csr = links.map(|links| links.csr()).unwrap_or_default();
         let far = links.map_or(0, |links| links.far_count());
         let rows = section.rows();
-        let is_as_written = section.deaths().dead() == 0 && section.rows_relinked() == 0;
+        let is_as_written = section.deaths().dead() + section.deaths().hidden() == 0
+            && section.rows_relinked() == 0;
         let graph = section.index().map(|(index, columns)| index.graph(columns));
         Self { section, links, csr, graph, first, rows, end: first + rows + far, is_as_written }
     }

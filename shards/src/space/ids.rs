@@ -130,16 +130,22 @@ impl Ids {
         full.map(std::mem::take).is_none()
     }
 
-    /// The first `count` entries from a position on, and those at the position of the last one:
-    /// hashes and rows, ascending.
-    pub fn list_from(&self, from: u64, count: usize) -> Vec<(u64, u32)> {
+    /// The first `count` entries from a position on, and those at the position of the last one, of
+    /// rows that are seen: hashes and rows, ascending.
+    pub fn list_from(
+        &self,
+        from: u64,
+        count: usize,
+        is_seen: impl Fn(u32) -> bool,
+    ) -> Vec<(u64, u32)> {
         let from = first_hash(from);
         let mut found = Vec::new();
         for stripe in &self.stripes[stripe_of(from)..] {
             if found.len() >= count {
                 break;
             }
-            let entries = || stripe.iter().filter(|e| e.hash >= from).map(|e| (e.hash, e.row));
+            let seen = |entry: &&Entry| entry.hash >= from && is_seen(entry.row);
+            let entries = || stripe.iter().filter(seen).map(|entry| (entry.hash, entry.row));
             let wanted = count - found.len();
             let mut first: BinaryHeap<(u64, u32)> = BinaryHeap::new();
             for entry in entries() {
@@ -181,7 +187,7 @@ mod tests {
             );
         }
         let listed = |from, count| -> Vec<u32> {
-            ids.list_from(from, count).into_iter().map(|(_, row)| row).collect()
+            ids.list_from(from, count, |_| true).into_iter().map(|(_, row)| row).collect()
         };
         assert_eq!(listed(0, 1), [0, 1, 2]);
         assert_eq!(listed(16, 4), [0, 1, 2, 3]);
@@ -215,9 +221,9 @@ mod tests {
             let mut sorted: Vec<_> =
                 model.iter().map(|(name, row)| (id_hash(name.as_bytes()), *row)).collect();
             sorted.sort_unstable();
-            prop_assert_eq!(ids.list_from(0, usize::MAX), sorted.clone());
+            prop_assert_eq!(ids.list_from(0, usize::MAX, |_| true), sorted.clone());
             for nth in 0..sorted.len() {
-                let listed = ids.list_from(position(sorted[nth].0), 3);
+                let listed = ids.list_from(position(sorted[nth].0), 3, |_| true);
                 prop_assert_eq!(&listed[..], &sorted[nth..sorted.len().min(nth + 3)]);
             }
         }

@@ -27,6 +27,7 @@ mod bodies;
 mod buckets;
 mod codes;
 mod deaths;
+mod expiries;
 mod fresh;
 mod ids;
 mod links;
@@ -44,6 +45,8 @@ mod tests;
 mod text;
 mod text_writer;
 
+use std::collections::VecDeque;
+
 use crate::arena::Arena;
 use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
 use crate::format::{Frame, LinkPayload, LinkRecords, StorePayload, StoreSizes, UnlinkPayload};
@@ -59,6 +62,7 @@ pub use associations::Associations;
 pub use buckets::TailBuckets;
 pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
 pub use deaths::{ALIVE, Deaths};
+pub use expiries::NEVER;
 pub use fresh::FreshUser;
 pub use ids::{Home, POSITION_SHIFT, id_hash, position};
 pub use links::{Marks, Overlays};
@@ -101,6 +105,9 @@ pub struct Space {
     added: u64,
     /// See [`newest`](Self::newest).
     newest: u64,
+    /// Rows that expire by this time are hidden; of these, those that wait for a frame to end them.
+    expired_us: i64,
+    expired: VecDeque<u64>,
     /// Once a text was read.
     analyser: Option<Box<Analyser>>,
     /// Whether anyone ever asked for words.
@@ -148,6 +155,15 @@ impl Retired {
     }
 }
 
+/// A row that was ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    /// The sequence that it was stored with.
+    stored: u64,
+    /// Whether readers saw it until then.
+    was_seen: bool,
+}
+
 /// One page of a scan.
 #[derive(Debug)]
 pub struct Page {
@@ -173,6 +189,8 @@ impl Space {
             strengths: Strengths::default(),
             added: 0,
             newest: 0,
+            expired_us: i64::MIN,
+            expired: VecDeque::new(),
             analyser: None,
             asked_for_words: false,
             fresh: None,
@@ -198,6 +216,7 @@ impl Space {
         assert!(self.sections.len() < SECTIONS_MAX, "a space has {SECTIONS_MAX} sections at most");
         section.number = self.next_part();
         section.open_index(self.settings.metric);
+        section.hide_expired(self.expired_us);
         let number = section.number;
         self.sections.insert(0, section);
         number
@@ -246,7 +265,8 @@ impl Space {
 
     /// Episodes that a recall can find.
     pub fn episodes(&self) -> usize {
-        self.rows() - self.rows_dead()
+        let hidden: usize = self.all_deaths().map(|deaths| deaths.hidden() as usize).sum();
+        self.rows() - self.rows_dead() - hidden
     }
 
     /// Rows of all parts, dead ones included.
@@ -268,9 +288,9 @@ impl Space {
         self.frozen.as_ref().map_or(0, |frozen| u64::from(frozen.deaths.rows()))
     }
 
-    /// Rows of a part that lived when the shard had applied `snapshot`.
-    pub fn rows_visible(&self, part: PartNumber, snapshot: u64) -> u64 {
-        let own = |deaths: &Deaths| deaths.count_visible(snapshot);
+    /// Rows of a part that no frame up to `snapshot` had ended.
+    pub fn rows_kept(&self, part: PartNumber, snapshot: u64) -> u64 {
+        let own = |deaths: &Deaths| deaths.count_kept(snapshot);
         let tails = std::iter::once(&self.tail).chain(&self.frozen);
         let tails = tails.map(|tail| (tail.number, &tail.deaths));
         let sections = self.sections.iter().map(|section| (section.number, &section.deaths));
@@ -296,7 +316,7 @@ impl Space {
         self.parts(arena).find_map(|part| Some(RowAt { part: part.number(), row: part.find(id)? }))
     }
 
-    /// Adds an episode; whether it replaced one.
+    /// Adds an episode; whether it replaced one that was seen.
     pub fn insert(
         &mut self,
         arena: &mut Arena,
@@ -307,9 +327,10 @@ impl Space {
         let replaced = self.tail.insert(arena, &self.settings, frame, store);
         let replaced = replaced.or_else(|| self.remove_below(arena, store.id(), at));
         self.note_death(replaced, at);
-        self.added += u64::from(replaced.is_none());
+        let was_seen = replaced.is_some_and(|replaced| replaced.was_seen);
+        self.added += u64::from(!was_seen);
         self.newest = at;
-        replaced.is_some()
+        was_seen
     }
 
     /// Codes up to `rows_max` more rows of the active tail.
@@ -383,18 +404,18 @@ impl Space {
         tails.chain(sections).map(|text| text.bytes() as u64).sum()
     }
 
-    /// Forgets an episode; whether there was one.
+    /// Forgets an episode; whether there was one that was seen.
     pub fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> bool {
         let removed = self.tail.remove(arena, id, sequence);
         let removed = removed.or_else(|| self.remove_below(arena, id, sequence));
         self.note_death(removed, sequence);
-        removed.is_some()
+        removed.is_some_and(|removed| removed.was_seen)
     }
 
-    /// With a row goes what was known of it besides; `stored` is the sequence it was stored with.
-    fn note_death(&mut self, stored: Option<u64>, at: u64) {
+    /// With a row goes what was known of it besides.
+    fn note_death(&mut self, ended: Option<Ended>, at: u64) {
         let change = self.change_at(at);
-        stored.into_iter().for_each(|stored| self.strengths.remove(stored, change));
+        ended.into_iter().for_each(|ended| self.strengths.remove(ended.stored, change));
     }
 
     fn change_at(&self, at: u64) -> strengths::Change {
@@ -412,18 +433,12 @@ impl Space {
         self.sections.iter().flat_map(|section| section.sequences_of(id)).collect()
     }
 
-    /// Kills the episode with an id in the parts below the active tail, if there is one; the
-    /// sequence it was stored with.
-    fn remove_below(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> Option<u64> {
+    /// Kills the episode with an id in the parts below the active tail, if there is one.
+    fn remove_below(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> Option<Ended> {
         let frozen = self.frozen.as_mut().and_then(|frozen| frozen.remove(arena, id, sequence));
-        frozen.or_else(|| {
-            self.sections.iter_mut().find_map(|section| {
-                let row = section.find(id)?;
-                section.deaths.kill(row, sequence);
-                Some(section.record(row).sequence)
-            })
-        })
+        frozen.or_else(|| self.sections.iter_mut().find_map(|section| section.remove(id, sequence)))
     }
+
     /// Makes a link of the live episode with an id, or gives the one that is there another weight:
     /// whether there was one, and how many links the episode has now. `None` without such an
     /// episode.
@@ -521,7 +536,7 @@ impl Space {
         self.overlays.sweep(count, |stored| {
             sections.iter().any(|section| {
                 let row = section.find_sequence(stored).filter(|row| section.relinked.has(*row));
-                row.is_some_and(|row| section.deaths.died(row) > through)
+                row.is_some_and(|row| section.deaths.ended(row) > through)
             })
         })
     }
@@ -536,7 +551,7 @@ impl Space {
     /// Sees to it that the episode which was stored with a sequence is dead.
     pub fn erase(&mut self, arena: &Arena, stored: u64, at: u64) {
         let found = self.parts(arena).find_map(|part| Some((part, part.find_sequence(stored)?)));
-        let alive = found.filter(|(part, row)| part.deaths().is_alive(*row));
+        let alive = found.filter(|(part, row)| part.deaths().is_kept(*row));
         // One with a damaged body cannot be found by its id either.
         let id = alive.and_then(|(part, row)| Some(part.body(row).ok()?.id.to_vec()));
         if let Some(id) = id {

@@ -1,5 +1,7 @@
 //! A part of a memory space as a reader sees it: a tail in memory or a section of a columns file.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
 use thiserror::Error;
 use zerocopy::IntoBytes;
@@ -370,7 +372,7 @@ impl<'a> Part<'a> {
     /// one: hashes of ids and rows, ascending.
     pub fn list_from(self, from: u64, count: usize) -> Vec<(u64, u32)> {
         match self {
-            Self::Tail(tail, _) => tail.ids.list_from(from, count),
+            Self::Tail(tail, _) => tail.ids.list_from(from, count, |row| tail.deaths.is_alive(row)),
             Self::Section(section) => section.list_from(from, count),
         }
     }
@@ -406,6 +408,7 @@ impl<'a> Part<'a> {
                 false => None,
             },
             superseded: self.superseded(row, u64::MAX).map(SupersededBy::to_owned),
+            expires_at_us: record.expires_at_us.map(NonZero::get),
             strength: fields
                 .strength
                 .map(|at_us| Box::new(changed.strength(self.origin(row), at_us.get()))),

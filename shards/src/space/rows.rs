@@ -4,6 +4,8 @@
 //! whole rows. The columns come in blocks of 64 rows, so that a scan judges a block by one bitmask
 //! before it looks at any vector.
 
+use std::num::NonZero;
+
 use super::part::{BlockView, Zone};
 use super::{BodyAt, StoreSizes};
 use crate::arena::{Arena, CHUNK_BYTES, Chunk};
@@ -33,6 +35,8 @@ pub struct Record {
     pub confidence_low: f32,
     pub confidence_high: f32,
     pub writer_uid: u32,
+    /// µs since 1970-01-01 UTC; `None` when it has no end.
+    pub expires_at_us: Option<NonZero<i64>>,
     pub sizes: StoreSizes,
 }
 
@@ -53,7 +57,7 @@ impl Record {
             thread_bytes: self.sizes.thread.into(),
             key_bytes: self.sizes.key.into(),
             links: self.sizes.links.into(),
-            zero: [0; 8],
+            expires_at_us: self.expires_at_us.map_or(0, NonZero::get).into(),
         }
     }
 }

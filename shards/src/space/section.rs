@@ -12,18 +12,19 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
+use std::num::NonZero;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::Deaths;
 use super::ids::{first_hash, id_hash, position};
 use super::links::Marks;
 use super::part::{BlockView, Body, Damaged, PartNumber};
 use super::rows::{Columns, Record};
 use super::superseded::Supersessions;
 use super::text::Text;
+use super::{Deaths, Ended};
 use crate::episode::{Metric, SpaceNumber};
 use crate::format::columns::{ColumnKind, ColumnsError, RecordBlock, SectionEntry, ZoneBlock};
 use crate::index::calibration::{Calibrated, Calibration};
@@ -53,6 +54,8 @@ pub struct Section {
     pub(super) deaths: Deaths,
     pub(super) relinked: Marks,
     pub(super) supersessions: Supersessions,
+    /// Of the rows that expire, in that order, so many have.
+    pub(super) expired: usize,
     file: ColumnsFile,
     entry: SectionEntry,
     /// Where in the file each required column is.
@@ -138,6 +141,7 @@ impl Section {
             deaths,
             relinked,
             supersessions: Supersessions::default(),
+            expired: 0,
             file,
             entry,
             places,
@@ -148,6 +152,7 @@ impl Section {
             tried,
         };
         section.open_superseded()?;
+        section.open_expiries()?;
         Ok(section)
     }
 
@@ -433,6 +438,7 @@ impl Section {
             confidence_low: block.confidence_low.get(),
             confidence_high: block.confidence_high.get(),
             writer_uid: block.writer_uid.get(),
+            expires_at_us: NonZero::new(block.expires_at_us.get()),
             sizes: block.sizes(),
         }
     }
@@ -556,6 +562,13 @@ impl Section {
         self.rows_of(id).find(|row| self.deaths.is_alive(*row))
     }
 
+    /// Kills the episode with this id, if there is one, be it hidden or not.
+    pub(super) fn remove(&mut self, id: &[u8], sequence: u64) -> Option<Ended> {
+        let row = self.rows_of(id).find(|row| self.deaths.is_kept(*row))?;
+        let was_seen = self.deaths.kill(row, sequence);
+        Some(Ended { stored: self.record(row).sequence, was_seen })
+    }
+
     pub(super) fn find_sequence(&self, sequence: u64) -> Option<u32> {
         let order: &[u32] = self.column(&self.places.sequence_order);
         let rows = self.rows();
@@ -617,6 +630,7 @@ impl Section {
         self.verify_terms(&mut faults);
         self.verify_links(&mut faults);
         self.verify_text(&mut faults);
+        self.verify_expiries(&mut faults);
         faults
     }
 

@@ -17,7 +17,7 @@ use super::text_writer::{ThreadsWriter, WordsWriter};
 use super::{Section, Space};
 use crate::arena::Arena;
 use crate::format::columns::{ColumnKind, ColumnsWriter, ZoneBlock};
-use crate::format::{LinkRecords, SupersededBlock};
+use crate::format::{ExpiryBlock, LinkRecords, SupersededBlock};
 use crate::limits::BLOCK_ROWS;
 use crate::links::LinksBuilder;
 use crate::terms::TermsBuilder;
@@ -165,7 +165,7 @@ impl TimeOrder {
                 (self.nth, self.block) = (self.nth + 1, 0);
                 continue;
             }
-            let mut alive = part.deaths().visible(self.block, self.snapshot);
+            let mut alive = part.deaths().kept(self.block, self.snapshot);
             let times = part.block(self.block).happened_at_us;
             while alive != 0 {
                 let nth = alive.trailing_zeros();
@@ -186,7 +186,7 @@ impl TimeOrder {
 }
 
 /// The columns in the order of the file.
-const COLUMNS: [ColumnKind; 21] = [
+const COLUMNS: [ColumnKind; 22] = [
     ColumnKind::Vectors,
     ColumnKind::Scales,
     ColumnKind::HappenedAt,
@@ -204,6 +204,7 @@ const COLUMNS: [ColumnKind; 21] = [
     ColumnKind::Threads,
     ColumnKind::Superseded,
     ColumnKind::SupersededBy,
+    ColumnKind::Expiries,
     ColumnKind::LinkEdges,
     ColumnKind::LinkHeads,
     ColumnKind::LinkTargets,
@@ -235,6 +236,7 @@ pub struct SectionWriter {
     threads: ThreadsWriter,
     has_links: bool,
     has_superseded: bool,
+    has_expiries: bool,
     /// Bytes of the ids of what supersedes rows, so far.
     by_offset: u64,
     /// Of the columns of links, once they are under way.
@@ -275,6 +277,7 @@ impl SectionWriter {
             threads: ThreadsWriter::new(),
             has_links: false,
             has_superseded: false,
+            has_expiries: false,
             by_offset: 0,
             links: None,
             tables: 0,
@@ -330,6 +333,7 @@ impl SectionWriter {
     fn has(&self, kind: ColumnKind) -> bool {
         match kind {
             ColumnKind::Superseded | ColumnKind::SupersededBy => self.has_superseded,
+            ColumnKind::Expiries => self.has_expiries,
             ColumnKind::LinkEdges
             | ColumnKind::LinkHeads
             | ColumnKind::LinkTargets
@@ -473,6 +477,13 @@ impl SectionWriter {
             // The same order as of the signed numbers.
             ColumnKind::TimeOrder => part.columns(row).happened_at_us.cast_unsigned() ^ (1 << 63),
             ColumnKind::SequenceOrder => part.record(row).sequence,
+            ColumnKind::Expiries => match part.record(row).expires_at_us {
+                Some(expires) => expires.get().cast_unsigned() ^ (1 << 63),
+                None => {
+                    self.sorted += 1;
+                    return Ok(());
+                }
+            },
             _ => id_hash(part.body(row)?.id),
         };
         self.sorter.push(key, narrow(self.sorted));
@@ -481,6 +492,16 @@ impl SectionWriter {
     }
 
     fn put_sorted(&mut self, kind: ColumnKind, writer: &mut ColumnsWriter, out: &mut Vec<u8>) {
+        if kind == ColumnKind::Expiries {
+            match self.sorter.next() {
+                Some((key, row)) => {
+                    let expires_at_us = (key ^ (1 << 63)).cast_signed();
+                    writer.put(ExpiryBlock::new(expires_at_us, row).as_bytes(), out);
+                }
+                None => self.next = self.order.len(),
+            }
+            return;
+        }
         let (key, row) = self.sorter.next().expect("as many come out as went in");
         if kind == ColumnKind::IdHashes {
             self.id_rows.push(row);
@@ -530,6 +551,7 @@ impl SectionWriter {
                     (record.sizes.links, record.sizes.links_bytes) = links.sizes();
                 }
                 self.has_links |= record.sizes.links_bytes > 0;
+                self.has_expiries |= record.expires_at_us.is_some();
                 self.has_superseded |= part.superseded(row, through(space)).is_some();
                 self.threads.push(part, row, narrow(self.next));
                 writer.put(record.block(self.body_offset).as_bytes(), out);
@@ -582,6 +604,7 @@ fn is_sorted(kind: ColumnKind) -> bool {
             | ColumnKind::SequenceOrder
             | ColumnKind::ConfidenceOrder
             | ColumnKind::IdHashes
+            | ColumnKind::Expiries
     )
 }
 

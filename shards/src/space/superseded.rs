@@ -192,10 +192,11 @@ impl Space {
         }
     }
 
-    /// Memory of what became of rows after they were written: links and supersessions.
+    /// Memory of what becomes of rows after they were written: links, supersessions, and when
+    /// those in memory expire.
     pub fn afterwards_bytes(&self) -> u64 {
         let tails = std::iter::once(&self.tail).chain(&self.frozen);
-        let tails = tails.map(|tail| tail.supersessions.bytes());
+        let tails = tails.map(|tail| tail.supersessions.bytes() + tail.expiries.bytes());
         let sections = self.sections.iter().map(|section| section.supersessions.bytes());
         self.overlays.bytes() + tails.chain(sections).sum::<u64>()
     }

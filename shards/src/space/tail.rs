@@ -1,13 +1,14 @@
 //! A part that is in memory: rows as they were applied, in the order of their sequences.
 
 use super::bodies::Bodies;
+use super::expiries::Expiries;
 use super::ids::Ids;
 use super::links::Marks;
 use super::part::{Body, PartNumber};
 use super::rows::{Columns, Record, Rows};
 use super::superseded::Supersessions;
 use super::text::Text;
-use super::{Deaths, RELEASED_SUPERSESSIONS, SpaceSettings, TailBuckets, TailCodes};
+use super::{Deaths, Ended, RELEASED_SUPERSESSIONS, SpaceSettings, TailBuckets, TailCodes};
 use crate::arena::Arena;
 use crate::episode::Metric;
 use crate::format::{Frame, StorePayload};
@@ -20,6 +21,7 @@ pub struct Tail {
     pub(super) deaths: Deaths,
     pub(super) relinked: Marks,
     pub(super) supersessions: Supersessions,
+    pub(super) expiries: Expiries,
     bodies: Bodies,
     /// The live episodes.
     pub(super) ids: Ids,
@@ -32,11 +34,11 @@ impl Tail {
     pub(super) fn new(number: PartNumber, settings: &SpaceSettings) -> Self {
         let (bodies, ids, deaths) = (Bodies::default(), Ids::default(), Deaths::default());
         let (relinked, text) = (Marks::default(), Text::default());
-        let supersessions = Supersessions::default();
+        let (supersessions, expiries) = (Supersessions::default(), Expiries::default());
         let dimensions = settings.dimensions as usize;
         let codes = TailCodes::new(settings.metric, dimensions, settings.codes);
         let rows = Rows::new(dimensions);
-        Self { number, rows, deaths, relinked, supersessions, bodies, ids, codes, text }
+        Self { number, rows, deaths, relinked, supersessions, expiries, bodies, ids, codes, text }
     }
 
     /// Does one unit of the work on codes that nobody waits for; whether nothing is left.
@@ -70,17 +72,18 @@ impl Tail {
     }
 
     pub(super) fn find(&self, arena: &Arena, id: &[u8]) -> Option<u32> {
-        self.ids.find(id, |row| self.id(arena, row))
+        let row = self.ids.find(id, |row| self.id(arena, row));
+        row.filter(|row| self.deaths.is_alive(*row))
     }
 
-    /// Adds an episode; whether it replaced one of this part.
+    /// Adds an episode; what it replaced in this part.
     pub(super) fn insert(
         &mut self,
         arena: &mut Arena,
         settings: &SpaceSettings,
         frame: &Frame<'_>,
         store: &StorePayload<'_>,
-    ) -> Option<u64> {
+    ) -> Option<Ended> {
         let body = self.bodies.push(arena, store.body);
         let record = Record {
             sequence: frame.sequence,
@@ -88,6 +91,7 @@ impl Tail {
             confidence_low: store.confidence.low,
             confidence_high: store.confidence.high,
             writer_uid: frame.head.writer_uid,
+            expires_at_us: store.expires_at_us,
             sizes: store.sizes,
         };
         let columns = Columns {
@@ -100,6 +104,7 @@ impl Tail {
         };
         let row = self.rows.push(arena, store.vector, columns, record, body);
         self.deaths.push();
+        store.expires_at_us.inspect(|expires| self.expiries.push(expires.get(), row));
         let (rows, bodies) = (&self.rows, &self.bodies);
         let id_of = |row: u32| {
             let (record, body) = rows.record(row);
@@ -109,8 +114,8 @@ impl Tail {
         replaced.map(|old| self.kill(old, frame.sequence))
     }
 
-    /// Kills the live episode with this id, if there is one; the sequence it was stored with.
-    pub(super) fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> Option<u64> {
+    /// Kills the episode with this id, if there is one, be it hidden or not.
+    pub(super) fn remove(&mut self, arena: &Arena, id: &[u8], sequence: u64) -> Option<Ended> {
         let (rows, bodies) = (&self.rows, &self.bodies);
         let id_of = |row: u32| {
             let (record, body) = rows.record(row);
@@ -120,10 +125,9 @@ impl Tail {
         Some(self.kill(row, sequence))
     }
 
-    /// Kills a row; the sequence it was stored with.
-    fn kill(&mut self, row: u32, sequence: u64) -> u64 {
-        self.deaths.kill(row, sequence);
-        self.rows.record(row).0.sequence
+    fn kill(&mut self, row: u32, sequence: u64) -> Ended {
+        let was_seen = self.deaths.kill(row, sequence);
+        Ended { stored: self.rows.record(row).0.sequence, was_seen }
     }
 
     /// Gives up to `chunks` back to the arena, and when there are none left, a part of its table;

@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::arena::{CHUNK_BYTES, Region};
 use crate::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Link, Metric, Priority,
-    RecallRequest, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Lifetime, Link, Metric,
+    Priority, RecallRequest, StoreRequest, Ttl,
 };
 use crate::filter::Filter;
 use crate::format::columns::{ColumnsDirectory, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
-use crate::format::{FrameHead, Operation, encode_store, store_sizes};
+use crate::format::{FrameHead, Operation, StoreFacts, encode_store, store_sizes};
 use crate::kernels::{kernels, padded};
 use crate::recall::{Recall, Scratch};
 use crate::strength::Decay;
@@ -52,6 +52,7 @@ fn settings(metric: Metric) -> SpaceSettings {
         fan: Default::default(),
         fan_cap: None,
         decay: Decay::default(),
+        lifetime: Lifetime::default(),
         model,
         shards: 1,
     }
@@ -133,6 +134,7 @@ impl Bench {
             episode: episode.clone(),
             key: format!("key-{id}").into(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 1000,
@@ -140,7 +142,7 @@ impl Bench {
         let norm = kernels().validate(&episode.vector).unwrap() as f32;
         let (sizes, bytes) = store_sizes(&request);
         let mut payload = vec![0; bytes];
-        encode_store(&request, sizes, norm, &mut payload);
+        encode_store(&request, sizes, StoreFacts::lasting(norm), &mut payload);
         let head = FrameHead {
             operation: Operation::Store as u16,
             recorded_at_us: self.applied as i64,

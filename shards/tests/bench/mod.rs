@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
-    RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
+    Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::format::columns::{ColumnEntry, ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{FileId, FileKind};
@@ -87,6 +87,7 @@ impl Bench {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: "m".into(),
             shards: 1,
         };
@@ -144,6 +145,7 @@ impl Bench {
             },
             key: Bytes::new(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use engram_shards::episode::{
     Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome, Priority, Refusal,
-    StoreRequest, UnlinkRequest,
+    StoreRequest, Ttl, UnlinkRequest,
 };
 use engram_shards::shard::Reply;
 
@@ -53,6 +53,7 @@ impl Linked {
             episode,
             key: Bytes::new(),
             dedup: false,
+            ttl: Ttl::Space,
             priority: Priority::Normal,
             durability: Durability::Disk,
             writer_uid: 0,

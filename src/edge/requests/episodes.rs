@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::links::OwnLink;
+use super::spaces::TtlSchema;
 use super::{Asked, Parts, ReadParts, Scalar, Takes, Target, Words};
 use crate::edge::bounds::EVENTS_AHEAD_MAX;
 use crate::edge::problem::Problem;
@@ -42,6 +43,9 @@ pub struct Store {
     dedup: Option<bool>,
     /// Tell of the nearest other episode from this similarity on.
     near: Option<f64>,
+    /// Seconds that it lives from being stored, or `none`; as its memory space says unless given.
+    #[schemars(with = "Option<TtlSchema>")]
+    ttl: Option<Scalar>,
     #[schemars(extend("enum" = ["high", "normal", "low"]))]
     priority: Option<String>,
     /// `disk`: answered when it survives a power cut. `os`: when it survives a killed daemon.
@@ -86,7 +90,7 @@ impl Store {
             words.option("SUPERSEDES", Some(id));
         }
         words.option("KEY", self.key).flag("DEDUP", self.dedup).option("NEAR", self.near);
-        words.option("PRIO", self.priority);
+        words.option("TTL", self.ttl).option("PRIO", self.priority);
         words.option("DUR", self.durability);
         Ok(())
     }

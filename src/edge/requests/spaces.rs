@@ -60,6 +60,9 @@ pub struct SpaceCreate {
     /// How memories fade: `power`, `two`, `none`, or the half-life in seconds.
     #[schemars(with = "Option<DecaySchema>")]
     decay: Option<Scalar>,
+    /// Seconds that an episode lives which does not say otherwise, or `none`.
+    #[schemars(with = "Option<TtlSchema>")]
+    ttl: Option<Scalar>,
     /// How many shards it spans; all unless given.
     #[schemars(range(min = 1, max = 64))]
     shards: Option<u64>,
@@ -83,13 +86,23 @@ enum DecaySchema {
     HalfLife(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
 }
 
+/// What a time to live may be.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub(super) enum TtlSchema {
+    Never(#[schemars(extend("const" = "none"))] String),
+    Seconds(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
+}
+
 impl Takes for SpaceCreate {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
-        let Self { dim, model, metric, codes, fan, fan_cap, decay, shards } = self;
+        let Self { dim, model, metric, codes, fan, fan_cap, decay, ttl, shards } = self;
         let mut words = Words::new("EG.SPACE CREATE");
         words.word(target.space()?).option("DIM", Some(dim)).option("MODEL", model);
         words.option("METRIC", metric).option("CODES", codes).option("FAN", fan);
-        words.option("FANCAP", fan_cap).option("DECAY", decay).option("SHARDS", shards);
+        words.option("FANCAP", fan_cap).option("DECAY", decay).option("TTL", ttl);
+        words.option("SHARDS", shards);
         Ok(words.asked(None))
     }
 }

@@ -28,12 +28,12 @@ fn a_store_says_everything_that_was_given() {
     let json = r#"{"id":"a","vec":{"base64":"AACAPw=="},"text":"t","happened_at":-5,
         "confidence":[0.5,0.25,1],"meta":{"x" : 1e2},"thread":"w","key":"k","priority":"low",
         "links":[{"id":"b","weight":0.5,"kind":"next"},{"id":"c","weight":2}],
-        "durability":"os"}"#;
+        "ttl":"none","durability":"os"}"#;
     assert_eq!(
         words::<Store>(json),
         r#"EG.STORE notes a VEC \x00\x00\x80? TEXT t AT -5 CONF 0.5 0.25 1.0 META {\"x\" : 1e2} "#
             .to_owned()
-            + "THREAD w LINK b 0.5 KIND next LINK c 2.0 KEY k PRIO low DUR os"
+            + "THREAD w LINK b 0.5 KIND next LINK c 2.0 KEY k TTL none PRIO low DUR os"
     );
     let many = r#"{"items":[{"vec":[1]},{"id":"b","vec":[1],"confidence":1}]}"#;
     assert_eq!(
@@ -90,10 +90,11 @@ fn links_and_spaces_say_theirs() {
     assert_eq!(words::<Link>(link), "EG.LINK notes a b 1.0 KIND k MUTUAL DUR disk");
     let unlink = r#"{"from":"a","to":"b","mutual":"true"}"#;
     assert_eq!(words::<Unlink>(unlink), "EG.UNLINK notes a b MUTUAL");
-    let space = r#"{"dim":3,"model":"m","metric":"l2","codes":2,"fan":1.5,"fan_cap":9,"shards":1}"#;
+    let space = r#"{"dim":3,"model":"m","metric":"l2","codes":2,"fan":1.5,"fan_cap":9,"ttl":60,
+        "shards":1}"#;
     assert_eq!(
         words::<SpaceCreate>(space),
-        "EG.SPACE CREATE notes DIM 3 MODEL m METRIC l2 CODES 2 FAN 1.5 FANCAP 9 SHARDS 1"
+        "EG.SPACE CREATE notes DIM 3 MODEL m METRIC l2 CODES 2 FAN 1.5 FANCAP 9 TTL 60 SHARDS 1"
     );
     assert_eq!(
         words::<SpaceCreate>(r#"{"dim":3,"fan":"degree"}"#),

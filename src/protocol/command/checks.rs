@@ -1,17 +1,18 @@
 //! Checks of single values. Each error names what was wrong, the bound and the value it got.
 
 use std::fmt::Display;
+use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use engram_shards::episode::Refusal;
+use engram_shards::episode::{Refusal, Ttl};
 use engram_shards::filter;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, METADATA_BYTES_MAX, QUESTION_BYTES_MAX, SPACE_NAME_BYTES_MAX,
 };
 
-use super::arguments::shown;
+use super::arguments::{is_keyword, shown};
 
 /// Bytes of one component of a vector blob.
 const COMPONENT_BYTES: usize = size_of::<f32>();
@@ -99,6 +100,15 @@ pub(super) fn time_us(what: &str, value: &[u8]) -> Result<i64, Refusal> {
             shown(value)
         ))
     })
+}
+
+/// A time to live: whole seconds, or `none` for ever.
+pub(super) fn ttl(value: &[u8]) -> Result<Ttl, Refusal> {
+    if is_keyword(value, "none") {
+        return Ok(Ttl::Never);
+    }
+    let seconds = whole("TTL (or none)", value, &(1..=u32::MAX))?;
+    Ok(Ttl::Seconds(NonZero::new(seconds).expect("one at least")))
 }
 
 pub(super) fn finite(what: &str, value: &[u8]) -> Result<f32, Refusal> {

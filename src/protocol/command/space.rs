@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use engram_shards::episode::{CodeBits, Metric, Refusal, SpaceFan};
+use engram_shards::episode::{CodeBits, Lifetime, Metric, Refusal, SpaceFan, Ttl};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 use engram_shards::strength::Decay;
 
@@ -28,6 +28,7 @@ pub struct SpaceCreate {
     /// 1 at least; no hubs are inhibited when `None`.
     pub fan_cap: Option<u32>,
     pub decay: Decay,
+    pub lifetime: Lifetime,
     /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
     pub shards: Option<u32>,
 }
@@ -36,7 +37,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
     let (mut dimensions, mut model, mut shards) = (None, None, None);
     let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
-    let mut decay = None;
+    let (mut decay, mut ttl) = (None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -71,6 +72,10 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = space_decay(&arguments.value("DECAY")?);
                 set_once(&mut decay, "DECAY", value)?;
             }
+            b"TTL" => {
+                let value = checks::ttl(&arguments.value("TTL")?);
+                set_once(&mut ttl, "TTL", value)?;
+            }
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -90,6 +95,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         fan: fan.unwrap_or_default(),
         fan_cap,
         decay: decay.unwrap_or_default(),
+        lifetime: Lifetime { ttl_s: ttl.and_then(Ttl::seconds) },
         shards: shards.flatten(),
     }))
 }

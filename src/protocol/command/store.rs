@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Link, Priority, Refusal, SpaceNumber, StoreRequest,
+    Confidence, Durability, Episode, Link, Priority, Refusal, SpaceNumber, StoreRequest, Ttl,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, KEY_BYTES_MAX, LINKS_MAX, SUPERSEDES_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
@@ -46,6 +46,7 @@ pub struct StoreCommand {
     pub key: Bytes,
     /// Whether an episode of the same text and vector is to be left as it is.
     pub dedup: bool,
+    pub ttl: Ttl,
     /// From which similarity on the nearest other episode is told of.
     pub near: Option<f32>,
     pub priority: Priority,
@@ -70,6 +71,7 @@ impl StoreCommand {
             episode,
             key: self.key,
             dedup: self.dedup,
+            ttl: self.ttl,
             priority: self.priority,
             durability: self.durability,
             writer_uid,
@@ -180,6 +182,7 @@ enum Field {
     Key,
     Dedup,
     Near,
+    Ttl,
     Prio,
     Dur,
 }
@@ -204,6 +207,7 @@ impl Field {
             b"KEY" => Self::Key,
             b"DEDUP" => Self::Dedup,
             b"NEAR" => Self::Near,
+            b"TTL" => Self::Ttl,
             b"PRIO" => Self::Prio,
             b"DUR" => Self::Dur,
             _ => return None,
@@ -227,6 +231,7 @@ struct StoreFields {
     key: Option<Bytes>,
     dedup: Option<()>,
     near: Option<f32>,
+    ttl: Option<Ttl>,
     priority: Option<Priority>,
     durability: Option<Durability>,
 }
@@ -287,6 +292,10 @@ impl StoreFields {
                 let value = checks::finite("NEAR", &arguments.value("NEAR")?);
                 set_once(&mut self.near, "NEAR", value)
             }
+            Field::Ttl => {
+                let value = checks::ttl(&arguments.value("TTL")?);
+                set_once(&mut self.ttl, "TTL", value)
+            }
             Field::Key => {
                 let value = arguments.value("KEY")?;
                 set_once(&mut self.key, "KEY", key(value))
@@ -324,6 +333,7 @@ impl StoreFields {
             supersedes: self.supersedes,
             key: self.key.unwrap_or_default(),
             dedup: self.dedup.is_some(),
+            ttl: self.ttl.unwrap_or_default(),
             near: self.near,
             priority: self.priority.unwrap_or_default(),
             durability: self.durability.unwrap_or_default(),

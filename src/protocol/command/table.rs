@@ -100,6 +100,7 @@ const WATCH_FROM: Argument =
 const CREDIT: Argument = integer("n").behind("CREDIT").optional();
 const PRIORITY: Argument =
     one_of("priority", &[token("high"), token("normal"), token("low")]).behind("PRIO").optional();
+const TTL: Argument = one_of("ttl", &[integer("seconds"), token("none")]).behind("TTL").optional();
 const STORE_ID: Argument = one_of("id", &[ID, token("*")]);
 const EPISODE: Argument = block(
     "episode",
@@ -120,6 +121,7 @@ const EPISODE: Argument = block(
         string("key").behind("KEY").optional(),
         token("DEDUP").optional(),
         double("s").behind("NEAR").optional(),
+        TTL,
         PRIORITY,
         DURABILITY,
     ],
@@ -143,6 +145,7 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             )
             .behind("DECAY")
             .optional(),
+            TTL,
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,

@@ -1,7 +1,9 @@
+use std::num::NonZero;
+
 use bytes::Bytes;
 use engram_shards::episode::{
-    Belief, CodeBits, Confidence, Durability, Effort, Fields, Link, Metric, Priority, Refusal,
-    Reinforcement, SpaceFan, SpaceNumber,
+    Belief, CodeBits, Confidence, Durability, Effort, Fields, Lifetime, Link, Metric, Priority,
+    Refusal, Reinforcement, SpaceFan, SpaceNumber, Ttl,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -59,6 +61,7 @@ fn plain(id: &'static str) -> StoreCommand {
         key: Bytes::new(),
         dedup: false,
         near: None,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
     }
@@ -117,12 +120,13 @@ fn spaces() {
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
         decay: Decay::Exponential { half_life_s: 86_400 },
+        lifetime: Lifetime { ttl_s: NonZero::new(3600) },
         shards: Some(2),
     };
     assert_eq!(
         parse(
             "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 decay \
-             86400 shards 2"
+             86400 ttl 3600 shards 2"
         ),
         Ok(Command::SpaceCreate(create))
     );
@@ -131,7 +135,7 @@ fn spaces() {
             assert_eq!((create.shards, create.metric), (None, Metric::Cosine));
             assert_eq!(create.codes, CodeBits::One);
             assert_eq!((create.fan, create.fan_cap), (SpaceFan::Degree, None));
-            assert_eq!(create.decay, Decay::Power);
+            assert_eq!((create.decay, create.lifetime), (Decay::Power, Lifetime::default()));
         }
         other => panic!("{other:?}"),
     }
@@ -157,6 +161,11 @@ fn spaces() {
         ("EG.SPACE CREATE notes DIM 5 DECAY 0", "DECAY must be power, two, none, or a half-life"),
         ("EG.SPACE CREATE notes DIM 5 DECAY 4294967296", "whole seconds, got '4294967296'"),
         ("EG.SPACE CREATE notes DIM 5 DECAY two DECAY two", "DECAY is given twice"),
+        (
+            "EG.SPACE CREATE notes DIM 5 TTL 0",
+            "TTL (or none) must be a whole number from 1 to 4294",
+        ),
+        ("EG.SPACE CREATE notes DIM 5 TTL 4294967296", "to 4294967295, got '4294967296'"),
         ("EG.SPACE CREATE notes DIM 5 SHARDS 65", "from 1 to 64, got '65'"),
         ("EG.SPACE CREATE notes DIM 5 COLOR red", "unknown option 'COLOR'; usage"),
         ("EG.SPACE CREATE no\ttes DIM 5", "no control characters"),
@@ -184,17 +193,19 @@ fn a_store_with_every_field() {
         key: Bytes::from("k1"),
         dedup: true,
         near: Some(0.875),
+        ttl: Ttl::Seconds(NonZero::new(60).unwrap()),
         priority: Priority::High,
         durability: Durability::Os,
         ..plain("e1")
     };
     let line = "EG.STORE notes e1 VEC @ TEXT hello AT -5 CONF 0.5 0.25 0.75 META {\"a\":1} THREAD \
-                t1 LINK x 0.5 KIND cause LINK y 2 SUPERSEDES old KEY k1 DEDUP NEAR 0.875 \
+                t1 LINK x 0.5 KIND cause LINK y 2 SUPERSEDES old KEY k1 DEDUP NEAR 0.875 TTL 60 \
                 SUPERSEDES ITEM PRIO HIGH DUR os";
     assert_eq!(store(line), expected);
     let request = expected.into_request(SpaceNumber(7), Bytes::from("e1"), 1000);
     assert_eq!((request.space, request.writer_uid), (SpaceNumber(7), 1000));
-    assert!(request.dedup);
+    assert!(request.dedup && request.ttl.seconds() == NonZero::new(60));
+    assert_eq!(store("EG.STORE notes e1 VEC @ ttl NONE").ttl, Ttl::Never);
     assert_eq!((&request.episode.id[..], &request.episode.text[..]), (&b"e1"[..], &b"hello"[..]));
 }
 
@@ -213,6 +224,8 @@ fn what_a_store_may_supersede() {
         ("SUPERSEDES e1", "'e1' cannot supersede itself"),
         ("SUPERSEDES", "SUPERSEDES needs a value"),
         ("DEDUP DEDUP", "DEDUP is given twice"),
+        ("TTL 1 TTL none", "TTL is given twice"),
+        ("TTL 0.5", "TTL (or none) must be a whole number from 1 to 4294967295, got '0.5'"),
         ("NEAR high", "NEAR must be a finite number, got 'high'"),
         ("NEAR 0.5 NEAR 0.5", "NEAR is given twice"),
     ] {
@@ -540,8 +553,8 @@ fn usage_and_arity_come_from_the_description() {
         spec("EG.STORE").usage(),
         "EG.STORE space id|* VEC blob|VALUES n f [f ...] [TEXT text] [AT microseconds] [CONF p \
          [low high]] [META json] [THREAD thread] [LINK id weight [KIND kind] [LINK id weight \
-         [KIND kind] ...]] [SUPERSEDES id [SUPERSEDES id ...]] [KEY key] [DEDUP] [NEAR s] [PRIO \
-         high|normal|low] [DUR disk|os]"
+         [KIND kind] ...]] [SUPERSEDES id [SUPERSEDES id ...]] [KEY key] [DEDUP] [NEAR s] [TTL \
+         seconds|none] [PRIO high|normal|low] [DUR disk|os]"
     );
     assert_eq!(
         spec("HELLO").usage(),

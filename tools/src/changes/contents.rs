@@ -62,6 +62,7 @@ pub(super) fn episode(number: u64, version: u64, dimensions: usize) -> Episode {
         thread: if rng.bool() { format!("thread-{}", rng.u8(..)) } else { String::new() },
         links,
         supersedes: Vec::new(),
+        expires_at_us: None,
         vector: (0..dimensions).map(|_| rng.f32() - 0.5).collect(),
     }
 }

@@ -67,6 +67,9 @@ pub(crate) struct Settings {
     /// daemon takes power when left out
     #[arg(long, value_name = "power|two|none|SECONDS")]
     decay: Option<Decay>,
+    /// Seconds that an episode lives which does not say otherwise; for ever when left out
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    ttl: Option<u32>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -105,6 +108,9 @@ impl Settings {
         }
         if let Some(decay) = self.decay {
             command.arg("DECAY").arg(decay.to_string());
+        }
+        if let Some(ttl) = self.ttl {
+            command.arg("TTL").arg(ttl);
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

@@ -55,6 +55,9 @@ pub(crate) struct Store {
     /// Tell of the nearest other episode from this similarity on
     #[arg(long, value_name = "SIMILARITY", allow_hyphen_values = true)]
     near: Option<f32>,
+    /// Seconds that it lives from being stored, or 'none'; as its memory space says when left out
+    #[arg(long, value_name = "SECONDS|none")]
+    ttl: Option<String>,
     /// Idempotency key: storing again with the same key changes nothing
     #[arg(long)]
     key: Option<String>,
@@ -76,13 +79,15 @@ impl Store {
             thread: self.thread.clone().unwrap_or_default(),
             links: self.link.clone(),
             supersedes: self.supersedes.clone(),
+            expires_at_us: None,
             vector,
         };
         let mut client = context.connect()?;
         let near = self.near.map(|near| near.to_string());
         let dedup = self.dedup.then_some("DEDUP");
         let near = near.iter().flat_map(|near| ["NEAR", near]);
-        let more: Vec<&str> = dedup.into_iter().chain(near).collect();
+        let ttl = self.ttl.iter().flat_map(|ttl| ["TTL", ttl]);
+        let more: Vec<&str> = dedup.into_iter().chain(near).chain(ttl).collect();
         client.send(&pack::store_command(&self.space, &episode, self.key.as_deref(), &more))?;
         let reply = client.receive()?;
         if context.json {

@@ -221,6 +221,7 @@ fn episode(turn: &Turn, vectors: &Embeddings, is_threaded: bool) -> Result<Episo
         thread: if is_threaded { turn.session.clone() } else { String::new() },
         links: Vec::new(),
         supersedes: Vec::new(),
+        expires_at_us: None,
         vector: vectors.row(turn.row).to_vec(),
     })
 }

@@ -46,11 +46,11 @@ pub(super) struct BadLine {
 
 impl Batch {
     /// Packs every line that is an episode; the others are returned beside. An error is one of the
-    /// vectors' file.
+    /// vectors' file. What has expired by now is left out.
     pub(super) fn pack(
         raw: RawBatch,
         vectors: Option<&NpyReader>,
-        unit_length: bool,
+        (unit_length, now_us): (bool, i64),
     ) -> Result<(Self, Vec<BadLine>), ToolError> {
         let mut batch = Self {
             number: raw.number,
@@ -67,7 +67,10 @@ impl Batch {
                         normalize(&mut episode.vector);
                     }
                     let links = linking::split_off(&mut episode);
-                    batch.push(line.number, &episode, links, superseded);
+                    let left_us = episode.expires_at_us.map(|at_us| at_us.saturating_sub(now_us));
+                    if left_us.is_none_or(|left_us| left_us > 0) {
+                        batch.push(line.number, &episode, (links, superseded), left_us);
+                    }
                 }
                 Err(reason) => bad.push(BadLine { line: line.number, reason }),
             }
@@ -79,14 +82,19 @@ impl Batch {
         &mut self,
         line: u64,
         episode: &Episode,
-        links: Vec<Link>,
-        superseded: Option<Superseded>,
+        (links, superseded): (Vec<Link>, Option<Superseded>),
+        left_us: Option<i64>,
     ) {
         let mut arguments = Arguments::default();
         arguments.push(b"ITEM").push_episode(episode);
         let mut content = arguments.clone();
         for link in &links {
             content.push(link.id.as_bytes()).push_display(link.weight).push(link.kind.as_bytes());
+        }
+        // How much time is left is another each time, and no part of the content.
+        if let Some(left_us) = left_us {
+            let seconds = left_us.unsigned_abs().div_ceil(1_000_000).min(u32::MAX.into());
+            arguments.push(b"TTL").push_display(seconds);
         }
         let key = format!("{:032x}", xxh3_128(&content.bytes));
         arguments.push(b"KEY").push(key.as_bytes());
@@ -162,7 +170,7 @@ mod tests {
     #[test]
     fn bad_lines_are_set_apart_with_their_number() {
         let lines = [r#"{"id":"a","vector":[1]}"#, "nonsense", r#"{"id":"c"}"#];
-        let (batch, bad) = Batch::pack(raw(&lines), None, false).unwrap();
+        let (batch, bad) = Batch::pack(raw(&lines), None, (false, 0)).unwrap();
         assert_eq!(batch.items.len(), 1);
         assert_eq!(batch.items[0].id, "a");
         assert_eq!(bad.iter().map(|bad| bad.line).collect::<Vec<_>>(), [2, 3]);
@@ -172,7 +180,7 @@ mod tests {
     #[test]
     fn the_command_holds_the_items_that_are_left() {
         let lines = [r#"{"id":"a","vector":[1]}"#, r#"{"id":"b","vector":[1],"text":"t"}"#];
-        let (mut batch, _) = Batch::pack(raw(&lines), None, false).unwrap();
+        let (mut batch, _) = Batch::pack(raw(&lines), None, (false, 0)).unwrap();
         // EG.MSTORE s 2, then ITEM id VEC blob KEY key (6) and the same with TEXT t (8).
         assert!(
             batch.command("s").starts_with(b"*17\r\n$9\r\nEG.MSTORE\r\n$1\r\ns\r\n$1\r\n2\r\n")
@@ -186,14 +194,30 @@ mod tests {
     }
 
     #[test]
+    fn what_expires_lives_as_long_as_was_left_and_what_has_expired_is_left_out() {
+        let lines = [
+            r#"{"id":"a","vector":[1],"expires_at":3000001}"#,
+            r#"{"id":"b","vector":[1],"expires_at":2000000}"#,
+            r#"{"id":"c","vector":[1]}"#,
+        ];
+        let (batch, bad) = Batch::pack(raw(&lines), None, (false, 2_000_000)).unwrap();
+        let ids: Vec<_> = batch.items.iter().map(|item| &item.id[..]).collect();
+        assert_eq!((ids, bad.len()), (vec!["a", "c"], 0));
+        let command = batch.command("s");
+        let ttl = b"$3\r\nTTL\r\n$1\r\n2\r\n";
+        assert_eq!(command.windows(ttl.len()).filter(|bytes| bytes == ttl).count(), 1);
+    }
+
+    #[test]
     fn the_key_is_the_content() {
         let key = |line: &str| {
-            let (batch, _) = Batch::pack(raw(&[line]), None, false).unwrap();
+            let (batch, _) = Batch::pack(raw(&[line]), None, (false, 0)).unwrap();
             batch.command("s")[batch.command("s").len() - 34..].to_vec()
         };
         let spaced = key(r#"{ "id": "a", "vector": [1.0] }"#);
         assert_eq!(spaced, key(r#"{"vector":[1],"id":"a"}"#));
         assert_ne!(spaced, key(r#"{"id":"a","vector":[1],"text":"more"}"#));
         assert_ne!(spaced, key(r#"{"id":"b","vector":[1]}"#));
+        assert_eq!(spaced, key(r#"{"id":"a","vector":[1],"expires_at":7}"#), "it can be resumed");
     }
 }

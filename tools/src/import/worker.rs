@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::error::ToolError;
 use crate::npy::NpyReader;
 use crate::reply;
+use crate::time;
 
 /// Pauses between attempts to connect again: doubled from the first to the last.
 const RECONNECT_PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -135,7 +136,8 @@ impl<'a> Worker<'a> {
             };
             let Some(raw) = raw else { return Ok(None) };
             let vectors = self.shared.vectors.as_ref();
-            let (batch, bad) = Batch::pack(raw, vectors, self.shared.import.normalize)?;
+            let how = (self.shared.import.normalize, time::now_us());
+            let (batch, bad) = Batch::pack(raw, vectors, how)?;
             for line in bad {
                 self.shared.bad_line(line)?;
             }

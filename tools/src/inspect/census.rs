@@ -36,7 +36,7 @@ pub(super) type FoundSpaces = BTreeMap<SpaceNumber, FoundSpace>;
 pub(super) enum Standing {
     /// The episode as it is.
     Alive,
-    /// It was replaced or forgotten later.
+    /// It was replaced or forgotten later, or its time was over.
     Past,
     /// It repeated an idempotency key.
     Repetition,
@@ -64,6 +64,8 @@ pub(super) struct Census {
     superseded: HashMap<u64, Superseded>,
     repetitions: HashSet<u64>,
     erased: HashSet<u64>,
+    /// Stores whose time was over, by what the log says.
+    lapsed: HashSet<u64>,
     keys: Keys,
     /// Frames that verify and say nothing this version understands.
     pub(super) problems: Vec<String>,
@@ -78,6 +80,7 @@ impl Census {
             superseded: HashMap::new(),
             repetitions: HashSet::new(),
             erased: HashSet::new(),
+            lapsed: HashSet::new(),
             keys: Keys::new(KEYS_MAX),
             problems: Vec::new(),
         }
@@ -105,6 +108,7 @@ impl Census {
                 space.settings = Some(payload.settings);
                 space.is_dropped = true;
             }
+            Ok(Contents::Lapse(lapse)) => self.lapsed.extend(lapse.sequences()),
             Ok(Contents::Erase(erase)) => self.erased.extend(erase.sequences),
             // What is salvaged is as it was stored.
             Ok(Contents::Reinforce(_) | Contents::Recalled(_) | Contents::Gap(_)) => {}
@@ -190,10 +194,12 @@ impl Census {
             Standing::Erased
         } else if self.repetitions.contains(&sequence) {
             Standing::Repetition
-        } else if self.alive.get(&(store.space, store.id().into())) == Some(&sequence) {
-            Standing::Alive
-        } else {
+        } else if self.lapsed.contains(&sequence)
+            || self.alive.get(&(store.space, store.id().into())) != Some(&sequence)
+        {
             Standing::Past
+        } else {
+            Standing::Alive
         }
     }
 

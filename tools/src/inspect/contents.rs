@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::str;
 
-use engram_shards::episode::{Reinforcement, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{Lapse, Reinforcement, SpaceNumber, SpaceSettings};
 use engram_shards::format::{
-    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LinkPayload, LinkRecords, Operation,
-    RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload, UnlinkPayload,
+    ErasePayload, ForgetPayload, Frame, Gap, GapReason, LapsePayload, LinkPayload, LinkRecords,
+    Operation, RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload,
+    UnlinkPayload,
 };
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -21,6 +22,7 @@ pub(crate) enum Contents<'a> {
     Supersede(SupersedePayload<'a>),
     Reinforce(ReinforcePayload<'a>),
     Recalled(RecalledPayload<'a>),
+    Lapse(LapsePayload<'a>),
     SpaceCreate(SpacePayload),
     SpaceDrop(SpacePayload),
     Erase(ErasePayload),
@@ -40,6 +42,7 @@ impl<'a> Contents<'a> {
             Some(Operation::Supersede) => SupersedePayload::decode(payload).map(Self::Supersede),
             Some(Operation::Reinforce) => ReinforcePayload::decode(payload).map(Self::Reinforce),
             Some(Operation::Recalled) => RecalledPayload::decode(payload).map(Self::Recalled),
+            Some(Operation::Lapse) => LapsePayload::decode(payload).map(Self::Lapse),
             Some(Operation::SpaceCreate) => SpacePayload::decode(payload).map(Self::SpaceCreate),
             Some(Operation::SpaceDrop) => SpacePayload::decode(payload).map(Self::SpaceDrop),
             Some(Operation::Erase) => ErasePayload::decode(payload).map(Self::Erase),
@@ -70,6 +73,10 @@ impl<'a> Contents<'a> {
                 Reinforcement::Unpin => "unpin",
             },
             Self::Recalled(_) => "recalled",
+            Self::Lapse(lapse) => match lapse.why {
+                Lapse::Expired => "expired",
+                Lapse::Faded => "faded",
+            },
             Self::SpaceCreate(_) => "create",
             Self::SpaceDrop(_) => "drop",
             Self::Erase(_) => "erase",
@@ -89,6 +96,7 @@ impl<'a> Contents<'a> {
             Self::Supersede(supersede) => Some(supersede.space),
             Self::Reinforce(reinforce) => Some(reinforce.space),
             Self::Recalled(recalled) => Some(recalled.space),
+            Self::Lapse(lapse) => Some(lapse.space),
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => Some(space.space),
             Self::Erase(erase) => Some(erase.space),
             Self::Gap(_) => None,
@@ -109,6 +117,7 @@ impl<'a> Contents<'a> {
             Self::SpaceCreate(space) | Self::SpaceDrop(space) => space.settings.name.clone(),
             Self::Reinforce(reinforce) => text(reinforce.id),
             Self::Recalled(recalled) => numbers(recalled.sequences()),
+            Self::Lapse(lapse) => numbers(lapse.sequences()),
             Self::Erase(erase) => numbers(erase.sequences.iter().copied()),
             Self::Gap(gap) => format!("through {}", gap.through),
         }
@@ -193,6 +202,7 @@ pub(crate) struct OperationCounts {
     pub(crate) supersede: u64,
     pub(crate) reinforce: u64,
     pub(crate) recalled: u64,
+    pub(crate) lapse: u64,
     pub(crate) space_create: u64,
     pub(crate) space_drop: u64,
     pub(crate) erase: u64,
@@ -238,6 +248,7 @@ impl Ledger {
             Contents::Supersede(_) => self.counts.supersede += 1,
             Contents::Reinforce(_) => self.counts.reinforce += 1,
             Contents::Recalled(_) => self.counts.recalled += 1,
+            Contents::Lapse(_) => self.counts.lapse += 1,
             Contents::Erase(_) => self.counts.erase += 1,
             Contents::Gap(_) => self.counts.gap += 1,
             Contents::SpaceCreate(payload) => {

@@ -13,11 +13,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str;
 
 use clap::Args;
-use engram_shards::episode::{CodeBits, Metric, SpaceFan, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{CodeBits, Lifetime, Metric, SpaceFan, SpaceNumber, SpaceSettings};
 use engram_shards::format::{Frame, GapReason, LinkRecords, StorePayload};
 use engram_shards::strength::Decay;
 use serde_json::json;
@@ -256,11 +257,13 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         fan: SpaceFan::default(),
         fan_cap: None,
         decay: Decay::default(),
+        lifetime: Lifetime::default(),
         model: String::new(),
         shards,
     };
-    let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, decay, model, shards } =
-        space.settings.clone().unwrap_or_else(guessed);
+    let settings = space.settings.clone().unwrap_or_else(guessed);
+    let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, .. } = settings;
+    let SpaceSettings { decay, lifetime, model, shards, .. } = settings;
     SalvagedSpace {
         number: number.0,
         name,
@@ -270,6 +273,7 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         fan: fan.to_string(),
         fan_cap,
         decay: decay.to_string(),
+        ttl: lifetime.ttl_s.map(NonZero::get),
         model,
         shards,
         is_dropped: space.is_dropped,
@@ -305,6 +309,7 @@ fn line(
         supersedes: Vec::new(),
         superseded_by: superseded.map(|superseded| superseded.by.clone()),
         valid_until: superseded.map(|own| When::Microseconds(own.valid_until_us)),
+        expires_at: store.expires_at_us.map(|own| When::Microseconds(own.get())),
         vector: Some(vector.collect()),
         row: None,
     }

@@ -51,6 +51,7 @@ pub(super) struct SalvagedSpace {
     pub(super) fan: String,
     pub(super) fan_cap: Option<u32>,
     pub(super) decay: String,
+    pub(super) ttl: Option<u32>,
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -166,6 +167,9 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     }
     if space.decay != Decay::default().to_string() {
         create.push_str(&format!(" --decay {}", space.decay));
+    }
+    if let Some(seconds) = space.ttl {
+        create.push_str(&format!(" --ttl {seconds}"));
     }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));

@@ -104,7 +104,8 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
             let number = space.number.to_string();
             let (dimensions, codes) = (space.dimensions.to_string(), space.codes.to_string());
             let fan_cap = space.fan_cap.map_or(NOTHING.to_owned(), |links| grouped(links.into()));
-            let fan = [space.fan.clone(), fan_cap, space.decay.clone()];
+            let ttl = space.ttl.map_or(NOTHING.to_owned(), |seconds| grouped(seconds.into()));
+            let fan = [space.fan.clone(), fan_cap, space.decay.clone(), ttl];
             let row = [number, dimensions, space.metric.into(), codes].into_iter().chain(fan);
             (row.chain([shards, space.model.clone(), space.name.clone()]).collect(), 0)
         });
@@ -118,6 +119,7 @@ fn space_table(surveys: &[Survey]) -> Option<String> {
         ("fan", Align::Right),
         ("fan cap", Align::Right),
         ("decay", Align::Right),
+        ("ttl", Align::Right),
         ("shards", Align::Right),
         ("model", Align::Left),
         ("stores", Align::Right),

@@ -1,5 +1,7 @@
 //! A shard's log from end to end, batch by batch.
 
+use std::num::NonZero;
+
 use engram_shards::episode::Metric;
 use engram_shards::format::{BatchView, Frame, LogPlace, SegmentHeader};
 use engram_shards::log::{Found, Obstacle, Reached, RecoveryError, Verdict, Walk};
@@ -113,6 +115,7 @@ pub(crate) struct Space {
     pub(crate) fan: String,
     pub(crate) fan_cap: Option<u32>,
     pub(crate) decay: String,
+    pub(crate) ttl: Option<u32>,
     pub(crate) model: String,
     pub(crate) shards: u32,
     /// Into this shard; forgotten and replaced episodes included.
@@ -328,6 +331,7 @@ impl Surveyor {
                 fan: settings.fan.to_string(),
                 fan_cap: settings.fan_cap,
                 decay: settings.decay.to_string(),
+                ttl: settings.lifetime.ttl_s.map(NonZero::get),
                 model: settings.model,
                 shards: settings.shards,
                 stores,

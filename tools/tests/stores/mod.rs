@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Link, LinkRequest, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, UnlinkRequest,
+    CodeBits, Confidence, Durability, Episode, Lifetime, Link, LinkRequest, Metric, Priority,
+    Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest,
 };
 use engram_shards::format::columns::{ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{
     FileId, Frame, FrameHead, Manifest, NamedColumns, Operation, Slots, StateHeader, StateRecord,
-    StateWriter, encode_store, segment_file_name, shard_folder_name, store_sizes,
+    StateWriter, StoreFacts, encode_store, segment_file_name, shard_folder_name, store_sizes,
 };
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -63,6 +63,7 @@ fn request(id: &str, text: &str, key: &str) -> StoreRequest {
         },
         key: key.as_bytes().to_vec().into(),
         dedup: false,
+        ttl: Ttl::Space,
         priority: Priority::Normal,
         durability: Durability::Disk,
         writer_uid: 1000,
@@ -100,6 +101,7 @@ impl TestStore {
             fan: SpaceFan::Strength { hundredths: 157 },
             fan_cap: Some(1500),
             decay: Decay::Exponential { half_life_s: 604_800 },
+            lifetime: Lifetime::default(),
             model: "test".into(),
             shards,
         };
@@ -276,6 +278,7 @@ pub fn consolidate(store: &ClosedStore) {
         fan: SpaceFan::Strength { hundredths: 157 },
         fan_cap: Some(1500),
         decay: Decay::Exponential { half_life_s: 604_800 },
+        lifetime: Lifetime::default(),
         model: "test".into(),
         shards: 2,
     };
@@ -324,7 +327,7 @@ pub fn consolidate(store: &ClosedStore) {
     let request = request("later", "text", "another key");
     let (sizes, bytes) = store_sizes(&request);
     let mut payload = vec![0; bytes];
-    encode_store(&request, sizes, 1.0, &mut payload);
+    encode_store(&request, sizes, StoreFacts::lasting(1.0), &mut payload);
     append_raw(store, Operation::Store as u16, &payload);
 }
 

@@ -23,7 +23,8 @@ pub struct RecordBlock {
     pub thread_bytes: U16,
     pub key_bytes: U16,
     pub links: U16,
-    pub zero: [u8; 8],
+    /// µs since 1970-01-01 UTC; 0 when it has no end.
+    pub expires_at_us: I64,
 }
 
 const _: () = assert!(size_of::<RecordBlock>() == 64);
