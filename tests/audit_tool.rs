@@ -80,6 +80,16 @@ fn what_a_space_consists_of_is_counted() {
     let share = sampled["share"].as_f64().unwrap();
     assert!(0.0 <= low && low <= share && share <= high && high <= 1.0, "{sampled}");
 
+    assert_eq!(audit(&daemon.socket, &[])["would_be_forgotten"], Value::Null, "no policy");
+    daemon.client().ask(&command!["EG.PIN", "notes", "pot 1"]);
+    let tried = |further: &[&str]| {
+        let report = audit(&daemon.socket, &[&["--forget-below", "0.9999"], further].concat());
+        ["count", "of"].map(|key| report["would_be_forgotten"][key].as_u64().unwrap())
+    };
+    // What is superseded fades as well, and what is pinned does not.
+    assert_eq!(tried(&[]), [5, 6]);
+    assert_eq!(tried(&["--forget-after", "100000"]), [0, 6]);
+
     let said = stdout(&engram(&daemon.socket, &["audit", "notes"]));
     for line in ["superseded", "exact duplicates", "16.7 %", "20.0 %", "40.0 %", "never recalled"] {
         assert!(said.contains(line), "{said} should say {line}");

@@ -163,6 +163,26 @@ fn a_space_has_a_time_to_live_for_its_episodes() {
 }
 
 #[test]
+fn a_space_forgets_what_has_faded_if_it_was_made_so() {
+    let mut stage = Stage::new();
+    stage.line("EG.SPACE CREATE s DIM 2 DECAY 3600 FORGET BELOW 0.25 AFTER 600");
+    stage.line("EG.SPACE CREATE keeps DIM 2 DECAY 3600");
+    let info = stage.line("EG.SPACE INFO s");
+    assert_eq!((info.at("forget_below").float(), info.at("forget_after").int()), (0.25, 600));
+    for (space, id) in [("s", "idle"), ("s", "pinned"), ("keeps", "idle")] {
+        stage.line(&format!("EG.STORE {space} {id} VALUES 2 1 1 TEXT kettle"));
+    }
+    stage.line("EG.PIN s pinned");
+    stage.pass(LONG_S);
+    eventually("it is forgotten", || stage.line("EG.STATS").at("episodes_faded").int() == 1);
+    assert_eq!(stage.everything("s"), ["pinned"]);
+    assert_eq!(stage.everything("keeps"), ["idle"]);
+    assert_eq!(stage.line("EG.SPACE INFO keeps").at("forget_below").float(), 0.0);
+    stage.pass(0);
+    assert_eq!(stage.everything("s"), ["pinned"]);
+}
+
+#[test]
 fn what_has_expired_is_stored_anew_and_a_key_is_remembered() {
     let mut stage = Stage::new();
     stage.line("EG.SPACE CREATE s DIM 2");

@@ -71,6 +71,8 @@ fn check_listing(client: &mut Client, expected: &Value) {
         space["settings"]["decay"] = "power".into();
         // And how long they live.
         space["settings"]["ttl"] = 0.into();
+        space["settings"]["forget_below"] = 0.0.into();
+        space["settings"]["forget_after"] = 0.into();
     }
     for (got, want) in spaces(&listing).iter().zip(spaces(&expected)) {
         assert_eq!(got["settings"], want["settings"]);

@@ -85,6 +85,37 @@ pub struct Lifetime {
     /// Seconds from being stored that an episode lives which does not say otherwise; `None`: for
     /// ever.
     pub ttl_s: Option<NonZero<u32>>,
+    /// `None`: none is forgotten because it has faded.
+    pub forget: Option<ForgetPolicy>,
+}
+
+/// When a memory space forgets episodes that have faded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForgetPolicy {
+    /// In ten-thousandths.
+    below: u16,
+    /// Seconds that an episode is kept from being recorded, however weak it is.
+    pub after_s: u32,
+}
+
+impl ForgetPolicy {
+    /// The units of its bound in 1.
+    pub const UNITS: u16 = 10_000;
+
+    /// Of a bound in ten-thousandths, above 0 and below 1.
+    pub fn of_parts(below: u16, after_s: u32) -> Option<Self> {
+        (1..Self::UNITS).contains(&below).then_some(Self { below, after_s })
+    }
+
+    /// The bound in ten-thousandths.
+    pub fn below_units(self) -> u16 {
+        self.below
+    }
+
+    /// The retention below which an episode is forgotten.
+    pub fn below(self) -> f32 {
+        f32::from(self.below) / f32::from(Self::UNITS)
+    }
 }
 
 /// How long an episode lives from being stored.

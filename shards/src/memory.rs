@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::arena::Arena;
 use crate::consolidation::AHEAD_SHARE;
 use crate::episode::{
-    Activation, Confidence, Linked, Outcome, Refusal, Reinforced, Sequence, SpaceNumber,
+    Activation, Confidence, Lapse, Linked, Outcome, Refusal, Reinforced, Sequence, SpaceNumber,
     SpaceSettings, Unlinked,
 };
 use crate::format::{
@@ -224,7 +224,7 @@ impl Memory {
             }
             Some(Operation::Lapse) => {
                 let lapse = LapsePayload::decode(frame.payload)?;
-                self.apply_lapse(&lapse, frame.sequence);
+                self.apply_lapse(&lapse, frame);
                 Ok(None)
             }
             None => Err(malformed("frame", "an operation that this version does not know")),
@@ -360,10 +360,16 @@ impl Memory {
         });
     }
 
-    /// Ends episodes whose time is over. A row that is dead stays as it is.
-    fn apply_lapse(&mut self, lapse: &LapsePayload<'_>, at: u64) {
+    /// Ends episodes whose time is over. A row that is dead stays as it is, and so does one that
+    /// was strengthened since somebody found that it had faded.
+    fn apply_lapse(&mut self, lapse: &LapsePayload<'_>, frame: &Frame<'_>) {
+        let (at, at_us) = (frame.sequence, frame.head.recorded_at_us);
         self.with_changes(lapse.space, |space, arena| {
-            lapse.sequences().for_each(|stored| space.erase(arena, stored, at));
+            for stored in lapse.sequences() {
+                if lapse.why == Lapse::Expired || space.has_faded(arena, stored, at_us) {
+                    space.erase(arena, stored, at);
+                }
+            }
         });
     }
 

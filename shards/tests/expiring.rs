@@ -248,7 +248,7 @@ fn what_is_stored_again_lives_on_its_own_time() {
 #[test]
 fn a_space_says_how_long_episodes_live_that_do_not() {
     let mut timed = Timed::new();
-    let lifetime = Lifetime { ttl_s: NonZero::new(2) };
+    let lifetime = Lifetime { ttl_s: NonZero::new(2), ..Lifetime::default() };
     let (_, settings) = timed.bench.shard.space_named("s").unwrap();
     let mut settings = settings.clone();
     (settings.name, settings.lifetime) = ("short".into(), lifetime);

@@ -61,7 +61,7 @@ const fn counter(name: &'static str, help: &'static str, of: fn(&Report) -> f64)
 }
 
 /// What each shard tells in one number.
-const FIGURES: [Figure; 50] = [
+const FIGURES: [Figure; 52] = [
     gauge("episodes", "Live episodes.", |it| it.stats.episodes as f64),
     gauge("rows", "Rows, dead ones included.", |it| it.stats.rows as f64),
     gauge("rows_dead", "Rows whose episode is gone.", |it| it.stats.rows_dead as f64),
@@ -86,6 +86,12 @@ const FIGURES: [Figure; 50] = [
     }),
     counter("recalled_lost_total", "Episodes told whose recall was not logged.", |it| {
         it.stats.recalls.lost as f64
+    }),
+    counter("episodes_expired_total", "Episodes whose time to live was over.", |it| {
+        it.stats.lapses.expired as f64
+    }),
+    counter("episodes_faded_total", "Episodes forgotten because they had faded.", |it| {
+        it.stats.lapses.faded as f64
     }),
     counter("spreads_total", "Exchanges of spreads.", |it| it.metrics.spreads as f64),
     counter("reads_total", "Episodes read by id.", |it| it.metrics.reads as f64),

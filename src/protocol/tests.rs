@@ -4,8 +4,9 @@ use std::num::NonZero;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, CodeBits, Confidence, Hit, Lifetime, Link, Metric, Outcome, PathStep, Refusal,
-    Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded, Tier, Why,
+    Activation, CodeBits, Confidence, ForgetPolicy, Hit, Lifetime, Link, Metric, Outcome, PathStep,
+    Refusal, Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded,
+    Tier, Why,
 };
 use engram_shards::strength::{Decay, Trace};
 use proptest::prelude::*;
@@ -331,7 +332,7 @@ fn replies_about_spaces_and_the_daemon() {
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
         decay: Decay::TwoComponent,
-        lifetime: Lifetime { ttl_s: NonZero::new(60) },
+        lifetime: Lifetime { ttl_s: NonZero::new(60), forget: ForgetPolicy::of_parts(2500, 7) },
         model: String::new(),
         shards: 2,
     };
@@ -344,13 +345,16 @@ fn replies_about_spaces_and_the_daemon() {
         ("fan_cap", Value::Int(500)),
         ("decay", bulk("two")),
         ("ttl", Value::Int(60)),
+        ("forget_after", Value::Int(7)),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),
     ];
     for version in [Resp2, Resp3] {
+        let mut expected = expected.clone();
+        expected.insert(8, ("forget_below", double(version, 0.25)));
         let space = read(version, |encoder| reply::space(encoder, &settings, 5));
-        assert_eq!(space, map(version, expected.clone()));
+        assert_eq!(space, map(version, expected));
     }
     let plain = SpaceSettings { fan: SpaceFan::Degree, fan_cap: None, ..settings };
     let space = read(Resp3, |encoder| reply::space(encoder, &plain, 0));

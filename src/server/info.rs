@@ -73,6 +73,7 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("recalls_logged", sum(|stats| stats.recalls.logged)),
         ("recalls_lost", sum(|stats| stats.recalls.lost)),
         ("episodes_expired", sum(|stats| stats.lapses.expired)),
+        ("episodes_faded", sum(|stats| stats.lapses.faded)),
         ("spreads", metrics.spreads),
         ("reads", metrics.reads),
         ("connections_opened", metrics.connections_opened),

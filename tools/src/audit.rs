@@ -7,6 +7,7 @@
 //! | near-duplicates | of some episodes the nearest other one with another content is recalled |
 //! | never recalled | presentations: the store is the first, a recall or a reinforcement another |
 //! | stale | the retention is below a bound, by the decay of the memory space |
+//! | would be forgotten | faded by a policy: that of the memory space, or one to be tried |
 //! | sizes | of texts, metadata and vectors as they were stored, and of columns on the disk |
 //!
 //! Duplicates are looked for among what recalls find: an episode that another one supersedes is
@@ -32,6 +33,7 @@ use crate::error::ToolError;
 use crate::render::{self, Align, grouped};
 use crate::reply::{self, EpisodeReply};
 use crate::scan::Scan;
+use crate::time;
 
 /// The seed of the sample.
 const SEED: u64 = 1;
@@ -54,6 +56,13 @@ pub(crate) struct Audit {
     /// Below which retention an episode counts as stale
     #[arg(long, value_name = "RETENTION", default_value_t = 0.1)]
     stale: f64,
+    /// Count what would be forgotten below this retention, instead of by the memory space's own
+    /// policy; nothing is
+    #[arg(long, value_name = "RETENTION")]
+    forget_below: Option<f64>,
+    /// And that was stored at least so many seconds ago
+    #[arg(long, value_name = "SECONDS", requires = "forget_below")]
+    forget_after: Option<u32>,
     /// Compare every episode to find the nearest ones, instead of asking the index
     #[arg(long)]
     exact: bool,
@@ -72,6 +81,31 @@ impl Share {
     fn new(count: u64, of: u64) -> Self {
         Self { count, of, share: (of > 0).then(|| count as f64 / of as f64) }
     }
+}
+
+/// Which episodes are forgotten because they have faded.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq)]
+struct Policy {
+    below: f64,
+    after_seconds: i64,
+}
+
+impl Policy {
+    /// Pinned episodes are retained for certain.
+    fn forgets(&self, episode: &EpisodeReply, now_us: i64) -> bool {
+        let kept_us = self.after_seconds.saturating_mul(1_000_000);
+        let has_faded = episode.strength.is_some_and(|own| own.retention < self.below);
+        has_faded && episode.recorded_at_us.is_some_and(|at_us| now_us - at_us >= kept_us)
+    }
+}
+
+/// What a policy would do, or does by itself.
+#[derive(Debug, Serialize, PartialEq)]
+struct Forgotten {
+    #[serde(flatten)]
+    policy: Policy,
+    #[serde(flatten)]
+    share: Share,
 }
 
 /// How many of some episodes have another one nearby.
@@ -93,6 +127,8 @@ struct Read {
     /// Of those that recalls find.
     never_recalled: u64,
     stale: u64,
+    /// Of all.
+    would_be_forgotten: u64,
     text_bytes: u64,
     meta_bytes: u64,
     vector_bytes: u64,
@@ -150,8 +186,13 @@ impl Audit {
             return Err(ToolError::usage("--threshold must be a finite number".to_owned()));
         }
         let mut client = context.connect()?;
-        let read = self.read(&mut client)?;
+        let policy = self.policy(&mut client)?;
+        let read = self.read(&mut client, policy)?;
         let near = self.near(&mut client, &read)?;
+        let forgotten = policy.map(|policy| {
+            let share = Share::new(read.would_be_forgotten, read.episodes);
+            Forgotten { policy, share }
+        });
         let stats = client.call(redis::cmd("EG.STATS").arg(&self.space))?;
         let stats = reply::entries(stats).unwrap_or_default();
         let figure = |wanted: &str| {
@@ -172,6 +213,7 @@ impl Audit {
                 "near_duplicates": near,
                 "never_recalled": never_recalled,
                 "stale": stale,
+                "would_be_forgotten": forgotten,
                 "size": {
                     "rows": rows,
                     "rows_dead": rows_dead,
@@ -192,6 +234,13 @@ impl Audit {
             if near.is_sampled { "a sample" } else { "all" }
         );
         let stale_note = format!("their retention is below {}", self.stale);
+        let would_be_forgotten = match &forgotten {
+            Some(Forgotten { policy: Policy { below, after_seconds }, share }) => {
+                let note = format!("below {below}, {after_seconds} s and more after their store");
+                counted("would be forgotten", share, &note)
+            }
+            None => counted("would be forgotten", &Share::new(0, 0), "there is no policy"),
+        };
         let count = |number: i64| grouped(u64::try_from(number).unwrap_or_default());
         let rows = [
             ("episodes", grouped(read.episodes), String::new(), String::new()),
@@ -200,6 +249,7 @@ impl Audit {
             counted("near-duplicates", &near.share, &near_note),
             counted("never recalled", &never_recalled, "nor reinforced since they were stored"),
             counted("stale", &stale, &stale_note),
+            would_be_forgotten,
             ("rows", count(rows), String::new(), "dead ones included".into()),
             ("dead rows", count(rows_dead), String::new(), "until they are consolidated".into()),
             ("bytes of texts", grouped(read.text_bytes), String::new(), String::new()),
@@ -214,13 +264,30 @@ impl Audit {
         render::print(table.trim_start_matches('\n'))
     }
 
-    fn read(&self, client: &mut Client) -> Result<Read, ToolError> {
+    /// The policy that was given, or that of the memory space if it has one.
+    fn policy(&self, client: &mut Client) -> Result<Option<Policy>, ToolError> {
+        if let Some(below) = self.forget_below {
+            let after_seconds = self.forget_after.unwrap_or_default().into();
+            return Ok(Some(Policy { below, after_seconds }));
+        }
+        let info = client.call(redis::cmd("EG.SPACE").arg("INFO").arg(&self.space))?;
+        let info = reply::entries(info).unwrap_or_default();
+        let entry = |wanted: &str| info.iter().find(|(key, _)| key == wanted).map(|(_, own)| own);
+        let below = entry("forget_below").and_then(reply::number).filter(|below| *below > 0.0);
+        let after_seconds = entry("forget_after").and_then(reply::integer).unwrap_or_default();
+        Ok(below.map(|below| Policy { below, after_seconds }))
+    }
+
+    fn read(&self, client: &mut Client, policy: Option<Policy>) -> Result<Read, ToolError> {
+        let now_us = time::now_us();
         let sample_max = if self.sample == 0 { usize::MAX } else { self.sample };
         let (mut read, mut rng) = (Read::default(), Rng::with_seed(SEED));
         let parts = [Part::Text, Part::Vec, Part::Meta, Part::Links, Part::Strength];
         let mut scan = Scan::new(&self.space, &parts);
         while let Some(episodes) = scan.next_page(client)? {
             for episode in episodes {
+                let goes = policy.is_some_and(|policy| policy.forgets(&episode, now_us));
+                read.would_be_forgotten += u64::from(goes);
                 read.add(episode, (sample_max, self.stale), &mut rng);
             }
         }

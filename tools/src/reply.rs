@@ -21,6 +21,7 @@ pub(crate) struct EpisodeReply {
     pub(crate) similarity: Option<f64>,
     pub(crate) activation: Option<f64>,
     pub(crate) happened_at_us: Option<i64>,
+    pub(crate) recorded_at_us: Option<i64>,
     /// Point, low, high.
     pub(crate) confidence: Option<[f32; 3]>,
     pub(crate) text: Option<String>,
@@ -48,6 +49,7 @@ impl EpisodeReply {
                 "similarity" => episode.similarity = number(&value),
                 "activation" => episode.activation = number(&value),
                 "happened_at" => episode.happened_at_us = integer(&value),
+                "recorded_at" => episode.recorded_at_us = integer(&value),
                 "confidence" => episode.confidence = confidence(&value),
                 "text" => episode.text = text(&value),
                 "vec" => episode.vector = bytes(value),

@@ -8,8 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::link::link_record;
 use crate::episode::{
-    CodeBits, Confidence, Lifetime, Link, Metric, SpaceFan, SpaceNumber, SpaceSettings,
-    StoreRequest,
+    CodeBits, Confidence, ForgetPolicy, Lifetime, Link, Metric, SpaceFan, SpaceNumber,
+    SpaceSettings, StoreRequest,
 };
 use crate::limits::DIMENSIONS_MAX;
 use crate::strength::Decay;
@@ -72,6 +72,7 @@ struct SpaceBlock {
 /// it is, the bytes of its value, the value.
 const DECAY_SETTING: u8 = 1;
 const TTL_SETTING: u8 = 2;
+const FORGET_SETTING: u8 = 3;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -106,7 +107,7 @@ impl LaterSettings {
 
     /// As they stand behind the names.
     fn encoded(self) -> Vec<u8> {
-        let Lifetime { ttl_s } = self.lifetime;
+        let Lifetime { ttl_s, forget } = self.lifetime;
         let mut out = Vec::new();
         if let Some(decay) = DecayBlock::of(self.decay) {
             out.extend_from_slice(decay.as_bytes());
@@ -114,6 +115,11 @@ impl LaterSettings {
         if let Some(ttl_s) = ttl_s {
             out.extend([TTL_SETTING, size_of::<u32>() as u8]);
             out.extend(ttl_s.get().to_le_bytes());
+        }
+        if let Some(forget) = forget {
+            out.extend([FORGET_SETTING, (size_of::<u16>() + size_of::<u32>()) as u8]);
+            out.extend(forget.below_units().to_le_bytes());
+            out.extend(forget.after_s.to_le_bytes());
         }
         out
     }
@@ -142,6 +148,11 @@ impl LaterSettings {
                 self.decay = Decay::of_parts((*model, number(half_life_s)?))?;
             }
             TTL_SETTING => self.lifetime.ttl_s = NonZero::new(number(value)?),
+            FORGET_SETTING => {
+                let (below, after_s) = value.split_first_chunk::<2>()?;
+                let policy = ForgetPolicy::of_parts(u16::from_le_bytes(*below), number(after_s)?)?;
+                self.lifetime.forget = Some(policy);
+            }
             _ => return None,
         }
         Some(())
@@ -562,10 +573,14 @@ mod tests {
             assert!(SpacePayload::decode(&payload).is_err(), "an unknown setting");
         }
 
-        let lifetime = Lifetime { ttl_s: NonZero::new(0x0102_0304) };
+        let forget = ForgetPolicy::of_parts(0x0102, 5);
+        let lifetime = Lifetime { ttl_s: NonZero::new(0x0102_0304), forget };
         let settings = SpaceSettings { decay: Decay::None, lifetime, ..settings() };
         let mut payload = space_payload(&settings);
-        assert_eq!(payload[expected.len()..], *b"\x01\x05\x03\0\0\0\0\x02\x04\x04\x03\x02\x01");
+        assert_eq!(
+            payload[expected.len()..],
+            *b"\x01\x05\x03\0\0\0\0\x02\x04\x04\x03\x02\x01\x03\x06\x02\x01\x05\0\0\0"
+        );
         assert_eq!(SpacePayload::decode(&payload).unwrap().settings, settings);
         let later = payload.split_off(expected.len());
         let swapped = [&payload[..], &later[7..], &later[..7]].concat();

@@ -673,6 +673,7 @@ impl<I: Io> Shard<I> {
         self.memory.arena.tick();
         self.log.tick();
         self.expire();
+        self.find_faded();
         if self.memory.pressure() >= DEGRADED_FROM {
             self.pools.shrink();
         }

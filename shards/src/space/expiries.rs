@@ -1,8 +1,8 @@
 //! When rows expire, and which of them have.
 //!
-//! An episode that was stored with a time to live says when it expires, and that never changes. From
-//! that moment on nobody sees its row: it is [hidden](super::Deaths::hide) before anything is read,
-//! by the clock alone. What the log says comes later: the shard lists such rows by the sequences
+//! An episode that was stored with a time to live says when it expires, and that never changes.
+//! From that moment on nobody sees its row: it is [hidden](super::Deaths::hide) before anything is
+//! read, by the clock alone. What the log says comes later: the shard lists such rows by the sequences
 //! that they were stored with, a frame ends them, and from then on they are dead like those that
 //! were forgotten.
 //!

@@ -63,6 +63,8 @@ pub struct SpaceCreate {
     /// Seconds that an episode lives which does not say otherwise, or `none`.
     #[schemars(with = "Option<TtlSchema>")]
     ttl: Option<Scalar>,
+    /// Which episodes are forgotten because they have faded; none unless given.
+    forget: Option<Forget>,
     /// How many shards it spans; all unless given.
     #[schemars(range(min = 1, max = 64))]
     shards: Option<u64>,
@@ -86,6 +88,18 @@ enum DecaySchema {
     HalfLife(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
 }
 
+/// Which episodes a memory space forgets by itself.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with below")]
+struct Forget {
+    /// A retention.
+    #[schemars(range(min = 0.0001, max = 0.9999))]
+    below: f64,
+    /// Seconds that an episode is kept from being stored, however weak it is.
+    #[schemars(range(min = 0, max = 4_294_967_295_u64))]
+    after: Option<u64>,
+}
+
 /// What a time to live may be.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
@@ -97,11 +111,14 @@ pub(super) enum TtlSchema {
 
 impl Takes for SpaceCreate {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
-        let Self { dim, model, metric, codes, fan, fan_cap, decay, ttl, shards } = self;
+        let Self { dim, model, metric, codes, fan, fan_cap, decay, ttl, forget, shards } = self;
         let mut words = Words::new("EG.SPACE CREATE");
         words.word(target.space()?).option("DIM", Some(dim)).option("MODEL", model);
         words.option("METRIC", metric).option("CODES", codes).option("FAN", fan);
         words.option("FANCAP", fan_cap).option("DECAY", decay).option("TTL", ttl);
+        if let Some(Forget { below, after }) = forget {
+            words.word("FORGET").option("BELOW", Some(below)).option("AFTER", after);
+        }
         words.option("SHARDS", shards);
         Ok(words.asked(None))
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use engram_shards::episode::{CodeBits, Lifetime, Metric, Refusal, SpaceFan, Ttl};
+use engram_shards::episode::{CodeBits, ForgetPolicy, Lifetime, Metric, Refusal, SpaceFan, Ttl};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 use engram_shards::strength::Decay;
 
@@ -37,7 +37,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
     let (mut dimensions, mut model, mut shards) = (None, None, None);
     let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
-    let (mut decay, mut ttl) = (None, None);
+    let (mut decay, mut ttl, mut forget) = (None, None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -76,6 +76,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = checks::ttl(&arguments.value("TTL")?);
                 set_once(&mut ttl, "TTL", value)?;
             }
+            b"FORGET" => set_once(&mut forget, "FORGET", forget_policy(arguments))?,
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -86,6 +87,12 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let Some(dimensions) = dimensions else {
         return Err(arguments.misuse(format_args!("DIM is missing")));
     };
+    let decay = decay.unwrap_or_default();
+    if forget.is_some() && decay == Decay::None {
+        return Err(arguments.misuse(format_args!(
+            "FORGET lets go what has faded, and with DECAY none nothing does"
+        )));
+    }
     Ok(Command::SpaceCreate(SpaceCreate {
         name,
         dimensions,
@@ -94,8 +101,8 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         codes: codes.unwrap_or_default(),
         fan: fan.unwrap_or_default(),
         fan_cap,
-        decay: decay.unwrap_or_default(),
-        lifetime: Lifetime { ttl_s: ttl.and_then(Ttl::seconds) },
+        decay,
+        lifetime: Lifetime { ttl_s: ttl.and_then(Ttl::seconds), forget },
         shards: shards.flatten(),
     }))
 }
@@ -104,6 +111,28 @@ fn space_fan(value: &[u8]) -> Result<SpaceFan, Refusal> {
     checks::utf8("FAN", value)?
         .parse::<SpaceFan>()
         .map_err(|error| Refusal::Syntax(format!("FAN {error}, got {}", shown(value))))
+}
+
+/// `BELOW retention [AFTER seconds]`.
+fn forget_policy(arguments: &mut Arguments) -> Result<ForgetPolicy, Refusal> {
+    if !arguments.take_keyword("BELOW") {
+        return Err(arguments.misuse(format_args!("FORGET goes on with BELOW")));
+    }
+    let value = arguments.value("BELOW")?;
+    let units = f64::from(checks::finite("BELOW", &value)?) * f64::from(ForgetPolicy::UNITS);
+    // A bound that the log can hold, as it was written.
+    let is_step = (units - units.round()).abs() < 1e-2;
+    let after_s = match arguments.take_keyword("AFTER") {
+        true => checks::whole("AFTER", &arguments.value("AFTER")?, &(0..=u32::MAX))?,
+        false => 0,
+    };
+    let units = if is_step { units.round() as u16 } else { 0 };
+    ForgetPolicy::of_parts(units, after_s).ok_or_else(|| {
+        let got = shown(&value);
+        Refusal::Syntax(format!(
+            "BELOW must be a retention from 0.0001 to 0.9999 in steps of 0.0001, got {got}"
+        ))
+    })
 }
 
 fn space_decay(value: &[u8]) -> Result<Decay, Refusal> {

@@ -146,6 +146,15 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             .behind("DECAY")
             .optional(),
             TTL,
+            block(
+                "policy",
+                &[
+                    double("retention").behind("BELOW"),
+                    integer("seconds").behind("AFTER").optional(),
+                ],
+            )
+            .behind("FORGET")
+            .optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,

@@ -2,8 +2,8 @@ use std::num::NonZero;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Belief, CodeBits, Confidence, Durability, Effort, Fields, Lifetime, Link, Metric, Priority,
-    Refusal, Reinforcement, SpaceFan, SpaceNumber, Ttl,
+    Belief, CodeBits, Confidence, Durability, Effort, Fields, ForgetPolicy, Lifetime, Link, Metric,
+    Priority, Refusal, Reinforcement, SpaceFan, SpaceNumber, Ttl,
 };
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
@@ -120,13 +120,13 @@ fn spaces() {
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
         decay: Decay::Exponential { half_life_s: 86_400 },
-        lifetime: Lifetime { ttl_s: NonZero::new(3600) },
+        lifetime: Lifetime { ttl_s: NonZero::new(3600), forget: ForgetPolicy::of_parts(1250, 60) },
         shards: Some(2),
     };
     assert_eq!(
         parse(
             "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 decay \
-             86400 ttl 3600 shards 2"
+             86400 ttl 3600 forget below .125 after 60 shards 2"
         ),
         Ok(Command::SpaceCreate(create))
     );
@@ -165,6 +165,12 @@ fn spaces() {
             "EG.SPACE CREATE notes DIM 5 TTL 0",
             "TTL (or none) must be a whole number from 1 to 4294",
         ),
+        ("EG.SPACE CREATE notes DIM 5 FORGET 0.1", "FORGET goes on with BELOW"),
+        ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 1", "from 0.0001 to 0.9999 in steps of 0.0001"),
+        ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 0", "in steps of 0.0001, got '0'"),
+        ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 0.12345", "got '0.12345'"),
+        ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 0.1 AFTER -1", "AFTER must be a whole number"),
+        ("EG.SPACE CREATE notes DIM 5 DECAY none FORGET BELOW 0.1", "with DECAY none nothing does"),
         ("EG.SPACE CREATE notes DIM 5 TTL 4294967296", "to 4294967295, got '4294967296'"),
         ("EG.SPACE CREATE notes DIM 5 SHARDS 65", "from 1 to 64, got '65'"),
         ("EG.SPACE CREATE notes DIM 5 COLOR red", "unknown option 'COLOR'; usage"),

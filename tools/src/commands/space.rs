@@ -70,6 +70,12 @@ pub(crate) struct Settings {
     /// Seconds that an episode lives which does not say otherwise; for ever when left out
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     ttl: Option<u32>,
+    /// Forget episodes whose retention is below this; none when left out
+    #[arg(long, value_name = "RETENTION")]
+    forget_below: Option<f64>,
+    /// Seconds that an episode is kept from being stored, however weak it is
+    #[arg(long, value_name = "SECONDS", requires = "forget_below")]
+    forget_after: Option<u32>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -111,6 +117,12 @@ impl Settings {
         }
         if let Some(ttl) = self.ttl {
             command.arg("TTL").arg(ttl);
+        }
+        if let Some(below) = self.forget_below {
+            command.arg("FORGET").arg("BELOW").arg(below);
+            if let Some(after) = self.forget_after {
+                command.arg("AFTER").arg(after);
+            }
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

@@ -28,7 +28,7 @@ use super::contents::{Body, Contents};
 use super::covered::Covered;
 use super::damaged::{self, Reading};
 use super::directory::Directory;
-use super::salvaged::{self, SalvagedShard, SalvagedSpace};
+use super::salvaged::{self, Forget, SalvagedShard, SalvagedSpace};
 use super::survey::metric_name;
 use crate::cli::Context;
 use crate::document::{self, Line, Link, Superseded, When, confidence_field};
@@ -274,6 +274,9 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         fan_cap,
         decay: decay.to_string(),
         ttl: lifetime.ttl_s.map(NonZero::get),
+        forget: lifetime
+            .forget
+            .map(|policy| Forget { below: policy.below(), after: policy.after_s }),
         model,
         shards,
         is_dropped: space.is_dropped,

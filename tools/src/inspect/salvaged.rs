@@ -39,6 +39,13 @@ impl SalvagedShard {
     }
 }
 
+/// Which episodes it forgot by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Forget {
+    pub(super) below: f32,
+    pub(super) after: u32,
+}
+
 /// A memory space in the report.
 #[derive(Debug, Serialize)]
 pub(super) struct SalvagedSpace {
@@ -52,6 +59,7 @@ pub(super) struct SalvagedSpace {
     pub(super) fan_cap: Option<u32>,
     pub(super) decay: String,
     pub(super) ttl: Option<u32>,
+    pub(super) forget: Option<Forget>,
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -170,6 +178,9 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     }
     if let Some(seconds) = space.ttl {
         create.push_str(&format!(" --ttl {seconds}"));
+    }
+    if let Some(Forget { below, after }) = space.forget {
+        create.push_str(&format!(" --forget-below {below} --forget-after {after}"));
     }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));
