@@ -2,9 +2,9 @@
 //!
 //! An episode that was stored with a time to live says when it expires, and that never changes.
 //! From that moment on nobody sees its row: it is [hidden](super::Deaths::hide) before anything is
-//! read, by the clock alone. What the log says comes later: the shard lists such rows by the sequences
-//! that they were stored with, a frame ends them, and from then on they are dead like those that
-//! were forgotten.
+//! read, by the clock alone. What the log says comes later: the shard lists such rows by the
+//! sequences that they were stored with, a frame ends them, and from then on they are dead like
+//! those that were forgotten.
 //!
 //! A tail has a heap of its rows by when they expire; a section a column in that order, of which so
 //! many from the front are over. Rows without a time to live are in neither. A row that was hidden
