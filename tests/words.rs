@@ -265,6 +265,55 @@ fn what_counts_how_much_can_be_said_in_the_question() {
 }
 
 #[test]
+fn a_space_has_a_language_and_weights_of_its_own() {
+    let Stage { home, daemon: mut running, mut client } = Stage::new();
+    for (space, language) in [("deutsch", "german"), ("wortlaut", "any")] {
+        client.ask(&command![
+            "EG.SPACE", "CREATE", space, "DIM", "8", "LANGUAGE", language, "WEIGHTS", "0", "0.5",
+            "0", "0", "0"
+        ]);
+        for (id, text) in
+            [("h", "Die alten Häuser am Hafen"), ("k", "Der Kessel steht auf dem Herd")]
+        {
+            store(&mut client, space, id, ("", text), "1");
+        }
+    }
+    for is_consolidated in [false, true] {
+        if is_consolidated {
+            client.ask(&command!["EG.CONSOLIDATE"]);
+            assert!(running.stop().success());
+            running = home.start();
+            client = running.client();
+        }
+        for (space, question, wanted) in [
+            ("deutsch", "ein altes Haus", &["h"][..]),
+            ("deutsch", "am dem auf", &[]),
+            ("wortlaut", "altes Haus", &[]),
+            ("wortlaut", "HÄUSER", &["h"]),
+            ("wortlaut", "dem", &["k"]),
+        ] {
+            let found = client.ask(&command!["EG.RECALL", space, "K", "5", "TEXT", question]);
+            assert_eq!(ids(&found), wanted, "{space}: {question}, {is_consolidated}");
+        }
+        let space = client.ask(&command!["EG.SPACE", "INFO", "deutsch"]);
+        assert_eq!(space.at("language").text(), "german");
+        let weights = space.at("weights").items().iter().map(Reply::float);
+        assert!(weights.eq([0.0, 0.5, 0.0, 0.0, 0.0]));
+    }
+    // Of a question that says nothing else.
+    let cue = blob(&vector(TALK.len() as u64, DIMENSIONS));
+    let mut near = |weights: &[&[u8]]| {
+        let words: [&[u8]; 9] =
+            [b"EG.RECALL", b"deutsch", b"K", b"1", b"TEXT", b"Haus", b"VEC", &cue, b"WITH"];
+        let words = [&words[..], &[b"why"], weights].concat();
+        let found = client.ask(&common::client::encode(&words));
+        found.items()[0].at("score").float()
+    };
+    let usual: [&[u8]; 6] = [b"WEIGHTS", b"0.85", b"1", b"0.8", b"0.2", b"0.5"];
+    assert!(near(&[]) < near(&usual));
+}
+
+#[test]
 fn a_named_time_finds_what_happened_then() {
     let mut stage = Stage::new();
     for (space, _) in SPACES {

@@ -19,11 +19,11 @@ use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engram_shards::strength::Decay;
 use engramd::protocol::command::{
-    ClientCommand, Command, CommandQuery, Cue, FUSION_WEIGHT_MAX, Hello, LatencyCommand,
-    LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX,
-    REPLY_BYTES_MAX, RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand,
-    SlowlogCommand, SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand,
-    WATCH_CREDIT_MAX, WatchCommand, redacted,
+    ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
+    MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
+    RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
+    SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
+    WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -158,6 +158,8 @@ fn check(command: &Command) {
             assert!(create.fan_cap != Some(0));
             assert_eq!(Decay::of_parts(create.decay.to_parts()), Some(create.decay));
             assert!(create.lifetime.ttl_s.is_none_or(|seconds| seconds.get() > 0));
+            let weights = create.words.weights;
+            assert_eq!(Weights::from_array(weights.to_array()), Some(weights));
             assert!(create.shards.is_none_or(|n| (1..=SHARDS_MAX).contains(&(n as usize))));
         }
         Command::SpaceInfo { space: name } | Command::SpaceDrop { space: name } => space(name),
@@ -303,9 +305,7 @@ fn check_recall(recall: &RecallCommand) {
             (1..=SPREAD_SEEDS_MAX).contains(seeds) && (0.0..=SPREAD_WEIGHT_MAX).contains(weight)
         );
     }
-    let Weights { near, around, time, strength, confidence } = recall.weights;
-    assert!([strength, confidence].iter().all(|weight| (0.0..=1.0).contains(weight)));
-    assert!([near, around, time].iter().all(|weight| (0.0..=FUSION_WEIGHT_MAX).contains(weight)));
+    assert!(recall.weights.is_none_or(|own| Weights::from_array(own.to_array()) == Some(own)));
     for cue in &recall.cues {
         match cue {
             Cue::Vector(given) => vector(given),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Lapse, Lifetime, Link,
     LinkRequest, Metric, Priority, RecallRequest, ReinforceRequest, Reinforcement, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest, WordSettings,
 };
 use engram_shards::format::{
     ErasePayload, Frame, FrameHead, LAPSED_MAX, Operation, RECALLED_MAX, StoreFacts,
@@ -180,6 +180,7 @@ fn space(input: &mut Input<'_>) -> Vec<u8> {
         fan_cap: (choice % 2 == 1).then(|| choice.into()),
         decay: Decay::default(),
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         model: String::new(),
         shards: u32::from(input.u8()),
     };

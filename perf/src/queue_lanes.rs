@@ -21,7 +21,7 @@ use engram_lanes::inbox::{AGED_EVERY, Inbox, Rank, Sender, Taken, WEIGHTS, Waits
 use engram_shards::arena::Arena;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Lifetime, Metric, Priority, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest, Ttl,
+    SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::format::{
     Frame, FrameHead, Operation, StoreFacts, StorePayload, encode_store, store_sizes,
@@ -368,6 +368,7 @@ impl Memory {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 1,
         };

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
@@ -191,6 +191,7 @@ impl RecoveryStore {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: self.header.shards,
         };

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::filter::Filter;
-use crate::inquiry::fusion::Terms;
+use crate::inquiry::fusion::{Terms, Weights};
 use crate::strength::{Decay, Trace};
+use crate::words::Language;
 
 pub use fan::{FanError, SpaceFan};
 
@@ -56,7 +57,7 @@ impl CodeBits {
 }
 
 /// How a memory space was created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SpaceSettings {
     /// UTF-8, 1 to [`SPACE_NAME_BYTES_MAX`](crate::limits::SPACE_NAME_BYTES_MAX) bytes.
     pub name: String,
@@ -73,6 +74,7 @@ pub struct SpaceSettings {
     pub decay: Decay,
     /// How long they are kept.
     pub lifetime: Lifetime,
+    pub words: WordSettings,
     /// Label of the embedding model; empty when none was given.
     pub model: String,
     /// How many shards the space spans, 1 to the shard count of the data directory.
@@ -158,6 +160,15 @@ pub enum Lapse {
     Expired,
     /// It has faded so far that its memory space lets it go.
     Faded,
+}
+
+/// How a space answers questions in words.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct WordSettings {
+    /// Of texts and questions.
+    pub language: Language,
+    /// Of questions that say nothing else.
+    pub weights: Weights,
 }
 
 /// How sure the client is of an episode: a point and the interval around it, each in [0, 1].

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -126,6 +126,7 @@ fn make() -> (MemoryDisk, Vec<Step>) {
         fan_cap: None,
         decay: Decay::default(),
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         model: String::new(),
         shards: 1,
     };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::format::FileKind;
 use engram_shards::io::simulated::{Power, SimulatedDisk, SimulatedIo, Still, World};
@@ -126,6 +126,7 @@ impl Machine {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 1,
         };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
     Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Tier,
-    Ttl,
+    Ttl, WordSettings,
 };
 use engram_shards::filter::Filter;
 use engram_shards::format::columns::{ColumnEntry, ColumnKind};
@@ -57,6 +57,7 @@ impl Bench {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 1,
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -55,6 +55,7 @@ fn space(name: &str) -> SpaceSettings {
         fan_cap: None,
         decay: Decay::default(),
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         model: String::new(),
         shards: 1,
     }

@@ -7,7 +7,7 @@ use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Link,
     Metric, Outcome, Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings,
-    StoreRequest, Ttl,
+    StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
@@ -104,6 +104,7 @@ impl Bench {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: "m".into(),
             shards: 1,
         };
@@ -385,6 +386,7 @@ fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
         fan: SpaceFan::Degree,
         decay: Decay::default(),
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         fan_cap: None,
         model: String::new(),
         shards: 1,

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -69,6 +69,7 @@ impl Bench {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 1,
         };

@@ -249,6 +249,10 @@ pub struct Space {
     /// 0: none is.
     forget_below: f64,
     forget_after: u64,
+    /// Of its texts.
+    language: String,
+    /// Of questions that say nothing else: near, around, time, strength, confidence.
+    weights: [f64; 5],
     model: String,
     shards: u64,
     episodes: u64,

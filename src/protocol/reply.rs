@@ -433,7 +433,7 @@ pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<
 
 /// The answer to `EG.SPACE INFO`.
 pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
-    encoder.map(13);
+    encoder.map(15);
     text(encoder, "name", settings.name.as_bytes());
     key(encoder, "dim");
     encoder.count(u64::from(settings.dimensions));
@@ -451,6 +451,11 @@ pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64)
     encoder.double_f32(forget.map_or(0.0, ForgetPolicy::below));
     key(encoder, "forget_after");
     encoder.count(forget.map_or(0, |policy| policy.after_s).into());
+    text(encoder, "language", settings.words.language.name().as_bytes());
+    key(encoder, "weights");
+    let weights = settings.words.weights.to_array();
+    encoder.array(weights.len());
+    weights.iter().for_each(|weight| encoder.double_f32(*weight));
     text(encoder, "model", settings.model.as_bytes());
     key(encoder, "shards");
     encoder.count(u64::from(settings.shards));

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use engram_shards::episode::{
     Activation, CodeBits, Confidence, ForgetPolicy, Hit, Lifetime, Link, Metric, Outcome, PathStep,
     Refusal, Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded,
-    Tier, Why,
+    Tier, Why, WordSettings,
 };
 use engram_shards::strength::{Decay, Trace};
+use engram_shards::words::Language;
 use proptest::prelude::*;
 use redis::Value;
 
@@ -333,6 +334,7 @@ fn replies_about_spaces_and_the_daemon() {
         fan_cap: Some(500),
         decay: Decay::TwoComponent,
         lifetime: Lifetime { ttl_s: NonZero::new(60), forget: ForgetPolicy::of_parts(2500, 7) },
+        words: WordSettings { language: Language::German, ..WordSettings::default() },
         model: String::new(),
         shards: 2,
     };
@@ -346,6 +348,7 @@ fn replies_about_spaces_and_the_daemon() {
         ("decay", bulk("two")),
         ("ttl", Value::Int(60)),
         ("forget_after", Value::Int(7)),
+        ("language", bulk("german")),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),
@@ -353,6 +356,8 @@ fn replies_about_spaces_and_the_daemon() {
     for version in [Resp2, Resp3] {
         let mut expected = expected.clone();
         expected.insert(8, ("forget_below", double(version, 0.25)));
+        let weights = [0.85, 1.0, 0.8, 0.2, 0.5].map(|weight| double(version, weight));
+        expected.insert(11, ("weights", Value::Array(weights.to_vec())));
         let space = read(version, |encoder| reply::space(encoder, &settings, 5));
         assert_eq!(space, map(version, expected));
     }

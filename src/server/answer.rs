@@ -13,7 +13,7 @@ use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Refusal};
 use engram_shards::inquiry::fusion::{Background, Fusion, Weights};
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::words::when::When;
-use engram_shards::words::{Analyser, QUESTION_TERMS_MAX};
+use engram_shards::words::{Analyser, Language, QUESTION_TERMS_MAX};
 
 use super::commands::merge;
 use super::core::Core;
@@ -29,6 +29,7 @@ const READ_AT_ONCE: usize = 16;
 
 /// What is asked.
 pub(super) struct Question<'a> {
+    pub(super) language: Language,
     pub(super) text: &'a [u8],
     pub(super) cue: Option<Arc<[f32]>>,
     pub(super) weights: Weights,
@@ -57,8 +58,8 @@ pub(super) async fn rank(
     route: &Route,
     question: Question<'_>,
 ) -> Result<Vec<Hit>, Refusal> {
-    let Question { text, cue, weights, k, conditions, effort, fields, .. } = question;
-    let terms = terms(text);
+    let Question { language, text, cue, weights, k, conditions, effort, fields, .. } = question;
+    let terms = terms(language, text);
     let inquiry = InquiryRequest {
         space: route.space(),
         cue: cue.clone(),
@@ -98,8 +99,8 @@ pub(super) async fn rank(
 }
 
 /// The different terms of a text.
-fn terms(text: &[u8]) -> Arc<[String]> {
-    let mut analyser = Analyser::default();
+fn terms(language: Language, text: &[u8]) -> Arc<[String]> {
+    let mut analyser = Analyser::new(language);
     let document = analyser.analyse(text);
     let terms = document.terms().take(QUESTION_TERMS_MAX);
     terms.map(|(term, _)| term.to_owned()).collect()

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
     Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceNumber,
-    SpaceSettings, StoredEpisode,
+    SpaceSettings, StoredEpisode, WordSettings,
 };
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
@@ -466,8 +466,10 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (hits, is_partial) = match (text, cue) {
         (Some(text), cue) => {
             let text = &text;
+            let WordSettings { language, weights: usual } = settings.words;
+            let weights = weights.unwrap_or(usual);
             let question =
-                Question { text, cue, weights, k, conditions, effort, fields, bytes_max };
+                Question { language, text, cue, weights, k, conditions, effort, fields, bytes_max };
             answer_words(core, (route, &settings), question, spread).await?
         }
         (None, cue) => {

@@ -116,7 +116,7 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::{CodeBits, Lifetime, Metric, SpaceFan};
+    use engram_shards::episode::{CodeBits, Lifetime, Metric, SpaceFan, WordSettings};
     use engram_shards::strength::Decay;
 
     fn route(span: u32, shards: usize) -> Route {
@@ -129,6 +129,7 @@ mod tests {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: span,
         };

@@ -38,6 +38,7 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         fan_cap: create.fan_cap,
         decay: create.decay,
         lifetime: create.lifetime,
+        words: create.words,
         model: create.model,
         shards,
     };

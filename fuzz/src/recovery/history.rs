@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Lifetime, Link, Metric, Priority, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::format::{
     BatchHeader, Frame, FrameHead, Operation, StoreId, segment_file_name, segment_from_file_name,
@@ -222,6 +222,7 @@ impl Writer {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: "model".into(),
             shards: SHARDS,
         };

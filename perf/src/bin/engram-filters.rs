@@ -22,6 +22,7 @@ use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
     Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    WordSettings,
 };
 use engram_shards::filter::Filter;
 use engram_shards::io::{UringIo, UringSettings};
@@ -155,6 +156,7 @@ impl Bench {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 1,
         };

@@ -13,7 +13,7 @@ use clap::Parser;
 use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
-    Priority, RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    Priority, RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
 };
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -136,6 +136,7 @@ impl Bench {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 1,
         };

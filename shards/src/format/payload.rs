@@ -9,10 +9,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::link::link_record;
 use crate::episode::{
     CodeBits, Confidence, ForgetPolicy, Lifetime, Link, Metric, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest,
+    SpaceSettings, StoreRequest, WordSettings,
 };
+use crate::inquiry::fusion::Weights;
 use crate::limits::DIMENSIONS_MAX;
 use crate::strength::Decay;
+use crate::words::Language;
 
 /// Why the payload of a frame that verifies cannot be read: a later version wrote it, or a bug.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -73,6 +75,8 @@ struct SpaceBlock {
 const DECAY_SETTING: u8 = 1;
 const TTL_SETTING: u8 = 2;
 const FORGET_SETTING: u8 = 3;
+const LANGUAGE_SETTING: u8 = 8;
+const WEIGHTS_SETTING: u8 = 9;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -94,15 +98,17 @@ impl DecayBlock {
 }
 
 /// Settings of a space that came later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct LaterSettings {
     decay: Decay,
     lifetime: Lifetime,
+    words: WordSettings,
 }
 
 impl LaterSettings {
     fn of(settings: &SpaceSettings) -> Self {
-        Self { decay: settings.decay, lifetime: settings.lifetime }
+        let SpaceSettings { decay, lifetime, words, .. } = *settings;
+        Self { decay, lifetime, words }
     }
 
     /// As they stand behind the names.
@@ -120,6 +126,14 @@ impl LaterSettings {
             out.extend([FORGET_SETTING, (size_of::<u16>() + size_of::<u32>()) as u8]);
             out.extend(forget.below_units().to_le_bytes());
             out.extend(forget.after_s.to_le_bytes());
+        }
+        let WordSettings { language, weights } = self.words;
+        if language != Language::default() {
+            out.extend([LANGUAGE_SETTING, size_of::<u8>() as u8, language as u8]);
+        }
+        if weights != Weights::USUAL {
+            out.extend([WEIGHTS_SETTING, size_of::<[f32; 5]>() as u8]);
+            out.extend(weights.to_array().into_iter().flat_map(f32::to_le_bytes));
         }
         out
     }
@@ -152,6 +166,17 @@ impl LaterSettings {
                 let (below, after_s) = value.split_first_chunk::<2>()?;
                 let policy = ForgetPolicy::of_parts(u16::from_le_bytes(*below), number(after_s)?)?;
                 self.lifetime.forget = Some(policy);
+            }
+            LANGUAGE_SETTING => {
+                let [language] = value else { return None };
+                self.words.language = Language::from_u8(*language)?;
+            }
+            WEIGHTS_SETTING => {
+                let weights: Vec<f32> = value
+                    .chunks(4)
+                    .map(|of| Some(f32::from_bits(number(of)?)))
+                    .collect::<Option<_>>()?;
+                self.words.weights = Weights::from_array(weights.try_into().ok()?)?;
             }
             _ => return None,
         }
@@ -343,7 +368,7 @@ impl Cursor<'_> {
 
 /// The payload of a space's creation; a drop carries the same, so that the log tells by itself what
 /// was dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SpacePayload {
     pub space: SpaceNumber,
     pub settings: SpaceSettings,
@@ -359,7 +384,8 @@ impl SpacePayload {
         let (rest, later) = rest
             .split_at_checked(names_bytes)
             .ok_or_else(|| malformed("its parts do not add up to its length"))?;
-        let LaterSettings { decay, lifetime } = LaterSettings::decode(later).map_err(malformed)?;
+        let LaterSettings { decay, lifetime, words } =
+            LaterSettings::decode(later).map_err(malformed)?;
         if !(1..=DIMENSIONS_MAX).contains(&(block.dimensions.get() as usize)) {
             return Err(malformed("its dimensions are out of bounds"));
         }
@@ -389,6 +415,7 @@ impl SpacePayload {
                 fan_cap: (fan_cap > 0).then_some(fan_cap),
                 decay,
                 lifetime,
+                words,
                 model: text(model)?,
                 shards: block.shards.get(),
             },
@@ -533,6 +560,7 @@ mod tests {
             fan_cap: Some(70_000),
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: "m".into(),
             shards: 1,
         }
@@ -585,6 +613,24 @@ mod tests {
         let later = payload.split_off(expected.len());
         let swapped = [&payload[..], &later[7..], &later[..7]].concat();
         assert!(SpacePayload::decode(&swapped).is_err(), "another order");
+
+        let weights = Weights { near: 0.5, ..Weights::USUAL };
+        let words = WordSettings { language: Language::Any, weights };
+        let settings = SpaceSettings { decay: Decay::default(), words, ..settings };
+        let payload = space_payload(&SpaceSettings { lifetime: Lifetime::default(), ..settings });
+        let later = &payload[expected.len()..];
+        assert_eq!(later[..9], *b"\x08\x01\x12\x09\x14\0\0\0\x3f");
+        assert_eq!(later.len(), 3 + 2 + 20);
+        assert_eq!(SpacePayload::decode(&payload).unwrap().settings.words, words);
+        let altered = |at: usize, bytes: &[u8]| {
+            let mut payload = payload.clone();
+            payload[expected.len() + at..][..bytes.len()].copy_from_slice(bytes);
+            SpacePayload::decode(&payload)
+        };
+        assert!(altered(2, &[19]).is_err(), "an unknown language");
+        for weight in [-0.5, 1000.5, f32::NAN, f32::INFINITY] {
+            assert!(altered(5, &weight.to_le_bytes()).is_err(), "{weight}");
+        }
 
         let mut payload = vec![0; forget_bytes(b"id")];
         encode_forget(SpaceNumber(9), b"id", &mut payload);

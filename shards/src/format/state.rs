@@ -627,7 +627,7 @@ fn find_end(records: &[u8]) -> Result<usize, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{CodeBits, Lifetime, Metric, SpaceFan};
+    use crate::episode::{CodeBits, Lifetime, Metric, SpaceFan, WordSettings};
     use crate::strength::Decay;
 
     const ID: StoreId = [3; 16];
@@ -648,6 +648,7 @@ mod tests {
             fan_cap: Some(u32::MAX),
             decay: Decay::Exponential { half_life_s: 86_400 },
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: String::new(),
             shards: 2,
         };

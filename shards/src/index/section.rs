@@ -312,7 +312,7 @@ impl SectionIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{Lifetime, SpaceFan};
+    use crate::episode::{Lifetime, SpaceFan, WordSettings};
     use crate::index::cue::Cue;
     use crate::index::rotation::split_mix;
     use crate::strength::Decay;
@@ -335,6 +335,7 @@ mod tests {
                 fan_cap: None,
                 decay: Decay::default(),
                 lifetime: Lifetime::default(),
+                words: WordSettings::default(),
                 model: String::new(),
                 shards: 1,
             };

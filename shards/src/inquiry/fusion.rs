@@ -33,10 +33,13 @@ use crate::words::Extent;
 use crate::words::score::{Lent, REACH, Statistics, stating};
 use crate::words::when::When;
 
+/// The most that similarity, neighbours or times may count.
+pub const WEIGHT_MAX: f32 = 1000.0;
+
 /// What counts how much beside an episode's own words.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
-    /// Similarity.
+    /// Similarity; this and the next two in [0, [`WEIGHT_MAX`]].
     pub near: f32,
     /// What the episodes around lend.
     pub around: f32,
@@ -51,6 +54,21 @@ pub struct Weights {
 impl Weights {
     pub const USUAL: Self =
         Self { near: 0.85, around: 1.0, time: 0.8, strength: 0.2, confidence: 0.5 };
+
+    /// In the order of the fields.
+    pub fn to_array(self) -> [f32; 5] {
+        let Self { near, around, time, strength, confidence } = self;
+        [near, around, time, strength, confidence]
+    }
+
+    /// `None` if one of them is out of its range.
+    pub fn from_array(weights: [f32; 5]) -> Option<Self> {
+        let [near, around, time, strength, confidence] = weights;
+        let is_valid = |weight: &f32, most: f32| (0.0..=most).contains(weight);
+        let is_valid = [near, around, time].iter().all(|weight| is_valid(weight, WEIGHT_MAX))
+            && [strength, confidence].iter().all(|weight| is_valid(weight, 1.0));
+        is_valid.then_some(Self { near, around, time, strength, confidence })
+    }
 }
 
 impl Default for Weights {

@@ -364,7 +364,10 @@ impl Space {
         wanted: impl Fn(Part<'_>) -> u32,
         rows_max: u32,
     ) -> bool {
-        let analyser = self.analyser.get_or_insert_default();
+        let analyser = {
+            let language = self.settings.words.language;
+            self.analyser.get_or_insert_with(|| Box::new(Analyser::new(language)))
+        };
         for tail in std::iter::once(&mut self.tail).chain(&mut self.frozen) {
             let mut text = std::mem::take(&mut tail.text);
             let part = Part::Tail(tail, arena);
@@ -703,7 +706,7 @@ impl Space {
         let mut faults = self.tail.verify(arena);
         faults.extend(self.frozen.iter().flat_map(|frozen| frozen.verify(arena)));
         for section in &self.sections {
-            faults.extend(section.verify());
+            faults.extend(section.verify(self.settings.words.language));
         }
         for part in self.parts(arena) {
             for row in (0..part.rows()).filter(|row| part.deaths().is_alive(*row)) {

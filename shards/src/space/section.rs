@@ -36,8 +36,8 @@ use crate::links::{LinkColumns, LinksBuilder, SectionLinks};
 use crate::spread;
 use crate::spread::prefetch::prefetch as prefetch_at;
 use crate::terms::{Terms, TermsBuilder};
-use crate::words::SectionWords;
 use crate::words::threads::ThreadEntry;
+use crate::words::{Language, SectionWords};
 
 /// Bytes of a columns file that stay where they are and what they are.
 pub trait MappedBytes: Deref<Target = [u8]> + fmt::Debug + Send + Sync {}
@@ -613,8 +613,8 @@ impl Section {
     }
 
     /// What does not agree within the section, in words: checksums, and the columns with each
-    /// other.
-    pub fn verify(&self) -> Vec<String> {
+    /// other. Texts are in that language.
+    pub fn verify(&self, language: Language) -> Vec<String> {
         let mut faults = Vec::new();
         for column in &self.entry.columns {
             for block in column.damaged_blocks(&self.file) {
@@ -629,7 +629,7 @@ impl Section {
         self.verify_orders(&mut faults);
         self.verify_terms(&mut faults);
         self.verify_links(&mut faults);
-        self.verify_text(&mut faults);
+        self.verify_text(language, &mut faults);
         self.verify_expiries(&mut faults);
         faults
     }

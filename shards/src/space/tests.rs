@@ -10,7 +10,7 @@ use super::*;
 use crate::arena::{CHUNK_BYTES, Region};
 use crate::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Lifetime, Link, Metric,
-    Priority, RecallRequest, StoreRequest, Ttl,
+    Priority, RecallRequest, StoreRequest, Ttl, WordSettings,
 };
 use crate::filter::Filter;
 use crate::format::columns::{ColumnsDirectory, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
@@ -18,6 +18,7 @@ use crate::format::{FrameHead, Operation, StoreFacts, encode_store, store_sizes}
 use crate::kernels::{kernels, padded};
 use crate::recall::{Recall, Scratch};
 use crate::strength::Decay;
+use crate::words::Language;
 
 const DIMENSIONS: usize = 17;
 const ALL: Fields = Fields {
@@ -53,6 +54,7 @@ fn settings(metric: Metric) -> SpaceSettings {
         fan_cap: None,
         decay: Decay::default(),
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         model,
         shards: 1,
     }
@@ -211,7 +213,7 @@ impl Bench {
                 self.file = Some((std::mem::take(&mut self.out), place));
                 let (bytes, place) = self.file.as_ref().unwrap();
                 let section_read = open(bytes, place);
-                assert_eq!(section_read.verify(), Vec::<String>::new());
+                assert_eq!(section_read.verify(Language::English), Vec::<String>::new());
                 check_links(&section_read);
                 self.publish(Some(section_read), section.finish());
                 true
@@ -549,7 +551,7 @@ proptest! {
         }
         let section = open(&bytes, &place);
         let is_damaged = bytes.iter().zip(sound.file().iter()).any(|(a, b)| a != b);
-        prop_assert_eq!(section.verify().is_empty(), !(changed && is_damaged));
+        prop_assert_eq!(section.verify(Language::English).is_empty(), !(changed && is_damaged));
         let mut space = Space::new(SpaceNumber(9), settings(Metric::Dot));
         space.adopt(section);
         for id in 0..150 {

@@ -10,7 +10,7 @@ use super::Section;
 use super::part::{Damaged, Part};
 use crate::format::columns::ColumnKind;
 use crate::words::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
-use crate::words::{Analyser, GrownWords, SectionWords};
+use crate::words::{Analyser, GrownWords, Language, SectionWords};
 
 /// Terms or rows that are given back at once.
 const RELEASED: usize = 256;
@@ -67,14 +67,14 @@ impl Text {
 }
 
 impl Section {
-    /// The texts come to the same words and threads again.
-    pub(super) fn verify_text(&self, faults: &mut Vec<String>) {
+    /// The texts, in that language, come to the same words and threads again.
+    pub(super) fn verify_text(&self, language: Language, faults: &mut Vec<String>) {
         let Some(column) = self.opaque(ColumnKind::Words) else { return };
         let Some(words) = SectionWords::open(column, self.rows()) else {
             faults.push("the words have another version or length than this one writes".into());
             return;
         };
-        let (mut again, mut analyser) = (Text::default(), Analyser::default());
+        let (mut again, mut analyser) = (Text::default(), Analyser::new(language));
         again.read_some(Part::Section(self), self.rows(), &mut analyser, u32::MAX);
         let grown = &again.words;
         let is_same = words.totals() == grown.totals()

@@ -1,15 +1,15 @@
 //! A text as terms.
 //!
 //! Words are those of the Unicode standard's annex 29, in lower case. What follows an apostrophe
-//! does not count if it is one of the English endings (`don't`, `Anna's`), stop words do not count
-//! at all, and the rest is stemmed by Snowball's English stemmer (Porter 2001), which leaves words
-//! of other languages mostly as they are. A question is what stands between the end of a sentence
-//! and a question mark.
+//! does not count if it is one of the English endings (`don't`, `Anna's`), nor in languages that
+//! elide what stands before one (`l'homme`). Stop words of the language do not count at all, and the
+//! rest is stemmed by Snowball's stemmer for it (Porter 2001), which leaves words of other languages
+//! mostly as they are. A question is what stands between the end of a sentence and a question mark.
 
-use rust_stemmers::{Algorithm, Stemmer};
+use rust_stemmers::Stemmer;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::stop::is_stop_word;
+use super::language::Language;
 use super::{Counts, Extent, ROW_TERMS_MAX, TERM_BYTES_MAX};
 
 /// What may stand behind an apostrophe without being part of the word.
@@ -21,7 +21,9 @@ const QUESTION_MARKS: [&str; 3] = ["?", "？", "؟"];
 
 /// Turns texts into [`Document`]s. Keeps its memory from one to the next.
 pub struct Analyser {
-    stemmer: Stemmer,
+    language: Language,
+    /// `None` where words count as they are.
+    stemmer: Option<Stemmer>,
     /// The word at hand.
     word: String,
     /// The terms of the text, one behind the other.
@@ -53,12 +55,17 @@ impl std::fmt::Debug for Analyser {
 
 impl Default for Analyser {
     fn default() -> Self {
-        let stemmer = Stemmer::create(Algorithm::English);
-        Self { stemmer, word: String::new(), terms: String::new(), tokens: Vec::new() }
+        Self::new(Language::default())
     }
 }
 
 impl Analyser {
+    /// Of texts in a language.
+    pub fn new(language: Language) -> Self {
+        let (word, terms, tokens) = (String::new(), String::new(), Vec::new());
+        Self { language, stemmer: language.stemmer(), word, terms, tokens }
+    }
+
     /// What is no UTF-8 has no terms.
     pub fn analyse(&mut self, text: &[u8]) -> Document<'_> {
         self.terms.clear();
@@ -89,14 +96,20 @@ impl Analyser {
         let ending = self.word.rfind(APOSTROPHES);
         if let Some(at) = ending {
             let behind = self.word[at..].trim_start_matches(APOSTROPHES);
-            if ENDINGS.contains(&behind) {
+            if self.language.elides() && !behind.is_empty() {
+                self.word = behind.to_owned();
+            } else if ENDINGS.contains(&behind) {
                 self.word.truncate(at);
             }
         }
-        if self.word.is_empty() || is_stop_word(&self.word) {
+        let word = &self.word[..];
+        if word.is_empty() || self.language.stop_words().binary_search(&word).is_ok() {
             return;
         }
-        let term = self.stemmer.stem(&self.word);
+        let term = match &self.stemmer {
+            Some(stemmer) => stemmer.stem(word),
+            None => word.into(),
+        };
         if term.len() <= TERM_BYTES_MAX {
             let from = self.terms.len();
             self.terms.push_str(&term);

@@ -23,6 +23,7 @@ mod analyser;
 mod builder;
 mod column;
 mod grown;
+mod language;
 pub mod score;
 mod stop;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use analyser::{Analyser, Document};
 pub use builder::WordsBuilder;
 pub use column::SectionWords;
 pub use grown::GrownWords;
+pub use language::{Language, NotALanguage};
 
 /// Bytes of a term; a longer word is none.
 pub const TERM_BYTES_MAX: usize = 64;

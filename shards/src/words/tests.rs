@@ -6,7 +6,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn terms(text: &str) -> Vec<(String, f32, f32)> {
-    let mut analyser = Analyser::default();
+    let mut analyser = Analyser::new(Language::English);
     let document = analyser.analyse(text.as_bytes());
     let terms = document.terms();
     terms.map(|(term, counts)| (term.to_owned(), counts.stated(), counts.asked())).collect()
@@ -24,8 +24,22 @@ fn a_text_becomes_terms() {
     assert_eq!(names("東京 🙂 … -- \u{0}"), ["京", "東"]);
     assert_eq!(names(&"x".repeat(TERM_BYTES_MAX)).len(), 1);
     assert_eq!(names(&"x".repeat(TERM_BYTES_MAX + 1)).len(), 0);
-    let mut analyser = Analyser::default();
+    let mut analyser = Analyser::new(Language::English);
     assert_eq!(analyser.analyse(b"\xff\xfe no text").extent, Extent::default());
+}
+
+#[test]
+fn each_language_has_stems_and_stop_words_of_its_own() {
+    let names = |language, text: &str| -> Vec<String> {
+        let mut analyser = Analyser::new(language);
+        let document = analyser.analyse(text.as_bytes());
+        document.terms().map(|(term, _)| term.to_owned()).collect()
+    };
+    assert_eq!(names(Language::German, "Die Häuser und das Haus"), ["haus"]);
+    assert_eq!(names(Language::Spanish, "Los gatos corrían, el gato corre"), ["corr", "gat"]);
+    assert_eq!(names(Language::French, "L'homme n'aime pas l’eau"), ["aim", "eau", "homm"]);
+    assert_eq!(names(Language::Russian, "кошки и кошка"), ["кошк"]);
+    assert_eq!(names(Language::Any, "The cats and the CAT"), ["and", "cat", "cats", "the"]);
 }
 
 #[test]
@@ -36,7 +50,7 @@ fn what_is_asked_is_told_from_what_is_stated() {
         (found.1, found.2)
     };
     assert_eq!((of("paint"), of("rome"), of("like")), ((2.0, 1.0), (1.0, 0.0), (1.0, 0.0)));
-    let mut analyser = Analyser::default();
+    let mut analyser = Analyser::new(Language::English);
     let extent = analyser.analyse(text.as_bytes()).extent;
     assert_eq!(extent.terms(), 6);
     assert!((extent.asked_share() - 1.0 / 6.0).abs() < 0.01);
@@ -110,7 +124,7 @@ fn the_entries_of_a_thread_are_found_however_hashes_are_spread() {
 
 /// The words of some texts in memory.
 fn grown(texts: &[String]) -> GrownWords {
-    let (mut words, mut analyser) = (GrownWords::default(), Analyser::default());
+    let (mut words, mut analyser) = (GrownWords::default(), Analyser::new(Language::English));
     texts.iter().for_each(|text| words.push(&mut analyser, text.as_bytes()));
     words
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use engram_shards::episode::{
     CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
     Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
+    WordSettings,
 };
 use engram_shards::format::columns::{ColumnEntry, ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{FileId, FileKind};
@@ -88,6 +89,7 @@ impl Bench {
             fan_cap: None,
             decay: Decay::default(),
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: "m".into(),
             shards: 1,
         };

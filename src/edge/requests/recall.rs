@@ -65,7 +65,7 @@ pub struct Recall {
 /// What counts how much beside an episode's own words.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with five weights")]
-struct FusionWeights {
+pub(super) struct FusionWeights {
     /// Similarity; 0.85 usually.
     #[schemars(range(min = 0.0, max = 1000.0))]
     near: f64,
@@ -81,6 +81,14 @@ struct FusionWeights {
     /// What an episode loses in which there is no confidence at all; 0.5 usually.
     #[schemars(range(min = 0.0, max = 1.0))]
     confidence: f64,
+}
+
+impl FusionWeights {
+    pub(super) fn put(self, words: &mut Words) {
+        let Self { near, around, time, strength, confidence } = self;
+        words.word("WEIGHTS").word(near).word(around).word(time);
+        words.word(strength).word(confidence);
+    }
 }
 
 /// How associations take part.
@@ -117,9 +125,7 @@ impl Takes for Recall {
         }
         words.option("TEXT", self.text);
         if let Some(weights) = self.weights {
-            let FusionWeights { near, around, time, strength, confidence } = weights;
-            words.word("WEIGHTS").word(near).word(around).word(time);
-            words.word(strength).word(confidence);
+            weights.put(&mut words);
         }
         words.option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of);

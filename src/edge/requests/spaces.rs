@@ -1,8 +1,12 @@
 //! Memory spaces, and what is about the daemon.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use engram_shards::words::Language;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::recall::FusionWeights;
 use super::{Asked, Parts, Scalar, Takes, Target, Words};
 use crate::edge::problem::Problem;
 
@@ -65,9 +69,28 @@ pub struct SpaceCreate {
     ttl: Option<Scalar>,
     /// Which episodes are forgotten because they have faded; none unless given.
     forget: Option<Forget>,
+    /// Of its texts: how words are stemmed and which do not count; `english` unless given.
+    #[schemars(with = "Option<LanguageSchema>")]
+    language: Option<String>,
+    /// Of questions that say nothing else.
+    weights: Option<FusionWeights>,
     /// How many shards it spans; all unless given.
     #[schemars(range(min = 1, max = 64))]
     shards: Option<u64>,
+}
+
+/// What [`SpaceCreate::language`] may be.
+struct LanguageSchema;
+
+impl JsonSchema for LanguageSchema {
+    fn schema_name() -> Cow<'static, str> {
+        "Language".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = Language::all().map(Language::name).collect();
+        json_schema!({ "type": "string", "enum": names })
+    }
 }
 
 /// What [`SpaceCreate::fan`] may be.
@@ -111,15 +134,19 @@ pub(super) enum TtlSchema {
 
 impl Takes for SpaceCreate {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
-        let Self { dim, model, metric, codes, fan, fan_cap, decay, ttl, forget, shards } = self;
+        let Self { dim, model, metric, codes, fan, fan_cap, decay, ttl, .. } = self;
         let mut words = Words::new("EG.SPACE CREATE");
         words.word(target.space()?).option("DIM", Some(dim)).option("MODEL", model);
         words.option("METRIC", metric).option("CODES", codes).option("FAN", fan);
         words.option("FANCAP", fan_cap).option("DECAY", decay).option("TTL", ttl);
-        if let Some(Forget { below, after }) = forget {
+        if let Some(Forget { below, after }) = self.forget {
             words.word("FORGET").option("BELOW", Some(below)).option("AFTER", after);
         }
-        words.option("SHARDS", shards);
+        words.option("LANGUAGE", self.language);
+        if let Some(weights) = self.weights {
+            weights.put(&mut words);
+        }
+        words.option("SHARDS", self.shards);
         Ok(words.asked(None))
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use engram_shards::episode::{
     Belief, Conditions, Durability, Effort, Fields, Refusal, Reinforcement,
 };
-use engram_shards::inquiry::fusion::Weights;
+use engram_shards::inquiry::fusion::{WEIGHT_MAX, Weights};
 use engram_shards::limits::{RECALL_BEAM_MAX, RECALL_K_MAX, SPREAD_SEEDS_MAX};
 
 use super::Command;
@@ -31,7 +31,7 @@ pub const RECALL_SEEDS_DEFAULT: usize = 10;
 pub const RECALL_WEIGHT_DEFAULT: f32 = 1.0;
 
 /// The most that each of `WEIGHTS` may be.
-pub const FUSION_WEIGHT_MAX: f32 = 1000.0;
+pub const FUSION_WEIGHT_MAX: f32 = WEIGHT_MAX;
 
 /// `EG.RECALL`.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,8 @@ pub struct RecallCommand {
     /// A question in words, which may stand beside cues or for itself.
     pub text: Option<Bytes>,
     /// What counts how much in an answer to that.
-    pub weights: Weights,
+    /// Those of the space when `None`.
+    pub weights: Option<Weights>,
     pub conditions: Conditions,
     pub effort: Effort,
     /// Whether associations take part.
@@ -133,7 +134,7 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
         k,
         cues: options.cues,
         text: options.text,
-        weights: options.weights.unwrap_or_default(),
+        weights: options.weights,
         conditions: options.conditions.into_conditions(),
         effort,
         spread,
@@ -223,7 +224,7 @@ impl RecallOptions {
 }
 
 /// The five numbers behind `WEIGHTS`.
-fn weights(arguments: &mut Arguments) -> Result<Weights, Refusal> {
+pub(super) fn weights(arguments: &mut Arguments) -> Result<Weights, Refusal> {
     let mut weight = |of: &str, most: f32| {
         let what = format!("the weight of {of}");
         between(&what, &arguments.value("WEIGHTS")?, 0.0, most)

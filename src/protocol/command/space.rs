@@ -3,19 +3,22 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use engram_shards::episode::{CodeBits, ForgetPolicy, Lifetime, Metric, Refusal, SpaceFan, Ttl};
+use engram_shards::episode::{
+    CodeBits, ForgetPolicy, Lifetime, Metric, Refusal, SpaceFan, Ttl, WordSettings,
+};
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 use engram_shards::strength::Decay;
+use engram_shards::words::Language;
 
 use super::Command;
 use super::arguments::{Arguments, choice, is_keyword, set_once, shown};
-use super::checks;
+use super::{checks, recall};
 
 /// Bytes of a path: what the kernel takes, but for the zero at its end.
 const PATH_BYTES_MAX: usize = 4095;
 
 /// `EG.SPACE CREATE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SpaceCreate {
     pub name: String,
     /// 1 to [`DIMENSIONS_MAX`].
@@ -29,6 +32,7 @@ pub struct SpaceCreate {
     pub fan_cap: Option<u32>,
     pub decay: Decay,
     pub lifetime: Lifetime,
+    pub words: WordSettings,
     /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
     pub shards: Option<u32>,
 }
@@ -38,6 +42,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let (mut dimensions, mut model, mut shards) = (None, None, None);
     let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
     let (mut decay, mut ttl, mut forget) = (None, None, None);
+    let (mut language, mut weights) = (None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -77,6 +82,14 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 set_once(&mut ttl, "TTL", value)?;
             }
             b"FORGET" => set_once(&mut forget, "FORGET", forget_policy(arguments))?,
+            b"LANGUAGE" => {
+                let value = space_language(&arguments.value("LANGUAGE")?);
+                set_once(&mut language, "LANGUAGE", value)?;
+            }
+            b"WEIGHTS" => {
+                let value = recall::weights(arguments);
+                set_once(&mut weights, "WEIGHTS", value)?;
+            }
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -103,6 +116,10 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         fan_cap,
         decay,
         lifetime: Lifetime { ttl_s: ttl.and_then(Ttl::seconds), forget },
+        words: WordSettings {
+            language: language.unwrap_or_default(),
+            weights: weights.unwrap_or_default(),
+        },
         shards: shards.flatten(),
     }))
 }
@@ -133,6 +150,12 @@ fn forget_policy(arguments: &mut Arguments) -> Result<ForgetPolicy, Refusal> {
             "BELOW must be a retention from 0.0001 to 0.9999 in steps of 0.0001, got {got}"
         ))
     })
+}
+
+fn space_language(value: &[u8]) -> Result<Language, Refusal> {
+    checks::utf8("LANGUAGE", value)?
+        .parse::<Language>()
+        .map_err(|error| Refusal::Syntax(format!("LANGUAGE {error}; got {}", shown(value))))
 }
 
 fn space_decay(value: &[u8]) -> Result<Decay, Refusal> {

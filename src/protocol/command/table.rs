@@ -155,6 +155,8 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             )
             .behind("FORGET")
             .optional(),
+            string("language").behind("LANGUAGE").optional(),
+            block("weights", FUSION_WEIGHTS).behind("WEIGHTS").optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,

@@ -3,14 +3,16 @@ use std::num::NonZero;
 use bytes::Bytes;
 use engram_shards::episode::{
     Belief, CodeBits, Confidence, Durability, Effort, Fields, ForgetPolicy, Lifetime, Link, Metric,
-    Priority, Refusal, Reinforcement, SpaceFan, SpaceNumber, Ttl,
+    Priority, Refusal, Reinforcement, SpaceFan, SpaceNumber, Ttl, WordSettings,
 };
+use engram_shards::inquiry::fusion::Weights;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, LINK_KIND_BYTES_MAX, LINKS_MAX,
     METADATA_BYTES_MAX, RECALL_K_MAX, SPACE_NAME_BYTES_MAX, SUPERSEDES_MAX, TEXT_BYTES_MAX,
     THREAD_BYTES_MAX,
 };
 use engram_shards::strength::Decay;
+use engram_shards::words::Language;
 use proptest::prelude::*;
 
 use super::{
@@ -121,12 +123,22 @@ fn spaces() {
         fan_cap: Some(500),
         decay: Decay::Exponential { half_life_s: 86_400 },
         lifetime: Lifetime { ttl_s: NonZero::new(3600), forget: ForgetPolicy::of_parts(1250, 60) },
+        words: WordSettings {
+            language: Language::Turkish,
+            weights: Weights {
+                near: 0.5,
+                around: 0.0,
+                time: 1000.0,
+                strength: 1.0,
+                confidence: 0.0,
+            },
+        },
         shards: Some(2),
     };
     assert_eq!(
         parse(
             "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 decay \
-             86400 ttl 3600 forget below .125 after 60 shards 2"
+             86400 ttl 3600 forget below .125 after 60 language Turkish weights .5 0 1000 1 0 shards 2"
         ),
         Ok(Command::SpaceCreate(create))
     );
@@ -136,6 +148,7 @@ fn spaces() {
             assert_eq!(create.codes, CodeBits::One);
             assert_eq!((create.fan, create.fan_cap), (SpaceFan::Degree, None));
             assert_eq!((create.decay, create.lifetime), (Decay::Power, Lifetime::default()));
+            assert_eq!(create.words, WordSettings::default());
         }
         other => panic!("{other:?}"),
     }
@@ -148,6 +161,8 @@ fn spaces() {
         ("EG.SPACE CREATE notes DIM 5 DIM 5", "DIM is given twice"),
         ("EG.SPACE CREATE notes METRIC l2", "DIM is missing; usage: EG.SPACE CREATE space DIM"),
         ("EG.SPACE CREATE notes DIM 5 METRIC l3", "cosine, dot, l2, got 'l3'"),
+        ("EG.SPACE CREATE notes DIM 5 LANGUAGE klingon", "turkish, any; got 'klingon'"),
+        ("EG.SPACE CREATE notes DIM 5 WEIGHTS 1 1 1 1.1 0", "the weight of strength"),
         ("EG.SPACE CREATE notes DIM 5 CODES 3", "CODES is one of 1, 2, 4, got '3'"),
         ("EG.SPACE CREATE notes DIM 5 FAN 0", "FAN must be degree, or a strength from 0.01 to 8"),
         ("EG.SPACE CREATE notes DIM 5 FAN 8.01", "to 8 in steps of 0.01, got '8.01'"),

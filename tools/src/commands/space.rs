@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use engram_shards::episode::SpaceFan;
 use engram_shards::strength::Decay;
+use engram_shards::words::Language;
 use redis::{Cmd, Value};
 
 use crate::cli::Context;
@@ -76,6 +77,18 @@ pub(crate) struct Settings {
     /// Seconds that an episode is kept from being stored, however weak it is
     #[arg(long, value_name = "SECONDS", requires = "forget_below")]
     forget_after: Option<u32>,
+    /// Of its texts: how words are stemmed and which do not count; the daemon takes english when
+    /// left out, `any` takes words as they are
+    #[arg(long, value_name = "NAME")]
+    language: Option<Language>,
+    /// What counts how much in answers to questions in words that say nothing else
+    #[arg(
+        long,
+        num_args = 5,
+        value_names = ["NEAR", "AROUND", "TIME", "STRENGTH", "CONFIDENCE"],
+        allow_negative_numbers = true
+    )]
+    weights: Option<Vec<f32>>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -123,6 +136,12 @@ impl Settings {
             if let Some(after) = self.forget_after {
                 command.arg("AFTER").arg(after);
             }
+        }
+        if let Some(language) = self.language {
+            command.arg("LANGUAGE").arg(language.name());
+        }
+        if let Some(weights) = &self.weights {
+            command.arg("WEIGHTS").arg(weights);
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use clap::Args;
-use engram_shards::episode::{CodeBits, Lifetime, Metric, SpaceFan, SpaceNumber, SpaceSettings};
+use engram_shards::episode::{
+    CodeBits, Lifetime, Metric, SpaceFan, SpaceNumber, SpaceSettings, WordSettings,
+};
 use engram_shards::format::{Frame, GapReason, LinkRecords, StorePayload};
 use engram_shards::strength::Decay;
 use serde_json::json;
@@ -258,12 +260,13 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         fan_cap: None,
         decay: Decay::default(),
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         model: String::new(),
         shards,
     };
     let settings = space.settings.clone().unwrap_or_else(guessed);
     let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, .. } = settings;
-    let SpaceSettings { decay, lifetime, model, shards, .. } = settings;
+    let SpaceSettings { decay, lifetime, words, model, shards, .. } = settings;
     SalvagedSpace {
         number: number.0,
         name,
@@ -277,6 +280,8 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         forget: lifetime
             .forget
             .map(|policy| Forget { below: policy.below(), after: policy.after_s }),
+        language: words.language.name(),
+        weights: words.weights.to_array(),
         model,
         shards,
         is_dropped: space.is_dropped,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{CodeBits, SpaceFan};
 use engram_shards::format::GapReason;
+use engram_shards::inquiry::fusion::Weights;
 use engram_shards::strength::Decay;
+use engram_shards::words::Language;
 use serde::Serialize;
 
 use super::damaged::{Lost, Reading};
@@ -60,6 +62,8 @@ pub(super) struct SalvagedSpace {
     pub(super) decay: String,
     pub(super) ttl: Option<u32>,
     pub(super) forget: Option<Forget>,
+    pub(super) language: &'static str,
+    pub(super) weights: [f32; 5],
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -181,6 +185,13 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     }
     if let Some(Forget { below, after }) = space.forget {
         create.push_str(&format!(" --forget-below {below} --forget-after {after}"));
+    }
+    if space.language != Language::default().name() {
+        create.push_str(&format!(" --language {}", space.language));
+    }
+    if space.weights != Weights::USUAL.to_array() {
+        let weights = space.weights.map(|weight| format!(" {weight}")).concat();
+        create.push_str(&format!(" --weights{weights}"));
     }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));

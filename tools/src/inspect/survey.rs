@@ -116,6 +116,9 @@ pub(crate) struct Space {
     pub(crate) fan_cap: Option<u32>,
     pub(crate) decay: String,
     pub(crate) ttl: Option<u32>,
+    pub(crate) language: &'static str,
+    /// What counts how much in answers to questions in words.
+    pub(crate) weights: [f32; 5],
     pub(crate) model: String,
     pub(crate) shards: u32,
     /// Into this shard; forgotten and replaced episodes included.
@@ -332,6 +335,8 @@ impl Surveyor {
                 fan_cap: settings.fan_cap,
                 decay: settings.decay.to_string(),
                 ttl: settings.lifetime.ttl_s.map(NonZero::get),
+                language: settings.words.language.name(),
+                weights: settings.words.weights.to_array(),
                 model: settings.model,
                 shards: settings.shards,
                 stores,

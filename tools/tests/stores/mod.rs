@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
     CodeBits, Confidence, Durability, Episode, Lifetime, Link, LinkRequest, Metric, Priority,
-    Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest,
+    Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest, WordSettings,
 };
 use engram_shards::format::columns::{ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{
@@ -102,6 +102,7 @@ impl TestStore {
             fan_cap: Some(1500),
             decay: Decay::Exponential { half_life_s: 604_800 },
             lifetime: Lifetime::default(),
+            words: WordSettings::default(),
             model: "test".into(),
             shards,
         };
@@ -279,6 +280,7 @@ pub fn consolidate(store: &ClosedStore) {
         fan_cap: Some(1500),
         decay: Decay::Exponential { half_life_s: 604_800 },
         lifetime: Lifetime::default(),
+        words: WordSettings::default(),
         model: "test".into(),
         shards: 2,
     };
