@@ -157,6 +157,38 @@ fn measures_are_those_that_are_worked_out_by_hand_and_nothing_is_left_behind() {
     assert_eq!(sixths(overall, "no-around"), sixths(overall, "unthreaded"));
     assert_eq!(sixths(overall, "no-times"), sixths(overall, "engram"), "no question names one");
     assert_eq!(sixths(place, "spread")[0], 6.0);
+    let calibration = json(&eval(&home, &daemon.socket, &["--json", "--calibration"]));
+    let vector = &calibration["calibration"]["vector"];
+    assert!(calibration["calibration"].get("dense").is_none(), "a control states nothing");
+    // Cosines: 1 and .994 of no evidence, 1 and .995 of such, .995 of none, .707 of such.
+    let score = &vector["score"];
+    assert_eq!((&score["forecasts"], &score["came_true"]), (&6.into(), &3.into()));
+    let bin = |nth: usize| {
+        let own = &score["bins"][nth];
+        (
+            own["from"].as_f64().unwrap(),
+            own["forecasts"].as_u64().unwrap(),
+            own["observed"]["mean"].as_f64().unwrap(),
+        )
+    };
+    assert_eq!((bin(0), bin(1)), ((0.7, 1, 1.0), (0.9, 5, 0.4)));
+    let cosines = [
+        (1.0, 0.0),
+        (0.9 / 0.82_f64.sqrt(), 0.0),
+        (1.0, 1.0),
+        (1.0 / 1.01_f64.sqrt(), 1.0),
+        (1.0 / 1.01_f64.sqrt(), 0.0),
+        (0.5_f64.sqrt(), 1.0),
+    ];
+    let brier = cosines.iter().map(|(f, o): &(f64, f64)| (f - o).powi(2)).sum::<f64>() / 6.0;
+    assert!((score["brier"]["mean"].as_f64().unwrap() - brier).abs() < 1e-6, "{score}");
+    // Nobody said how sure they were: certain of everything, and right of half.
+    let confidence = &vector["confidence"];
+    assert_eq!((&confidence["ece"]["mean"], &confidence["coverage"]), (&0.5.into(), &0.0.into()));
+    let shown = eval(&home, &daemon.socket, &["--calibration"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("calibration of vector\nscore: 6 answers, 3 evidence"), "{shown}");
+    assert!(shown.contains("0.9 to 1.0") && shown.contains("intervals cover 0.0 %"), "{shown}");
     let shown = eval(&home, &daemon.socket, &["--against", "dense"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.starts_with("2 conversations, 7 turns, 3 questions (1 without"), "{shown}");

@@ -2,8 +2,8 @@
 //!
 //! A space may say below which retention it forgets. Nothing is kept for that: a *pass* looks at
 //! all rows from time to time, a few at once. An episode that was presented once is retained by
-//! when it happened, and presentations only add to that. So a block of rows whose oldest has not had
-//! the time to fade is passed over by its zone, and the others are looked at one by one.
+//! when it happened, and presentations only add to that. So a block of rows whose oldest has not
+//! had the time to fade is passed over by its zone, and the others are looked at one by one.
 //!
 //! What a pass found is judged again by the frame that is to end it, when that is applied: what was
 //! strengthened or pinned meanwhile stays. A replay judges by the same time and comes to the same.

@@ -91,6 +91,33 @@ impl Bootstrap {
     }
 }
 
+impl Bootstrap {
+    /// Of statistics that are of all questions at once, and `None` where there is nothing to tell:
+    /// what they are, and the intervals of what they are of resamples.
+    pub(super) fn of_statistics(
+        self,
+        own: &[Option<f64>],
+        questions: usize,
+        of: impl Fn(&[usize]) -> Vec<Option<f64>>,
+    ) -> Vec<Option<Estimate>> {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let mut all: Vec<Vec<f64>> = vec![Vec::with_capacity(self.resamples); own.len()];
+        let mut drawn = vec![0; questions];
+        for _ in 0..self.resamples {
+            drawn.iter_mut().for_each(|place| *place = random.usize(..questions));
+            let told = of(&drawn).into_iter();
+            all.iter_mut().zip(told).for_each(|(all, told)| all.extend(told));
+        }
+        let estimate = |(mean, mut all): (&Option<f64>, Vec<f64>)| {
+            let mean = (*mean)?;
+            all.sort_unstable_by(f64::total_cmp);
+            let (low, high) = if all.is_empty() { (mean, mean) } else { bounds(&all) };
+            Some(Estimate { mean, low, high })
+        };
+        own.iter().zip(all).map(estimate).collect()
+    }
+}
+
 /// What is left of ascending values when the tails are cut off.
 fn bounds(ascending: &[f64]) -> (f64, f64) {
     let cut = (ascending.len() as f64 * TAIL).floor() as usize;

@@ -9,6 +9,7 @@
 //! | `controls` | What would dense search, BM25 and their mix have found? |
 //! | `ways` | Which parts of the daemon are switched off, in turn? |
 //! | `measures` | How good is an answer, and how sure is that? |
+//! | `calibration` | Does what the daemon states come true as often as it says? |
 //! | `results` | What came of it? |
 //!
 //! Every conversation is a memory space of its own, made for the evaluation and dropped behind it.
@@ -16,6 +17,7 @@
 //! question says of times counts from the daemon's clock, where it does not name a date.
 
 mod beam;
+mod calibration;
 mod controls;
 mod corpus;
 mod embeddings;
@@ -88,6 +90,9 @@ pub(crate) struct Eval {
     /// The way that all others are compared with, question by question
     #[arg(long, value_name = "NAME", default_value = "hybrid-win")]
     against: String,
+    /// Report how well scores and confidences of the daemon's ways tell what is evidence
+    #[arg(long)]
+    calibration: bool,
     /// Resamples of the bootstrap
     #[arg(long, default_value_t = 2_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
@@ -155,7 +160,8 @@ impl Eval {
         let (answered, ()) = (answered?, dropped?);
         let bootstrap = Bootstrap { resamples: self.resamples as usize, seed: self.seed };
         let (k, ways) = (usize::from(self.k), &ways[..]);
-        let results = Results { corpus: &corpus, ways, k, against, bootstrap, answered };
+        let (corpus, calibrates) = (&corpus, self.calibration);
+        let results = Results { corpus, ways, k, against, bootstrap, calibrates, answered };
         if let Some(path) = &self.output {
             results.write(path)?;
         }
@@ -228,10 +234,14 @@ impl Eval {
                 let (cue, k) = (vectors.questions.row(question.row), usize::from(self.k));
                 let mut answer = |way: &Way| match way {
                     Way::Daemon(way) => spaces.ask((conversation, &turns), (question, cue), way, k),
-                    Way::Control(control) => Ok(controls.answer(*control, &question.text, cue, k)),
+                    Way::Control(control) => {
+                        let found = controls.answer(*control, &question.text, cue, k);
+                        Ok((found, Vec::new()))
+                    }
                 };
-                let answers = ways.iter().map(&mut answer).collect::<Result<_, _>>()?;
-                answered.push(Answered { conversation: number, question: nth, answers });
+                let answers = ways.iter().map(&mut answer).collect::<Result<Vec<_>, _>>()?;
+                let (answers, told) = answers.into_iter().unzip();
+                answered.push(Answered { conversation: number, question: nth, answers, told });
             }
         }
         Ok(answered)

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::calibration::{Calibration, Forecast, Told};
 use super::corpus::{Conversation, Corpus, Question};
 use super::measures::{Bootstrap, Estimate, Measures, ranks};
 use super::ways::Way;
@@ -23,6 +24,8 @@ pub(super) struct Answered {
     pub(super) question: usize,
     /// Turns of the conversation, best first.
     pub(super) answers: Vec<Vec<usize>>,
+    /// What they came with; nothing of controls.
+    pub(super) told: Vec<Vec<Told>>,
 }
 
 /// See the top of the file.
@@ -34,6 +37,8 @@ pub(super) struct Results<'a> {
     /// The way that all others are compared with.
     pub(super) against: usize,
     pub(super) bootstrap: Bootstrap,
+    /// Whether it is to be told how well the daemon's figures are calibrated.
+    pub(super) calibrates: bool,
     pub(super) answered: Vec<Answered>,
 }
 
@@ -113,6 +118,34 @@ impl Results<'_> {
         Group { questions: questions.len(), summaries }
     }
 
+    /// Of each way of the daemon how well its scores are calibrated, and its confidences.
+    fn calibrations(&self) -> Vec<(&str, Calibration, Calibration)> {
+        let of = |way: usize, forecast: &dyn Fn(&Told, bool) -> Forecast| {
+            let question = |answered: &Answered| -> Vec<Forecast> {
+                let evidence = &self.of(answered).1.evidence;
+                let told = answered.answers[way].iter().zip(&answered.told[way]);
+                told.map(|(turn, told)| forecast(told, evidence.contains(turn))).collect()
+            };
+            let questions: Vec<_> = self.answered.iter().map(question).collect();
+            Calibration::of(&questions, self.bootstrap)
+        };
+        let by_score = |told: &Told, is_true| {
+            let stated = told.score.clamp(0.0, 1.0);
+            Forecast { stated, interval: None, is_true }
+        };
+        let by_confidence = |told: &Told, is_true| {
+            let [stated, low, high] = told.confidence;
+            Forecast { stated, interval: Some((low, high)), is_true }
+        };
+        let both = |nth| of(nth, &by_score).zip(of(nth, &by_confidence));
+        let numbers = (0..self.ways.len()).filter(|_| self.calibrates);
+        let named = |nth: usize| {
+            let (score, confidence) = both(nth)?;
+            Some((self.ways[nth].name(), score, confidence))
+        };
+        numbers.filter_map(named).collect()
+    }
+
     /// Everything, as one document.
     pub(super) fn json(&self) -> Value {
         let named = |group: &Group| {
@@ -139,6 +172,13 @@ impl Results<'_> {
             "overall": named(&groups.whole),
             "categories": all(&groups.categories),
             "spaces": all(&groups.spaces),
+            "calibration": self.calibrates.then(|| {
+                let named = |(way, score, confidence): (&str, Calibration, Calibration)| {
+                    (way.to_owned(), json!({ "score": score, "confidence": confidence }))
+                };
+                let ways = self.calibrations().into_iter().map(named);
+                ways.collect::<serde_json::Map<String, Value>>()
+            }),
         })
     }
 
@@ -147,10 +187,18 @@ impl Results<'_> {
         let Self { corpus, k, bootstrap, .. } = self;
         let against = self.ways[self.against].name();
         let groups = self.groups();
+        let calibration: String = self
+            .calibrations()
+            .iter()
+            .map(|(way, score, confidence)| {
+                let (score, confidence) = (score.text("score"), confidence.text("confidence"));
+                format!("\n\ncalibration of {way}\n{score}\n\n{confidence}")
+            })
+            .collect();
         format!(
             "{} conversations, {} turns, {} questions ({} without usable evidence left out)\n\
              in %, with 95 % intervals of {} resamples; gain: recall@{k} less that of {against}\n\n\
-             {}\n\nrecall@{k} by category and by conversation\n\n{}",
+             {}\n\nrecall@{k} by category and by conversation\n\n{}{calibration}",
             grouped(corpus.conversations.len() as u64),
             grouped(corpus.turns() as u64),
             grouped(corpus.questions() as u64),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
+use super::calibration::Told;
 use super::corpus::{Conversation, Question, Turn};
 use super::embeddings::Embeddings;
 use super::ways::{Asked, Part};
@@ -149,14 +150,15 @@ impl<'a> Spaces<'a> {
         Ok(())
     }
 
-    /// The turns that a question finds in one way, best first, by their number in the conversation.
+    /// The turns that a question finds in one way, best first, by their number in the conversation,
+    /// and what they came with.
     pub(super) fn ask(
         &mut self,
         (conversation, turns): (&Conversation, &HashMap<&str, usize>),
         (question, cue): (&Question, &[f32]),
         way: &Asked,
         k: usize,
-    ) -> Result<Vec<usize>, ToolError> {
+    ) -> Result<(Vec<usize>, Vec<Told>), ToolError> {
         const COMMAND: &str = "EG.RECALL";
         let mut arguments = Arguments::default();
         let space = self.name(conversation, way.is_threaded);
@@ -173,8 +175,12 @@ impl<'a> Spaces<'a> {
         self.client.send(&arguments.into_command())?;
         let reply: Value = self.client.receive()?;
         let turn = |hit| {
-            let EpisodeReply { id, .. } = EpisodeReply::read(hit, COMMAND)?;
-            turns.get(id.as_str()).copied().ok_or_else(|| {
+            let EpisodeReply { id, score, confidence, .. } = EpisodeReply::read(hit, COMMAND)?;
+            let told = Told {
+                score: score.unwrap_or_default(),
+                confidence: confidence.unwrap_or_default().map(f64::from),
+            };
+            turns.get(id.as_str()).map(|turn| (*turn, told)).ok_or_else(|| {
                 let reason = format!("'{id}' was not stored in '{space}'; did someone else?");
                 ToolError::Reply { command: COMMAND, reason }
             })
