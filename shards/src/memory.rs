@@ -19,7 +19,7 @@ use crate::keys::{FirstAnswer, KEYS_MAX, KeyHash, Keys};
 use crate::limits::{DEGRADED_FROM, EPISODE_LINKS_MAX};
 use crate::links::LinkList;
 use crate::log::Replay;
-use crate::shard::Reply;
+use crate::shard::{LapseCounters, Reply};
 use crate::space::{CATCH_UP_ROWS, Kept, NEVER, PartNumber, Retired, Section, Space};
 
 /// Memory of a row outside the arena: its record, its columns, its entry in the id table.
@@ -61,6 +61,7 @@ pub(crate) struct Memory {
     pub(crate) next_expiry_us: i64,
     /// Rows that are hidden and wait for a frame to end them, of all spaces.
     pub(crate) expired: usize,
+    pub(crate) lapses: LapseCounters,
     /// How full what feeds the shard is, 0 to 1.
     pub(crate) crowd: f32,
     /// Rows are coded as they are applied. A replay leaves that for later.
@@ -90,6 +91,7 @@ impl Memory {
             // Until somebody has looked.
             next_expiry_us: i64::MIN,
             expired: 0,
+            lapses: LapseCounters::default(),
             crowd: 0.0,
             codes_rows: false,
         }
@@ -364,13 +366,19 @@ impl Memory {
     /// was strengthened since somebody found that it had faded.
     fn apply_lapse(&mut self, lapse: &LapsePayload<'_>, frame: &Frame<'_>) {
         let (at, at_us) = (frame.sequence, frame.head.recorded_at_us);
-        self.with_changes(lapse.space, |space, arena| {
+        let ended = self.with_changes(lapse.space, |space, arena| {
+            let rows_dead = space.rows_dead();
             for stored in lapse.sequences() {
                 if lapse.why == Lapse::Expired || space.has_faded(arena, stored, at_us) {
                     space.erase(arena, stored, at);
                 }
             }
+            (space.rows_dead() - rows_dead) as u64
         });
+        *match lapse.why {
+            Lapse::Expired => &mut self.lapses.expired,
+            Lapse::Faded => &mut self.lapses.faded,
+        } += ended.unwrap_or_default();
     }
 
     /// Hides what has expired by some time from everybody.
@@ -505,6 +513,8 @@ impl Rebuilding {
     /// The memory, and the frames whose erasure a crash cut short.
     pub(crate) fn finish(mut self) -> (Memory, HashSet<u64>) {
         self.memory.codes_rows = true;
+        // What is counted is of this life.
+        self.memory.lapses = LapseCounters::default();
         (self.memory, &self.erased - &self.gaps)
     }
 }

@@ -42,19 +42,12 @@ pub struct LapseCounters {
 #[derive(Debug, Default)]
 pub(super) struct Lapses {
     logged_ns: u64,
-    counters: LapseCounters,
     /// The space under way, and how far it is looked at.
     pass: Option<(SpaceNumber, FadingPass)>,
     /// When the next pass begins.
     pass_due_ns: u64,
     /// What has faded, by the sequence that it was stored with.
     faded: VecDeque<(SpaceNumber, u64)>,
-}
-
-impl Lapses {
-    pub(super) fn counters(&self) -> LapseCounters {
-        self.counters
-    }
 }
 
 impl<I: Io> Shard<I> {
@@ -102,7 +95,6 @@ impl<I: Io> Shard<I> {
             let space = self.memory.spaces.get_mut(&number).expect("just seen");
             space.take_expired(stored.len());
             self.memory.expired -= stored.len();
-            self.lapses.counters.expired += stored.len() as u64;
         }
     }
 
@@ -131,7 +123,6 @@ impl<I: Io> Shard<I> {
             if logged.is_err() {
                 return;
             }
-            self.lapses.counters.faded += stored.len() as u64;
         }
         self.lapses.faded.drain(..taken);
     }

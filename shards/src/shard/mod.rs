@@ -739,7 +739,7 @@ impl<I: Io> Shard<I> {
             durable: self.log.durable(),
             log: self.log.counters(),
             recalls: self.recalls.counters(),
-            lapses: self.lapses.counters(),
+            lapses: self.memory.lapses,
             log_segment,
             log_offset,
             is_read_only: self.read_only_reason().is_some(),
