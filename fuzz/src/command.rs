@@ -19,11 +19,12 @@ use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engram_shards::strength::Decay;
 use engramd::protocol::command::{
-    ClientCommand, Command, CommandQuery, Cue, FUSION_WEIGHT_MAX, Hello, LatencyCommand,
-    LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX,
-    REPLY_BYTES_MAX, RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand,
-    SlowlogCommand, SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand,
-    WATCH_CREDIT_MAX, WatchCommand, redacted,
+    COMPLETE_BETA_MAX, COMPLETE_K_MAX, COMPLETE_ROUNDS_MAX, ClientCommand, Command, CommandQuery,
+    CompleteCommand, Cue, FUSION_WEIGHT_MAX, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
+    MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
+    RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
+    SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
+    WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -182,6 +183,7 @@ fn check(command: &Command) {
         }
         Command::Recall(recall) => check_recall(recall),
         Command::Spread(spread) => check_spread(spread),
+        Command::Complete(complete) => check_complete(complete),
         Command::Scan(ScanCommand { space: name, count, bytes_max, .. }) => {
             space(name);
             assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
@@ -248,6 +250,17 @@ fn check_spread(spread: &SpreadCommand) {
         assert!((MASS_MIN..=MASS_MAX).contains(mass), "a mass of {mass}");
     }
     check_parameters(&spread.parameters);
+}
+
+fn check_complete(complete: &CompleteCommand) {
+    space(&complete.space);
+    vector(&complete.vector);
+    assert!(complete.unknown.len() <= DIMENSIONS_MAX);
+    assert!(complete.unknown.iter().all(|(first, last)| first <= last && *last < DIMENSIONS_MAX));
+    assert!((1..=COMPLETE_K_MAX).contains(&complete.k));
+    assert!((1..=COMPLETE_ROUNDS_MAX).contains(&complete.rounds));
+    assert!((0.0..=COMPLETE_BETA_MAX).contains(&complete.beta));
+    assert!(complete.bytes_max <= REPLY_BYTES_MAX);
 }
 
 fn check_parameters(parameters: &SpreadParameters) {

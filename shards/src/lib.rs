@@ -9,6 +9,7 @@
 //! | [`links`] | What is it associated with? |
 //! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
 //! | [`spreading`], [`spread`] | What is associated with it? |
+//! | [`completion`] | What would a partial cue be if it were whole? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
@@ -19,6 +20,7 @@
 //! not know what it logs; nothing here knows the daemon.
 
 pub mod arena;
+pub mod completion;
 mod consolidation;
 pub mod episode;
 mod eraser;

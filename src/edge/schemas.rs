@@ -194,6 +194,18 @@ pub struct SpreadTo {
     partial: bool,
 }
 
+/// A vector as it would be if it were whole, and what it rests on.
+#[derive(JsonSchema)]
+pub struct Completed {
+    vec: VectorAnswer,
+    /// Rounds it took.
+    rounds: u64,
+    /// Whether one more would change nothing that matters.
+    settled: bool,
+    /// What it rests on; `score` is the weight.
+    hits: Vec<Hit>,
+}
+
 /// A link that was made.
 #[derive(JsonSchema)]
 pub struct Linked {

@@ -8,11 +8,13 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`,
-//! `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is in `redacted.rs`.
+//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `complete.rs`,
+//! `scan.rs`, `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is in
+//! `redacted.rs`.
 
 mod arguments;
 mod checks;
+mod complete;
 mod connection;
 mod docs;
 mod journal;
@@ -36,6 +38,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_shards::episode::{Belief, Durability, Fields, Refusal, Reinforcement};
 
+pub use complete::{COMPLETE_BETA_MAX, COMPLETE_K_MAX, COMPLETE_ROUNDS_MAX, CompleteCommand};
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
 pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
 pub use link::LinkCommand;
@@ -89,6 +92,7 @@ pub enum Command {
     },
     Recall(RecallCommand),
     Spread(SpreadCommand),
+    Complete(CompleteCommand),
     Scan(ScanCommand),
     Watch(WatchCommand),
     ObserveOpen(ObserveOpen),

@@ -130,6 +130,24 @@ pub fn spread(
     encoder.boolean(is_partial);
 }
 
+/// The answer to `EG.COMPLETE`: the vector, and the episodes it rests on by their weights.
+pub fn completed(
+    encoder: &mut Encoder<'_>,
+    vector: &[u8],
+    rounds: usize,
+    has_settled: bool,
+    hits: &[Hit],
+) {
+    encoder.map(4);
+    text(encoder, "vec", vector);
+    key(encoder, "rounds");
+    encoder.count(rounds as u64);
+    key(encoder, "settled");
+    encoder.boolean(has_settled);
+    key(encoder, "hits");
+    recalled(encoder, hits, false);
+}
+
 fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
     let Hit { score, similarity, activation, episode, why, path, fused } = hit;
     let has_why = why.is_some() || path.is_some() || fused.is_some();

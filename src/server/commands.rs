@@ -27,7 +27,7 @@ use super::origin::{CommandOf, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
-use super::{info, links, observe, snapshots, spaces, spread, storing, timings, watch};
+use super::{complete, info, links, observe, snapshots, spaces, spread, storing, timings, watch};
 use crate::protocol::command::{
     Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand, SupersedeCommand,
 };
@@ -193,6 +193,11 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
                 connection,
                 |core| async move { spread::spread(&core, command).await },
             );
+        }
+        Command::Complete(command) => {
+            answer_later(core, connection, |core| async move {
+                complete::complete(&core, command).await
+            });
         }
         Command::Scan(command) => {
             answer_later(core, connection, |core| async move { scan(&core, command).await });

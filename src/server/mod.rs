@@ -30,6 +30,7 @@ mod budget;
 mod calls;
 mod client;
 mod commands;
+mod complete;
 mod connection;
 mod core;
 mod gate;

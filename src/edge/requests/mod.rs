@@ -21,7 +21,7 @@ pub use episodes::{
     Erase, Forget, Get, GetMany, Pin, Reinforce, Scan, Store, StoreMany, Supersede, Unpin, Watch,
 };
 pub use links::{Link, Unlink};
-pub use recall::{Recall, Spread};
+pub use recall::{Complete, Recall, Spread};
 pub use spaces::{
     Consolidate, Info, Latency, LatencyHistogram, Ping, ResetLatency, ResetSlowlog, ResetStats,
     Slowlog, SlowlogLength, Snapshot, SpaceCreate, SpaceDrop, SpaceInfo, SpaceList, Stats,

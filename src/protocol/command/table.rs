@@ -6,7 +6,8 @@ use engram_shards::episode::Refusal;
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
 use super::{
-    connection, journal, link, observe, recall, scan, space, spread, store, supersede, watch,
+    complete, connection, journal, link, observe, recall, scan, space, spread, store, supersede,
+    watch,
 };
 
 /// The command that the arguments name, its parser, and how many words its name has.
@@ -327,6 +328,30 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 integer("n").behind("BYTES").optional(),
             ],
             spread::spread,
+        ),
+    CommandSpec::engram("EG.COMPLETE", "Completes a partial vector by what it brings to mind.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                VECTOR,
+                block("range", &[integer("first"), integer("last")])
+                    .behind("UNKNOWN")
+                    .optional()
+                    .multiple(),
+                integer("k").behind("K").optional(),
+                integer("n").behind("ROUNDS").optional(),
+                double("b").behind("BETA").optional(),
+                token("EXACT").optional(),
+                SINCE,
+                UNTIL,
+                ASOF,
+                MINCONF,
+                FILTER,
+                GET_WITH,
+                integer("n").behind("BYTES").optional(),
+            ],
+            complete::complete,
         ),
     CommandSpec::engram("EG.GET", "Reads an episode by its id.")
         .flags(&["readonly", "fast"])

@@ -210,6 +210,40 @@ fn a_store_with_every_field() {
 }
 
 #[test]
+fn a_completion_with_every_option_and_with_none() {
+    let complete = |line: &str| match parse(line).unwrap() {
+        Command::Complete(complete) => complete,
+        other => panic!("{other:?}"),
+    };
+    let plain = complete("EG.COMPLETE notes VEC @");
+    assert_eq!((plain.k, plain.rounds, plain.beta, plain.effort), (64, 8, 64.0, Effort::Usual));
+    assert_eq!((plain.unknown.len(), plain.bytes_max), (0, REPLY_BYTES_DEFAULT));
+    let all = complete(
+        "eg.complete notes k 3 values 2 1 2 unknown 0 3 UNKNOWN 7 7 rounds 5 beta 0.5 exact since \
+         5 minconf 0.5 with text bytes 9",
+    );
+    assert_eq!((all.vector, all.unknown), (Bytes::from_static(&VECTOR), vec![(0, 3), (7, 7)]));
+    assert_eq!((all.k, all.rounds, all.beta, all.effort), (3, 5, 0.5, Effort::Exact));
+    assert_eq!((all.conditions.since_us, all.bytes_max), (Some(5), 9));
+    assert!(all.fields.text && !all.fields.vector);
+    for (line, part) in [
+        ("UNKNOWN 0 1", "a vector is missing; usage: EG.COMPLETE space VEC blob|VALUES"),
+        ("VEC @ VALUES 1 1", "the vector is given twice"),
+        ("VEC @ UNKNOWN 3 2", "UNKNOWN must be a whole number from 3 to 4095, got '2'"),
+        ("VEC @ UNKNOWN 0 4096", "from 0 to 4095, got '4096'"),
+        ("VEC @ UNKNOWN 1", "UNKNOWN needs a value"),
+        ("VEC @ K 257", "K must be a whole number from 1 to 256"),
+        ("VEC @ ROUNDS 0", "ROUNDS must be a whole number from 1 to 32"),
+        ("VEC @ BETA -1", "BETA must be from 0 to 10000, got '-1'"),
+        ("VEC @ WITH why", "WITH is one of text, vec, meta, links, strength"),
+        ("VEC @ TEXT a", "unknown option 'TEXT'"),
+    ] {
+        let refused = refusal(&format!("EG.COMPLETE notes {line}"));
+        assert!(refused.starts_with("SYNTAX ") && refused.contains(part), "{line}: {refused}");
+    }
+}
+
+#[test]
 fn what_a_store_may_supersede() {
     let supersedes = |ids: &[String]| {
         let words: Vec<String> = ids.iter().map(|id| format!(" SUPERSEDES {id}")).collect();

@@ -1,5 +1,6 @@
 //! The commands that ask one thing and show the answer.
 
+pub(crate) mod complete;
 pub(crate) mod forget;
 pub(crate) mod get;
 mod hits;
