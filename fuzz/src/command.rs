@@ -20,11 +20,11 @@ use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engram_shards::strength::Decay;
 use engramd::protocol::command::{
     COMPLETE_BETA_MAX, COMPLETE_K_MAX, COMPLETE_ROUNDS_MAX, ClientCommand, Command, CommandQuery,
-    CompleteCommand, Cue, FUSION_WEIGHT_MAX, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
-    MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
-    RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
-    SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
-    WatchCommand, redacted,
+    CompleteCommand, Cue, FUSION_WEIGHT_MAX, GIST_ALIKE_MAX, GIST_AMONG_MAX, GIST_K_MAX,
+    GistCommand, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX,
+    OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread,
+    SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand, SpreadCommand,
+    SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX, WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -184,6 +184,7 @@ fn check(command: &Command) {
         Command::Recall(recall) => check_recall(recall),
         Command::Spread(spread) => check_spread(spread),
         Command::Complete(complete) => check_complete(complete),
+        Command::Gist(gist) => check_gist(gist),
         Command::Scan(ScanCommand { space: name, count, bytes_max, .. }) => {
             space(name);
             assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
@@ -261,6 +262,15 @@ fn check_complete(complete: &CompleteCommand) {
     assert!((1..=COMPLETE_ROUNDS_MAX).contains(&complete.rounds));
     assert!((0.0..=COMPLETE_BETA_MAX).contains(&complete.beta));
     assert!(complete.bytes_max <= REPLY_BYTES_MAX);
+}
+
+fn check_gist(gist: &GistCommand) {
+    space(&gist.space);
+    assert!((1..=GIST_K_MAX).contains(&gist.k) && (1..=GIST_AMONG_MAX).contains(&gist.among));
+    assert!((-GIST_ALIKE_MAX..=GIST_ALIKE_MAX).contains(&gist.alike));
+    let cues_min = usize::from(gist.text.is_none());
+    assert!((cues_min..=RECALL_CUES_MAX).contains(&gist.cues.len()));
+    assert!(gist.bytes_max <= REPLY_BYTES_MAX);
 }
 
 fn check_parameters(parameters: &SpreadParameters) {

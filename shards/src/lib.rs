@@ -10,6 +10,7 @@
 //! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
 //! | [`spreading`], [`spread`] | What is associated with it? |
 //! | [`completion`] | What would a partial cue be if it were whole? |
+//! | [`gist`] | What do several episodes have in common? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
@@ -26,6 +27,7 @@ pub mod episode;
 mod eraser;
 pub mod filter;
 pub mod format;
+pub mod gist;
 pub mod index;
 pub mod inquiry;
 pub mod io;

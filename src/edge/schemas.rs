@@ -206,6 +206,28 @@ pub struct Completed {
     hits: Vec<Hit>,
 }
 
+/// What episodes have in common, the best first.
+#[derive(JsonSchema)]
+pub struct Gists {
+    gists: Vec<Gist>,
+}
+
+#[derive(JsonSchema)]
+pub struct Gist {
+    /// That of the best of its sources.
+    score: f64,
+    /// Means of those of its sources: point, low, high.
+    confidence: [f64; 3],
+    /// The first and the last `happened_at` of its sources.
+    since: i64,
+    until: i64,
+    /// That of the first of its sources, which is the most similar to it.
+    text: Option<String>,
+    vec: Option<VectorAnswer>,
+    /// The most similar to it first.
+    sources: Vec<Near>,
+}
+
 /// A link that was made.
 #[derive(JsonSchema)]
 pub struct Linked {

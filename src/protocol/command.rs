@@ -9,14 +9,15 @@
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
 //! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `complete.rs`,
-//! `scan.rs`, `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is in
-//! `redacted.rs`.
+//! `gist.rs`, `scan.rs`, `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is
+//! in `redacted.rs`.
 
 mod arguments;
 mod checks;
 mod complete;
 mod connection;
 mod docs;
+mod gist;
 mod journal;
 mod link;
 mod observe;
@@ -40,6 +41,7 @@ use engram_shards::episode::{Belief, Durability, Fields, Refusal, Reinforcement}
 
 pub use complete::{COMPLETE_BETA_MAX, COMPLETE_K_MAX, COMPLETE_ROUNDS_MAX, CompleteCommand};
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
+pub use gist::{GIST_ALIKE_MAX, GIST_AMONG_MAX, GIST_K_MAX, GistCommand, GistParts};
 pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
 pub use link::LinkCommand;
 pub use observe::{OBSERVE_CREDIT_MAX, Observation, ObserveOpen};
@@ -93,6 +95,7 @@ pub enum Command {
     Recall(RecallCommand),
     Spread(SpreadCommand),
     Complete(CompleteCommand),
+    Gist(GistCommand),
     Scan(ScanCommand),
     Watch(WatchCommand),
     ObserveOpen(ObserveOpen),

@@ -27,7 +27,9 @@ use super::origin::{CommandOf, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
-use super::{complete, info, links, observe, snapshots, spaces, spread, storing, timings, watch};
+use super::{
+    complete, gist, info, links, observe, snapshots, spaces, spread, storing, timings, watch,
+};
 use crate::protocol::command::{
     Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand, SupersedeCommand,
 };
@@ -198,6 +200,9 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
             answer_later(core, connection, |core| async move {
                 complete::complete(&core, command).await
             });
+        }
+        Command::Gist(command) => {
+            answer_later(core, connection, |core| async move { gist::gist(&core, command).await });
         }
         Command::Scan(command) => {
             answer_later(core, connection, |core| async move { scan(&core, command).await });
@@ -560,7 +565,7 @@ pub(super) async fn recall_all(
 }
 
 /// The vectors to recall by; known episodes are read from their owners.
-async fn cue_vectors(
+pub(super) async fn cue_vectors(
     core: &Rc<Core>,
     route: &Route,
     cues: Vec<Cue>,

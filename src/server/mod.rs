@@ -34,6 +34,7 @@ mod complete;
 mod connection;
 mod core;
 mod gate;
+mod gist;
 mod inbox;
 mod info;
 mod jobs;

@@ -264,6 +264,17 @@ fn what_is_recalled_is_what_resp_recalls() {
     let completed = http.post("/v1/spaces/notes/complete", &body).ok();
     assert_same(&completed, &told);
     assert!(!completed["hits"].as_array().unwrap().is_empty());
+
+    let command = command![
+        "EG.GIST", "notes", "K", "3", "ID", "2", "ALIKE", "0", "EXACT", "WITH", "vec", "WITH",
+        "text"
+    ];
+    let told = json_of(&resp.ask(&command));
+    let (cues, with) = (json!([{ "id": "2" }]), json!(["vec", "text"]));
+    let body = json!({ "k": 3, "cues": cues, "alike": 0, "exact": true, "with": with });
+    let gists = http.post("/v1/spaces/notes/gist", &body).ok();
+    assert_same(&gists["gists"], &told);
+    assert!(!told.as_array().unwrap().is_empty());
 }
 
 #[test]

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    complete, forget, get, link, ping, recall, space, spread, stats, store, strength, supersede,
-    timings, topology, watch,
+    complete, forget, get, gist, link, ping, recall, space, spread, stats, store, strength,
+    supersede, timings, topology, watch,
 };
 use crate::error::ToolError;
 use crate::{audit, eval, export, import, inspect, load, restore};
@@ -65,6 +65,8 @@ enum Command {
     Spread(spread::Spread),
     /// Complete a partial vector by what it brings to mind
     Complete(complete::Complete),
+    /// Show what the episodes that fit a cue have in common
+    Gist(gist::Gist),
     /// Read one episode
     Get(get::Get),
     /// Say that an episode takes the place of another
@@ -119,6 +121,7 @@ impl Arguments {
             Command::Recall(recall) => recall.run(context),
             Command::Spread(spread) => spread.run(context),
             Command::Complete(complete) => complete.run(context),
+            Command::Gist(gist) => gist.run(context),
             Command::Get(get) => get.run(context),
             Command::Supersede(supersede) => supersede.run(context),
             Command::Link(link) => link.run(context),

@@ -1,10 +1,10 @@
-//! Recalling, spreading and completing.
+//! Recalling, spreading, completing, and gists.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Asked, FoundParts, Parts, ReadParts, Takes, Target, Words};
+use super::{Asked, FoundParts, GistParts, Parts, ReadParts, Takes, Target, Words};
 use crate::edge::problem::Problem;
 use crate::edge::vectors::{Vector, VectorForm};
 
@@ -108,13 +108,7 @@ struct RecallSpread {
 impl Takes for Recall {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
         let mut words = Words::new("EG.RECALL");
-        words.word(target.space()?).option("K", Some(self.k));
-        for cue in self.cues {
-            match cue {
-                Cue::Vec(vector) => words.word("VEC").word(vector.0),
-                Cue::Id(id) => words.word("ID").word(id),
-            };
-        }
+        words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
         words.option("TEXT", self.text);
         if let Some(weights) = self.weights {
             let FusionWeights { near, around, time, strength, confidence } = weights;
@@ -259,5 +253,70 @@ impl Takes for Complete {
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
+    }
+}
+
+/// Cues of a recall, and how what it finds is put together. Without `text` there is at least one
+/// cue.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
+pub struct Gist {
+    #[schemars(range(min = 1, max = 64))]
+    k: u64,
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    cues: Vec<Cue>,
+    /// A question in words.
+    #[schemars(length(min = 1, max = 65_536))]
+    text: Option<String>,
+    /// How many of the best episodes are put together; 64 usually.
+    #[schemars(range(min = 1, max = 256))]
+    among: Option<u64>,
+    /// How similar two groups must be on average to become one; 0.6 usually.
+    #[schemars(range(min = -1e6, max = 1e6))]
+    alike: Option<f64>,
+    /// Compare every episode.
+    exact: Option<bool>,
+    /// From when on, in microseconds since 1970-01-01 UTC.
+    since: Option<i64>,
+    until: Option<i64>,
+    /// What was believed then, in microseconds since 1970-01-01 UTC.
+    as_of: Option<i64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_confidence: Option<f64>,
+    /// What the metadata has to satisfy.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    filter: Option<Box<RawValue>>,
+    #[serde(default)]
+    #[schemars(with = "GistParts")]
+    with: Parts,
+    /// Bytes of texts in the answer.
+    #[schemars(range(min = 1, max = 67_108_864))]
+    bytes: Option<u64>,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Gist {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.GIST");
+        words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
+        words.option("TEXT", self.text).option("AMONG", self.among).option("ALIKE", self.alike);
+        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("ASOF", self.as_of);
+        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.with(self.with).option("BYTES", self.bytes);
+        Ok(words.asked(self.vectors))
+    }
+}
+
+impl Words {
+    fn cues(&mut self, cues: Vec<Cue>) -> &mut Self {
+        for cue in cues {
+            match cue {
+                Cue::Vec(vector) => self.word("VEC").word(vector.0),
+                Cue::Id(id) => self.word("ID").word(id),
+            };
+        }
+        self
     }
 }

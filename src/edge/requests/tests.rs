@@ -97,6 +97,16 @@ fn a_completion_says_its_options() {
 }
 
 #[test]
+fn a_gist_says_its_options() {
+    let gist = r#"{"k":3,"cues":[{"id":"x"}],"text":"a b","among":9,"alike":0.5,"exact":true,
+        "since":-1,"with":["vec","text"]}"#;
+    assert_eq!(
+        words::<Gist>(gist),
+        "EG.GIST notes K 3 ID x TEXT a b AMONG 9 ALIKE 0.5 EXACT SINCE -1 WITH vec WITH text"
+    );
+}
+
+#[test]
 fn links_and_spaces_say_theirs() {
     let link = r#"{"from":"a","to":"b","weight":1,"kind":"k","mutual":true,"durability":"disk"}"#;
     assert_eq!(words::<Link>(link), "EG.LINK notes a b 1.0 KIND k MUTUAL DUR disk");

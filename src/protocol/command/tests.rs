@@ -244,6 +244,40 @@ fn a_completion_with_every_option_and_with_none() {
 }
 
 #[test]
+fn a_gist_with_every_option_and_with_none() {
+    let gist = |line: &str| match parse(line).unwrap() {
+        Command::Gist(gist) => gist,
+        other => panic!("{other:?}"),
+    };
+    let plain = gist("EG.GIST notes TEXT tea K 5");
+    assert_eq!((plain.k, plain.among, plain.alike, plain.effort), (5, 64, 0.6, Effort::Usual));
+    assert_eq!((plain.text.as_deref(), plain.cues.len()), (Some(&b"tea"[..]), 0));
+    assert!(!plain.parts.text && !plain.parts.vector);
+    let all = gist(
+        "eg.gist notes k 1 vec @ id x values 1 2 among 9 alike -0.5 exact until 5 with vec with \
+         text bytes 9",
+    );
+    assert_eq!((all.cues.len(), all.among, all.alike, all.bytes_max), (3, 9, -0.5, 9));
+    assert!(all.effort == Effort::Exact && all.parts.text && all.parts.vector);
+    for (line, part) in [
+        ("ID a ID b", "K is missing; usage: EG.GIST space K k"),
+        ("K 1 AMONG 9", "a cue is missing"),
+        ("K 65 ID a", "K must be a whole number from 1 to 64"),
+        ("K 1 ID a AMONG 257", "AMONG must be a whole number from 1 to 256"),
+        ("K 1 ID a ALIKE x", "ALIKE must be a finite number, got 'x'"),
+        ("K 1 ID a WITH why", "WITH is one of text, vec, got 'why'"),
+        ("K 1 ID a WITH vec WITH vec", "WITH 'vec' is given twice"),
+        ("K 1 ID a SPREAD", "unknown option 'SPREAD'"),
+    ] {
+        let refused = refusal(&format!("EG.GIST notes {line}"));
+        assert!(refused.starts_with("SYNTAX ") && refused.contains(part), "{line}: {refused}");
+    }
+    let cues = |count: usize| format!("EG.GIST notes K 1{}", " ID a".repeat(count));
+    assert_eq!(gist(&cues(RECALL_CUES_MAX)).cues.len(), RECALL_CUES_MAX);
+    assert!(refusal(&cues(RECALL_CUES_MAX + 1)).starts_with("TOOBIG list of cues"));
+}
+
+#[test]
 fn what_a_store_may_supersede() {
     let supersedes = |ids: &[String]| {
         let words: Vec<String> = ids.iter().map(|id| format!(" SUPERSEDES {id}")).collect();

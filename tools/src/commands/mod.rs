@@ -3,6 +3,7 @@
 pub(crate) mod complete;
 pub(crate) mod forget;
 pub(crate) mod get;
+pub(crate) mod gist;
 mod hits;
 pub(crate) mod link;
 pub(crate) mod options;
