@@ -143,9 +143,10 @@ fn measure(
             *component = 0.0;
         }
         let began = Instant::now();
-        let (whole, of) = complete(control, &cue, &is_unknown)?;
+        let Completed { vector: whole, rounds: own, settled: has } =
+            complete(control, &cue, &is_unknown)?;
         ms += began.elapsed().as_secs_f64() * 1e3;
-        (rounds, settled) = (rounds + of.0, settled + of.1);
+        (rounds, settled) = (rounds + own, settled + has);
         for (figures, cue) in [(&mut raw, &cue), (&mut completed, &whole)] {
             let found = nearest(control, cue)?;
             let own = number.to_string();
@@ -159,7 +160,9 @@ fn measure(
     let mean = |sum: f64| sum / queries as f64;
     for figures in [&mut raw, &mut completed] {
         let Figures { found, neighbours, cosine } = figures;
-        [found, neighbours, cosine].map(|sum| *sum = mean(*sum));
+        for sum in [found, neighbours, cosine] {
+            *sum = mean(*sum);
+        }
     }
     let (rounds, settled, complete_ms) = (mean(rounds), mean(settled), mean(ms));
     Ok(Row { unknown, noise, raw, completed, rounds, settled, complete_ms })
@@ -181,12 +184,19 @@ fn nearest(control: &mut Control, vector: &[f32]) -> Result<Vec<String>, Box<dyn
     Ok(ids)
 }
 
-/// The completed vector; rounds, and 1 if it settled.
+/// What a completion came to.
+struct Completed {
+    vector: Vec<f32>,
+    rounds: f64,
+    /// 1 if it did.
+    settled: f64,
+}
+
 fn complete(
     control: &mut Control,
     cue: &[f32],
     is_unknown: &[bool],
-) -> Result<(Vec<f32>, (f64, f64)), Box<dyn Error>> {
+) -> Result<Completed, Box<dyn Error>> {
     let mut parts: Vec<Vec<u8>> = ["EG.COMPLETE", SPACE, "VEC"].map(Into::into).into();
     parts.push(blob(cue));
     for (nth, _) in is_unknown.iter().enumerate().filter(|(_, is)| **is) {
@@ -198,7 +208,8 @@ fn complete(
         let vector = components.map(|le| f32::from_le_bytes([le[0], le[1], le[2], le[3]]));
         let has_settled = matches!(reply.get("settled"), Some(Reply::Boolean(true)));
         let rounds = reply.get("rounds").and_then(Reply::number)?;
-        Some((vector.collect(), (rounds, f64::from(u8::from(has_settled)))))
+        let settled = f64::from(u8::from(has_settled));
+        Some(Completed { vector: vector.collect(), rounds, settled })
     })?;
     completed.ok_or_else(|| "the reply has no vector".into())
 }
