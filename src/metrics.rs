@@ -105,6 +105,9 @@ pub struct Metrics {
     /// Watches that were ended by the daemon, and episodes that were sent to any.
     pub watches_cut: u64,
     pub episodes_pushed: u64,
+    /// Episodes that were replayed, and links that replays have written.
+    pub dream_replays: u64,
+    pub dream_links: u64,
     /// Refusals by code, in the order of [`REFUSAL_CODES`].
     pub refusals: [u64; REFUSAL_CODES.len()],
     /// In the order of [`Rank::ALL`].
@@ -258,6 +261,8 @@ impl Metrics {
             (&mut self.observations, other.observations),
             (&mut self.watches_cut, other.watches_cut),
             (&mut self.episodes_pushed, other.episodes_pushed),
+            (&mut self.dream_replays, other.dream_replays),
+            (&mut self.dream_links, other.dream_links),
         ] {
             *own += other;
         }

@@ -143,7 +143,7 @@ pub fn blob(vector: &[f32]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{CodeBits, SpaceFan};
+    use crate::episode::{CodeBits, Lifetime, SpaceFan};
     use crate::strength::Decay;
 
     fn settings(metric: Metric) -> SpaceSettings {
@@ -155,6 +155,7 @@ mod tests {
             fan: SpaceFan::Degree,
             fan_cap: None,
             decay: Decay::default(),
+            lifetime: Lifetime::default(),
             model: String::new(),
             shards: 1,
         }

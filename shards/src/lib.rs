@@ -10,6 +10,7 @@
 //! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
 //! | [`spreading`], [`spread`] | What is associated with it? |
 //! | [`completion`] | What would a partial cue be if it were whole? |
+//! | [`dream`] | What does offline replay do to associations? |
 //! | [`gist`] | What do several episodes have in common? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
@@ -23,6 +24,7 @@
 pub mod arena;
 pub mod completion;
 mod consolidation;
+pub mod dream;
 pub mod episode;
 mod eraser;
 pub mod filter;

@@ -97,7 +97,7 @@ pub(super) struct Core {
     breath: Breath,
     breathed_ns: Cell<u64>,
     /// Requests so far: recalls compute in longer stretches while it stands still.
-    activity: Cell<u64>,
+    pub(super) activity: Cell<u64>,
     compute: Notify,
     /// There may be work that nobody waits for.
     background: Notify,

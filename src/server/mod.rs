@@ -33,6 +33,7 @@ mod commands;
 mod complete;
 mod connection;
 mod core;
+mod dream;
 mod gate;
 mod gist;
 mod inbox;
