@@ -123,7 +123,7 @@ mod tests {
         let many: Vec<(&str, f32)> = many.iter().map(|(id, own)| (&id[..], *own)).collect();
         let mut changes = relearn(&[], &links(&many));
         assert_eq!(changes.len(), LINKS_MAX);
-        assert!(changes.iter().all(|change| *change.target >= *b"e12"));
+        assert!(changes.iter().all(|change| change.target >= Bytes::from_static(b"e12")));
         let mut reversed = many.clone();
         reversed.reverse();
         assert_eq!(relearn(&[], &links(&reversed)), changes);

@@ -13,8 +13,8 @@ use engram_shards::shard::{OpenError, RestoreError};
 use engramd::runtime::simulated::{self, Group};
 use engramd::server::{Route, ServeError};
 
-use crate::expiring::{self, Timed};
 use crate::abstracting::check_abstractions;
+use crate::expiring::{self, Timed};
 use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{By, End, Existence, History, Space, State, Version, links_of};
