@@ -314,6 +314,7 @@ impl Crew {
                 drain_timeout: config.drain_timeout,
                 stream_patience: config.stream_patience,
                 journal: journal_settings(config),
+                dream: (!config.dream.is_zero()).then_some(config.dream),
                 recovery: Arc::clone(recovery),
                 snapshots: Arc::clone(&snapshots),
                 edge,

@@ -19,11 +19,12 @@ use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
 use engram_shards::strength::Decay;
 use engramd::protocol::command::{
-    ClientCommand, Command, CommandQuery, Cue, Hello, LatencyCommand, LinkCommand, MGET_IDS_MAX,
-    MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen, RECALL_CUES_MAX, REPLY_BYTES_MAX,
-    RecallCommand, RecallSpread, SLOWLOG_GET_MAX, SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand,
-    SpreadCommand, SpreadParameters, StoreCommand, SupersedeCommand, WATCH_CREDIT_MAX,
-    WatchCommand, redacted,
+    COMPLETE_BETA_MAX, COMPLETE_K_MAX, COMPLETE_ROUNDS_MAX, ClientCommand, Command, CommandQuery,
+    CompleteCommand, Cue, GIST_ALIKE_MAX, GIST_AMONG_MAX, GIST_K_MAX, GistCommand, Hello,
+    LatencyCommand, LinkCommand, MGET_IDS_MAX, MSTORE_ITEMS_MAX, OBSERVE_CREDIT_MAX, ObserveOpen,
+    RECALL_CUES_MAX, REPLY_BYTES_MAX, RecallCommand, RecallSpread, SLOWLOG_GET_MAX,
+    SPREAD_WEIGHT_MAX, ScanCommand, SlowlogCommand, SpreadCommand, SpreadParameters, StoreCommand,
+    SupersedeCommand, WATCH_CREDIT_MAX, WatchCommand, redacted,
 };
 use engramd::protocol::{Encoder, ParserLimits, ProtocolVersion};
 
@@ -184,6 +185,8 @@ fn check(command: &Command) {
         }
         Command::Recall(recall) => check_recall(recall),
         Command::Spread(spread) => check_spread(spread),
+        Command::Complete(complete) => check_complete(complete),
+        Command::Gist(gist) => check_gist(gist),
         Command::Scan(ScanCommand { space: name, count, bytes_max, .. }) => {
             space(name);
             assert!((1..=4096).contains(count) && *bytes_max <= REPLY_BYTES_MAX);
@@ -250,6 +253,26 @@ fn check_spread(spread: &SpreadCommand) {
         assert!((MASS_MIN..=MASS_MAX).contains(mass), "a mass of {mass}");
     }
     check_parameters(&spread.parameters);
+}
+
+fn check_complete(complete: &CompleteCommand) {
+    space(&complete.space);
+    vector(&complete.vector);
+    assert!(complete.unknown.len() <= DIMENSIONS_MAX);
+    assert!(complete.unknown.iter().all(|(first, last)| first <= last && *last < DIMENSIONS_MAX));
+    assert!((1..=COMPLETE_K_MAX).contains(&complete.k));
+    assert!((1..=COMPLETE_ROUNDS_MAX).contains(&complete.rounds));
+    assert!((0.0..=COMPLETE_BETA_MAX).contains(&complete.beta));
+    assert!(complete.bytes_max <= REPLY_BYTES_MAX);
+}
+
+fn check_gist(gist: &GistCommand) {
+    space(&gist.space);
+    assert!((1..=GIST_K_MAX).contains(&gist.k) && (1..=GIST_AMONG_MAX).contains(&gist.among));
+    assert!((-GIST_ALIKE_MAX..=GIST_ALIKE_MAX).contains(&gist.alike));
+    let cues_min = usize::from(gist.text.is_none());
+    assert!((cues_min..=RECALL_CUES_MAX).contains(&gist.cues.len()));
+    assert!(gist.bytes_max <= REPLY_BYTES_MAX);
 }
 
 fn check_parameters(parameters: &SpreadParameters) {

@@ -7,6 +7,7 @@
 pub mod commit;
 pub mod daemon;
 pub mod engine_log;
+pub mod fan;
 pub mod frames;
 pub mod graphs;
 pub mod http_load;

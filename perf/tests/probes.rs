@@ -160,6 +160,37 @@ fn the_recovery_of_a_given_store_is_measured_and_leaves_it_there() {
 }
 
 #[test]
+fn latencies_that_follow_from_spreading_order_as_in_the_fan_experiment() {
+    let engramd = engramd();
+    for shards in ["1", "2"] {
+        let named = ["--engramd", engramd.to_str().expect("a path in UTF-8"), "--shards", shards];
+        let reports = json_of(env!("CARGO_BIN_EXE_engram-fan"), &named);
+        for report in reports.as_array().expect("an array") {
+            for (which, means, correlation) in [
+                ("targets", "by_person", 0.85),
+                ("targets", "by_place", 0.85),
+                ("foils", "by_person", 0.75),
+                ("foils", "by_place", 0.75),
+            ] {
+                let latencies = &report[which];
+                let means: Vec<f64> = latencies[means]
+                    .as_array()
+                    .expect("three means")
+                    .iter()
+                    .map(|mean| mean.as_f64().expect("seconds"))
+                    .collect();
+                assert!(means[0] < means[1] && means[1] < means[2], "{which} {means:?}");
+                let found = latencies["correlation"].as_f64().expect("a number");
+                assert!(found > correlation, "{which} {latencies}");
+            }
+        }
+        // With the strength of the theory the seconds are near too, and nothing was fitted.
+        let rmse = reports[0]["targets"]["rmse_s"].as_f64().expect("seconds");
+        assert!(rmse < 0.06, "{reports}");
+    }
+}
+
+#[test]
 fn dimensions_over_the_bound_are_refused_with_the_bound() {
     let output = Command::new(env!("CARGO_BIN_EXE_engram-scan"))
         .args(["--dimensions", "4097"])

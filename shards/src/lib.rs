@@ -9,6 +9,9 @@
 //! | [`links`] | What is it associated with? |
 //! | [`recall`], [`kernels`], [`filter`], [`terms`] | How is it found again? |
 //! | [`spreading`], [`spread`] | What is associated with it? |
+//! | [`completion`] | What would a partial cue be if it were whole? |
+//! | [`dream`] | What does offline replay do to associations? |
+//! | [`gist`] | What do several episodes have in common? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
 //! | [`format`] | What do the bytes on disk mean? |
@@ -19,11 +22,14 @@
 //! not know what it logs; nothing here knows the daemon.
 
 pub mod arena;
+pub mod completion;
 mod consolidation;
+pub mod dream;
 pub mod episode;
 mod eraser;
 pub mod filter;
 pub mod format;
+pub mod gist;
 pub mod index;
 pub mod inquiry;
 pub mod io;

@@ -33,3 +33,5 @@ pub const SKIPPED_SEQUENCES: usize = 1_024;
 pub const ALLOWED_IDS: usize = 256;
 /// Bytes of a socket's path: the kernel's `sun_path` with its closing NUL is 108.
 pub const SOCKET_PATH_BYTES: usize = 107;
+/// Between two replays, milliseconds; 0 for none.
+pub const DREAM_MS: RangeInclusive<u64> = 0..=3_600_000;

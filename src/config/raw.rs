@@ -36,6 +36,7 @@ pub(super) struct RawConfig {
     pub(super) crash_loop_seconds: Option<Count>,
     pub(super) accept_loss: Option<Switch>,
     pub(super) skip_sequences: Option<Places>,
+    pub(super) dream_ms: Option<Count>,
     pub(super) edge: Option<Switch>,
     pub(super) edge_listen: Option<String>,
     pub(super) edge_token_file: Option<PathBuf>,

@@ -71,6 +71,7 @@ fn with_nothing_said_the_defaults_hold() {
             crash_loop: Duration::from_secs(60),
             accept_loss: false,
             skip_sequences: vec![],
+            dream: Duration::ZERO,
             edge: true,
             edge_tcp: None,
         }
@@ -156,6 +157,7 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
         ("stream_patience_ms", vec!["100", "3600000"], vec!["99", "3600001"]),
         ("slowlog_us", vec!["0", "600000000"], vec!["600000001"]),
         ("slowlog_entries_max", vec!["0", "4096"], vec!["4097"]),
+        ("dream_ms", vec!["0", "3600000"], vec!["3600001"]),
         ("trace_sample", vec!["0", "1000000000"], vec!["1000000001"]),
         ("clock_ahead_seconds", vec!["0", "3155760000"], vec!["3155760001"]),
         ("crash_loop_starts", vec!["0", "1000"], vec!["1001"]),
@@ -330,7 +332,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 27, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 28, "one line for each key:\n{printed}");
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub struct Config {
     pub accept_loss: bool,
     /// Writes that are not applied; ascending.
     pub skip_sequences: Vec<LogPlace>,
+    /// Between two replays of a shard that has little else to do; zero for no replay at all.
+    pub dream: Duration,
     /// Whether HTTP is spoken beside RESP.
     pub edge: bool,
     /// Where else than on the Unix socket.
@@ -246,6 +248,12 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
         )?),
         accept_loss: keys.switch("accept_loss", |raw| raw.accept_loss, false),
         skip_sequences: keys.places("skip_sequences", |raw| raw.skip_sequences.clone())?,
+        dream: Duration::from_millis(keys.count(
+            "dream_ms",
+            |raw| raw.dream_ms,
+            bounds::DREAM_MS,
+            0,
+        )?),
         edge: keys.switch("edge", |raw| raw.edge, true),
         edge_tcp: keys.edge_tcp()?,
     };

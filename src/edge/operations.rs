@@ -124,7 +124,7 @@ const ONE: (usize, Shape) = (BODY_BYTES_MAX, Shape::Plain);
 const HITS: (usize, Shape) = (BODY_BYTES_MAX, Shape::List("hits"));
 
 /// All operations.
-pub static OPERATIONS: [Operation; 34] = [
+pub static OPERATIONS: [Operation; 36] = [
     body::<requests::Store, schemas::Stored>(
         "store",
         (Verb::Post, "/v1/spaces/{space}/episodes"),
@@ -202,6 +202,18 @@ pub static OPERATIONS: [Operation; 34] = [
         (Verb::Post, "/v1/spaces/{space}/spread"),
         ("EG.SPREAD", "Finds the k episodes most associated with some."),
         ONE,
+    ),
+    body::<requests::Complete, schemas::Completed>(
+        "complete",
+        (Verb::Post, "/v1/spaces/{space}/complete"),
+        ("EG.COMPLETE", "Completes a partial vector by what it brings to mind."),
+        ONE,
+    ),
+    body::<requests::Gist, schemas::Gists>(
+        "gist",
+        (Verb::Post, "/v1/spaces/{space}/gist"),
+        ("EG.GIST", "Answers what the episodes that fit cues have in common."),
+        (BODY_BYTES_MAX, Shape::List("gists")),
     ),
     body::<requests::Supersede, schemas::Superseded>(
         "supersede",

@@ -194,6 +194,40 @@ pub struct SpreadTo {
     partial: bool,
 }
 
+/// A vector as it would be if it were whole, and what it rests on.
+#[derive(JsonSchema)]
+pub struct Completed {
+    vec: VectorAnswer,
+    /// Rounds it took.
+    rounds: u64,
+    /// Whether one more would change nothing that matters.
+    settled: bool,
+    /// What it rests on; `score` is the weight.
+    hits: Vec<Hit>,
+}
+
+/// What episodes have in common, the best first.
+#[derive(JsonSchema)]
+pub struct Gists {
+    gists: Vec<Gist>,
+}
+
+#[derive(JsonSchema)]
+pub struct Gist {
+    /// That of the best of its sources.
+    score: f64,
+    /// Means of those of its sources: point, low, high.
+    confidence: [f64; 3],
+    /// The first and the last `happened_at` of its sources.
+    since: i64,
+    until: i64,
+    /// That of the first of its sources, which is the most similar to it.
+    text: Option<String>,
+    vec: Option<VectorAnswer>,
+    /// The most similar to it first.
+    sources: Vec<Near>,
+}
+
 /// A link that was made.
 #[derive(JsonSchema)]
 pub struct Linked {

@@ -8,13 +8,16 @@
 //! `table.rs` holds the commands as data (`spec.rs` says in which form): it finds the parser of a
 //! command, gives errors their usage line, and answers `COMMAND` (`docs.rs`), so that the three
 //! can't disagree. One file holds each family: `connection.rs` what any Redis client sends,
-//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `scan.rs`,
-//! `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is in `redacted.rs`.
+//! `space.rs`, `store.rs`, `supersede.rs`, `link.rs`, `recall.rs`, `spread.rs`, `complete.rs`,
+//! `gist.rs`, `scan.rs`, `watch.rs`, `observe.rs`, `journal.rs`. What a log may keep of a call is
+//! in `redacted.rs`.
 
 mod arguments;
 mod checks;
+mod complete;
 mod connection;
 mod docs;
+mod gist;
 mod journal;
 mod link;
 mod observe;
@@ -36,7 +39,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_shards::episode::{Belief, Durability, Fields, Refusal, Reinforcement};
 
+pub use complete::{COMPLETE_BETA_MAX, COMPLETE_K_MAX, COMPLETE_ROUNDS_MAX, CompleteCommand};
 pub use connection::{ClientCommand, ClientLibrary, CommandQuery, Hello};
+pub use gist::{GIST_ALIKE_MAX, GIST_AMONG_MAX, GIST_K_MAX, GistCommand, GistParts};
 pub use journal::{LatencyCommand, SLOWLOG_GET_MAX, SlowlogCommand};
 pub use link::LinkCommand;
 pub use observe::{OBSERVE_CREDIT_MAX, Observation, ObserveOpen};
@@ -89,6 +94,8 @@ pub enum Command {
     },
     Recall(RecallCommand),
     Spread(SpreadCommand),
+    Complete(CompleteCommand),
+    Gist(GistCommand),
     Scan(ScanCommand),
     Watch(WatchCommand),
     ObserveOpen(ObserveOpen),

@@ -130,6 +130,78 @@ pub fn spread(
     encoder.boolean(is_partial);
 }
 
+/// The answer to `EG.COMPLETE`: the vector, and the episodes it rests on by their weights.
+pub fn completed(
+    encoder: &mut Encoder<'_>,
+    vector: &[u8],
+    rounds: usize,
+    has_settled: bool,
+    hits: &[Hit],
+) {
+    encoder.map(4);
+    text(encoder, "vec", vector);
+    key(encoder, "rounds");
+    encoder.count(rounds as u64);
+    key(encoder, "settled");
+    encoder.boolean(has_settled);
+    key(encoder, "hits");
+    recalled(encoder, hits, false);
+}
+
+/// A gist as it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToldGist {
+    /// That of the best of its members.
+    pub score: f32,
+    pub confidence: Confidence,
+    /// The first and the last `happened_at` of its members.
+    pub span_us: (i64, i64),
+    /// Its members and how similar each is to it; the medoid first.
+    pub sources: Vec<(Bytes, f32)>,
+    /// That of the medoid.
+    pub text: Option<Bytes>,
+    pub vector: Option<Bytes>,
+}
+
+impl ToldGist {
+    /// About what it takes.
+    pub fn bytes(&self) -> usize {
+        let optional = [&self.text, &self.vector].into_iter().flatten().map(Bytes::len);
+        let sources = self.sources.iter().map(|(id, _)| id.len() + size_of::<(Bytes, f32)>());
+        size_of::<Self>() + optional.sum::<usize>() + sources.sum::<usize>()
+    }
+}
+
+/// The answer to `EG.GIST`, best first.
+pub fn gists(encoder: &mut Encoder<'_>, gists: &[ToldGist]) {
+    encoder.array(gists.len());
+    for gist in gists {
+        let ToldGist { score, confidence, span_us: (since, until), sources, text, vector } = gist;
+        let optional = [("text", text), ("vec", vector)];
+        encoder.map(5 + optional.iter().filter(|(_, part)| part.is_some()).count());
+        key(encoder, "score");
+        encoder.double_f32(*score);
+        self::confidence(encoder, confidence);
+        key(encoder, "since");
+        encoder.integer(*since);
+        key(encoder, "until");
+        encoder.integer(*until);
+        for (name, part) in optional {
+            if let Some(part) = part {
+                self::text(encoder, name, part);
+            }
+        }
+        key(encoder, "sources");
+        encoder.array(sources.len());
+        for (id, similarity) in sources {
+            encoder.map(2);
+            self::text(encoder, "id", id);
+            key(encoder, "similarity");
+            encoder.double_f32(*similarity);
+        }
+    }
+}
+
 fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
     let Hit { score, similarity, activation, episode, why, path, fused } = hit;
     let has_why = why.is_some() || path.is_some() || fused.is_some();

@@ -128,7 +128,7 @@ async fn ask(
 
 /// Reads the parts that were asked for, as far as their bytes are bounded. What was forgotten
 /// meanwhile is no answer any more.
-async fn read(
+pub(super) async fn read(
     core: &Rc<Core>,
     route: &Route,
     hits: Vec<Hit>,

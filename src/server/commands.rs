@@ -27,7 +27,9 @@ use super::origin::{CommandOf, Origin};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
-use super::{info, links, observe, snapshots, spaces, spread, storing, timings, watch};
+use super::{
+    complete, gist, info, links, observe, snapshots, spaces, spread, storing, timings, watch,
+};
 use crate::protocol::command::{
     Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand, SupersedeCommand,
 };
@@ -193,6 +195,14 @@ async fn take_reading(core: &Rc<Core>, connection: &Rc<Connection>, command: Com
                 connection,
                 |core| async move { spread::spread(&core, command).await },
             );
+        }
+        Command::Complete(command) => {
+            answer_later(core, connection, |core| async move {
+                complete::complete(&core, command).await
+            });
+        }
+        Command::Gist(command) => {
+            answer_later(core, connection, |core| async move { gist::gist(&core, command).await });
         }
         Command::Scan(command) => {
             answer_later(core, connection, |core| async move { scan(&core, command).await });
@@ -557,7 +567,7 @@ pub(super) async fn recall_all(
 }
 
 /// The vectors to recall by; known episodes are read from their owners.
-async fn cue_vectors(
+pub(super) async fn cue_vectors(
     core: &Rc<Core>,
     route: &Route,
     cues: Vec<Cue>,

@@ -24,7 +24,7 @@ use super::gate::Gate;
 use super::info::Report;
 use super::jobs::Jobs;
 use super::journal::{Journal, JournalSettings};
-use super::news::{Followers, WatchPermit};
+use super::news::Followers;
 use super::notify::Notify;
 use super::origin::{CommandOf, Origin, Promise};
 use super::pace::{STRETCH_NS_MAX, work_stretch_ns};
@@ -97,7 +97,7 @@ pub(super) struct Core {
     breath: Breath,
     breathed_ns: Cell<u64>,
     /// Requests so far: recalls compute in longer stretches while it stands still.
-    activity: Cell<u64>,
+    pub(super) activity: Cell<u64>,
     compute: Notify,
     /// There may be work that nobody waits for.
     background: Notify,
@@ -209,11 +209,6 @@ impl Core {
     /// How long a client may leave a watch waiting.
     pub(super) fn patience_ns(&self) -> u64 {
         u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Room for one more watch of a connection of this shard.
-    pub(super) fn admit_watch(&self) -> Result<WatchPermit, Refusal> {
-        self.inner.borrow().followers.admit()
     }
 
     pub(super) fn shards(&self) -> usize {

@@ -84,6 +84,8 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("watches_open", reports.iter().map(|report| report.open_watches).sum()),
         ("watches_cut", metrics.watches_cut),
         ("episodes_pushed", metrics.episodes_pushed),
+        ("dream_replays", metrics.dream_replays),
+        ("dream_links", metrics.dream_links),
     ]
 }
 

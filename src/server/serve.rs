@@ -1,5 +1,6 @@
 //! The life of a shard: open, reconcile, serve, drain.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use super::arrival::Arrival;
 use super::calls::{Call, Calls};
 use super::connection::{self, Connection, SocketEnd};
 use super::core::{Core, LaneEnds};
+use super::dream::dream;
 use super::journal::JournalSettings;
 use super::snapshots::Snapshots;
 use super::visitor::EdgeDoor;
@@ -47,6 +49,8 @@ pub struct ShardStart {
     pub stream_patience: Duration,
     /// What is kept of commands.
     pub journal: JournalSettings,
+    /// The pause between two replays while there is little else to do; `None` for no replay.
+    pub dream: Option<Duration>,
     /// How the start goes, for `INFO`.
     pub recovery: Arc<Recovery>,
     pub snapshots: Arc<Snapshots>,
@@ -251,6 +255,10 @@ async fn serve(
     runtime::spawn(Rc::clone(&core).serve_linger());
     runtime::spawn(Rc::clone(&core).compute());
     runtime::spawn(Rc::clone(&core).work());
+    let dreams = Rc::new(Cell::new(true));
+    if let Some(pause) = start.dream {
+        runtime::spawn(dream(Rc::clone(&core), pause, seed, Rc::clone(&dreams)));
+    }
     let calls = Calls::new(core.shards());
     runtime::spawn(Rc::clone(&calls).serve(Rc::clone(&core), edge.calls));
     drop(said.send(Said::Serving));
@@ -271,6 +279,7 @@ async fn serve(
                 start.beats.fetch_add(1, Ordering::Relaxed);
             }
             Control::Drain => {
+                dreams.set(false);
                 drain(&core, &connections, &calls, start.drain_timeout).await;
                 drop(said.send(Said::Drained));
             }

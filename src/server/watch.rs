@@ -47,6 +47,13 @@ pub(super) struct Call {
     _permit: WatchPermit,
 }
 
+impl Core {
+    /// Room for one more watch of a connection of this shard.
+    fn admit_watch(&self) -> Result<WatchPermit, Refusal> {
+        self.inner.borrow().followers.admit()
+    }
+}
+
 impl Call {
     pub(super) fn fulfil(&self, answer: Answer) {
         *self.answer.borrow_mut() = Some(answer);

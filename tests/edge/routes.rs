@@ -243,6 +243,38 @@ fn what_is_recalled_is_what_resp_recalls() {
     let found = http.post("/v1/spaces/notes/spread", &body).ok();
     assert_same(&found, &told);
     assert!(!found["hits"].as_array().unwrap().is_empty());
+
+    let command = command![
+        "EG.COMPLETE",
+        "notes",
+        "VEC",
+        blob(&[0.5, 0.25, -1.0]),
+        "UNKNOWN",
+        "1",
+        "1",
+        "K",
+        "5",
+        "EXACT",
+        "WITH",
+        "text"
+    ];
+    let told = json_of(&resp.ask(&command));
+    let (vec, unknown) = (json!([0.5, 0.25, -1]), json!([[1, 1]]));
+    let body = json!({ "vec": vec, "unknown": unknown, "k": 5, "exact": true, "with": ["text"] });
+    let completed = http.post("/v1/spaces/notes/complete", &body).ok();
+    assert_same(&completed, &told);
+    assert!(!completed["hits"].as_array().unwrap().is_empty());
+
+    let command = command![
+        "EG.GIST", "notes", "K", "3", "ID", "2", "ALIKE", "0", "EXACT", "WITH", "vec", "WITH",
+        "text"
+    ];
+    let told = json_of(&resp.ask(&command));
+    let (cues, with) = (json!([{ "id": "2" }]), json!(["vec", "text"]));
+    let body = json!({ "k": 3, "cues": cues, "alike": 0, "exact": true, "with": with });
+    let gists = http.post("/v1/spaces/notes/gist", &body).ok();
+    assert_same(&gists["gists"], &told);
+    assert!(!told.as_array().unwrap().is_empty());
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn plan(seed: u64, shards: usize, bursts: u64, dies_at: &[u64]) -> Plan {
         consolidation,
         ids: 8,
         has_graphs: seed.is_multiple_of(2),
+        dreams: false,
         shards,
         segment_bytes: 40 << 10,
         log,

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often the supervisor asks for a sign of life.
 const BEAT: Duration = Duration::from_millis(100);
 
+/// Between two replays, in virtual time.
+const DREAM_PAUSE: Duration = Duration::from_micros(200);
+
 thread_local! {
     /// Whether this thread tells what happens as it happens.
     static TELLS: Cell<bool> = const { Cell::new(false) };
@@ -93,6 +96,7 @@ pub struct Machine {
     pub log: LogSettings,
     pub segment_bytes: u64,
     pub consolidation: ConsolidationSettings,
+    dreams: bool,
     /// Every log has been begun: what the store's header says.
     has_logs: Cell<bool>,
     /// What the operator says at the next start.
@@ -121,7 +125,7 @@ pub enum NotServing {
 
 impl Machine {
     pub fn new(seed: u64, plan: &Plan) -> Self {
-        let Plan { shards, segment_bytes, log, consolidation, .. } = *plan;
+        let Plan { shards, segment_bytes, log, consolidation, dreams, .. } = *plan;
         let power = Rc::new(Power::default());
         let disks =
             (0..shards as u64).map(|nth| SimulatedDisk::new(seed ^ (nth + 1) << 32, &power));
@@ -131,6 +135,7 @@ impl Machine {
             log,
             segment_bytes,
             consolidation,
+            dreams,
             has_logs: Cell::new(false),
             accept_loss: Cell::new(false),
             seed: Cell::new(seed),
@@ -203,6 +208,7 @@ impl Machine {
                 drain_timeout: PATIENCE / 2,
                 stream_patience: PATIENCE / 4,
                 journal: Default::default(),
+                dream: self.dreams.then_some(DREAM_PAUSE),
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
                 edge: EdgeEnd::off(),

@@ -14,6 +14,7 @@
 //! | `linking.rs` | the same of links |
 //! | `superseding.rs` | the same of what supersedes; what was believed at a time |
 //! | `expiring.rs` | a client whose episodes live for a time, over all lives |
+//! | `abstracting.rs` | what completions and gists must be |
 //! | `model.rs` | what may and what must be there |
 //! | `follower.rs` | a client that is told of what is stored, over all lives |
 //! | `spreading.rs` | what a spread must find |
@@ -24,6 +25,7 @@
 //! `make sim SEEDS=20000` runs many seeds. A seed that fails says how to run it alone, with
 //! everything that happens told.
 
+mod abstracting;
 mod crash_points;
 mod expiring;
 mod follower;

@@ -87,8 +87,11 @@ pub fn links_of(reply: &Value) -> Option<Links> {
         let weight = link.get("weight").and_then(Value::number).expect("a link has a weight");
         ((text("id"), text("kind")), weight as f32)
     };
-    let links: Links = listed.iter().map(link).collect();
-    (links.len() == listed.len()).then_some(links)
+    let mut links: Links = listed.iter().map(link).collect();
+    let are_different = links.len() == listed.len();
+    // No client makes such ones.
+    links.retain(|(_, kind), _| kind != "dream");
+    are_different.then_some(links)
 }
 
 /// What a write does to an id.
@@ -544,6 +547,8 @@ pub struct Space {
     pub fan: &'static str,
     pub fan_cap: u32,
     pub measure: Measure,
+    /// Links may come that no client has asked for.
+    pub dreams: bool,
     /// How many shards it spans.
     pub span: usize,
     /// Whether being recalled is a presentation: else recalls only look.

@@ -34,6 +34,8 @@ pub struct Plan {
     pub ids: u64,
     /// Vectors are long enough for an index.
     pub has_graphs: bool,
+    /// Episodes are replayed whenever there is little else to do.
+    pub dreams: bool,
     pub rounds: Vec<Round>,
     /// The power fails at the first of these calls, counted from the very first one, and then,
     /// counted from each start that follows, at the next ones.
@@ -72,6 +74,7 @@ impl Plan {
             consolidation: consolidation(random),
             ids: if has_graphs { 60 } else { random.between(4, 16) },
             has_graphs,
+            dreams: seed % 4 == 3,
             shards: random.between(1, 3) as usize,
             segment_bytes: 4096 * random.between(10, 40),
             log,

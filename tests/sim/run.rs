@@ -13,6 +13,7 @@ use engram_shards::shard::{OpenError, RestoreError};
 use engramd::runtime::simulated::{self, Group};
 use engramd::server::{Route, ServeError};
 
+use crate::abstracting::check_abstractions;
 use crate::expiring::{self, Timed};
 use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
@@ -522,6 +523,9 @@ impl<'a> World<'a> {
             self.model.borrow().spaces[nth].check_spread(&asked, &reply);
         }
         check_as_of(connection, &name, dimensions).await?;
+        let (found, measure) =
+            (scan(connection, &name).await?, self.model.borrow().spaces[nth].measure);
+        check_abstractions(connection, (&name, measure), &found, &cue).await?;
         for keyed in known.iter().rev().take(2) {
             let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
             words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);

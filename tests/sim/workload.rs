@@ -51,7 +51,7 @@ pub struct Keyed {
 
 impl Model {
     pub fn new(random: &mut Random, plan: &Plan) -> Self {
-        let Plan { shards, clients, ids, has_graphs, .. } = *plan;
+        let Plan { shards, clients, ids, has_graphs, dreams, .. } = *plan;
         let space = |nth: usize| Space {
             name: if nth == SHELF { "shelf".into() } else { format!("client-{nth}") },
             dimensions: match has_graphs {
@@ -61,6 +61,7 @@ impl Model {
             code_bits: [4, 1, 2][nth % 3],
             fan: ["1.57", "degree"][nth % 2],
             fan_cap: nth as u32 + 1,
+            dreams,
             measure: [Measure::Cosine, Measure::Dot, Measure::L2][random.index(3)],
             span: random.between(1, shards as u64) as usize,
             recalls_count: nth.is_multiple_of(2),

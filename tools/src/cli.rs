@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::commands::{
-    forget, get, link, ping, recall, space, spread, stats, store, strength, supersede, timings,
-    topology, watch,
+    complete, forget, get, gist, link, ping, recall, space, spread, stats, store, strength,
+    supersede, timings, topology, watch,
 };
 use crate::error::ToolError;
 use crate::{audit, eval, export, import, inspect, load, restore};
@@ -63,6 +63,10 @@ enum Command {
     Recall(recall::Recall),
     /// Find the episodes most associated with some others
     Spread(spread::Spread),
+    /// Complete a partial vector by what it brings to mind
+    Complete(complete::Complete),
+    /// Show what the episodes that fit a cue have in common
+    Gist(gist::Gist),
     /// Read one episode
     Get(get::Get),
     /// Say that an episode takes the place of another
@@ -116,6 +120,8 @@ impl Arguments {
             Command::Store(store) => store.run(context),
             Command::Recall(recall) => recall.run(context),
             Command::Spread(spread) => spread.run(context),
+            Command::Complete(complete) => complete.run(context),
+            Command::Gist(gist) => gist.run(context),
             Command::Get(get) => get.run(context),
             Command::Supersede(supersede) => supersede.run(context),
             Command::Link(link) => link.run(context),

@@ -21,7 +21,7 @@ pub use episodes::{
     Erase, Forget, Get, GetMany, Pin, Reinforce, Scan, Store, StoreMany, Supersede, Unpin, Watch,
 };
 pub use links::{Link, Unlink};
-pub use recall::{Recall, Spread};
+pub use recall::{Complete, Gist, Recall, Spread};
 pub use spaces::{
     Consolidate, Info, Latency, LatencyHistogram, Ping, ResetLatency, ResetSlowlog, ResetStats,
     Slowlog, SlowlogLength, Snapshot, SpaceCreate, SpaceDrop, SpaceInfo, SpaceList, Stats,
@@ -240,9 +240,20 @@ impl From<PartsText> for Parts {
     }
 }
 
-/// What [`Parts`] may be of an episode that is read, and of one that was found.
+/// What [`Parts`] may be of an episode that is read, of one that was found, and of a gist.
 struct ReadParts;
 struct FoundParts;
+struct GistParts;
+
+impl JsonSchema for GistParts {
+    fn schema_name() -> Cow<'static, str> {
+        "GistParts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        parts_schema(&["text", "vec"])
+    }
+}
 
 impl JsonSchema for ReadParts {
     fn schema_name() -> Cow<'static, str> {
@@ -266,7 +277,7 @@ impl JsonSchema for FoundParts {
 
 fn parts_schema(parts: &[&str]) -> Schema {
     json_schema!({
-        "description": "Parts of an episode that the answer is to have.",
+        "description": "Parts that the answer is to have.",
         "type": "array",
         "items": { "type": "string", "enum": parts },
         "uniqueItems": true,

@@ -1,10 +1,10 @@
-//! Recalling and spreading.
+//! Recalling, spreading, completing, and gists.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Asked, FoundParts, Parts, Takes, Target, Words};
+use super::{Asked, FoundParts, GistParts, Parts, ReadParts, Takes, Target, Words};
 use crate::edge::problem::Problem;
 use crate::edge::vectors::{Vector, VectorForm};
 
@@ -116,13 +116,7 @@ struct RecallSpread {
 impl Takes for Recall {
     fn ask(self, target: &Target) -> Result<Asked, Problem> {
         let mut words = Words::new("EG.RECALL");
-        words.word(target.space()?).option("K", Some(self.k));
-        for cue in self.cues {
-            match cue {
-                Cue::Vec(vector) => words.word("VEC").word(vector.0),
-                Cue::Id(id) => words.word("ID").word(id),
-            };
-        }
+        words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
         words.option("TEXT", self.text);
         if let Some(weights) = self.weights {
             weights.put(&mut words);
@@ -210,5 +204,125 @@ impl Takes for Spread {
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
+    }
+}
+
+/// A vector, of which some dimensions may be unknown, and how to complete it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with vec")]
+pub struct Complete {
+    vec: Vector,
+    /// Ranges of dimensions that are not known: the first and the last, from 0.
+    #[serde(default)]
+    #[schemars(length(max = 4096))]
+    unknown: Vec<[u64; 2]>,
+    /// Episodes that take part in a round; 64 usually.
+    #[schemars(range(min = 1, max = 256))]
+    k: Option<u64>,
+    /// Rounds at most; 8 usually.
+    #[schemars(range(min = 1, max = 32))]
+    rounds: Option<u64>,
+    /// How sharply the most similar is preferred; 64 usually.
+    #[schemars(range(min = 0.0, max = 10_000.0))]
+    beta: Option<f64>,
+    /// Compare every episode.
+    exact: Option<bool>,
+    /// From when on, in microseconds since 1970-01-01 UTC.
+    since: Option<i64>,
+    until: Option<i64>,
+    /// What was believed then, in microseconds since 1970-01-01 UTC.
+    as_of: Option<i64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_confidence: Option<f64>,
+    /// What the metadata has to satisfy.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    filter: Option<Box<RawValue>>,
+    #[serde(default)]
+    #[schemars(with = "ReadParts")]
+    with: Parts,
+    /// Bytes of texts, vectors and metadata of the episodes in the answer.
+    #[schemars(range(min = 1, max = 67_108_864))]
+    bytes: Option<u64>,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Complete {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.COMPLETE");
+        words.word(target.space()?).word("VEC").word(self.vec.0);
+        for [first, last] in self.unknown {
+            words.word("UNKNOWN").word(first).word(last);
+        }
+        words.option("K", self.k).option("ROUNDS", self.rounds).option("BETA", self.beta);
+        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("ASOF", self.as_of);
+        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.with(self.with).option("BYTES", self.bytes);
+        Ok(words.asked(self.vectors))
+    }
+}
+
+/// Cues of a recall, and how what it finds is put together. Without `text` there is at least one
+/// cue.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
+pub struct Gist {
+    #[schemars(range(min = 1, max = 64))]
+    k: u64,
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    cues: Vec<Cue>,
+    /// A question in words.
+    #[schemars(length(min = 1, max = 65_536))]
+    text: Option<String>,
+    /// How many of the best episodes are put together; 64 usually.
+    #[schemars(range(min = 1, max = 256))]
+    among: Option<u64>,
+    /// How similar two groups must be on average to become one; 0.6 usually.
+    #[schemars(range(min = -1e6, max = 1e6))]
+    alike: Option<f64>,
+    /// Compare every episode.
+    exact: Option<bool>,
+    /// From when on, in microseconds since 1970-01-01 UTC.
+    since: Option<i64>,
+    until: Option<i64>,
+    /// What was believed then, in microseconds since 1970-01-01 UTC.
+    as_of: Option<i64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_confidence: Option<f64>,
+    /// What the metadata has to satisfy.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    filter: Option<Box<RawValue>>,
+    #[serde(default)]
+    #[schemars(with = "GistParts")]
+    with: Parts,
+    /// Bytes of texts in the answer.
+    #[schemars(range(min = 1, max = 67_108_864))]
+    bytes: Option<u64>,
+    vectors: Option<VectorForm>,
+}
+
+impl Takes for Gist {
+    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+        let mut words = Words::new("EG.GIST");
+        words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
+        words.option("TEXT", self.text).option("AMONG", self.among).option("ALIKE", self.alike);
+        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
+        words.option("ASOF", self.as_of);
+        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.with(self.with).option("BYTES", self.bytes);
+        Ok(words.asked(self.vectors))
+    }
+}
+
+impl Words {
+    fn cues(&mut self, cues: Vec<Cue>) -> &mut Self {
+        for cue in cues {
+            match cue {
+                Cue::Vec(vector) => self.word("VEC").word(vector.0),
+                Cue::Id(id) => self.word("ID").word(id),
+            };
+        }
+        self
     }
 }

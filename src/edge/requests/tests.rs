@@ -85,6 +85,28 @@ fn recalls_and_spreads_say_their_options() {
 }
 
 #[test]
+fn a_completion_says_its_options() {
+    let complete = r#"{"vec":[1],"unknown":[[2,3],[5,5]],"k":3,"rounds":4,"beta":8,"exact":true,
+        "until":2,"with":["text"],"bytes":7}"#;
+    assert_eq!(
+        words::<Complete>(complete),
+        r"EG.COMPLETE notes VEC \x00\x00\x80? UNKNOWN 2 3 UNKNOWN 5 5 K 3 ROUNDS 4 BETA 8.0 EXACT "
+            .to_owned()
+            + "UNTIL 2 WITH text BYTES 7"
+    );
+}
+
+#[test]
+fn a_gist_says_its_options() {
+    let gist = r#"{"k":3,"cues":[{"id":"x"}],"text":"a b","among":9,"alike":0.5,"exact":true,
+        "since":-1,"with":["vec","text"]}"#;
+    assert_eq!(
+        words::<Gist>(gist),
+        "EG.GIST notes K 3 ID x TEXT a b AMONG 9 ALIKE 0.5 EXACT SINCE -1 WITH vec WITH text"
+    );
+}
+
+#[test]
 fn links_and_spaces_say_theirs() {
     let link = r#"{"from":"a","to":"b","weight":1,"kind":"k","mutual":true,"durability":"disk"}"#;
     assert_eq!(words::<Link>(link), "EG.LINK notes a b 1.0 KIND k MUTUAL DUR disk");

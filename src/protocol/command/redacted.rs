@@ -136,6 +136,14 @@ mod tests {
                 "EG.SPREAD notes K 5 FROM 77 0.5 FROM b 2 EXACT",
                 "EG.SPREAD notes K 5 FROM (2 bytes) 0.5 FROM (1 bytes) 2 EXACT",
             ),
+            (
+                "EG.COMPLETE notes VEC b UNKNOWN 3 5 UNKNOWN 9 9 BETA 8 WITH text",
+                "EG.COMPLETE notes VEC (1 bytes) UNKNOWN 3 5 UNKNOWN 9 9 BETA 8 WITH text",
+            ),
+            (
+                "EG.GIST notes K 3 ID a TEXT b AMONG 9 ALIKE 0.5 WITH text",
+                "EG.GIST notes K 3 ID (1 bytes) TEXT (1 bytes) AMONG 9 ALIKE 0.5 WITH text",
+            ),
             ("EG.MGET notes 2 17 b WITH vec", "EG.MGET notes 2 (2 bytes) (1 bytes) WITH vec"),
             (
                 "EG.LINK notes a b 0.5 KIND next MUTUAL",

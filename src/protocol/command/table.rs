@@ -6,7 +6,8 @@ use engram_shards::episode::Refusal;
 use super::arguments::{is_keyword, shown};
 use super::spec::{Argument, CommandSpec, Kind, Parse};
 use super::{
-    connection, journal, link, observe, recall, scan, space, spread, store, supersede, watch,
+    complete, connection, gist, journal, link, observe, recall, scan, space, spread, store,
+    supersede, watch,
 };
 
 /// The command that the arguments name, its parser, and how many words its name has.
@@ -84,6 +85,9 @@ const PARTS_OF_HIT: &[Argument] =
 const RECALL_WITH: Argument = one_of("part", PARTS_OF_HIT).behind("WITH").optional().multiple();
 const FUSION_WEIGHTS: &[Argument] =
     &[double("near"), double("around"), double("time"), double("strength"), double("confidence")];
+const RECALL_CUE: Argument =
+    one_of("cue", &[BLOB, VALUES, string("id").behind("ID"), string("text").behind("TEXT")])
+        .multiple();
 const SINCE: Argument = integer("microseconds").behind("SINCE").optional();
 const UNTIL: Argument = integer("microseconds").behind("UNTIL").optional();
 const MINCONF: Argument = double("p").behind("MINCONF").optional();
@@ -280,11 +284,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         &[
             SPACE,
             integer("k").behind("K"),
-            one_of(
-                "cue",
-                &[BLOB, VALUES, string("id").behind("ID"), string("text").behind("TEXT")],
-            )
-            .multiple(),
+            RECALL_CUE,
             block("weights", FUSION_WEIGHTS).behind("WEIGHTS").optional(),
             SINCE,
             UNTIL,
@@ -338,6 +338,50 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 integer("n").behind("BYTES").optional(),
             ],
             spread::spread,
+        ),
+    CommandSpec::engram("EG.COMPLETE", "Completes a partial vector by what it brings to mind.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                VECTOR,
+                block("range", &[integer("first"), integer("last")])
+                    .behind("UNKNOWN")
+                    .optional()
+                    .multiple(),
+                integer("k").behind("K").optional(),
+                integer("n").behind("ROUNDS").optional(),
+                double("b").behind("BETA").optional(),
+                token("EXACT").optional(),
+                SINCE,
+                UNTIL,
+                ASOF,
+                MINCONF,
+                FILTER,
+                GET_WITH,
+                integer("n").behind("BYTES").optional(),
+            ],
+            complete::complete,
+        ),
+    CommandSpec::engram("EG.GIST", "Answers what the episodes that fit cues have in common.")
+        .flags(&["readonly"])
+        .takes(
+            &[
+                SPACE,
+                integer("k").behind("K"),
+                RECALL_CUE,
+                integer("n").behind("AMONG").optional(),
+                double("s").behind("ALIKE").optional(),
+                token("EXACT").optional(),
+                SINCE,
+                UNTIL,
+                ASOF,
+                MINCONF,
+                FILTER,
+                one_of("part", &[token("text"), token("vec")]).behind("WITH").optional().multiple(),
+                integer("n").behind("BYTES").optional(),
+            ],
+            gist::gist,
         ),
     CommandSpec::engram("EG.GET", "Reads an episode by its id.")
         .flags(&["readonly", "fast"])

@@ -22,6 +22,8 @@ use super::{
 };
 use crate::protocol::ProtocolVersion;
 
+mod abstracting;
+
 const VECTOR: [u8; 8] = [0, 0, 128, 63, 0, 0, 0, 64];
 
 /// The words of a line; `@` stands for a vector blob of two components.

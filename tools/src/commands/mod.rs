@@ -1,7 +1,9 @@
 //! The commands that ask one thing and show the answer.
 
+pub(crate) mod complete;
 pub(crate) mod forget;
 pub(crate) mod get;
+pub(crate) mod gist;
 mod hits;
 pub(crate) mod link;
 pub(crate) mod options;
