@@ -46,11 +46,12 @@ impl Latency {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// How many took at most so long, for each of these ascending times.
+    /// How many took at most so long, for each of these ascending times, as exact as the cells are:
+    /// one that begins before a time counts to it.
     pub fn count_up_to<const N: usize>(&self, ends_ns: &[u64; N]) -> [u64; N] {
         let (mut counts, mut nth, mut sum) = ([0; N], 0, 0);
         for cell in self.0.iter_recorded() {
-            while nth < N && cell.value_iterated_to() > ends_ns[nth] {
+            while nth < N && self.0.lowest_equivalent(cell.value_iterated_to()) > ends_ns[nth] {
                 counts[nth] = sum;
                 nth += 1;
             }

@@ -73,6 +73,9 @@ fn check_listing(client: &mut Client, expected: &Value) {
         space["settings"]["ttl"] = 0.into();
         space["settings"]["forget_below"] = 0.0.into();
         space["settings"]["forget_after"] = 0.into();
+        // And in what language they are, and what counts how much.
+        space["settings"]["language"] = "english".into();
+        space["settings"]["weights"] = vec![0.85, 1.0, 0.8, 0.2, 0.5].into();
     }
     for (got, want) in spaces(&listing).iter().zip(spaces(&expected)) {
         assert_eq!(got["settings"], want["settings"]);

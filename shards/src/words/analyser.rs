@@ -2,9 +2,10 @@
 //!
 //! Words are those of the Unicode standard's annex 29, in lower case. What follows an apostrophe
 //! does not count if it is one of the English endings (`don't`, `Anna's`), nor in languages that
-//! elide what stands before one (`l'homme`). Stop words of the language do not count at all, and the
-//! rest is stemmed by Snowball's stemmer for it (Porter 2001), which leaves words of other languages
-//! mostly as they are. A question is what stands between the end of a sentence and a question mark.
+//! elide what stands before one (`l'homme`). Stop words of the language do not count at all, and
+//! the rest is stemmed by Snowball's stemmer for it (Porter 2001), which leaves words of other
+//! languages mostly as they are. A question is what stands between the end of a sentence and a
+//! question mark.
 
 use rust_stemmers::Stemmer;
 use unicode_segmentation::UnicodeSegmentation;

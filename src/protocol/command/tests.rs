@@ -140,7 +140,8 @@ fn spaces() {
     assert_eq!(
         parse(
             "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 decay \
-             86400 ttl 3600 forget below .125 after 60 language Turkish weights .5 0 1000 1 0 shards 2"
+             86400 ttl 3600 forget below .125 after 60 language Turkish weights .5 0 1000 1 0 \
+             shards 2"
         ),
         Ok(Command::SpaceCreate(create))
     );
