@@ -1,5 +1,5 @@
-//! Offline replay in a real daemon: what it links, that it is durable, what becomes of links to what
-//! has gone, and that nothing of the kind happens unless it is asked for.
+//! Offline replay in a real daemon: what it links, that it is durable, what becomes of links to
+//! what has gone, and that nothing of the kind happens unless it is asked for.
 
 mod common;
 

@@ -10,8 +10,8 @@
 //!
 //! It is Hebb's rule with a decay that keeps it bounded: of an episode whose own activity is 1,
 //! Oja's rule in one dimension ("A simplified neuron model as a principal component analyzer",
-//! 1982). A weight never leaves [0, 1], settles at what is usual, and halves in 2.4 replays without its
-//! target. A link that is next to nothing goes, and so do the weakest beyond [`LINKS_MAX`].
+//! 1982). A weight never leaves [0, 1], settles at what is usual, and halves in 2.4 replays without
+//! its target. A link that is next to nothing goes, and so do the weakest beyond [`LINKS_MAX`].
 
 use bytes::Bytes;
 

@@ -4,11 +4,11 @@
 //! One replay in a pause, at most eight links in a replay, so that what it costs is bounded however
 //! long the daemon is idle; and a link that has settled is written no more. An episode is drawn
 //! in proportion to its retention, which is how strong and how recent it is, from some that stand
-//! side by side in the order of a scan. It is recalled from all shards of its space, by its vector, and
-//! leaves no trace by that. How active another one is, is how similar it is.
+//! side by side in the order of a scan. It is recalled from all shards of its space, by its vector,
+//! and leaves no trace by that. How active another one is, is how similar it is.
 //!
-//! What is written are links, as `EG.LINK` writes them: they belong to the episode, are durable, and
-//! go with it. No content is copied anywhere.
+//! What is written are links, as `EG.LINK` writes them: they belong to the episode, are durable,
+//! and go with it. No content is copied anywhere.
 
 use std::cell::Cell;
 use std::num::NonZero;
