@@ -52,9 +52,11 @@ impl Consolidator {
         let index_rows_min = self.settings.index_rows_min;
         let building = Building::new(frozen, &merging, index_rows_min, file.number, ground);
         self.stats.rows_under_way = building.rows();
+        let (tails, now_ns) = (ground.memory.bytes_in_tails(), ground.log.io().monotonic_ns());
+        let progress = self.pace.begin(building.rows(), tails, now_ns);
         self.attempt = Some(Attempt {
             rows: building.rows(),
-            progress: self.pace.begin(building.rows(), ground.memory.bytes_in_tails()),
+            progress,
             stage: Stage::Sections {
                 writer: Box::new(FileWriter::new(file, std::mem::take(&mut self.regions))),
                 building: Box::new(building),

@@ -321,7 +321,7 @@ impl Consolidator {
             Err(failure) => self.give_up(&failure, ground),
         };
         if let (Some(attempt), Advanced::Worked) = (&mut self.attempt, advanced) {
-            attempt.progress.count_unit();
+            attempt.progress.count_unit(|| ground.log.io().monotonic_ns());
         }
         ground.memory.tails_bytes_max = self.tails_bytes_max(ground.memory);
         advanced

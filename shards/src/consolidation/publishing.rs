@@ -39,7 +39,7 @@ impl Consolidator {
         self.files = kept;
         self.stats.bytes_written += file.as_ref().map_or(0, |(named, _)| named.bytes);
         let rows = attempt.rows;
-        self.pace.end(attempt.progress, rows);
+        self.pace.end(attempt.progress, rows, ground.log.io().monotonic_ns());
         ground.memory.tails_bytes_max = None;
         self.files.extend(file.map(|(named, mapped)| LiveFile { named, mapped, rows, parts }));
         self.describe_damage();
