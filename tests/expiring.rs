@@ -183,6 +183,52 @@ fn a_space_forgets_what_has_faded_if_it_was_made_so() {
 }
 
 #[test]
+fn a_space_archives_what_has_faded_if_it_was_made_so() {
+    let mut stage = Stage::new();
+    stage.line("EG.SPACE CREATE s DIM 2 DECAY 3600 ARCHIVE BELOW 0.25 AFTER 600");
+    let info = stage.line("EG.SPACE INFO s");
+    assert_eq!((info.at("archive_below").float(), info.at("archive_after").int()), (0.25, 600));
+    assert_eq!((info.at("forget_below").float(), info.at("forget_after").int()), (0.0, 0));
+    for (id, link) in [("idle", "pinned"), ("pinned", "idle"), ("seed", "idle")] {
+        stage.line(&format!("EG.STORE s {id} VALUES 2 1 1 TEXT kettle LINK {link} 1"));
+    }
+    ["pinned", "seed"].iter().for_each(|id| drop(stage.line(&format!("EG.PIN s {id}"))));
+    assert_eq!(stage.everything("s"), ["idle", "pinned", "seed"]);
+    stage.pass(LONG_S);
+    let recalls = ["VALUES 2 1 1", "VALUES 2 1 1 EXACT", "TEXT kettle", "VALUES 2 1 1 SPREAD"];
+    for recall in recalls {
+        let line = format!("EG.RECALL s K 9 {recall} NOREINFORCE");
+        assert_eq!(stage.ids(&line), ["pinned", "seed"], "{line}");
+        for also in ["ARCHIVED".to_owned(), format!("ASOF {}", i64::MAX)] {
+            let line = format!("{line} {also}");
+            assert_eq!(stage.ids(&line), ["idle", "pinned", "seed"], "{line}");
+        }
+    }
+    // Mass goes through it.
+    assert_eq!(stage.ids_of_spread("EG.SPREAD s K 9 FROM seed 1"), ["pinned"]);
+    assert_eq!(stage.ids_of_spread("EG.SPREAD s K 9 FROM seed 1 ARCHIVED"), ["idle", "pinned"]);
+    let completed = |stage: &mut Stage, also: &str| {
+        let line = format!("EG.COMPLETE s VALUES 2 1 1 K 9{also}");
+        ids_of(stage.line(&line).at("hits").items())
+    };
+    assert_eq!(completed(&mut stage, ""), ["pinned", "seed"]);
+    assert_eq!(completed(&mut stage, " ARCHIVED"), ["idle", "pinned", "seed"]);
+    let gists = |stage: &mut Stage, also: &str| {
+        stage.line(&format!("EG.GIST s K 9 TEXT kettle{also}")).items().len()
+    };
+    assert_eq!((gists(&mut stage, ""), gists(&mut stage, " ARCHIVED")), (0, 1));
+    assert_eq!(stage.line("EG.GET s idle").at("id").text(), "idle");
+    assert_eq!(stage.code(b"EG.RECALL s K 9 VALUES 2 1 1 ARCHIVED ARCHIVED"), "SYNTAX");
+    // To be recalled brings it back.
+    stage.ids("EG.RECALL s K 9 TEXT kettle ARCHIVED");
+    eventually("it is back", || {
+        stage.ids("EG.RECALL s K 9 TEXT kettle NOREINFORCE") == ["idle", "pinned", "seed"]
+    });
+    stage.pass(0);
+    assert_eq!(stage.ids("EG.RECALL s K 9 VALUES 2 1 1"), ["idle", "pinned", "seed"]);
+}
+
+#[test]
 fn what_has_expired_is_stored_anew_and_a_key_is_remembered() {
     let mut stage = Stage::new();
     stage.line("EG.SPACE CREATE s DIM 2");

@@ -71,8 +71,10 @@ fn check_listing(client: &mut Client, expected: &Value) {
         space["settings"]["decay"] = "power".into();
         // And how long they live.
         space["settings"]["ttl"] = 0.into();
-        space["settings"]["forget_below"] = 0.0.into();
-        space["settings"]["forget_after"] = 0.into();
+        for policy in ["archive", "forget"] {
+            space["settings"][format!("{policy}_below")] = 0.0.into();
+            space["settings"][format!("{policy}_after")] = 0.into();
+        }
         // And in what language they are, and what counts how much.
         space["settings"]["language"] = "english".into();
         space["settings"]["weights"] = vec![0.85, 1.0, 0.8, 0.2, 0.5].into();

@@ -87,20 +87,22 @@ pub struct Lifetime {
     /// Seconds from being stored that an episode lives which does not say otherwise; `None`: for
     /// ever.
     pub ttl_s: Option<NonZero<u32>>,
+    /// `None`: none is archived because it has faded.
+    pub archive: Option<FadingPolicy>,
     /// `None`: none is forgotten because it has faded.
-    pub forget: Option<ForgetPolicy>,
+    pub forget: Option<FadingPolicy>,
 }
 
-/// When a memory space forgets episodes that have faded.
+/// When a memory space archives or forgets episodes that have faded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ForgetPolicy {
+pub struct FadingPolicy {
     /// In ten-thousandths.
     below: u16,
     /// Seconds that an episode is kept from being recorded, however weak it is.
     pub after_s: u32,
 }
 
-impl ForgetPolicy {
+impl FadingPolicy {
     /// The units of its bound in 1.
     pub const UNITS: u16 = 10_000;
 
@@ -114,7 +116,7 @@ impl ForgetPolicy {
         self.below
     }
 
-    /// The retention below which an episode is forgotten.
+    /// The retention below which that becomes of an episode.
     pub fn below(self) -> f32 {
         f32::from(self.below) / f32::from(Self::UNITS)
     }
@@ -474,6 +476,8 @@ pub struct RecallRequest {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Conditions {
     pub belief: Belief,
+    /// Archived episodes are answered too.
+    pub archived: bool,
     /// On `happened_at`.
     pub since_us: Option<i64>,
     /// On `happened_at`.

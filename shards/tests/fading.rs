@@ -1,21 +1,26 @@
-//! Spaces that forget what has faded: which episodes go, when, and that nothing else does.
+//! Spaces that archive or forget what has faded: which episodes, when, and that nothing else does.
 
 mod bench;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::sync::Arc;
 
 use bench::Bench;
+use bytes::Bytes;
 use engram_shards::episode::{
-    Durability, Fields, ForgetPolicy, Lifetime, Metric, ReinforceRequest, Reinforcement,
-    StoreRequest,
+    Belief, Conditions, Durability, Effort, FadingPolicy, Fields, Hit, Lifetime, Metric,
+    ReinforceRequest, Reinforcement, StoreRequest,
 };
+use engram_shards::inquiry::InquiryRequest;
 use engram_shards::io::{Io as _, Random};
 use engram_shards::shard::Reply;
 use engram_shards::strength::{Decay, Trace};
 
 const SECOND_US: i64 = 1_000_000;
 const DECAY: Decay = Decay::Exponential { half_life_s: 10 };
+/// Of all episodes.
+const TEXT: &str = "rain";
 /// Longer than from one pass to the next.
 const PASS_US: i64 = 11 * SECOND_US;
 const WITH_STRENGTH: Fields = Fields {
@@ -27,27 +32,27 @@ const WITH_STRENGTH: Fields = Fields {
     why: false,
 };
 
-/// A space that forgets below a retention of a half, and what is to be known of its episodes: when
-/// they were recorded, their traces, and whether they are pinned.
+/// A space with policies, and what is to be known of its episodes: when they were recorded, their
+/// traces, and whether they are pinned.
 struct Stage {
     bench: Bench,
     known: BTreeMap<String, (i64, Trace, bool)>,
     clock_us: i64,
-    policy: Option<ForgetPolicy>,
+    lifetime: Lifetime,
 }
 
 impl Stage {
-    fn new(policy: Option<ForgetPolicy>) -> Self {
+    fn new(lifetime: Lifetime) -> Self {
         let mut bench = Bench::new(Metric::Cosine);
         let (_, settings) = bench.shard.space_named("s").unwrap();
         let mut settings = settings.clone();
         (settings.name, settings.decay) = ("fading".into(), DECAY);
-        settings.lifetime = Lifetime { forget: policy, ..Lifetime::default() };
+        settings.lifetime = lifetime;
         let ticket = bench.ticket();
         bench.shard.create_space(ticket, None, &settings, 0).unwrap();
         let [(_, Ok(Reply::SpaceCreated { space }))] = bench.answers()[..] else { panic!() };
         bench.space = space;
-        Self { bench, known: BTreeMap::new(), clock_us: 0, policy }
+        Self { bench, known: BTreeMap::new(), clock_us: 0, lifetime }
     }
 
     fn pass(&mut self, us: i64) {
@@ -59,7 +64,7 @@ impl Stage {
     fn store(&mut self, id: &str) {
         self.pass(0);
         let vector = self.bench.vector();
-        let mut request: StoreRequest = self.bench.request(id, &vector, String::new());
+        let mut request: StoreRequest = self.bench.request(id, &vector, TEXT.into());
         request.episode.happened_at_us = None;
         let ticket = self.bench.ticket();
         self.bench.shard.store(ticket, &request).unwrap();
@@ -89,8 +94,12 @@ impl Stage {
 
     /// Whether an episode is one to go, by what is known of it.
     fn goes(&self, id: &str) -> bool {
+        self.has_faded(id, self.lifetime.forget)
+    }
+
+    fn has_faded(&self, id: &str, policy: Option<FadingPolicy>) -> bool {
         let (recorded, trace, is_pinned) = &self.known[id];
-        self.policy.is_some_and(|policy| {
+        policy.is_some_and(|policy| {
             let kept_us = i64::from(policy.after_s) * SECOND_US;
             !is_pinned
                 && self.clock_us - recorded >= kept_us
@@ -126,6 +135,50 @@ impl Stage {
         assert_eq!(self.bench.shard.verify(), Vec::<String>::new());
     }
 
+    /// What an inquiry for a word that all have finds, sorted.
+    fn inquire(&mut self, conditions: Conditions) -> Vec<String> {
+        let request = InquiryRequest {
+            space: self.bench.space,
+            cue: None,
+            terms: Arc::from([TEXT.to_owned()]),
+            count: 1000,
+            conditions,
+            effort: Effort::Usual,
+        };
+        let shard = &mut self.bench.shard;
+        let mut inquiry = shard.inquiry(request).unwrap();
+        while !shard.inquiry_step(&mut inquiry, 1 << 16).unwrap() {}
+        let found = shard.inquiry_finish(inquiry).unwrap().evidence;
+        let answers = found.iter().filter(|own| own.is_answer);
+        sorted(answers.map(|own| own.id.clone()))
+    }
+
+    /// Everything is answered but what is archived, and with `ARCHIVED` or as of a time that too.
+    fn check_archive(&mut self) {
+        let all: Vec<String> = self.known.keys().cloned().collect();
+        let is_there = |id: &&String| !self.has_faded(id, self.lifetime.archive);
+        let present: Vec<String> = all.iter().filter(is_there).cloned().collect();
+        let archived = Conditions { archived: true, ..Conditions::default() };
+        let then = Conditions { belief: Belief::AsOf(i64::MAX), ..Conditions::default() };
+        let sure = Conditions { confidence_min: Some(0.5), ..Conditions::default() };
+        let since = Conditions { since_us: Some(0), ..Conditions::default() };
+        for (conditions, wanted) in [
+            (Conditions::default(), &present),
+            (sure, &present),
+            (since, &present),
+            (archived, &all),
+            (then, &all),
+        ] {
+            let vector = self.bench.vector();
+            for effort in [Effort::Exact, Effort::Usual] {
+                let hits = self.bench.recall_with(&vector, 1000, effort, conditions.clone());
+                let found = sorted(hits.into_iter().map(|hit| hit.episode.id));
+                assert_eq!(&found, wanted, "{conditions:?} {effort:?}");
+            }
+            assert_eq!(&self.inquire(conditions.clone()), wanted, "{conditions:?}");
+        }
+    }
+
     fn restart(self) -> Self {
         let mut stage = Self { bench: self.bench.restart(), ..self };
         stage.pass(0);
@@ -133,13 +186,27 @@ impl Stage {
     }
 }
 
-fn below_half(after_s: u32) -> Option<ForgetPolicy> {
-    ForgetPolicy::of_parts(5000, after_s)
+fn sorted(ids: impl Iterator<Item = Bytes>) -> Vec<String> {
+    let mut ids: Vec<String> = ids.map(|id| String::from_utf8(id.to_vec()).unwrap()).collect();
+    ids.sort();
+    ids
+}
+
+fn below_half(after_s: u32) -> Option<FadingPolicy> {
+    FadingPolicy::of_parts(5000, after_s)
+}
+
+fn forgetting(after_s: u32) -> Lifetime {
+    Lifetime { forget: below_half(after_s), ..Lifetime::default() }
+}
+
+fn archiving(after_s: u32) -> Lifetime {
+    Lifetime { archive: below_half(after_s), ..Lifetime::default() }
 }
 
 #[test]
 fn what_has_faded_is_forgotten_and_what_is_used_or_pinned_is_not() {
-    let mut stage = Stage::new(below_half(0));
+    let mut stage = Stage::new(forgetting(0));
     // One presentation falls below a half after 21.1 s.
     ["idle", "used", "pinned"].into_iter().for_each(|id| stage.store(id));
     stage.reinforce("pinned", Reinforcement::Pin);
@@ -165,7 +232,7 @@ fn what_has_faded_is_forgotten_and_what_is_used_or_pinned_is_not() {
 
 #[test]
 fn what_is_young_is_kept_however_weak_it_is_and_nothing_goes_without_a_policy() {
-    let mut stage = Stage::new(below_half(100));
+    let mut stage = Stage::new(forgetting(100));
     stage.store("e");
     for _ in 0..8 {
         stage.sweep();
@@ -177,7 +244,7 @@ fn what_is_young_is_kept_however_weak_it_is_and_nothing_goes_without_a_policy() 
     stage.check();
     assert_eq!(stage.known.len(), 0);
 
-    let mut stage = Stage::new(None);
+    let mut stage = Stage::new(Lifetime::default());
     stage.store("e");
     stage.pass(1_000_000 * SECOND_US);
     stage.sweep();
@@ -187,7 +254,7 @@ fn what_is_young_is_kept_however_weak_it_is_and_nothing_goes_without_a_policy() 
 
 #[test]
 fn what_is_strengthened_before_its_end_is_applied_stays() {
-    let mut stage = Stage::new(below_half(0));
+    let mut stage = Stage::new(forgetting(0));
     stage.store("saved");
     stage.store("lost");
     stage.pass(30 * SECOND_US);
@@ -205,7 +272,7 @@ fn what_is_strengthened_before_its_end_is_applied_stays() {
 #[test]
 fn a_history_is_forgotten_as_its_strengths_say() {
     for seed in 0..10 {
-        let mut stage = Stage::new(below_half(15));
+        let mut stage = Stage::new(forgetting(15));
         let mut random = Random::new(seed);
         for _ in 0..250 {
             let id = format!("e{}", random.below(200));
@@ -226,5 +293,108 @@ fn a_history_is_forgotten_as_its_strengths_say() {
         stage.sweep();
         stage.check();
         assert!(stage.bench.shard.stats().rows_dead > 0 || stage.known.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_has_faded_is_archived_until_it_is_used_again() {
+    let mut stage = Stage::new(archiving(0));
+    ["idle", "used", "pinned"].into_iter().for_each(|id| stage.store(id));
+    stage.reinforce("pinned", Reinforcement::Pin);
+    stage.pass(9 * SECOND_US);
+    stage.reinforce("used", Reinforcement::Present);
+    stage.pass(12 * SECOND_US);
+    stage.check_archive();
+    // One presentation falls below a half after 21.1 s.
+    assert!(!stage.has_faded("idle", below_half(0)));
+    stage.pass(SECOND_US);
+    stage.check_archive();
+    assert!(stage.has_faded("idle", below_half(0)) && !stage.has_faded("used", below_half(0)));
+    let mut stage = stage.restart();
+    stage.check_archive();
+    stage.reinforce("idle", Reinforcement::Present);
+    assert!(!stage.has_faded("idle", below_half(0)));
+    stage.check_archive();
+    // Nothing has gone, however long it takes.
+    stage.pass(1000 * SECOND_US);
+    stage.sweep();
+    stage.check();
+    stage.check_archive();
+    assert!(stage.has_faded("used", below_half(0)) && stage.has_faded("idle", below_half(0)));
+    stage.reinforce("pinned", Reinforcement::Unpin);
+    stage.check_archive();
+    assert_eq!(stage.bench.shard.stats().lapses.faded, 0);
+}
+
+#[test]
+fn what_is_young_is_not_archived_however_weak_it_is() {
+    let mut stage = Stage::new(archiving(100));
+    stage.store("e");
+    for seconds in [50, 49, 1, 1] {
+        stage.pass(seconds * SECOND_US);
+        stage.check_archive();
+    }
+    assert!(stage.has_faded("e", below_half(100)));
+}
+
+#[test]
+fn a_history_is_archived_as_its_strengths_say() {
+    for seed in 0..10 {
+        let mut stage = Stage::new(archiving(5));
+        let mut random = Random::new(seed);
+        let mut seen = 0;
+        for _ in 0..250 {
+            let id = format!("e{}", random.below(200));
+            match random.below(20) {
+                0..10 => stage.store(&id),
+                10..13 => stage.reinforce(&id, Reinforcement::Present),
+                13 => stage.reinforce(&id, Reinforcement::Pin),
+                14 => stage.reinforce(&id, Reinforcement::Unpin),
+                15 => stage.bench.consolidate(|_, _| {}),
+                16 => stage.bench.consolidate_new(),
+                17 => stage.pass(random.below(10_000_000) as i64),
+                18 => {
+                    stage.check_archive();
+                    let policy = stage.lifetime.archive;
+                    seen += stage.known.keys().filter(|id| stage.has_faded(id, policy)).count();
+                }
+                _ => stage = stage.restart(),
+            }
+        }
+        stage.check();
+        stage.check_archive();
+        assert!(seen > 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_nearest_that_are_not_archived_are_found_by_the_index() {
+    const ROWS: u32 = 6000;
+    let mut stage = Stage::new(archiving(0));
+    for (share, consolidates) in [(3, true), (3, false), (10, false)] {
+        // Most, some, or next to none of them have faded.
+        (0..ROWS / 2).for_each(|nth| stage.store(&format!("{share}-{nth}")));
+        stage.pass(8 * SECOND_US);
+        if consolidates {
+            stage.bench.consolidate(|_, _| {});
+        }
+        let many: Vec<String> = stage.known.keys().step_by(share).cloned().collect();
+        many.iter().for_each(|id| stage.reinforce(id, Reinforcement::Present));
+        for waited_s in [0, 9, 9] {
+            stage.pass(waited_s * SECOND_US);
+            let (mut same, mut all) = (0, 0);
+            for _ in 0..30 {
+                let query = stage.bench.vector();
+                let ids = |hits: Vec<Hit>| sorted(hits.into_iter().map(|hit| hit.episode.id));
+                let mut found = |effort| ids(stage.bench.recall_as(&query, 10, effort));
+                let (exact, usual) = (found(Effort::Exact), found(Effort::Usual));
+                assert_eq!(exact.len(), usual.len());
+                assert!(usual.iter().all(|id| !stage.has_faded(id, stage.lifetime.archive)));
+                same += usual.iter().filter(|id| exact.contains(id)).count();
+                all += exact.len();
+            }
+            // Points without any structure are the hardest.
+            assert!(same * 100 >= all * 80, "{same} of {all}");
+        }
     }
 }

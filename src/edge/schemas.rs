@@ -279,6 +279,10 @@ pub struct Space {
     decay: String,
     /// Seconds that an episode lives which does not say otherwise; 0: for ever.
     ttl: u64,
+    /// The retention below which episodes are archived, and seconds that they are not at least; 0:
+    /// none is.
+    archive_below: f64,
+    archive_after: u64,
     /// The retention below which episodes are forgotten, and seconds that they are kept at least;
     /// 0: none is.
     forget_below: f64,

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, Confidence, ForgetPolicy, Hit, Link, Linked, Metric, Outcome, PathStep, Refusal,
-    Reinforced, Sequence, SpaceSettings, StoredEpisode, Strength, Unlinked, Why,
+    Activation, Confidence, FadingPolicy, Hit, Lifetime, Link, Linked, Metric, Outcome, PathStep,
+    Refusal, Reinforced, Sequence, SpaceSettings, StoredEpisode, Strength, Unlinked, Why,
 };
 use engram_shards::inquiry::fusion::Terms;
 use engram_shards::io::Copied;
@@ -505,7 +505,7 @@ pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<
 
 /// The answer to `EG.SPACE INFO`.
 pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
-    encoder.map(15);
+    encoder.map(17);
     text(encoder, "name", settings.name.as_bytes());
     key(encoder, "dim");
     encoder.count(u64::from(settings.dimensions));
@@ -518,11 +518,15 @@ pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64)
     text(encoder, "decay", settings.decay.to_string().as_bytes());
     key(encoder, "ttl");
     encoder.count(settings.lifetime.ttl_s.map_or(0, NonZero::get).into());
-    let forget = settings.lifetime.forget;
-    key(encoder, "forget_below");
-    encoder.double_f32(forget.map_or(0.0, ForgetPolicy::below));
-    key(encoder, "forget_after");
-    encoder.count(forget.map_or(0, |policy| policy.after_s).into());
+    let Lifetime { archive, forget, .. } = settings.lifetime;
+    for (policy, [below, after]) in
+        [(archive, ["archive_below", "archive_after"]), (forget, ["forget_below", "forget_after"])]
+    {
+        key(encoder, below);
+        encoder.double_f32(policy.map_or(0.0, FadingPolicy::below));
+        key(encoder, after);
+        encoder.count(policy.map_or(0, |policy| policy.after_s).into());
+    }
     text(encoder, "language", settings.words.language.name().as_bytes());
     key(encoder, "weights");
     let weights = settings.words.weights.to_array();

@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Activation, CodeBits, Confidence, ForgetPolicy, Hit, Lifetime, Link, Metric, Outcome, PathStep,
+    Activation, CodeBits, Confidence, FadingPolicy, Hit, Lifetime, Link, Metric, Outcome, PathStep,
     Refusal, Reinforced, Sequence, SpaceFan, SpaceSettings, StoredEpisode, Strength, Superseded,
     Tier, Why, WordSettings,
 };
@@ -333,7 +333,11 @@ fn replies_about_spaces_and_the_daemon() {
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
         decay: Decay::TwoComponent,
-        lifetime: Lifetime { ttl_s: NonZero::new(60), forget: ForgetPolicy::of_parts(2500, 7) },
+        lifetime: Lifetime {
+            ttl_s: NonZero::new(60),
+            archive: FadingPolicy::of_parts(5000, 3),
+            forget: FadingPolicy::of_parts(2500, 7),
+        },
         words: WordSettings { language: Language::German, ..WordSettings::default() },
         model: String::new(),
         shards: 2,
@@ -347,6 +351,7 @@ fn replies_about_spaces_and_the_daemon() {
         ("fan_cap", Value::Int(500)),
         ("decay", bulk("two")),
         ("ttl", Value::Int(60)),
+        ("archive_after", Value::Int(3)),
         ("forget_after", Value::Int(7)),
         ("language", bulk("german")),
         ("model", bulk("")),
@@ -355,9 +360,10 @@ fn replies_about_spaces_and_the_daemon() {
     ];
     for version in [Resp2, Resp3] {
         let mut expected = expected.clone();
-        expected.insert(8, ("forget_below", double(version, 0.25)));
+        expected.insert(8, ("archive_below", double(version, 0.5)));
+        expected.insert(10, ("forget_below", double(version, 0.25)));
         let weights = [0.85, 1.0, 0.8, 0.2, 0.5].map(|weight| double(version, weight));
-        expected.insert(11, ("weights", Value::Array(weights.to_vec())));
+        expected.insert(13, ("weights", Value::Array(weights.to_vec())));
         let space = read(version, |encoder| reply::space(encoder, &settings, 5));
         assert_eq!(space, map(version, expected));
     }

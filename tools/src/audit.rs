@@ -7,7 +7,7 @@
 //! | near-duplicates | of some episodes the nearest other one with another content is recalled |
 //! | never recalled | presentations: the store is the first, a recall or a reinforcement another |
 //! | stale | the retention is below a bound, by the decay of the memory space |
-//! | would be forgotten | faded by a policy: that of the memory space, or one to be tried |
+//! | archived, would be forgotten | by a policy: that of the memory space, or one to be tried |
 //! | sizes | of texts, metadata and vectors as they were stored, and of columns on the disk |
 //!
 //! Duplicates are looked for among what recalls find: an episode that another one supersedes is
@@ -56,6 +56,13 @@ pub(crate) struct Audit {
     /// Below which retention an episode counts as stale
     #[arg(long, value_name = "RETENTION", default_value_t = 0.1)]
     stale: f64,
+    /// Count what would be archived below this retention, instead of by the memory space's own
+    /// policy; nothing is
+    #[arg(long, value_name = "RETENTION")]
+    archive_below: Option<f64>,
+    /// And that was stored at least so many seconds ago
+    #[arg(long, value_name = "SECONDS", requires = "archive_below")]
+    archive_after: Option<u32>,
     /// Count what would be forgotten below this retention, instead of by the memory space's own
     /// policy; nothing is
     #[arg(long, value_name = "RETENTION")]
@@ -83,7 +90,7 @@ impl Share {
     }
 }
 
-/// Which episodes are forgotten because they have faded.
+/// Which episodes are archived or forgotten because they have faded.
 #[derive(Debug, Clone, Copy, Serialize, PartialEq)]
 struct Policy {
     below: f64,
@@ -92,7 +99,7 @@ struct Policy {
 
 impl Policy {
     /// Pinned episodes are retained for certain.
-    fn forgets(&self, episode: &EpisodeReply, now_us: i64) -> bool {
+    fn takes(&self, episode: &EpisodeReply, now_us: i64) -> bool {
         let kept_us = self.after_seconds.saturating_mul(1_000_000);
         let has_faded = episode.strength.is_some_and(|own| own.retention < self.below);
         has_faded && episode.recorded_at_us.is_some_and(|at_us| now_us - at_us >= kept_us)
@@ -101,12 +108,31 @@ impl Policy {
 
 /// What a policy would do, or does by itself.
 #[derive(Debug, Serialize, PartialEq)]
-struct Forgotten {
+struct Faded {
     #[serde(flatten)]
     policy: Policy,
     #[serde(flatten)]
     share: Share,
 }
+
+impl Faded {
+    /// Of all episodes, of which so many have faded.
+    fn of(policy: Option<Policy>, count: u64, all: u64) -> Option<Self> {
+        policy.map(|policy| Self { policy, share: Share::new(count, all) })
+    }
+
+    /// A line of the report.
+    fn line(faded: Option<&Self>, what: &'static str) -> Line {
+        let Some(Self { policy: Policy { below, after_seconds }, share }) = faded else {
+            return counted(what, &Share::new(0, 0), "there is no policy");
+        };
+        let note = format!("below {below}, {after_seconds} s and more after their store");
+        counted(what, share, &note)
+    }
+}
+
+/// What a line of the report is about, how many, which part of all, and a note.
+type Line = (&'static str, String, String, String);
 
 /// How many of some episodes have another one nearby.
 #[derive(Debug, Serialize, PartialEq)]
@@ -128,6 +154,7 @@ struct Read {
     never_recalled: u64,
     stale: u64,
     /// Of all.
+    archived: u64,
     would_be_forgotten: u64,
     text_bytes: u64,
     meta_bytes: u64,
@@ -186,13 +213,12 @@ impl Audit {
             return Err(ToolError::usage("--threshold must be a finite number".to_owned()));
         }
         let mut client = context.connect()?;
-        let policy = self.policy(&mut client)?;
-        let read = self.read(&mut client, policy)?;
+        let policies = self.policies(&mut client)?;
+        let read = self.read(&mut client, policies)?;
         let near = self.near(&mut client, &read)?;
-        let forgotten = policy.map(|policy| {
-            let share = Share::new(read.would_be_forgotten, read.episodes);
-            Forgotten { policy, share }
-        });
+        let [archive, forget] = policies;
+        let archived = Faded::of(archive, read.archived, read.episodes);
+        let forgotten = Faded::of(forget, read.would_be_forgotten, read.episodes);
         let stats = client.call(redis::cmd("EG.STATS").arg(&self.space))?;
         let stats = reply::entries(stats).unwrap_or_default();
         let figure = |wanted: &str| {
@@ -213,6 +239,7 @@ impl Audit {
                 "near_duplicates": near,
                 "never_recalled": never_recalled,
                 "stale": stale,
+                "archived": archived,
                 "would_be_forgotten": forgotten,
                 "size": {
                     "rows": rows,
@@ -234,13 +261,6 @@ impl Audit {
             if near.is_sampled { "a sample" } else { "all" }
         );
         let stale_note = format!("their retention is below {}", self.stale);
-        let would_be_forgotten = match &forgotten {
-            Some(Forgotten { policy: Policy { below, after_seconds }, share }) => {
-                let note = format!("below {below}, {after_seconds} s and more after their store");
-                counted("would be forgotten", share, &note)
-            }
-            None => counted("would be forgotten", &Share::new(0, 0), "there is no policy"),
-        };
         let count = |number: i64| grouped(u64::try_from(number).unwrap_or_default());
         let rows = [
             ("episodes", grouped(read.episodes), String::new(), String::new()),
@@ -249,7 +269,8 @@ impl Audit {
             counted("near-duplicates", &near.share, &near_note),
             counted("never recalled", &never_recalled, "nor reinforced since they were stored"),
             counted("stale", &stale, &stale_note),
-            would_be_forgotten,
+            Faded::line(archived.as_ref(), "archived"),
+            Faded::line(forgotten.as_ref(), "would be forgotten"),
             ("rows", count(rows), String::new(), "dead ones included".into()),
             ("dead rows", count(rows_dead), String::new(), "until they are consolidated".into()),
             ("bytes of texts", grouped(read.text_bytes), String::new(), String::new()),
@@ -264,21 +285,31 @@ impl Audit {
         render::print(table.trim_start_matches('\n'))
     }
 
-    /// The policy that was given, or that of the memory space if it has one.
-    fn policy(&self, client: &mut Client) -> Result<Option<Policy>, ToolError> {
-        if let Some(below) = self.forget_below {
-            let after_seconds = self.forget_after.unwrap_or_default().into();
-            return Ok(Some(Policy { below, after_seconds }));
-        }
+    /// To archive and to forget: the policies that were given, or those of the memory space if it
+    /// has any.
+    fn policies(&self, client: &mut Client) -> Result<[Option<Policy>; 2], ToolError> {
         let info = client.call(redis::cmd("EG.SPACE").arg("INFO").arg(&self.space))?;
         let info = reply::entries(info).unwrap_or_default();
         let entry = |wanted: &str| info.iter().find(|(key, _)| key == wanted).map(|(_, own)| own);
-        let below = entry("forget_below").and_then(reply::number).filter(|below| *below > 0.0);
-        let after_seconds = entry("forget_after").and_then(reply::integer).unwrap_or_default();
-        Ok(below.map(|below| Policy { below, after_seconds }))
+        let policy = |below: Option<f64>, after: Option<u32>, own: [&str; 2]| {
+            if let Some(below) = below {
+                return Some(Policy { below, after_seconds: after.unwrap_or_default().into() });
+            }
+            let below = entry(own[0]).and_then(reply::number).filter(|below| *below > 0.0)?;
+            let after_seconds = entry(own[1]).and_then(reply::integer).unwrap_or_default();
+            Some(Policy { below, after_seconds })
+        };
+        Ok([
+            policy(self.archive_below, self.archive_after, ["archive_below", "archive_after"]),
+            policy(self.forget_below, self.forget_after, ["forget_below", "forget_after"]),
+        ])
     }
 
-    fn read(&self, client: &mut Client, policy: Option<Policy>) -> Result<Read, ToolError> {
+    fn read(
+        &self,
+        client: &mut Client,
+        [archive, forget]: [Option<Policy>; 2],
+    ) -> Result<Read, ToolError> {
         let now_us = time::now_us();
         let sample_max = if self.sample == 0 { usize::MAX } else { self.sample };
         let (mut read, mut rng) = (Read::default(), Rng::with_seed(SEED));
@@ -286,8 +317,9 @@ impl Audit {
         let mut scan = Scan::new(&self.space, &parts);
         while let Some(episodes) = scan.next_page(client)? {
             for episode in episodes {
-                let goes = policy.is_some_and(|policy| policy.forgets(&episode, now_us));
-                read.would_be_forgotten += u64::from(goes);
+                let takes = |policy: Policy| policy.takes(&episode, now_us);
+                read.archived += u64::from(archive.is_some_and(takes));
+                read.would_be_forgotten += u64::from(forget.is_some_and(takes));
                 read.add(episode, (sample_max, self.stale), &mut rng);
             }
         }
@@ -341,11 +373,7 @@ fn wilson(share: &Share) -> [f64; 2] {
     [(middle - half).max(0.0), (middle + half).min(1.0)]
 }
 
-fn counted(
-    what: &'static str,
-    share: &Share,
-    note: &str,
-) -> (&'static str, String, String, String) {
+fn counted(what: &'static str, share: &Share, note: &str) -> Line {
     let of = share.share.map_or(String::new(), percent);
     (what, grouped(share.count), of, note.to_owned())
 }

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::link::link_record;
 use crate::episode::{
-    CodeBits, Confidence, ForgetPolicy, Lifetime, Link, Metric, SpaceFan, SpaceNumber,
+    CodeBits, Confidence, FadingPolicy, Lifetime, Link, Metric, SpaceFan, SpaceNumber,
     SpaceSettings, StoreRequest, WordSettings,
 };
 use crate::inquiry::fusion::Weights;
@@ -77,6 +77,7 @@ const TTL_SETTING: u8 = 2;
 const FORGET_SETTING: u8 = 3;
 const LANGUAGE_SETTING: u8 = 8;
 const WEIGHTS_SETTING: u8 = 9;
+const ARCHIVE_SETTING: u8 = 10;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -97,6 +98,12 @@ impl DecayBlock {
     }
 }
 
+fn put_policy(setting: u8, policy: FadingPolicy, out: &mut Vec<u8>) {
+    out.extend([setting, (size_of::<u16>() + size_of::<u32>()) as u8]);
+    out.extend(policy.below_units().to_le_bytes());
+    out.extend(policy.after_s.to_le_bytes());
+}
+
 /// Settings of a space that came later.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct LaterSettings {
@@ -113,7 +120,7 @@ impl LaterSettings {
 
     /// As they stand behind the names.
     fn encoded(self) -> Vec<u8> {
-        let Lifetime { ttl_s, forget } = self.lifetime;
+        let Lifetime { ttl_s, archive, forget } = self.lifetime;
         let mut out = Vec::new();
         if let Some(decay) = DecayBlock::of(self.decay) {
             out.extend_from_slice(decay.as_bytes());
@@ -123,9 +130,7 @@ impl LaterSettings {
             out.extend(ttl_s.get().to_le_bytes());
         }
         if let Some(forget) = forget {
-            out.extend([FORGET_SETTING, (size_of::<u16>() + size_of::<u32>()) as u8]);
-            out.extend(forget.below_units().to_le_bytes());
-            out.extend(forget.after_s.to_le_bytes());
+            put_policy(FORGET_SETTING, forget, &mut out);
         }
         let WordSettings { language, weights } = self.words;
         if language != Language::default() {
@@ -134,6 +139,9 @@ impl LaterSettings {
         if weights != Weights::USUAL {
             out.extend([WEIGHTS_SETTING, size_of::<[f32; 5]>() as u8]);
             out.extend(weights.to_array().into_iter().flat_map(f32::to_le_bytes));
+        }
+        if let Some(archive) = archive {
+            put_policy(ARCHIVE_SETTING, archive, &mut out);
         }
         out
     }
@@ -156,17 +164,17 @@ impl LaterSettings {
 
     fn read(&mut self, setting: u8, value: &[u8]) -> Option<()> {
         let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+        let policy = |bytes: &[u8]| {
+            let (below, after_s) = bytes.split_first_chunk::<2>()?;
+            FadingPolicy::of_parts(u16::from_le_bytes(*below), number(after_s)?)
+        };
         match setting {
             DECAY_SETTING => {
                 let (model, half_life_s) = value.split_first()?;
                 self.decay = Decay::of_parts((*model, number(half_life_s)?))?;
             }
             TTL_SETTING => self.lifetime.ttl_s = NonZero::new(number(value)?),
-            FORGET_SETTING => {
-                let (below, after_s) = value.split_first_chunk::<2>()?;
-                let policy = ForgetPolicy::of_parts(u16::from_le_bytes(*below), number(after_s)?)?;
-                self.lifetime.forget = Some(policy);
-            }
+            FORGET_SETTING => self.lifetime.forget = Some(policy(value)?),
             LANGUAGE_SETTING => {
                 let [language] = value else { return None };
                 self.words.language = Language::from_u8(*language)?;
@@ -178,6 +186,7 @@ impl LaterSettings {
                     .collect::<Option<_>>()?;
                 self.words.weights = Weights::from_array(weights.try_into().ok()?)?;
             }
+            ARCHIVE_SETTING => self.lifetime.archive = Some(policy(value)?),
             _ => return None,
         }
         Some(())
@@ -601,13 +610,15 @@ mod tests {
             assert!(SpacePayload::decode(&payload).is_err(), "an unknown setting");
         }
 
-        let forget = ForgetPolicy::of_parts(0x0102, 5);
-        let lifetime = Lifetime { ttl_s: NonZero::new(0x0102_0304), forget };
+        let forget = FadingPolicy::of_parts(0x0102, 5);
+        let archive = FadingPolicy::of_parts(0x0304, 6);
+        let lifetime = Lifetime { ttl_s: NonZero::new(0x0102_0304), archive, forget };
         let settings = SpaceSettings { decay: Decay::None, lifetime, ..settings() };
         let mut payload = space_payload(&settings);
         assert_eq!(
             payload[expected.len()..],
-            *b"\x01\x05\x03\0\0\0\0\x02\x04\x04\x03\x02\x01\x03\x06\x02\x01\x05\0\0\0"
+            *b"\x01\x05\x03\0\0\0\0\x02\x04\x04\x03\x02\x01\x03\x06\x02\x01\x05\0\0\0\
+               \x0a\x06\x04\x03\x06\0\0\0"
         );
         assert_eq!(SpacePayload::decode(&payload).unwrap().settings, settings);
         let later = payload.split_off(expected.len());

@@ -88,8 +88,8 @@ impl Around {
         let AroundRequest { cue, terms, conditions, .. } = self.request;
         let cue = cue.as_deref().map(padded);
         let (cue, conditions) = (cue.as_deref(), &conditions);
-        let snapshot = u64::MAX;
-        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot, now_us };
+        let standing = space.standing(conditions, u64::MAX, now_us);
+        let witness = Witness { space, arena, cue, terms: &terms, conditions, standing, now_us };
         let mut rows = self.rows;
         rows.sort_unstable();
         rows.dedup();

@@ -31,7 +31,7 @@ use crate::episode::{
 use crate::index::simd::prefetch;
 use crate::kernels::{key, padded};
 use crate::recall::{Recall, Scratch, similarity};
-use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
 use crate::words::score::{Spoken, Statistics};
 use scan::Scan;
 use zerocopy::IntoBytes as _;
@@ -142,13 +142,21 @@ impl View {
 #[derive(Debug)]
 pub struct Inquiry {
     request: InquiryRequest,
+    /// When it began.
+    now_us: i64,
     view: View,
     recall: Option<Recall>,
     scan: Scan,
 }
 
 impl Inquiry {
-    pub fn new(request: InquiryRequest, space: &Space, arena: &Arena, snapshot: u64) -> Self {
+    /// At a time, of what the shard had applied then.
+    pub fn new(
+        request: InquiryRequest,
+        space: &Space,
+        arena: &Arena,
+        (snapshot, now_us): (u64, i64),
+    ) -> Self {
         let recall = request.cue.as_ref().map(|cue| {
             let request = RecallRequest {
                 space: request.space,
@@ -159,10 +167,10 @@ impl Inquiry {
                 fields: Fields::default(),
                 bytes_max: 0,
             };
-            Recall::new(request, space, arena, snapshot)
+            Recall::new(request, space, arena, (snapshot, now_us))
         });
         let (view, scan) = (View::new(space, arena), Scan::new(snapshot));
-        Self { request, view, recall, scan }
+        Self { request, now_us, view, recall, scan }
     }
 
     pub fn request(&self) -> &InquiryRequest {
@@ -188,7 +196,7 @@ impl Inquiry {
         bytes: usize,
     ) -> bool {
         if self.view.is_stale(space) {
-            *self = Self::new(self.request.clone(), space, arena, applied);
+            *self = Self::new(self.request.clone(), space, arena, (applied, self.now_us));
             return false;
         }
         if let Some(recall) = &mut self.recall
@@ -197,14 +205,14 @@ impl Inquiry {
             recall.step(space, arena, scratch, applied, bytes);
             return false;
         }
-        let of = (space, arena);
+        let of = (space, arena, self.now_us);
         self.scan.step(&self.request, &self.view.parts, of, scratch, bytes)
     }
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
     /// has changed.
-    pub fn finish(self, space: &Space, arena: &Arena, now_us: i64) -> Result<Found, Damaged> {
-        let Self { request, view, recall, scan } = self;
+    pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
+        let Self { request, now_us, view, recall, scan } = self;
         let snapshot = scan.snapshot();
         let (mut rows, statistics) = scan.finish()?;
         if let Some(recall) = recall {
@@ -214,8 +222,9 @@ impl Inquiry {
         rows.dedup();
         let InquiryRequest { cue, terms, conditions, .. } = request;
         let cue = cue.as_deref().map(padded);
+        let standing = space.standing(&conditions, snapshot, now_us);
         let (cue, conditions) = (cue.as_deref(), &conditions);
-        let witness = Witness { space, arena, cue, terms: &terms, conditions, snapshot, now_us };
+        let witness = Witness { space, arena, cue, terms: &terms, conditions, standing, now_us };
         let evidence = witness.all(&rows)?;
         let (background, background_rows) = witness.background(&view.parts);
         Ok(Found { evidence, statistics, background, background_rows })
@@ -223,8 +232,8 @@ impl Inquiry {
 }
 
 /// Whether a row of a part may be one that is not answered.
-fn is_conditional(conditions: &Conditions, part: Part<'_>) -> bool {
-    *conditions != Conditions::default() || part.supersessions().count() > 0
+fn is_conditional(conditions: &Conditions, standing: Standing<'_>, part: Part<'_>) -> bool {
+    *conditions != Conditions::default() || standing.is_conditional(part)
 }
 
 /// Reads what speaks for rows.
@@ -234,8 +243,7 @@ struct Witness<'a> {
     cue: Option<&'a [f32]>,
     terms: &'a [String],
     conditions: &'a Conditions,
-    /// What the shard had applied.
-    snapshot: u64,
+    standing: Standing<'a>,
     now_us: i64,
 }
 
@@ -247,7 +255,7 @@ impl Witness<'_> {
         let (mut names, mut ends) = (Vec::new(), Vec::with_capacity(rows.len()));
         for same in rows.chunk_by(|a, b| a.part == b.part) {
             let part = self.space.part(self.arena, same[0].part).expect("no part has gone");
-            let is_conditional = is_conditional(self.conditions, part);
+            let is_conditional = is_conditional(self.conditions, self.standing, part);
             same.iter().for_each(|at| part.prefetch_record(at.row));
             let first = all.len();
             for (nth, at) in same.iter().enumerate() {
@@ -274,7 +282,7 @@ impl Witness<'_> {
                     similarity: None,
                     spoken: Spoken::default(),
                     is_answer: !is_conditional
-                        || self.conditions.admit(part, at.row, self.snapshot)?,
+                        || self.conditions.admit(part, at.row, self.standing)?,
                 });
             }
             self.listen(part, same, &mut all[first..]);

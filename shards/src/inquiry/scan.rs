@@ -14,7 +14,7 @@ use std::collections::BinaryHeap;
 use super::{InquiryRequest, is_conditional};
 use crate::arena::Arena;
 use crate::recall::Scratch;
-use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
 use crate::words::score::{Saturation, Statistics};
 use crate::words::{Counts, Postings, Words};
 
@@ -157,7 +157,7 @@ impl Scan {
         &mut self,
         request: &InquiryRequest,
         parts: &[(PartNumber, u32)],
-        (space, arena): (&Space, &Arena),
+        (space, arena, now_us): (&Space, &Arena, i64),
         scratch: &mut Scratch,
         bytes: usize,
     ) -> bool {
@@ -173,12 +173,13 @@ impl Scan {
             (self.scores, self.touched) = scratch.take_scores();
             Counted::new(&request.terms, (0..parts.len()).map(|nth| part(nth).1))
         });
+        let of = (request, space.standing(&request.conditions, self.snapshot, now_us));
         let mut left = (bytes / POSTING_BYTES).max(1);
         while self.part < parts.len() && left > 0 {
             let (part, words, rows) = part(self.part);
             let spent = match self.term < counted.order.len() {
-                true => self.add((part, words, rows), &counted, request, left),
-                false => self.choose(part, request, left),
+                true => self.add((part, words, rows), &counted, of, left),
+                false => self.choose(part, of, left),
             };
             left = left.saturating_sub(spent);
         }
@@ -196,7 +197,7 @@ impl Scan {
         &mut self,
         (part, words, rows): (Part<'_>, Words<'_>, u32),
         counted: &Counted,
-        request: &InquiryRequest,
+        of: (&InquiryRequest, Standing<'_>),
         postings_max: usize,
     ) -> usize {
         let (term, weight) = counted.order[self.term];
@@ -205,7 +206,7 @@ impl Scan {
         let count = postings.rows.len();
         let mut spent = 1;
         if self.posting == 0 && count >= LONG_LIST && !self.is_closed {
-            spent += self.close(part, counted.rest[self.term], request);
+            spent += self.close(part, counted.rest[self.term], of);
         }
         if self.scores.len() < rows as usize {
             self.scores.resize(rows as usize, 0.0);
@@ -257,10 +258,16 @@ impl Scan {
     /// Takes in no more rows if none that is new can become one of the best by the terms that are
     /// left, and leaves those that can; how many rows were looked at. Where there are conditions,
     /// rows that do not fulfil them may be wanted too, so all are taken in.
-    fn close(&mut self, part: Part<'_>, rest: f32, request: &InquiryRequest) -> usize {
+    fn close(
+        &mut self,
+        part: Part<'_>,
+        rest: f32,
+        (request, standing): (&InquiryRequest, Standing<'_>),
+    ) -> usize {
         let looked = self.touched.len();
         let is_known = self.best.0.len() + looked >= request.count;
-        if !is_known || looked > WEIGHED_MAX || is_conditional(&request.conditions, part) {
+        if !is_known || looked > WEIGHED_MAX || is_conditional(&request.conditions, standing, part)
+        {
             return 0;
         }
         // What parts before had counts as well.
@@ -295,9 +302,14 @@ impl Scan {
     }
 
     /// Goes through some of the rows that any term was found in; how many those were, at least one.
-    fn choose(&mut self, part: Part<'_>, request: &InquiryRequest, rows_max: usize) -> usize {
+    fn choose(
+        &mut self,
+        part: Part<'_>,
+        (request, standing): (&InquiryRequest, Standing<'_>),
+        rows_max: usize,
+    ) -> usize {
         let InquiryRequest { count, conditions, .. } = request;
-        let is_conditional = is_conditional(conditions, part);
+        let is_conditional = is_conditional(conditions, standing, part);
         let until = self.touched.len().min(self.chosen + rows_max);
         for nth in self.chosen..until {
             let row = self.touched[nth];
@@ -308,7 +320,7 @@ impl Scan {
             if !(may_answer || may_support) || part.deaths().died(row) <= self.snapshot {
                 continue;
             }
-            match conditions.admit(part, row, self.snapshot) {
+            match conditions.admit(part, row, standing) {
                 Ok(true) => self.best.put(scored, *count),
                 Ok(false) if may_support && part.record(row).sizes.thread > 0 => {
                     self.supporting.put(scored, *count);

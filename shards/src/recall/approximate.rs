@@ -14,7 +14,7 @@ use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
-use crate::space::{Damaged, Part, Section, TRIED_BLOCKS, TailBuckets};
+use crate::space::{Damaged, Part, Section, Standing, TRIED_BLOCKS, TailBuckets};
 use crate::terms::Truth;
 
 /// Rows that a walk proposes at least where few count: it takes them by estimates.
@@ -138,10 +138,15 @@ impl Proposals {
 }
 
 impl Conditions {
-    /// Whether a row fulfils them when the shard had applied `snapshot`.
-    pub(crate) fn admit(&self, part: Part<'_>, row: u32, snapshot: u64) -> Result<bool, Damaged> {
+    /// Whether a row fulfils them that stands so.
+    pub(crate) fn admit(
+        &self,
+        part: Part<'_>,
+        row: u32,
+        standing: Standing<'_>,
+    ) -> Result<bool, Damaged> {
         let columns = part.columns(row);
-        let is_within = part.is_believed(row, self.belief, snapshot)
+        let is_within = standing.has(part, row)
             && self.since_us.is_none_or(|since| columns.happened_at_us >= since)
             && self.until_us.is_none_or(|until| columns.happened_at_us <= until)
             && self.confidence_min.is_none_or(|least| columns.confidence >= least);
@@ -155,13 +160,17 @@ impl Conditions {
 impl Recall {
     /// Looks up what the conditions leave of a section, and chooses how it is searched; the bytes
     /// that took.
-    pub(super) fn narrow(&mut self, part: Part<'_>, scratch: &mut Scratch) -> usize {
+    pub(super) fn narrow(
+        &mut self,
+        part: Part<'_>,
+        standing: Standing<'_>,
+        scratch: &mut Scratch,
+    ) -> usize {
         let Part::Section(section) = part else { unreachable!("tails have no orders") };
         if Narrowing::try_columns(&self.request.conditions, section, TRIED_BLOCKS) {
             return TRIED_BLOCKS * COLUMN_BLOCK_BYTES;
         }
-        let snapshot = self.view.snapshot;
-        let mut narrowing = Narrowing::new(&self.request.conditions, section, snapshot);
+        let mut narrowing = Narrowing::new(&self.request.conditions, section, standing);
         let named = narrowing.is_narrow().then_some(narrowing.named());
         let method = self.shape(section).choose(narrowing.matches(), named);
         if method == Method::Mark {
@@ -196,11 +205,11 @@ impl Recall {
     }
 
     /// Marks some of the rows that may match. After the last, chooses how they are searched.
-    pub(super) fn mark(&mut self, part: Part<'_>) -> usize {
+    pub(super) fn mark(&mut self, part: Part<'_>, standing: Standing<'_>) -> usize {
         let Part::Section(section) = part else { unreachable!("tails are not narrowed") };
         let (_, narrowing) = self.narrowing.as_mut().expect("marks are begun");
-        let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
-        if narrowing.mark(conditions, section, snapshot, MARKED_ROWS) {
+        let of = (standing, self.view.snapshot);
+        if narrowing.mark(&self.request.conditions, section, of, MARKED_ROWS) {
             self.work.judged += narrowing.judged();
             let marked = narrowing.marked().expect("just done");
             let method = self.shape(section).choose_marked(marked);
@@ -210,7 +219,12 @@ impl Recall {
     }
 
     /// Walks through the graph of a section; the bytes that took.
-    pub(super) fn walk(&mut self, part: Part<'_>, scratch: &mut Scratch) -> usize {
+    pub(super) fn walk(
+        &mut self,
+        part: Part<'_>,
+        standing: Standing<'_>,
+        scratch: &mut Scratch,
+    ) -> usize {
         let Part::Section(section) = part else { unreachable!("tails have no graph") };
         let (index, columns) = section.index().expect("a walk is planned where there is one");
         let graph = index.graph(columns);
@@ -228,10 +242,7 @@ impl Recall {
         let terms = narrowing.and_then(|_| section.terms());
         let (mut filtered, mut damaged) = (0, None);
         let accept = |row: u32| {
-            let lives = || {
-                part.deaths().died(row) > snapshot
-                    && part.is_believed(row, conditions.belief, snapshot)
-            };
+            let lives = || part.deaths().died(row) > snapshot && standing.has(part, row);
             let Some(narrowing) = narrowing else { return lives() };
             let truth = match narrowing.marked() {
                 Some(_) => narrowing.judge_marked(row),
@@ -243,7 +254,7 @@ impl Recall {
                 Truth::Maybe => {
                     filtered += 1;
                     let admitted = match lives() {
-                        true => conditions.admit(part, row, snapshot),
+                        true => conditions.admit(part, row, standing),
                         false => Ok(false),
                     };
                     admitted.unwrap_or_else(|found| {
@@ -280,7 +291,7 @@ impl Recall {
 
     /// Scans the nearest buckets of a tail, some at a time; the bytes that took. The rows that are
     /// in none yet are scanned afterwards.
-    pub(super) fn probe_buckets(&mut self, part: Part<'_>) -> usize {
+    pub(super) fn probe_buckets(&mut self, part: Part<'_>, standing: Standing<'_>) -> usize {
         let Part::Tail(tail, arena) = part else { unreachable!("sections have no buckets") };
         let buckets = tail.buckets().expect("a probe is planned where there are buckets");
         let projection = part.code_projection().expect("buckets have codes");
@@ -307,7 +318,7 @@ impl Recall {
             let blocks = buckets.blocks(arena, next as usize);
             blocks.for_each(|(_, block)| prefetch(block));
         }
-        let (belief, snapshot) = (self.request.conditions.belief, self.view.snapshot);
+        let snapshot = self.view.snapshot;
         let layout = buckets.layout();
         let origin = buckets.router().origin(bucket, &self.proposals.cue, layout.estimand);
         let mut seen = 0;
@@ -325,7 +336,7 @@ impl Recall {
                 let is_seen = (row as usize) < self.view.rows()
                     && row < self.proposals.bucketed
                     && part.deaths().died(row) > snapshot
-                    && part.is_believed(row, belief, snapshot);
+                    && standing.has(part, row);
                 if is_seen && distances[bit] < self.proposals.sorted.bound() {
                     self.proposals.sorted.insert(Key::new(distances[bit], row));
                 }
@@ -345,7 +356,7 @@ impl Recall {
     }
 
     /// Estimates the next block of rows; the bytes that took.
-    pub(super) fn scan_codes(&mut self, part: Part<'_>) -> usize {
+    pub(super) fn scan_codes(&mut self, part: Part<'_>, standing: Standing<'_>) -> usize {
         let projection = part.code_projection().expect("a scan is planned where there are codes");
         self.proposals.prepare(projection, &self.request.cue);
         if !std::mem::replace(&mut self.proposals.is_open, true) {
@@ -353,7 +364,7 @@ impl Recall {
             self.proposals.sorted.reset(proposed(self.request.k, bits));
         }
         let nth = self.view.block();
-        let Looked { rows, sure, next } = self.look(part, nth);
+        let Looked { rows, sure, next } = self.look(part, nth, standing);
         let is_last = next * BLOCK_ROWS >= self.view.rows();
         self.view.skip_to(next);
         let mut spent = LOOK_BYTES;
@@ -370,11 +381,11 @@ impl Recall {
     }
 
     /// The rows of a block that may be found, and the next block worth a look.
-    fn look(&self, part: Part<'_>, nth: usize) -> Looked {
+    fn look(&self, part: Part<'_>, nth: usize, standing: Standing<'_>) -> Looked {
         let has_filter = self.request.conditions.filter.is_some();
         let sure = |is_sure: bool| if is_sure { u64::MAX } else { 0 };
         let (Part::Section(section), Some((_, narrowing))) = (part, &self.narrowing) else {
-            let rows = self.candidates(part, nth);
+            let rows = self.candidates(part, nth, standing);
             return Looked { rows, sure: sure(!has_filter), next: nth + 1 };
         };
         if narrowing.marked().is_some() {
@@ -384,7 +395,7 @@ impl Recall {
             let rows = marks.get(nth).copied().unwrap_or_default();
             return Looked { rows, sure: sure(!narrowing.is_doubtful()), next };
         }
-        let mut rows = self.candidates(part, nth);
+        let mut rows = self.candidates(part, nth, standing);
         let mut sure = u64::MAX;
         if rows != 0 && has_filter {
             let masks = narrowing.judge_block(section.terms().as_ref(), nth);

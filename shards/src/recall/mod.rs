@@ -40,7 +40,7 @@ use crate::arena::Arena;
 use crate::episode::{Hit, Metric, RecallRequest, StoredEpisode, Tier, Why};
 use crate::kernels::{kernels, padded, row_floats};
 use crate::limits::BLOCK_ROWS;
-use crate::space::{Damaged, Part, PartNumber, RowAt, Space};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
 use approximate::Proposals;
 use narrowing::Narrowing;
 use view::{Method, View};
@@ -82,6 +82,8 @@ pub struct Recall {
     /// The cue as the kernels take it.
     query: Vec<f32>,
     work: Work,
+    /// When it began.
+    now_us: i64,
     view: View,
     /// What the conditions leave of the section under way.
     narrowing: Option<(PartNumber, Narrowing)>,
@@ -114,12 +116,19 @@ struct Work {
 }
 
 impl Recall {
-    pub fn new(request: RecallRequest, space: &Space, arena: &Arena, snapshot: u64) -> Self {
+    /// At a time, of what the shard had applied then.
+    pub fn new(
+        request: RecallRequest,
+        space: &Space,
+        arena: &Arena,
+        (snapshot, now_us): (u64, i64),
+    ) -> Self {
         let capacity = request.k.min(space.rows()) + 1;
         Self {
             query: padded(&request.cue),
             metric: space.settings.metric,
             work: Work::default(),
+            now_us,
             view: View::new(&request, space, arena, snapshot),
             narrowing: None,
             proposals: Proposals::default(),
@@ -161,14 +170,16 @@ impl Recall {
                 self.end_narrowing(scratch);
             }
             let filtered = self.work.filtered;
+            let standing =
+                space.standing(&self.request.conditions, self.view.snapshot, self.now_us);
             let spent = match planned.method {
-                Method::Narrow => self.narrow(part, scratch),
-                Method::Mark => self.mark(part),
-                Method::Compare => self.compare(part),
-                Method::Codes => self.scan_codes(part),
-                Method::Buckets => self.probe_buckets(part),
+                Method::Narrow => self.narrow(part, standing, scratch),
+                Method::Mark => self.mark(part, standing),
+                Method::Compare => self.compare(part, standing),
+                Method::Codes => self.scan_codes(part, standing),
+                Method::Buckets => self.probe_buckets(part, standing),
                 Method::Gather => self.gather(part),
-                Method::Walk => self.walk(part, scratch),
+                Method::Walk => self.walk(part, standing, scratch),
             };
             let filtered = self.work.filtered - filtered;
             left = left.saturating_sub(spent + filtered as usize * FILTER_BYTES);
@@ -178,9 +189,9 @@ impl Recall {
     }
 
     /// Compares the next block of rows; the bytes that took.
-    fn compare(&mut self, part: Part<'_>) -> usize {
+    fn compare(&mut self, part: Part<'_>, standing: Standing<'_>) -> usize {
         let nth = self.view.block();
-        let rows = self.candidates(part, nth);
+        let rows = self.candidates(part, nth, standing);
         self.view.leave_block();
         if rows == 0 {
             return BLOCK_ROWS;
@@ -220,23 +231,22 @@ impl Recall {
     }
 
     /// The rows of a block that may enter the result, metadata aside.
-    fn candidates(&self, part: Part<'_>, nth: usize) -> u64 {
+    fn candidates(&self, part: Part<'_>, nth: usize, standing: Standing<'_>) -> u64 {
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
         let visible = part.deaths().visible(nth, snapshot) & self.view.unseen(nth);
         if visible == 0 {
             return 0;
         }
-        let visible = visible & part.believed(nth, conditions.belief, snapshot);
         let (since, until) = (conditions.since_us, conditions.until_us);
         if since.is_none() && until.is_none() && conditions.confidence_min.is_none() {
-            return visible;
+            return standing.block(part, nth, visible);
         }
-        visible
-            & part.block(nth).within(
-                since.unwrap_or(i64::MIN),
-                until.unwrap_or(i64::MAX),
-                conditions.confidence_min.unwrap_or(0.0),
-            )
+        let within = part.block(nth).within(
+            since.unwrap_or(i64::MIN),
+            until.unwrap_or(i64::MAX),
+            conditions.confidence_min.unwrap_or(0.0),
+        );
+        standing.block(part, nth, visible & within)
     }
 
     fn offer(&mut self, part: Part<'_>, row: u32, key: f32, (tier, filtered): (Tier, Filtered)) {

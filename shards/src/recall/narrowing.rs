@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use crate::episode::{Belief, Conditions};
+use crate::episode::Conditions;
 use crate::format::columns::ColumnKind;
 use crate::limits::BLOCK_ROWS;
-use crate::space::{Part, Section};
+use crate::space::{Part, Section, Standing};
 use crate::terms::{Masks, Plan, Posting, Terms, Truth};
 
 /// Rows that are judged to estimate how many fulfil the conditions.
@@ -81,14 +81,14 @@ impl Narrowing {
     }
 
     /// Looks up what the conditions leave of a section whose columns were tried.
-    pub(super) fn new(conditions: &Conditions, section: &Section, snapshot: u64) -> Self {
+    pub(super) fn new(conditions: &Conditions, section: &Section, standing: Standing<'_>) -> Self {
         let terms = section.terms();
         let filter = conditions.filter.as_ref();
         let plan = filter.zip(terms.as_ref()).map(|(filter, terms)| Plan::new(filter, terms));
         let rows = section.rows() as usize;
         let mut narrowing = Self { plan, named: rows, ..Self::default() };
         narrowing.choose_sources(conditions, section, terms.as_ref());
-        narrowing.matches = narrowing.estimate(conditions, (section, snapshot), terms.as_ref());
+        narrowing.matches = narrowing.estimate(conditions, (section, standing), terms.as_ref());
         narrowing
     }
 
@@ -130,12 +130,11 @@ impl Narrowing {
     fn estimate(
         &self,
         conditions: &Conditions,
-        (section, snapshot): (&Section, u64),
+        (section, standing): (&Section, Standing<'_>),
         terms: Option<&Terms<'_>>,
     ) -> f32 {
-        let is_believed =
-            conditions.belief == Belief::Now && Part::Section(section).supersessions().count() == 0;
-        if self.named == 0 || is_believed && self.is_single(conditions) {
+        let is_free = !standing.is_conditional(Part::Section(section));
+        if self.named == 0 || is_free && self.is_single(conditions) {
             return self.named as f32;
         }
         let step = self.named.div_ceil(SAMPLE_ROWS);
@@ -144,8 +143,8 @@ impl Narrowing {
             let part = Part::Section(section);
             let fulfils = row < section.rows()
                 && match self.judge(conditions, section, terms, row, from) {
-                    Truth::Yes => part.is_believed(row, conditions.belief, snapshot),
-                    Truth::Maybe => conditions.admit(part, row, snapshot) == Ok(true),
+                    Truth::Yes => standing.has(part, row),
+                    Truth::Maybe => conditions.admit(part, row, standing) == Ok(true),
                     Truth::No => false,
                 };
             seen += 1;
@@ -222,7 +221,7 @@ impl Narrowing {
         &mut self,
         conditions: &Conditions,
         section: &Section,
-        snapshot: u64,
+        (standing, snapshot): (Standing<'_>, u64),
         rows_max: usize,
     ) -> bool {
         let terms = section.terms();
@@ -235,7 +234,7 @@ impl Narrowing {
             for &row in rows {
                 if row >= section.rows()
                     || section.deaths().died(row) <= snapshot
-                    || !Part::Section(section).is_believed(row, conditions.belief, snapshot)
+                    || !standing.has(Part::Section(section), row)
                 {
                     continue;
                 }

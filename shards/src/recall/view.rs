@@ -56,7 +56,8 @@ impl View {
         snapshot: u64,
     ) -> Self {
         let parts = space.parts(arena).filter(|part| part.rows() > 0);
-        let parts = parts.map(|part| plan(request, part)).collect();
+        let may_archive = space.standing(&request.conditions, snapshot, 0).may_archive();
+        let parts = parts.map(|part| plan(request, part, may_archive)).collect();
         Self { snapshot, publications: space.publications(), parts, nth: 0, block: 0, behind: 0 }
     }
 
@@ -119,8 +120,8 @@ impl View {
     }
 }
 
-fn plan(request: &RecallRequest, part: Part<'_>) -> Planned {
-    Planned { part: part.number(), method: choose(request, part), rows: part.rows() }
+fn plan(request: &RecallRequest, part: Part<'_>, may_archive: bool) -> Planned {
+    Planned { part: part.number(), method: choose(request, part, may_archive), rows: part.rows() }
 }
 
 /// Whether a walk meets enough rows that are not superseded by itself.
@@ -129,10 +130,10 @@ fn is_mostly_believed(section: &Section) -> bool {
     u64::from(superseded) * SUPERSEDED_SHARE < u64::from(section.rows())
 }
 
-fn choose(request: &RecallRequest, part: Part<'_>) -> Method {
+fn choose(request: &RecallRequest, part: Part<'_>, may_archive: bool) -> Method {
     let bytes = part.rows() as usize * row_floats(request.cue.len()) * size_of::<f32>();
     let is_small = bytes <= COMPARED_BYTES_MAX;
-    let is_free = request.conditions == Conditions::default();
+    let is_free = request.conditions == Conditions::default() && !may_archive;
     match part {
         _ if request.effort == Effort::Exact || is_small => Method::Compare,
         Part::Tail(tail, _) if tail.coded_rows() < CODED_ROWS_MIN => Method::Compare,

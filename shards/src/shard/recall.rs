@@ -16,7 +16,8 @@ impl<I: Io> Shard<I> {
         self.expire();
         let space = self.memory.space(request.space)?;
         request.fields = self.as_of_now(request.fields);
-        Ok(Recall::new(request, space, &self.memory.arena, self.memory.applied))
+        let of = (self.memory.applied, self.log.io().wall_us());
+        Ok(Recall::new(request, space, &self.memory.arena, of))
     }
 
     /// Does about as much more as reading so many bytes is; whether that was all.
@@ -40,11 +41,12 @@ impl<I: Io> Shard<I> {
     /// Begins an inquiry; it is to be gone on with by [`inquiry_step`](Self::inquiry_step).
     pub fn inquiry(&mut self, request: InquiryRequest) -> Result<Inquiry, Refusal> {
         self.expire();
+        let now_us = self.log.io().wall_us();
         let Memory { spaces, arena, applied, .. } = &mut self.memory;
         let number = request.space;
         let space = spaces.get_mut(&number).ok_or_else(|| gone(number))?;
         space.note_asked_for_words();
-        Ok(Inquiry::new(request, space, arena, *applied))
+        Ok(Inquiry::new(request, space, arena, (*applied, now_us)))
     }
 
     /// Does about as much more as reading so many bytes is; whether that was all.
@@ -73,7 +75,7 @@ impl<I: Io> Shard<I> {
     /// The result of an inquiry whose last step, just now, said so.
     pub fn inquiry_finish(&self, inquiry: Inquiry) -> Result<Found, Refusal> {
         let space = self.memory.space(inquiry.request().space)?;
-        Ok(inquiry.finish(space, &self.memory.arena, self.log.io().wall_us())?)
+        Ok(inquiry.finish(space, &self.memory.arena)?)
     }
 
     /// Begins to look around some places of threads.

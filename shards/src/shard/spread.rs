@@ -52,10 +52,11 @@ impl<I: Io> Shard<I> {
         mut asked: Asked,
     ) -> Result<Collected, Refusal> {
         asked.fields = self.as_of_now(asked.fields);
+        let now_us = self.log.io().wall_us();
         let Memory { spaces, arena, .. } = &mut self.memory;
         let number = spreading.request().space;
         match spaces.get_mut(&number) {
-            Some(space) => spreading.finish(space, arena, &mut self.pools, &asked),
+            Some(space) => spreading.finish((space, arena, now_us), &mut self.pools, &asked),
             None => {
                 spreading.end(&mut self.pools);
                 Err(gone(number))

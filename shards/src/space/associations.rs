@@ -141,6 +141,10 @@ impl<'a> Associations<'a> {
         self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
     }
 
+    pub(crate) fn space(&self) -> &'a Space {
+        self.space
+    }
+
     pub fn metric(&self) -> Metric {
         self.space.settings.metric
     }

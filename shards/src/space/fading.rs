@@ -8,9 +8,10 @@
 //! What a pass found is judged again by the frame that is to end it, when that is applied: what was
 //! strengthened or pinned meanwhile stays. A replay judges by the same time and comes to the same.
 
-use super::Space;
 use super::part::Part;
+use super::{Changed, Space};
 use crate::arena::Arena;
+use crate::episode::FadingPolicy;
 use crate::limits::BLOCK_ROWS;
 use crate::strength::{Decay, first_retention};
 
@@ -29,8 +30,21 @@ pub struct FadingPass {
     fades_us: i64,
 }
 
+/// Whether a policy holds for a row at a time.
+pub(super) fn has_faded(
+    changed: Changed<'_>,
+    policy: FadingPolicy,
+    part: Part<'_>,
+    row: u32,
+    now_us: i64,
+) -> bool {
+    let kept_us = i64::from(policy.after_s) * 1_000_000;
+    now_us.saturating_sub(part.record(row).recorded_at_us) >= kept_us
+        && changed.retention(part.origin(row), now_us) < policy.below()
+}
+
 /// After how many µs one presentation has fallen below a retention; `i64::MAX` if it never does.
-fn fades_us(decay: Decay, below: f32) -> i64 {
+pub(super) fn fades_us(decay: Decay, below: f32) -> i64 {
     let (mut least, mut most) = (0, i64::MAX);
     if first_retention(decay, 0, most) >= below {
         return i64::MAX;
@@ -94,11 +108,8 @@ impl Space {
     }
 
     fn has_faded_row(&self, part: Part<'_>, row: u32, now_us: i64) -> bool {
-        let Some(policy) = self.settings.lifetime.forget else { return false };
-        let kept_us = i64::from(policy.after_s) * 1_000_000;
-        part.deaths().is_alive(row)
-            && now_us.saturating_sub(part.record(row).recorded_at_us) >= kept_us
-            && self.changed().retention(part.origin(row), now_us) < policy.below()
+        let policy = self.settings.lifetime.forget.filter(|_| part.deaths().is_alive(row));
+        policy.is_some_and(|policy| has_faded(self.changed(), policy, part, row, now_us))
     }
 }
 

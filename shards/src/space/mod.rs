@@ -21,6 +21,7 @@
 //!
 //! Should it fail between 1 and 3, the frozen tail stays, and the next attempt takes it again.
 
+mod archive;
 mod asked;
 mod associations;
 mod bodies;
@@ -49,16 +50,18 @@ mod text_writer;
 use std::collections::VecDeque;
 
 use crate::arena::Arena;
-use crate::episode::{Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
+use crate::episode::{FadingPolicy, Fields, Refusal, SpaceNumber, SpaceSettings, StoredEpisode};
 use crate::format::{Frame, LinkPayload, LinkRecords, StorePayload, StoreSizes, UnlinkPayload};
 use crate::limits::EPISODE_LINKS_MAX;
 use crate::links::{LinkList, TooManyLinks};
 use crate::words::Analyser;
 use asked::Asked;
 use bodies::BodyAt;
+use fading::fades_us;
 use fresh::Fresh;
 use links::Change;
 
+pub use archive::Standing;
 pub use associations::Associations;
 pub use buckets::TailBuckets;
 pub use codes::{CATCH_UP_ROWS, CODED_DIMENSIONS_MIN, CODED_ROWS_MIN, TailCodes};
@@ -110,6 +113,8 @@ pub struct Space {
     /// Rows that expire by this time are hidden; of these, those that wait for a frame to end them.
     expired_us: i64,
     expired: VecDeque<u64>,
+    /// How long an episode that was presented once is not archived, in µs.
+    archived_after_us: i64,
     /// Once a text was read.
     analyser: Option<Box<Analyser>>,
     /// Whether anyone ever asked for words.
@@ -177,8 +182,10 @@ pub struct Page {
 impl Space {
     pub fn new(number: SpaceNumber, settings: SpaceSettings) -> Self {
         let tail = Tail::new(PartNumber(1), &settings);
+        let below = settings.lifetime.archive.map(FadingPolicy::below);
         Self {
             number,
+            archived_after_us: below.map_or(i64::MAX, |below| fades_us(settings.decay, below)),
             settings,
             tail,
             frozen: None,

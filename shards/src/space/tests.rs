@@ -503,7 +503,7 @@ proptest! {
                 Step::Ask(nth) => {
                     let request = request(metric, nth);
                     let recall =
-                        Recall::new(request, &bench.space, &bench.arena, bench.applied);
+                        Recall::new(request, &bench.space, &bench.arena, (bench.applied, 0));
                     let model = bench.model.clone();
                     if let Some(asked) = asked.replace(Asked { recall, model }) {
                         finish(&bench, metric, asked);
@@ -521,7 +521,7 @@ proptest! {
         bench.check();
         for nth in 0..8 {
             let request = request(metric, nth);
-            let recall = Recall::new(request, &bench.space, &bench.arena, bench.applied);
+            let recall = Recall::new(request, &bench.space, &bench.arena, (bench.applied, 0));
             finish(&bench, metric, Asked { recall, model: bench.model.clone() });
         }
         let in_use = bench.arena.bytes_in_use();
@@ -563,7 +563,7 @@ proptest! {
         }
         let _ = space.scan(&bench.arena, 0, (usize::MAX, usize::MAX), ALL);
         let _ = space.verify(&bench.arena);
-        let mut recall = Recall::new(request(Metric::Dot, nth), &space, &bench.arena, 2000);
+        let mut recall = Recall::new(request(Metric::Dot, nth), &space, &bench.arena, (2000, 0));
         while !recall.step(&space, &bench.arena, &mut Scratch::default(), 2000, 1) {}
         let _ = recall.finish(&space, &bench.arena);
     }

@@ -103,8 +103,7 @@ impl Spreading {
     /// nothing has changed.
     pub fn finish(
         mut self,
-        space: &mut Space,
-        arena: &Arena,
+        (space, arena, now_us): (&mut Space, &Arena, i64),
         pools: &mut Pools,
         asked: &Asked,
     ) -> Result<Collected, Refusal> {
@@ -113,12 +112,16 @@ impl Spreading {
             space.with_associations(arena, self.request.home, |graph| match run {
                 // It was ended before it could begin; what a recall has found is there anyway.
                 Run::Preparing { .. } => {
-                    (self.choose(graph, &Nothing, asked), Collected::default())
+                    (self.choose(graph, &Nothing, (asked, now_us)), Collected::default())
                 }
-                Run::Packed(push) => self.finish_push(push, &mut pools.packed, graph, asked),
-                Run::Traced(push) => self.finish_push(push, &mut pools.traced, graph, asked),
+                Run::Packed(push) => {
+                    self.finish_push(push, &mut pools.packed, graph, (asked, now_us))
+                }
+                Run::Traced(push) => {
+                    self.finish_push(push, &mut pools.traced, graph, (asked, now_us))
+                }
                 Run::Exact(Iterating { exact, .. }) => {
-                    let candidates = self.choose(graph, &exact, asked);
+                    let candidates = self.choose(graph, &exact, (asked, now_us));
                     pools.release_exact(exact.bytes());
                     let (edges, nodes) = (exact.edges(), exact.nodes_touched());
                     (candidates, Collected { edges, nodes, ..Collected::default() })
@@ -139,7 +142,7 @@ impl Spreading {
         push: Push<S>,
         pool: &mut Pool<S>,
         graph: &mut Associations<'_>,
-        asked: &Asked,
+        asked: (&Asked, i64),
     ) -> (Result<Vec<Candidate>, Damaged>, Collected) {
         let activations = push.finish(graph);
         let candidates = self.choose(graph, &activations, asked);
@@ -155,17 +158,18 @@ impl Spreading {
         &self,
         graph: &Associations<'_>,
         scores: &impl Scores,
-        asked: &Asked,
+        (asked, now_us): (&Asked, i64),
     ) -> Result<Vec<Candidate>, Damaged> {
         let Self { request, seeds, ways, .. } = self;
         let damaged = RefCell::new(None);
         let is_free = asked.conditions == Conditions::default();
+        let standing = graph.space().standing(&asked.conditions, u64::MAX, now_us);
         let admits = |node: u32| {
             let Some((part, row)) = graph.live_row(node) else { return false };
-            if is_free && part.supersessions().count() == 0 {
+            if is_free && !standing.is_conditional(part) {
                 return true;
             }
-            asked.conditions.admit(part, row, u64::MAX).unwrap_or_else(|found| {
+            asked.conditions.admit(part, row, standing).unwrap_or_else(|found| {
                 damaged.borrow_mut().get_or_insert(found);
                 false
             })

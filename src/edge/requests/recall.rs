@@ -38,6 +38,8 @@ pub struct Recall {
     until: Option<i64>,
     /// What was believed then, in microseconds since 1970-01-01 UTC.
     as_of: Option<i64>,
+    /// Also what is archived.
+    archived: Option<bool>,
     #[schemars(range(min = 0.0, max = 1.0))]
     min_confidence: Option<f64>,
     /// What the metadata has to satisfy.
@@ -122,7 +124,7 @@ impl Takes for Recall {
             weights.put(&mut words);
         }
         words.option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of);
+        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.flag("EXACT", self.exact).option("BEAM", self.beam).option("TARGET", self.target);
         if let Some(spread) = self.spread {
@@ -174,6 +176,8 @@ pub struct Spread {
     until: Option<i64>,
     /// What was believed then, in microseconds since 1970-01-01 UTC.
     as_of: Option<i64>,
+    /// Also what is archived.
+    archived: Option<bool>,
     #[schemars(range(min = 0.0, max = 1.0))]
     min_confidence: Option<f64>,
     /// What the metadata has to satisfy.
@@ -200,7 +204,7 @@ impl Takes for Spread {
         words.option("DECAY", self.decay).option("THRESHOLD", self.threshold);
         words.option("SIMILAR", self.similar).option("DEADLINE", self.deadline_us);
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of);
+        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
@@ -232,6 +236,8 @@ pub struct Complete {
     until: Option<i64>,
     /// What was believed then, in microseconds since 1970-01-01 UTC.
     as_of: Option<i64>,
+    /// Also what is archived.
+    archived: Option<bool>,
     #[schemars(range(min = 0.0, max = 1.0))]
     min_confidence: Option<f64>,
     /// What the metadata has to satisfy.
@@ -255,7 +261,7 @@ impl Takes for Complete {
         }
         words.option("K", self.k).option("ROUNDS", self.rounds).option("BETA", self.beta);
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of);
+        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
@@ -288,6 +294,8 @@ pub struct Gist {
     until: Option<i64>,
     /// What was believed then, in microseconds since 1970-01-01 UTC.
     as_of: Option<i64>,
+    /// Also what is archived.
+    archived: Option<bool>,
     #[schemars(range(min = 0.0, max = 1.0))]
     min_confidence: Option<f64>,
     /// What the metadata has to satisfy.
@@ -308,7 +316,7 @@ impl Takes for Gist {
         words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
         words.option("TEXT", self.text).option("AMONG", self.among).option("ALIKE", self.alike);
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of);
+        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))

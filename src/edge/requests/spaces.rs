@@ -67,8 +67,10 @@ pub struct SpaceCreate {
     /// Seconds that an episode lives which does not say otherwise, or `none`.
     #[schemars(with = "Option<TtlSchema>")]
     ttl: Option<Scalar>,
+    /// Which episodes are archived because they have faded; none unless given.
+    archive: Option<FadingPolicy>,
     /// Which episodes are forgotten because they have faded; none unless given.
-    forget: Option<Forget>,
+    forget: Option<FadingPolicy>,
     /// Of its texts: how words are stemmed and which do not count; `english` unless given.
     #[schemars(with = "Option<LanguageSchema>")]
     language: Option<String>,
@@ -111,10 +113,10 @@ enum DecaySchema {
     HalfLife(#[schemars(range(min = 1, max = 4_294_967_295_u64))] u64),
 }
 
-/// Which episodes a memory space forgets by itself.
+/// Which episodes a memory space archives or forgets by itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with below")]
-struct Forget {
+struct FadingPolicy {
     /// A retention.
     #[schemars(range(min = 0.0001, max = 0.9999))]
     below: f64,
@@ -139,8 +141,10 @@ impl Takes for SpaceCreate {
         words.word(target.space()?).option("DIM", Some(dim)).option("MODEL", model);
         words.option("METRIC", metric).option("CODES", codes).option("FAN", fan);
         words.option("FANCAP", fan_cap).option("DECAY", decay).option("TTL", ttl);
-        if let Some(Forget { below, after }) = self.forget {
-            words.word("FORGET").option("BELOW", Some(below)).option("AFTER", after);
+        for (name, policy) in [("ARCHIVE", self.archive), ("FORGET", self.forget)] {
+            if let Some(FadingPolicy { below, after }) = policy {
+                words.word(name).option("BELOW", Some(below)).option("AFTER", after);
+            }
         }
         words.option("LANGUAGE", self.language);
         if let Some(weights) = self.weights {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use engram_shards::episode::{
-    CodeBits, ForgetPolicy, Lifetime, Metric, Refusal, SpaceFan, Ttl, WordSettings,
+    CodeBits, FadingPolicy, Lifetime, Metric, Refusal, SpaceFan, Ttl, WordSettings,
 };
 use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
 use engram_shards::strength::Decay;
@@ -41,7 +41,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let name = checks::space(&arguments.value("EG.SPACE CREATE")?)?;
     let (mut dimensions, mut model, mut shards) = (None, None, None);
     let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
-    let (mut decay, mut ttl, mut forget) = (None, None, None);
+    let (mut decay, mut ttl, mut archive, mut forget) = (None, None, None, None);
     let (mut language, mut weights) = (None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
@@ -81,7 +81,10 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = checks::ttl(&arguments.value("TTL")?);
                 set_once(&mut ttl, "TTL", value)?;
             }
-            b"FORGET" => set_once(&mut forget, "FORGET", forget_policy(arguments))?,
+            b"ARCHIVE" => {
+                set_once(&mut archive, "ARCHIVE", fading_policy("ARCHIVE", arguments))?;
+            }
+            b"FORGET" => set_once(&mut forget, "FORGET", fading_policy("FORGET", arguments))?,
             b"LANGUAGE" => {
                 let value = space_language(&arguments.value("LANGUAGE")?);
                 set_once(&mut language, "LANGUAGE", value)?;
@@ -101,10 +104,12 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         return Err(arguments.misuse(format_args!("DIM is missing")));
     };
     let decay = decay.unwrap_or_default();
-    if forget.is_some() && decay == Decay::None {
-        return Err(arguments.misuse(format_args!(
-            "FORGET lets go what has faded, and with DECAY none nothing does"
-        )));
+    for (name, policy) in [("ARCHIVE", archive), ("FORGET", forget)] {
+        if policy.is_some() && decay == Decay::None {
+            return Err(arguments.misuse(format_args!(
+                "{name} lets go what has faded, and with DECAY none nothing does"
+            )));
+        }
     }
     Ok(Command::SpaceCreate(SpaceCreate {
         name,
@@ -115,7 +120,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
         fan: fan.unwrap_or_default(),
         fan_cap,
         decay,
-        lifetime: Lifetime { ttl_s: ttl.and_then(Ttl::seconds), forget },
+        lifetime: Lifetime { ttl_s: ttl.and_then(Ttl::seconds), archive, forget },
         words: WordSettings {
             language: language.unwrap_or_default(),
             weights: weights.unwrap_or_default(),
@@ -131,12 +136,12 @@ fn space_fan(value: &[u8]) -> Result<SpaceFan, Refusal> {
 }
 
 /// `BELOW retention [AFTER seconds]`.
-fn forget_policy(arguments: &mut Arguments) -> Result<ForgetPolicy, Refusal> {
+fn fading_policy(name: &str, arguments: &mut Arguments) -> Result<FadingPolicy, Refusal> {
     if !arguments.take_keyword("BELOW") {
-        return Err(arguments.misuse(format_args!("FORGET goes on with BELOW")));
+        return Err(arguments.misuse(format_args!("{name} goes on with BELOW")));
     }
     let value = arguments.value("BELOW")?;
-    let units = f64::from(checks::finite("BELOW", &value)?) * f64::from(ForgetPolicy::UNITS);
+    let units = f64::from(checks::finite("BELOW", &value)?) * f64::from(FadingPolicy::UNITS);
     // A bound that the log can hold, as it was written.
     let is_step = (units - units.round()).abs() < 1e-2;
     let after_s = match arguments.take_keyword("AFTER") {
@@ -144,7 +149,7 @@ fn forget_policy(arguments: &mut Arguments) -> Result<ForgetPolicy, Refusal> {
         false => 0,
     };
     let units = if is_step { units.round() as u16 } else { 0 };
-    ForgetPolicy::of_parts(units, after_s).ok_or_else(|| {
+    FadingPolicy::of_parts(units, after_s).ok_or_else(|| {
         let got = shown(&value);
         Refusal::Syntax(format!(
             "BELOW must be a retention from 0.0001 to 0.9999 in steps of 0.0001, got {got}"

@@ -53,7 +53,7 @@ pub struct SpreadCommand {
 }
 
 /// Words that follow the seeds: an id that is one of them comes with a `FROM` of its own.
-const KEYWORDS: [&str; 16] = [
+const KEYWORDS: [&str; 17] = [
     "K",
     "FROM",
     "HOPS",
@@ -66,6 +66,7 @@ const KEYWORDS: [&str; 16] = [
     "SINCE",
     "UNTIL",
     "ASOF",
+    "ARCHIVED",
     "MINCONF",
     "FILTER",
     "WITH",
@@ -220,6 +221,7 @@ pub(super) struct ConditionOptions {
     since_us: Option<i64>,
     until_us: Option<i64>,
     as_of_us: Option<i64>,
+    archived: Option<()>,
     confidence_min: Option<f32>,
     filter: Option<Arc<Filter>>,
 }
@@ -240,6 +242,7 @@ impl ConditionOptions {
                 let value = checks::time_us("ASOF", &from.value("ASOF")?);
                 set_once(&mut self.as_of_us, "ASOF", value)?;
             }
+            b"ARCHIVED" => set_once(&mut self.archived, "ARCHIVED", Ok(()))?,
             b"MINCONF" => {
                 let value = confidence_min(&from.value("MINCONF")?);
                 set_once(&mut self.confidence_min, "MINCONF", value)?;
@@ -254,8 +257,9 @@ impl ConditionOptions {
     }
 
     pub(super) fn into_conditions(self) -> Conditions {
-        let Self { since_us, until_us, as_of_us, confidence_min, filter } = self;
+        let Self { since_us, until_us, as_of_us, archived, confidence_min, filter } = self;
         let belief = as_of_us.map_or(Belief::Now, Belief::AsOf);
-        Conditions { belief, since_us, until_us, confidence_min, filter }
+        let archived = archived.is_some();
+        Conditions { belief, archived, since_us, until_us, confidence_min, filter }
     }
 }

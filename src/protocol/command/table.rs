@@ -88,10 +88,13 @@ const FUSION_WEIGHTS: &[Argument] =
 const RECALL_CUE: Argument =
     one_of("cue", &[BLOB, VALUES, string("id").behind("ID"), string("text").behind("TEXT")])
         .multiple();
+const FADING_POLICY: &[Argument] =
+    &[double("retention").behind("BELOW"), integer("seconds").behind("AFTER").optional()];
 const SINCE: Argument = integer("microseconds").behind("SINCE").optional();
 const UNTIL: Argument = integer("microseconds").behind("UNTIL").optional();
 const MINCONF: Argument = double("p").behind("MINCONF").optional();
 const ASOF: Argument = integer("microseconds").behind("ASOF").optional();
+const ARCHIVED: Argument = token("ARCHIVED").optional();
 const FILTER: Argument = string("json").behind("FILTER").optional();
 const HOPS: Argument = integer("n").behind("HOPS").optional();
 const BUDGET: Argument = integer("edges").behind("BUDGET").optional();
@@ -150,15 +153,8 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             .behind("DECAY")
             .optional(),
             TTL,
-            block(
-                "policy",
-                &[
-                    double("retention").behind("BELOW"),
-                    integer("seconds").behind("AFTER").optional(),
-                ],
-            )
-            .behind("FORGET")
-            .optional(),
+            block("policy", FADING_POLICY).behind("ARCHIVE").optional(),
+            block("policy", FADING_POLICY).behind("FORGET").optional(),
             string("language").behind("LANGUAGE").optional(),
             block("weights", FUSION_WEIGHTS).behind("WEIGHTS").optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
@@ -289,6 +285,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             SINCE,
             UNTIL,
             ASOF,
+            ARCHIVED,
             MINCONF,
             FILTER,
             token("EXACT").optional(),
@@ -332,6 +329,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 SINCE,
                 UNTIL,
                 ASOF,
+                ARCHIVED,
                 MINCONF,
                 FILTER,
                 RECALL_WITH,
@@ -356,6 +354,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 SINCE,
                 UNTIL,
                 ASOF,
+                ARCHIVED,
                 MINCONF,
                 FILTER,
                 GET_WITH,
@@ -376,6 +375,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 SINCE,
                 UNTIL,
                 ASOF,
+                ARCHIVED,
                 MINCONF,
                 FILTER,
                 one_of("part", &[token("text"), token("vec")]).behind("WITH").optional().multiple(),

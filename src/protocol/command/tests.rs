@@ -2,7 +2,7 @@ use std::num::NonZero;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Belief, CodeBits, Confidence, Durability, Effort, Fields, ForgetPolicy, Lifetime, Link, Metric,
+    Belief, CodeBits, Confidence, Durability, Effort, FadingPolicy, Fields, Lifetime, Link, Metric,
     Priority, Refusal, Reinforcement, SpaceFan, SpaceNumber, Ttl, WordSettings,
 };
 use engram_shards::inquiry::fusion::Weights;
@@ -124,7 +124,11 @@ fn spaces() {
         fan: SpaceFan::Strength { hundredths: 150 },
         fan_cap: Some(500),
         decay: Decay::Exponential { half_life_s: 86_400 },
-        lifetime: Lifetime { ttl_s: NonZero::new(3600), forget: ForgetPolicy::of_parts(1250, 60) },
+        lifetime: Lifetime {
+            ttl_s: NonZero::new(3600),
+            archive: FadingPolicy::of_parts(2500, 0),
+            forget: FadingPolicy::of_parts(1250, 60),
+        },
         words: WordSettings {
             language: Language::Turkish,
             weights: Weights {
@@ -140,8 +144,8 @@ fn spaces() {
     assert_eq!(
         parse(
             "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 decay \
-             86400 ttl 3600 forget below .125 after 60 language Turkish weights .5 0 1000 1 0 \
-             shards 2"
+             86400 ttl 3600 archive below .25 forget below .125 after 60 language Turkish weights \
+             .5 0 1000 1 0 shards 2"
         ),
         Ok(Command::SpaceCreate(create))
     );
@@ -184,6 +188,12 @@ fn spaces() {
             "TTL (or none) must be a whole number from 1 to 4294",
         ),
         ("EG.SPACE CREATE notes DIM 5 FORGET 0.1", "FORGET goes on with BELOW"),
+        ("EG.SPACE CREATE notes DIM 5 ARCHIVE 0.1", "ARCHIVE goes on with BELOW"),
+        ("EG.SPACE CREATE notes DIM 5 ARCHIVE BELOW 1", "from 0.0001 to 0.9999 in steps of 0.0001"),
+        (
+            "EG.SPACE CREATE notes DIM 5 DECAY none ARCHIVE BELOW 0.1",
+            "with DECAY none nothing does",
+        ),
         ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 1", "from 0.0001 to 0.9999 in steps of 0.0001"),
         ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 0", "in steps of 0.0001, got '0'"),
         ("EG.SPACE CREATE notes DIM 5 FORGET BELOW 0.12345", "got '0.12345'"),

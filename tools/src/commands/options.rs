@@ -73,6 +73,9 @@ pub(crate) struct Conditions {
     /// What was believed at this time (microseconds or RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = time::parse_us, allow_hyphen_values = true)]
     as_of: Option<i64>,
+    /// Also what is archived
+    #[arg(long)]
+    archived: bool,
     /// Only episodes at least this sure, from 0 to 1
     #[arg(long, value_name = "P")]
     min_confidence: Option<f32>,
@@ -86,6 +89,9 @@ impl Conditions {
         push(command, "SINCE", self.since);
         push(command, "UNTIL", self.until);
         push(command, "ASOF", self.as_of);
+        if self.archived {
+            command.arg("ARCHIVED");
+        }
         push(command, "MINCONF", self.min_confidence);
         push(command, "FILTER", self.filter.as_ref());
     }

@@ -71,6 +71,12 @@ pub(crate) struct Settings {
     /// Seconds that an episode lives which does not say otherwise; for ever when left out
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     ttl: Option<u32>,
+    /// Archive episodes whose retention is below this; none when left out
+    #[arg(long, value_name = "RETENTION")]
+    archive_below: Option<f64>,
+    /// Seconds that an episode is not archived from being stored, however weak it is
+    #[arg(long, value_name = "SECONDS", requires = "archive_below")]
+    archive_after: Option<u32>,
     /// Forget episodes whose retention is below this; none when left out
     #[arg(long, value_name = "RETENTION")]
     forget_below: Option<f64>,
@@ -131,10 +137,15 @@ impl Settings {
         if let Some(ttl) = self.ttl {
             command.arg("TTL").arg(ttl);
         }
-        if let Some(below) = self.forget_below {
-            command.arg("FORGET").arg("BELOW").arg(below);
-            if let Some(after) = self.forget_after {
-                command.arg("AFTER").arg(after);
+        for (name, below, after) in [
+            ("ARCHIVE", self.archive_below, self.archive_after),
+            ("FORGET", self.forget_below, self.forget_after),
+        ] {
+            if let Some(below) = below {
+                command.arg(name).arg("BELOW").arg(below);
+                if let Some(after) = after {
+                    command.arg("AFTER").arg(after);
+                }
             }
         }
         if let Some(language) = self.language {

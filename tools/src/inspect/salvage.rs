@@ -30,7 +30,7 @@ use super::contents::{Body, Contents};
 use super::covered::Covered;
 use super::damaged::{self, Reading};
 use super::directory::Directory;
-use super::salvaged::{self, Forget, SalvagedShard, SalvagedSpace};
+use super::salvaged::{self, FadingPolicy, SalvagedShard, SalvagedSpace};
 use super::survey::metric_name;
 use crate::cli::Context;
 use crate::document::{self, Line, Link, Superseded, When, confidence_field};
@@ -250,6 +250,11 @@ fn file_name(number: u32, name: &str, kind: &str) -> String {
     format!("{number}-{name}{kind}.jsonl")
 }
 
+/// Of the report.
+fn policy(policy: engram_shards::episode::FadingPolicy) -> FadingPolicy {
+    FadingPolicy { below: policy.below(), after: policy.after_s }
+}
+
 fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpace {
     let guessed = || SpaceSettings {
         name: format!("space-{}", number.0),
@@ -277,9 +282,8 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         fan_cap,
         decay: decay.to_string(),
         ttl: lifetime.ttl_s.map(NonZero::get),
-        forget: lifetime
-            .forget
-            .map(|policy| Forget { below: policy.below(), after: policy.after_s }),
+        archive: lifetime.archive.map(policy),
+        forget: lifetime.forget.map(policy),
         language: words.language.name(),
         weights: words.weights.to_array(),
         model,

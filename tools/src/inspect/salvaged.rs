@@ -41,9 +41,9 @@ impl SalvagedShard {
     }
 }
 
-/// Which episodes it forgot by itself.
+/// Which episodes it archived or forgot by itself.
 #[derive(Debug, Serialize)]
-pub(super) struct Forget {
+pub(super) struct FadingPolicy {
     pub(super) below: f32,
     pub(super) after: u32,
 }
@@ -61,7 +61,8 @@ pub(super) struct SalvagedSpace {
     pub(super) fan_cap: Option<u32>,
     pub(super) decay: String,
     pub(super) ttl: Option<u32>,
-    pub(super) forget: Option<Forget>,
+    pub(super) archive: Option<FadingPolicy>,
+    pub(super) forget: Option<FadingPolicy>,
     pub(super) language: &'static str,
     pub(super) weights: [f32; 5],
     pub(super) model: String,
@@ -183,8 +184,10 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     if let Some(seconds) = space.ttl {
         create.push_str(&format!(" --ttl {seconds}"));
     }
-    if let Some(Forget { below, after }) = space.forget {
-        create.push_str(&format!(" --forget-below {below} --forget-after {after}"));
+    for (name, policy) in [("archive", &space.archive), ("forget", &space.forget)] {
+        if let Some(FadingPolicy { below, after }) = policy {
+            create.push_str(&format!(" --{name}-below {below} --{name}-after {after}"));
+        }
     }
     if space.language != Language::default().name() {
         create.push_str(&format!(" --language {}", space.language));
