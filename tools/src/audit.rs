@@ -10,8 +10,8 @@
 //! | archived, would be forgotten | by a policy: that of the memory space, or one to be tried |
 //! | sizes | of texts, metadata and vectors as they were stored, and of columns on the disk |
 //!
-//! Duplicates are looked for among what recalls find: an episode that another one supersedes is
-//! none. Nothing is changed, and no recall counts as one.
+//! Duplicates are looked for among what recalls find, archived or not: an episode that another one
+//! supersedes is none. Nothing is changed, and no recall counts as one.
 //!
 //! In a large memory space near-duplicates are looked for of a sample, drawn evenly (Vitter,
 //! "Random sampling with a reservoir", ACM TOMS 1985), the same each time. The rate comes with its
@@ -332,7 +332,7 @@ impl Audit {
         for (id, vector, content) in &read.sample {
             let mut command = redis::cmd("EG.RECALL");
             command.arg(&self.space).arg("K").arg(NEAREST).arg("VEC").arg(vector);
-            command.arg("NOREINFORCE");
+            command.arg("ARCHIVED").arg("NOREINFORCE");
             if self.exact {
                 command.arg("EXACT");
             }
