@@ -6,9 +6,9 @@ use std::num::NonZero;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Lapse, Lifetime, Link,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Lapse, Link,
     LinkRequest, Metric, Priority, RecallRequest, ReinforceRequest, Reinforcement, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest, WordSettings,
+    SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest,
 };
 use engram_shards::format::{
     ErasePayload, Frame, FrameHead, LAPSED_MAX, Operation, RECALLED_MAX, StoreFacts,
@@ -23,7 +23,6 @@ use engram_shards::log::{
 };
 use engram_shards::shard::{OpenError, Shard, ShardStats};
 use engram_shards::space::Page;
-use engram_shards::strength::Decay;
 
 use crate::input::Input;
 use crate::recovery::commit;
@@ -172,17 +171,12 @@ fn space(input: &mut Input<'_>) -> Vec<u8> {
         tenths => SpaceFan::Strength { hundredths: tenths * 10 },
     };
     let settings = SpaceSettings {
-        name,
-        dimensions,
         metric,
         codes: CodeBits::ALL[usize::from(choice) % 3],
         fan,
         fan_cap: (choice % 2 == 1).then(|| choice.into()),
-        decay: Decay::default(),
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
-        model: String::new(),
         shards: u32::from(input.u8()),
+        ..SpaceSettings::usual(name, dimensions)
     };
     let mut payload = vec![0; space_bytes(&settings)];
     encode_space(number, &settings, &mut payload);

@@ -20,15 +20,13 @@ use bytes::Bytes;
 use engram_lanes::inbox::{AGED_EVERY, Inbox, Rank, Sender, Taken, WEIGHTS, Waits};
 use engram_shards::arena::Arena;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Lifetime, Metric, Priority, SpaceFan, SpaceNumber,
-    SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Priority, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::format::{
     Frame, FrameHead, Operation, StoreFacts, StorePayload, encode_store, store_sizes,
 };
 use engram_shards::recall::check_vector;
 use engram_shards::space::{CATCH_UP_ROWS, Space};
-use engram_shards::strength::Decay;
 use engramd::clock::{monotonic_ns, wall_us};
 use engramd::runtime::spawn_pinned;
 use engramd::server::{Asked, LANE_UNITS, Request};
@@ -359,19 +357,7 @@ impl Memory {
         let bytes = episodes * EPISODE_BYTES_MAX;
         let mut arena = Arena::reserve(2 * bytes, &|_| {}).expect("so much address space");
         arena.prefault(bytes).expect("so much memory");
-        let settings = SpaceSettings {
-            name: "observed".into(),
-            dimensions: DIMENSIONS,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        };
+        let settings = SpaceSettings::usual("observed", DIMENSIONS);
         Self { arena, space: Space::new(SPACE, settings), sequence: 0, payload: Vec::new() }
     }
 

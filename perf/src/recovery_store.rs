@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Fields, Priority, Refusal, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::format::{StoreHeader, segment_from_file_name, shard_folder_name};
 use engram_shards::io::{UringIo, UringSettings};
@@ -22,7 +22,6 @@ use engram_shards::shard::{
     ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
 };
 use engram_shards::store::{NewStore, Store, StoreError};
-use engram_shards::strength::Decay;
 use engramd::clock::{CLOCK, wall_us};
 use engramd::config::bounds::MEMORY_PREFAULT_DEFAULT;
 use engramd::server::Route;
@@ -182,19 +181,8 @@ impl RecoveryStore {
             effects: Vec::new(),
         };
         let space = SpaceNumber(1);
-        let spanning = SpaceSettings {
-            name: SPACE.into(),
-            dimensions: DIMENSIONS,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: self.header.shards,
-        };
+        let spanning =
+            SpaceSettings { shards: self.header.shards, ..SpaceSettings::usual(SPACE, DIMENSIONS) };
         writer.engine.create_space(Ticket(0), Some(space), &spanning, 0)?;
         writer.drain()?;
         let route = Route::new(space, &spanning, self.header.shards as usize);

@@ -143,23 +143,9 @@ pub fn blob(vector: &[f32]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{CodeBits, Lifetime, SpaceFan, WordSettings};
-    use crate::strength::Decay;
 
     fn settings(metric: Metric) -> SpaceSettings {
-        SpaceSettings {
-            name: "notes".into(),
-            dimensions: 4,
-            metric,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        }
+        SpaceSettings { metric, ..SpaceSettings::usual("notes", 4) }
     }
 
     fn partial(metric: Metric, vector: &[f32], unknown: &[(usize, usize)]) -> PartialCue {

@@ -81,6 +81,25 @@ pub struct SpaceSettings {
     pub shards: u32,
 }
 
+impl SpaceSettings {
+    /// Those of a memory space of which nothing else is said, on one shard.
+    pub fn usual(name: impl Into<String>, dimensions: u32) -> Self {
+        Self {
+            name: name.into(),
+            dimensions,
+            metric: Metric::default(),
+            codes: CodeBits::default(),
+            fan: SpaceFan::default(),
+            fan_cap: None,
+            decay: Decay::default(),
+            lifetime: Lifetime::default(),
+            words: WordSettings::default(),
+            model: String::new(),
+            shards: 1,
+        }
+    }
+}
+
 /// How long a memory space keeps its episodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lifetime {

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::log::{
@@ -24,7 +24,6 @@ use engram_shards::shard::{
     ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
 };
 use engram_shards::space::Page;
-use engram_shards::strength::Decay;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 /// Small, so that the history below spans several.
@@ -117,19 +116,7 @@ fn make() -> (MemoryDisk, Vec<Step>) {
     let disk = MemoryDisk::default();
     let (mut shard, _) = open(&disk, false).unwrap();
     let mut history = vec![Step::CreateSpace];
-    let settings = SpaceSettings {
-        name: "s".into(),
-        dimensions: 3,
-        metric: Metric::Dot,
-        codes: CodeBits::One,
-        fan: SpaceFan::Degree,
-        fan_cap: None,
-        decay: Decay::default(),
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
-        model: String::new(),
-        shards: 1,
-    };
+    let settings = SpaceSettings { metric: Metric::Dot, ..SpaceSettings::usual("s", 3) };
     shard.create_space(Ticket(0), None, &settings, 1).unwrap();
     settle(&mut shard);
     for round in 0..9 {

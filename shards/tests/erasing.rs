@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Fields, Metric, Priority, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::format::FileKind;
 use engram_shards::io::simulated::{Power, SimulatedDisk, SimulatedIo, Still, World};
@@ -17,7 +17,6 @@ use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
-use engram_shards::strength::Decay;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 const SECRET: &str = "what nobody is to read any more";
@@ -117,19 +116,7 @@ impl Machine {
     /// Stores some episodes, the victim among them, and consolidates them.
     fn prepare(&self) {
         let mut shard = self.open().unwrap();
-        let settings = SpaceSettings {
-            name: "s".into(),
-            dimensions: 2,
-            metric: Metric::L2,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        };
+        let settings = SpaceSettings { metric: Metric::L2, ..SpaceSettings::usual("s", 2) };
         shard.create_space(Ticket(0), None, &settings, 0).unwrap();
         self.settle(&mut shard);
         for nth in 0..8 {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use bench::{blob, columns_of, settings};
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
-    Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Tier,
-    Ttl, WordSettings,
+    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Priority, RecallRequest,
+    Refusal, SpaceNumber, SpaceSettings, StoreRequest, Tier, Ttl,
 };
 use engram_shards::filter::Filter;
 use engram_shards::format::columns::{ColumnEntry, ColumnKind};
@@ -19,7 +18,6 @@ use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
 use engram_shards::recall::cue;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
-use engram_shards::strength::Decay;
 
 const DIMENSIONS: usize = 64;
 
@@ -48,19 +46,7 @@ impl Bench {
         let (shard, _) = Shard::open(disk.io(), &settings(), &|_| {}).unwrap();
         let (random, model) = (Random::new(11), BTreeMap::new());
         let mut bench = Self { disk, shard, random, tickets: 0, model };
-        let space = SpaceSettings {
-            name: "s".into(),
-            dimensions: DIMENSIONS as u32,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        };
+        let space = SpaceSettings::usual("s", DIMENSIONS as u32);
         let ticket = bench.ticket();
         bench.shard.create_space(ticket, None, &space, 0).unwrap();
         bench.settle();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Fields, Priority, Refusal, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -16,7 +16,6 @@ use engram_shards::log::{
 use engram_shards::shard::{
     ConsolidationSettings, Effect, OpenError, Shard, ShardSettings, Ticket,
 };
-use engram_shards::strength::Decay;
 
 const REASON: &str = "it fell over five times";
 
@@ -46,19 +45,7 @@ fn open(
 }
 
 fn space(name: &str) -> SpaceSettings {
-    SpaceSettings {
-        name: name.into(),
-        dimensions: 2,
-        metric: Metric::Cosine,
-        codes: CodeBits::One,
-        fan: SpaceFan::Degree,
-        fan_cap: None,
-        decay: Decay::default(),
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
-        model: String::new(),
-        shards: 1,
-    }
+    SpaceSettings::usual(name, 2)
 }
 
 fn store(id: &str) -> StoreRequest {

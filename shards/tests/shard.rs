@@ -5,9 +5,8 @@ use std::num::NonZero;
 use bytes::Bytes;
 use engram_shards::arena::CHUNK_BYTES;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Link,
-    Metric, Outcome, Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings,
-    StoreRequest, Ttl, WordSettings,
+    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Link, Metric, Outcome,
+    Priority, RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::{SEGMENT_BYTES_MIN, TEXT_BYTES_MAX};
@@ -17,7 +16,6 @@ use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
 use engram_shards::space::{Page, id_hash};
-use engram_shards::strength::Decay;
 use proptest::prelude::*;
 
 const ALL: Fields = Fields {
@@ -95,19 +93,8 @@ impl Bench {
 
     fn space(&mut self, dimensions: u32, metric: Metric) -> SpaceNumber {
         let ticket = self.ticket();
-        let settings = SpaceSettings {
-            name: "s".into(),
-            dimensions,
-            metric,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: "m".into(),
-            shards: 1,
-        };
+        let settings =
+            SpaceSettings { metric, model: "m".into(), ..SpaceSettings::usual("s", dimensions) };
         self.shard.create_space(ticket, None, &settings, 0).unwrap();
         match &self.answers()[..] {
             [(_, Ok(Reply::SpaceCreated { space }))] => *space,
@@ -378,19 +365,8 @@ fn a_recall_of_a_space_that_is_dropped_ends_with_an_error() {
 fn numbers_of_spaces_stay_apart_while_others_come_and_go() {
     let mut bench = Bench::new();
     let space = bench.space(1, Metric::Dot);
-    let settings = |name: &str| SpaceSettings {
-        name: name.into(),
-        dimensions: 1,
-        metric: Metric::Dot,
-        codes: CodeBits::One,
-        fan: SpaceFan::Degree,
-        decay: Decay::default(),
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
-        fan_cap: None,
-        model: String::new(),
-        shards: 1,
-    };
+    let settings =
+        |name: &str| SpaceSettings { metric: Metric::Dot, ..SpaceSettings::usual(name, 1) };
     bench.shard.io_mut().hold(true);
     let create = |bench: &mut Bench, name: &str| {
         let ticket = bench.ticket();

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Fields, Lifetime, Metric, Priority, Refusal,
-    SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Fields, Priority, Refusal, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::io::{MemoryDisk, MemoryIo, WriteFault};
 use engram_shards::limits::SEGMENT_BYTES_MIN;
@@ -13,7 +13,6 @@ use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
-use engram_shards::strength::Decay;
 
 const SPACE: SpaceNumber = SpaceNumber(1);
 /// Three episodes fill a segment.
@@ -60,19 +59,7 @@ impl Bench {
     fn new() -> Self {
         let disk = MemoryDisk::default();
         let mut bench = Self { shard: open(&disk), disk, tickets: 0 };
-        let space = SpaceSettings {
-            name: "s".into(),
-            dimensions: 4,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        };
+        let space = SpaceSettings::usual("s", 4);
         let ticket = bench.ticket();
         bench.shard.create_space(ticket, None, &space, 0).unwrap();
         assert!(matches!(&bench.answers()[..], [(_, Ok(Reply::SpaceCreated { space: SPACE }))]));

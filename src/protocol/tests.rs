@@ -326,8 +326,6 @@ fn replies_to_reads() {
 #[test]
 fn replies_about_spaces_and_the_daemon() {
     let settings = SpaceSettings {
-        name: "notes".to_owned(),
-        dimensions: 768,
         metric: Metric::Dot,
         codes: CodeBits::Two,
         fan: SpaceFan::Strength { hundredths: 150 },
@@ -339,8 +337,8 @@ fn replies_about_spaces_and_the_daemon() {
             forget: FadingPolicy::of_parts(2500, 7),
         },
         words: WordSettings { language: Language::German, ..WordSettings::default() },
-        model: String::new(),
         shards: 2,
+        ..SpaceSettings::usual("notes", 768)
     };
     let expected = vec![
         ("name", bulk("notes")),

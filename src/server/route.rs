@@ -116,23 +116,9 @@ fn text(id: Uuid) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram_shards::episode::{CodeBits, Lifetime, Metric, SpaceFan, WordSettings};
-    use engram_shards::strength::Decay;
 
     fn route(span: u32, shards: usize) -> Route {
-        let settings = SpaceSettings {
-            name: "notes".into(),
-            dimensions: 3,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: span,
-        };
+        let settings = SpaceSettings { shards: span, ..SpaceSettings::usual("notes", 3) };
         Route::new(SpaceNumber(7), &settings, shards)
     }
 

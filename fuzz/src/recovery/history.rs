@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Lifetime, Link, Metric, Priority, SpaceFan,
-    SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    Confidence, Durability, Episode, Link, Metric, Priority, SpaceNumber, SpaceSettings,
+    StoreRequest, Ttl,
 };
 use engram_shards::format::{
     BatchHeader, Frame, FrameHead, Operation, StoreId, segment_file_name, segment_from_file_name,
@@ -18,7 +18,6 @@ use engram_shards::io::{Io, MemoryDisk, MemoryIo, SlotFile};
 use engram_shards::limits::SECTOR_BYTES;
 use engram_shards::log::{Log, LogIdentity, LogSettings, RecoverySettings};
 use engram_shards::shard::{ConsolidationSettings, Shard, ShardSettings, Ticket};
-use engram_shards::strength::Decay;
 
 use super::damage::Files;
 
@@ -214,17 +213,10 @@ impl Writer {
     fn create(&mut self, name: &str, metric: Metric) {
         let ticket = self.ticket();
         let settings = SpaceSettings {
-            name: name.into(),
-            dimensions: 3,
             metric,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
             model: "model".into(),
             shards: SHARDS,
+            ..SpaceSettings::usual(name, 3)
         };
         self.shard.create_space(ticket, None, &settings, 1000).expect("admitted");
     }

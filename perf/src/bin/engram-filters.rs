@@ -20,9 +20,8 @@ use clap::Parser;
 use engram_perf::random::Random;
 use engram_perf::vectors::Vectors;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
-    Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
-    WordSettings,
+    Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Priority, RecallRequest,
+    Refusal, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::filter::Filter;
 use engram_shards::io::{UringIo, UringSettings};
@@ -31,7 +30,6 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
-use engram_shards::strength::Decay;
 use engramd::clock::CLOCK;
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -147,19 +145,7 @@ impl Bench {
             clock: CLOCK,
         };
         let (mut shard, _) = Shard::open(UringIo::new(&uring)?, &settings, &|_| {})?;
-        let space = SpaceSettings {
-            name: "s".into(),
-            dimensions: u32::try_from(dimensions)?,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        };
+        let space = SpaceSettings::usual("s", u32::try_from(dimensions)?);
         shard.create_space(Ticket(0), None, &space, 0)?;
         let clock = match arguments.processor_time {
             true => ClockId::ThreadCPUTime,

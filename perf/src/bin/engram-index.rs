@@ -12,8 +12,8 @@ use bytes::Bytes;
 use clap::Parser;
 use engram_perf::vectors::{VectorArguments, Vectors};
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
-    Priority, RecallRequest, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, WordSettings,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Priority,
+    RecallRequest, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::io::{UringIo, UringSettings};
 use engram_shards::log::{LogIdentity, LogSettings, RecoverySettings};
@@ -21,7 +21,6 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Reply, Shard, ShardSettings, Ticket,
 };
-use engram_shards::strength::Decay;
 use engramd::clock::CLOCK;
 use serde::Serialize;
 
@@ -127,19 +126,8 @@ impl Bench {
             consolidation: ConsolidationSettings::when_asked(),
         };
         let (mut shard, _) = Shard::open(io, &shard_settings, &|_| {})?;
-        let settings = SpaceSettings {
-            name: "vectors".into(),
-            dimensions: u32::try_from(dimensions)?,
-            metric: Metric::Cosine,
-            codes,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
-            shards: 1,
-        };
+        let settings =
+            SpaceSettings { codes, ..SpaceSettings::usual("vectors", u32::try_from(dimensions)?) };
         shard.create_space(Ticket(0), None, &settings, 0)?;
         let mut bench = Self {
             shard,

@@ -561,17 +561,12 @@ mod tests {
 
     fn settings() -> SpaceSettings {
         SpaceSettings {
-            name: "s".into(),
-            dimensions: 3,
             metric: Metric::L2,
             codes: CodeBits::Four,
             fan: SpaceFan::Strength { hundredths: 157 },
             fan_cap: Some(70_000),
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
             model: "m".into(),
-            shards: 1,
+            ..SpaceSettings::usual("s", 3)
         }
     }
 

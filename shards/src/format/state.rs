@@ -627,7 +627,7 @@ fn find_end(records: &[u8]) -> Result<usize, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{CodeBits, Lifetime, Metric, SpaceFan, WordSettings};
+    use crate::episode::{CodeBits, Metric, SpaceFan};
     use crate::strength::Decay;
 
     const ID: StoreId = [3; 16];
@@ -640,17 +640,13 @@ mod tests {
 
     fn records() -> Vec<StateRecord> {
         let settings = SpaceSettings {
-            name: "notes".into(),
-            dimensions: 3,
             metric: Metric::Dot,
             codes: CodeBits::Two,
             fan: SpaceFan::Strength { hundredths: 800 },
             fan_cap: Some(u32::MAX),
             decay: Decay::Exponential { half_life_s: 86_400 },
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
-            model: String::new(),
             shards: 2,
+            ..SpaceSettings::usual("notes", 3)
         };
         let key = |hash| KeyEntry {
             hash,

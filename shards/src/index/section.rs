@@ -312,10 +312,9 @@ impl SectionIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::episode::{Lifetime, SpaceFan, WordSettings};
+
     use crate::index::cue::Cue;
     use crate::index::rotation::split_mix;
-    use crate::strength::Decay;
 
     #[test]
     fn an_index_is_read_with_the_bits_that_it_was_written_with() {
@@ -327,17 +326,9 @@ mod tests {
         let mut bytes = Vec::new();
         for codes in CodeBits::ALL {
             let settings = SpaceSettings {
-                name: "s".into(),
-                dimensions: dimensions as u32,
                 metric: Metric::L2,
                 codes,
-                fan: SpaceFan::Degree,
-                fan_cap: None,
-                decay: Decay::default(),
-                lifetime: Lifetime::default(),
-                words: WordSettings::default(),
-                model: String::new(),
-                shards: 1,
+                ..SpaceSettings::usual("s", dimensions as u32)
             };
             let norm_max = 8e6 * (dimensions as f32).sqrt();
             let mut builder = SectionIndexBuilder::new(&settings, rows, norm_max).unwrap();

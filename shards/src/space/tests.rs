@@ -9,15 +9,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::arena::{CHUNK_BYTES, Region};
 use crate::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Lifetime, Link, Metric,
-    Priority, RecallRequest, StoreRequest, Ttl, WordSettings,
+    Conditions, Confidence, Durability, Effort, Episode, Link, Metric, Priority, RecallRequest,
+    StoreRequest, Ttl,
 };
 use crate::filter::Filter;
 use crate::format::columns::{ColumnsDirectory, ColumnsIdentity, ColumnsPlace, ColumnsWriter};
 use crate::format::{FrameHead, Operation, StoreFacts, encode_store, store_sizes};
 use crate::kernels::{kernels, padded};
 use crate::recall::{Recall, Scratch};
-use crate::strength::Decay;
 use crate::words::Language;
 
 const DIMENSIONS: usize = 17;
@@ -44,20 +43,7 @@ fn identity(through: u64) -> ColumnsIdentity {
 }
 
 fn settings(metric: Metric) -> SpaceSettings {
-    let (name, model) = ("notes".to_owned(), String::new());
-    SpaceSettings {
-        name,
-        dimensions: DIMENSIONS as u32,
-        metric,
-        codes: CodeBits::One,
-        fan: Default::default(),
-        fan_cap: None,
-        decay: Decay::default(),
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
-        model,
-        shards: 1,
-    }
+    SpaceSettings { metric, ..SpaceSettings::usual("notes", DIMENSIONS as u32) }
 }
 
 /// Up to three links: to others, to itself, and to what is never stored.

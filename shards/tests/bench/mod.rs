@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Lifetime, Metric,
-    Priority, RecallRequest, Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
-    WordSettings,
+    CodeBits, Conditions, Confidence, Durability, Effort, Episode, Fields, Hit, Metric, Priority,
+    RecallRequest, Refusal, SpaceNumber, SpaceSettings, StoreRequest, Ttl,
 };
 use engram_shards::format::columns::{ColumnEntry, ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{FileId, FileKind};
@@ -19,7 +18,6 @@ use engram_shards::recall::cue;
 use engram_shards::shard::{
     Advanced, ConsolidationSettings, Effect, Notice, Reply, Shard, ShardSettings, Ticket,
 };
-use engram_shards::strength::Decay;
 
 pub const DIMENSIONS: u32 = 96;
 /// A byte of the first vector of a columns file, which follows its header page.
@@ -81,17 +79,10 @@ impl Bench {
     pub fn create(&mut self, name: &str, metric: Metric, codes: CodeBits) -> SpaceNumber {
         let ticket = self.ticket();
         let settings = SpaceSettings {
-            name: name.into(),
-            dimensions: DIMENSIONS,
             metric,
             codes,
-            fan: SpaceFan::Degree,
-            fan_cap: None,
-            decay: Decay::default(),
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
             model: "m".into(),
-            shards: 1,
+            ..SpaceSettings::usual(name, DIMENSIONS)
         };
         self.shard.create_space(ticket, None, &settings, 0).unwrap();
         match &self.answers()[..] {

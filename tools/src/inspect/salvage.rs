@@ -18,11 +18,8 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use clap::Args;
-use engram_shards::episode::{
-    CodeBits, Lifetime, Metric, SpaceFan, SpaceNumber, SpaceSettings, WordSettings,
-};
+use engram_shards::episode::{SpaceNumber, SpaceSettings};
 use engram_shards::format::{Frame, GapReason, LinkRecords, StorePayload};
-use engram_shards::strength::Decay;
 use serde_json::json;
 
 use super::census::{Census, FoundSpace, FoundSpaces, Standing};
@@ -257,17 +254,11 @@ fn policy(policy: engram_shards::episode::FadingPolicy) -> FadingPolicy {
 
 fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpace {
     let guessed = || SpaceSettings {
-        name: format!("space-{}", number.0),
-        dimensions: u32::try_from(space.dimensions).expect("a vector has few dimensions"),
-        metric: Metric::Cosine,
-        codes: CodeBits::default(),
-        fan: SpaceFan::default(),
-        fan_cap: None,
-        decay: Decay::default(),
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
-        model: String::new(),
         shards,
+        ..SpaceSettings::usual(
+            format!("space-{}", number.0),
+            u32::try_from(space.dimensions).expect("a vector has few dimensions"),
+        )
     };
     let settings = space.settings.clone().unwrap_or_else(guessed);
     let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, .. } = settings;

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use engram_shards::episode::{
-    CodeBits, Confidence, Durability, Episode, Lifetime, Link, LinkRequest, Metric, Priority,
-    Refusal, SpaceFan, SpaceNumber, SpaceSettings, StoreRequest, Ttl, UnlinkRequest, WordSettings,
+    Confidence, Durability, Episode, Link, LinkRequest, Priority, Refusal, SpaceFan, SpaceNumber,
+    SpaceSettings, StoreRequest, Ttl, UnlinkRequest,
 };
 use engram_shards::format::columns::{ColumnsDirectory, ColumnsPlace};
 use engram_shards::format::{
@@ -94,17 +94,12 @@ impl TestStore {
         };
         let mut opened = Self { shards: (0..shards).map(open).collect(), folder, _store: store };
         let settings = SpaceSettings {
-            name: "notes".into(),
-            dimensions: 4,
-            metric: Metric::Cosine,
-            codes: CodeBits::One,
             fan: SpaceFan::Strength { hundredths: 157 },
             fan_cap: Some(1500),
             decay: Decay::Exponential { half_life_s: 604_800 },
-            lifetime: Lifetime::default(),
-            words: WordSettings::default(),
             model: "test".into(),
             shards,
+            ..SpaceSettings::usual("notes", 4)
         };
         for shard in 0..shards {
             opened.write(shard, |shard| {
@@ -272,17 +267,12 @@ pub fn consolidate(store: &ClosedStore) {
     let (mut log, _) = Log::open(io, identity(0), settings, &recovery, &mut ignore).unwrap();
     let place = *log.durable_place();
     let space = SpaceSettings {
-        name: "notes".into(),
-        dimensions: 4,
-        metric: Metric::Cosine,
-        codes: CodeBits::One,
         fan: SpaceFan::Strength { hundredths: 157 },
         fan_cap: Some(1500),
         decay: Decay::Exponential { half_life_s: 604_800 },
-        lifetime: Lifetime::default(),
-        words: WordSettings::default(),
         model: "test".into(),
         shards: 2,
+        ..SpaceSettings::usual("notes", 4)
     };
     let header = StateHeader {
         store_id: STORE_ID,
