@@ -159,6 +159,7 @@ fn the_explorer_draws_what_came_and_says_why() {
     let detail = text(&mut browser, "#detail");
     assert!(detail.contains("Activation") || detail.contains("It did not"), "{detail}");
     assert!(detail.contains("— next →"), "{detail}");
+    shows_what_was_asked_last(&mut browser);
     for (size, scheme) in [((390, 844), "light"), ((1280, 900), "dark")] {
         browser.appear(size, scheme);
         browser.until(&format!("document.getElementById('graph').clientWidth < {}", size.0));
@@ -167,4 +168,25 @@ fn the_explorer_draws_what_came_and_says_why() {
         assert!(browser.picture().starts_with(b"\x89PNG"));
     }
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
+/// An answer that comes behind that to a later question is dropped.
+fn shows_what_was_asked_last(browser: &mut Browser) {
+    browser.value(
+        "(() => { const usual = window.fetch; window.late = 0; window.fetch = async (...asked) => { \
+         const isLate = String(asked[1]?.body).includes('\"id\":\"3\"'); \
+         if (isLate) await new Promise((done) => setTimeout(done, 500)); \
+         const answer = await usual(...asked); if (isLate) window.late += 1; return answer } })()",
+    );
+    for id in ["3", "4"] {
+        browser.value(&format!("document.getElementById('episode').value = '{id}'"));
+        browser.value("document.querySelector('#recall-form button').click()");
+    }
+    let shows_4 =
+        "document.querySelector('#graph .cue').getAttribute('aria-label').startsWith('4,')";
+    browser.until(shows_4);
+    browser.until("window.late === 2");
+    browser.value("new Promise((done) => setTimeout(done, 200))");
+    assert_eq!(browser.value(shows_4), true);
+    assert!(text(browser, "#detail").contains("number 4"));
 }

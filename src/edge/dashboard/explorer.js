@@ -26,6 +26,7 @@ export class Explorer {
     this.tell = tell;
     this.trouble = null;
     this.isOpen = false;
+    this.asked = 0;
     this.hits = new Map();
     this.graph = new Graph((id) => this.choose(id));
     find("recall-form").addEventListener("submit", (event) => {
@@ -65,6 +66,13 @@ export class Explorer {
     this.tell(this.trouble);
   }
 
+  /** Whether nothing else was asked since, to be called when an answer is there: answers may come
+   * in another order than they were asked for. */
+  ask() {
+    const own = ++this.asked;
+    return () => own === this.asked;
+  }
+
   say(text) {
     find("graph-says").textContent = text;
   }
@@ -88,13 +96,15 @@ export class Explorer {
     const space = find("space").value;
     if (space === "") return this.say("There is no memory space yet.");
     const query = `?count=${SCAN_COUNT}&with=links&cursor=${this.cursor ?? "0"}`;
+    const isNewest = this.ask();
     const { cursor, episodes } = await askJson(inSpace(space, `/episodes${query}`));
+    if (space !== find("space").value) return;
     this.cursor = cursor;
     if (episodes.length === 0) return this.say("There is no episode in this space.");
     find("episodes").replaceChildren(...episodes.map(({ id }) => new Option(id)));
     const links = ({ links }) => links?.length ?? 0;
     const best = episodes.reduce((best, other) => (links(other) > links(best) ? other : best));
-    await this.recall(best.id);
+    if (isNewest()) await this.recall(best.id);
   }
 
   async recall(id) {
@@ -107,10 +117,12 @@ export class Explorer {
       no_reinforce: true,
       with: ["why", "text", "links"],
     };
+    const isNewest = this.ask();
     const [recalled, spread] = await Promise.all([
       askJson(inSpace(space, "/recall"), asked),
       askJson(inSpace(space, "/spread"), { k: SPREAD_K, from: [{ id }], with: ["why"] }),
     ]);
+    if (!isNewest()) return;
     this.cue = id;
     this.hits = new Map(recalled.hits.map((hit) => [hit.id, hit]));
     this.paths = new Map(spread.hits.map((hit) => [hit.id, hit.why?.path ?? []]));
@@ -142,7 +154,9 @@ export class Explorer {
     }
     await this.attempt(async () => {
       const hit = this.hits.get(id);
-      this.detail(id, hit ?? (await this.unrecalled(id)), hit !== undefined);
+      const isNewest = this.ask();
+      const episode = hit ?? (await this.unrecalled(id));
+      if (isNewest()) this.detail(id, episode, hit !== undefined);
     });
   }
 
