@@ -17,8 +17,8 @@ use engramd::recovery::Recovery;
 use engramd::runtime;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, EdgeEnd, Offline, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
-    Snapshots,
+    self, Arrival, Control, EdgeEnd, Offline, Opened, Peer, Said, ServeError, ShardDisk,
+    ShardStart, Snapshots,
 };
 
 use crate::model::End;
