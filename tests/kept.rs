@@ -197,7 +197,8 @@ fn a_gist_is_told_with_all_that_follows_from_its_members() {
     }
     let mean = unit(&mean);
     let Value::BulkString(vector) = gist.at("vec") else { panic!("{gist:?}") };
-    let off = floats(vector).iter().zip(&mean).map(|(a, b)| (f64::from(*a) - b).abs());
+    let vector = floats(vector);
+    let off = vector.iter().zip(&mean).map(|(a, b)| (f64::from(*a) - b).abs());
     assert!(off.fold(0.0, f64::max) < 1e-6);
     // A recall by similarity scores it by that.
     let cue = unit(&vector_of(1, 1));
@@ -211,28 +212,42 @@ fn a_gist_is_told_with_all_that_follows_from_its_members() {
     let two = ask(&mut client, "EG.RECALL s K 2 ID sea-1 NOREINFORCE GISTS");
     assert_eq!(two.items(), &all.items()[..2]);
     assert_eq!(two.items()[0].at("id").text(), "sea-1", "nothing is more similar");
-    // With words the score of the best member that was found counts, as there is no vector.
-    let words = ask(&mut client, "EG.RECALL s K 3 TEXT tea-3 NOREINFORCE GISTS");
-    let keys: Vec<bool> = words.items().iter().map(|it| it.keys().contains(&"gist")).collect();
-    assert_eq!((words.items()[0].at("id").text(), &keys[..2]), ("tea-3", &[false, true][..]));
-    let [best, gist, ..] = words.items() else { panic!("{words:?}") };
-    assert_eq!(gist.at("score"), best.at("score"));
-    assert!(!gist.keys().contains(&"similarity") && !best.keys().contains(&"why"));
+    // With words it has the mean of its members' words.
+    let number = |it: &Value, key: &str| it.at("why").at(key).float();
+    let factor = |it: &Value| {
+        let factors = ["stating", "strength", "confidence"].map(|key| number(it, key));
+        factors.iter().product::<f64>()
+    };
+    let ask_words = |client: &mut Client, cue: &str| {
+        let line = format!("EG.RECALL s K 11 TEXT tea-3{cue} NOREINFORCE GISTS");
+        (ask(client, &format!("{line} WITH why")), ask(client, &line))
+    };
+    let (words, bare) = ask_words(&mut client, "");
+    let split = |all: &Value| -> (Vec<Value>, Vec<Value>) {
+        all.items().iter().cloned().partition(|it| it.keys().contains(&"gist"))
+    };
+    let (gists, mut tea) = split(&words);
+    let gist = gists.iter().find(|gist| sources(gist) == members(0)).expect("it is found");
+    tea.retain(|it| it.at("id").text().starts_with("tea"));
+    assert_eq!((tea.len(), tea[0].at("id").text()), (MEMBERS, "tea-3"));
+    let mean = tea.iter().map(|it| number(it, "words")).sum::<f64>() / MEMBERS as f64;
+    let expected = tea[0].at("score").float() - (number(&tea[0], "words") - mean) * factor(&tea[0]);
+    assert!((gist.at("score").float() - expected).abs() < 1e-5, "{expected}: {words:?}");
+    assert!(!gist.keys().contains(&"similarity"), "there is no vector");
+    assert!(bare.items().iter().all(|it| !it.keys().contains(&"why")), "{bare:?}");
     // With both, similarity counts as the formula says.
-    let both = ask(&mut client, "EG.RECALL s K 11 TEXT tea-3 ID sea-1 NOREINFORCE GISTS WITH why");
-    let of_sea =
-        both.items().iter().find(|it| it.keys().contains(&"gist") && sources(it) == members(1));
-    let episodes: Vec<&Value> =
-        both.items().iter().filter(|it| it.keys().contains(&"why")).collect();
-    let best = episodes.iter().find(|it| it.at("id").text().starts_with("sea")).unwrap();
-    let near = |it: &Value| (it.at("similarity").float(), it.at("why").at("near").float());
-    let (first, second) = (near(episodes[0]), near(episodes[1]));
-    let slope = (first.1 - second.1) / (first.0 - second.0);
-    let factors = ["stating", "strength", "confidence"];
-    let factor: f64 = factors.iter().map(|key| best.at("why").at(key).float()).product();
-    let of_sea = of_sea.expect("it is found");
-    let nearer = slope * (of_sea.at("similarity").float() - best.at("similarity").float());
-    let expected = best.at("score").float() + 0.85 * nearer * factor;
+    let (both, _) = ask_words(&mut client, " ID sea-1");
+    let (gists, episodes) = split(&both);
+    let of_sea = gists.iter().find(|gist| sources(gist) == members(1)).expect("it is found");
+    let sea: Vec<&Value> =
+        episodes.iter().filter(|it| it.at("id").text().starts_with("sea")).collect();
+    let near = |it: &Value| (it.at("similarity").float(), number(it, "near"));
+    let (first, last) = (near(sea[0]), near(&episodes[episodes.len() - 1]));
+    let slope = (first.1 - last.1) / (first.0 - last.0);
+    let nearer = slope * (of_sea.at("similarity").float() - first.0);
+    let mean = sea.iter().map(|it| number(it, "words")).sum::<f64>() / MEMBERS as f64;
+    let added = (0.85 * nearer + mean - number(sea[0], "words")) * factor(sea[0]);
+    let expected = sea[0].at("score").float() + added;
     assert!((of_sea.at("score").float() - expected).abs() < 1e-4, "{expected}: {both:?}");
     // Parts are left out where there is no room for them.
     let (gists, _) = found(&mut client, "sea-1", " WITH text BYTES 1");
@@ -288,10 +303,14 @@ fn a_gist_is_of_the_episodes_that_are_there_and_may_be_seen() {
     assert!(gists.iter().all(|gist| gone.iter().all(|gone| !gist.contains(*gone))), "{gists:?}");
     let left: BTreeSet<String> = (2..5).map(|nth| id_of(0, nth)).collect();
     wait_until(&mut client, |client| sources_by(client, "tea-2").contains(&left));
-    let brief = command!["EG.STORE", "s", "tea-4", "VEC", blob(&vector_of(0, 4)), "TTL", "1"];
+    let brief = command!["EG.STORE", "s", "tea-4", "VEC", blob(&vector_of(0, 4)), "TTL", "1000"];
     client.ask(&brief);
-    wait_until(&mut client, |client| sources_by(client, "tea-2") == []);
-    assert!(sources_by(&mut client, "sea-0").contains(&members(1)), "the other one is as it was");
+    wait_until(&mut client, |client| sources_by(client, "tea-2").contains(&left));
+    drop(client);
+    daemon.kill();
+    let daemon = home.start_with(&["clock_ahead_seconds=2000"]);
+    let mut client = daemon.client();
+    assert_eq!(sources_by(&mut client, "tea-2"), [members(1)], "two are no gist");
 }
 
 /// Whether any file below a folder has some bytes.

@@ -335,7 +335,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 28, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 30, "one line for each key:\n{printed}");
 }
 
 #[test]

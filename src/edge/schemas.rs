@@ -235,7 +235,7 @@ pub struct Gists {
 
 #[derive(JsonSchema)]
 pub struct Gist {
-    /// That of the best of its sources; of a kept one with its own similarity.
+    /// That of the best of its sources; of a kept one with its own similarity and words.
     score: f64,
     /// Means of those of its sources: point, low, high.
     confidence: [f64; 3],

@@ -151,7 +151,7 @@ pub fn completed(
 /// A gist as it is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToldGist {
-    /// That of the best of its members that was found; of a kept one, with its own similarity.
+    /// That of the best of its members that was found; of a kept one, with what is its own.
     pub score: f32,
     pub confidence: Confidence,
     /// The first and the last `happened_at` of its members.

@@ -479,7 +479,7 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
         true => None,
         false => Some(cue(&settings, &vectors)?),
     };
-    let own_cue = cue.clone();
+    let (own_cue, is_text) = (cue.clone(), text.is_some());
     let (mut hits, is_partial) = match (text, cue) {
         (Some(text), cue) => {
             let (text, fields) = (&text, parts);
@@ -497,6 +497,7 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let mut found = Vec::new();
     if gists {
         let (cue, conditions) = (own_cue.as_deref(), &asked_conditions);
+        let weights = is_text.then_some(weights);
         let asked = kept::Asked { cue, weights, conditions };
         let of = (&route, &settings);
         found = kept::join(core, of, &asked, (&mut hits, k), (fields, bytes_max)).await?;

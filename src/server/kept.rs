@@ -6,14 +6,16 @@
 //! gist.
 //!
 //! A recall comes to the gists that the episodes it has found belong to. Each is scored as the best
-//! of its members that were found, with its own similarity in the place of that one's:
+//! of its members that were found, *e*, with what is its own in the place of what is that one's:
 //!
 //! ```text
-//! score = score of the member + S(similarity of the gist) − S(similarity of the member)
+//! score = score of e + S(gist) − S(e)
 //! ```
 //!
-//! where S is how a score follows from a similarity when all else stays the same: the similarity
-//! itself, or with words the [fused terms](engram_shards::inquiry::fusion).
+//! S is what similarity and words add to a score: the similarity, or with words the
+//! [fused terms](engram_shards::inquiry::fusion). The similarity of a gist is that of its vector,
+//! which is the mean of its members'; so its words are the mean of theirs, and those of members
+//! that were not found count nothing.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,7 +26,7 @@ use engram_shards::episode::{
     Conditions, Fields, Hit, Refusal, SpaceSettings, StoredEpisode, StoredRequest,
 };
 use engram_shards::gist::{GIST_KEPT_MAX, Gist, Member};
-use engram_shards::inquiry::fusion::Weights;
+use engram_shards::inquiry::fusion::{Terms, Weights};
 use engram_shards::links::{GistLink, StoredAt};
 
 use super::core::Core;
@@ -144,7 +146,7 @@ pub(super) fn member(episode: &StoredEpisode) -> Option<Member> {
 pub(super) struct Asked<'a> {
     pub(super) cue: Option<&'a [f32]>,
     /// Of an answer to words.
-    pub(super) weights: Weights,
+    pub(super) weights: Option<Weights>,
     pub(super) conditions: &'a Conditions,
 }
 
@@ -219,7 +221,9 @@ fn reach(
     kept: &Kept,
     with_vector: bool,
 ) -> Option<Reached> {
-    let best = hits.iter().find(|hit| kept.members.contains_key(&place(route, &hit.episode)))?;
+    let mut found =
+        hits.iter().filter(|hit| kept.members.contains_key(&place(route, &hit.episode)));
+    let best = found.next()?;
     let mut members: Vec<(StoredAt, &StoredEpisode, Member)> = kept
         .members
         .iter()
@@ -230,13 +234,17 @@ fn reach(
     let (metric, all) = (settings.metric, members.iter().map(|(.., member)| member.clone()));
     let gist = Gist::of(metric, all.collect())?;
     let similarity = asked.cue.map(|cue| gist.similarity(metric, cue));
-    let score = match (best.similarity, similarity, best.fused) {
-        (Some(own), Some(similarity), Some(terms)) => {
-            let nearer = terms.nearer(similarity - own);
-            best.score - terms.score(&asked.weights) + nearer.score(&asked.weights)
+    let nearer = similarity.zip(best.similarity).map_or(0.0, |(own, of_best)| own - of_best);
+    let score = match (asked.weights, best.fused) {
+        (Some(weights), Some(terms)) => {
+            let others = found.filter_map(|hit| hit.fused).map(|terms| terms.words);
+            let words = (terms.words + others.sum::<f32>()) / members.len() as f32;
+            let own = Terms { words, ..terms.nearer(nearer) };
+            best.score - terms.score(&weights) + own.score(&weights)
         }
-        (Some(own), Some(similarity), None) => best.score - own + similarity,
-        _ => best.score,
+        // What only associations have brought has no words.
+        (Some(_), None) => best.score,
+        (None, _) => best.score + nearer,
     };
     let Gist { members: by_similarity, vector, confidence, span_us } = gist;
     let medoid = members[by_similarity[0].0].0;
