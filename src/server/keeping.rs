@@ -32,7 +32,7 @@ use engram_shards::recall::cue;
 
 use super::commands::{recall_all, sort_best_first};
 use super::core::Core;
-use super::kept::{self, Kept, head_of, member, place};
+use super::kept::{self, Kept, anybody, head_of, member, place};
 use super::offline::{Drawn, written};
 use super::origin::Promise;
 use super::request::Request;
@@ -77,7 +77,7 @@ async fn tidy(
     at: StoredAt,
     head: StoredAt,
 ) -> Option<Vec<Change>> {
-    let (all, parts) = (Conditions::default(), Fields::default());
+    let (all, parts) = (anybody(), Fields::default());
     let kept = kept::kept(core, route, [head], &all, parts).await.ok()?.pop();
     let links = |of: &StoredEpisode, is_stale: &dyn Fn(GistLink) -> bool| {
         let stale = of.gist_links.iter().copied().filter(|link| is_stale(*link));
@@ -133,7 +133,7 @@ async fn find(
         return Some((changes.collect(), 1));
     }
     let mut heads = found.filter_map(|own| head_of(place(route, own), &own.gist_links));
-    let (all, parts) = (Conditions::default(), Fields { vector: true, ..Fields::default() });
+    let (all, parts) = (anybody(), Fields { vector: true, ..Fields::default() });
     let nearest = kept::kept(core, route, heads.next(), &all, parts).await.ok()?.pop();
     let joins = |kept: &Kept| {
         let vectors: Vec<Member> = kept.members.values().filter_map(member).collect();

@@ -50,6 +50,11 @@ pub(super) struct Kept {
     pub(super) members: Places,
 }
 
+/// All episodes that may belong to a gist: one that is archived still does.
+pub(super) fn anybody() -> Conditions {
+    Conditions { archived: true, ..Conditions::default() }
+}
+
 /// Where an episode was stored.
 pub(super) fn place(route: &Route, episode: &StoredEpisode) -> StoredAt {
     let shard = u16::try_from(route.owner(&episode.id)).expect("there are at most 64 shards");
@@ -107,7 +112,7 @@ pub(super) async fn kept(
     fields: Fields,
 ) -> Result<Vec<Kept>, Refusal> {
     let only_links = Fields { gist_links: true, ..Fields::default() };
-    let heads = read(core, route, heads, &Conditions::default(), only_links).await?;
+    let heads = read(core, route, heads, &anybody(), only_links).await?;
     let mut gists: Vec<Kept> = Vec::with_capacity(heads.len());
     for (head, episode) in heads {
         if head_of(head, &episode.gist_links) == Some(head) {

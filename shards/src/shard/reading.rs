@@ -27,11 +27,12 @@ impl<I: Io> Shard<I> {
     pub fn get_stored(&self, request: &StoredRequest) -> Result<Vec<StoredEpisode>, Refusal> {
         let StoredRequest { space, sequences, conditions, fields, bytes_max } = request;
         let (space, fields) = (self.memory.space(*space)?, self.as_of_now(*fields));
+        let standing = space.standing(conditions, u64::MAX, self.log.io().wall_us());
         let arena = &self.memory.arena;
         let mut rows = Vec::with_capacity(sequences.len());
         for at in sequences.iter().filter_map(|stored| space.find_stored(arena, *stored)) {
             let part = space.part(arena, at.part).expect("just found");
-            if conditions.admit(part, at.row, u64::MAX)? {
+            if conditions.admit(part, at.row, standing)? {
                 rows.push(at);
             }
         }
