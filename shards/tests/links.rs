@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bench::{Bench, settings};
 use bytes::Bytes;
-use engram_shards::episode::{Metric, Refusal};
+use engram_shards::episode::{Conditions, Fields, Metric, Refusal, StoredRequest};
 use engram_shards::io::Io;
 use engram_shards::limits::EPISODE_LINKS_MAX;
 use engram_shards::shard::{Reply, ShardSettings};
@@ -49,6 +49,40 @@ fn of_two_links_alike_in_a_store_the_last_counts_once_links_change() {
     linked.link("a", "c", "", 3.0);
     linked.check();
     linked.restart();
+}
+
+#[test]
+fn an_episode_is_found_by_its_sequence_as_long_as_it_is_that_one() {
+    let mut linked = three_parts();
+    let ids: Vec<String> = linked.links.keys().cloned().collect();
+    let places: Vec<(u64, String)> = ids
+        .iter()
+        .map(|id| (linked.gist_links_of(id).expect("it is there").0.sequence, id.clone()))
+        .collect();
+    let found = |linked: &Linked| -> Vec<(u64, String)> {
+        let request = StoredRequest {
+            space: linked.bench.space,
+            sequences: places.iter().map(|(sequence, _)| *sequence).chain([0, u64::MAX]).collect(),
+            conditions: Conditions::default(),
+            fields: Fields::default(),
+            bytes_max: 0,
+        };
+        let found = linked.bench.shard.get_stored(&request).unwrap().into_iter();
+        let id = |id: Bytes| String::from_utf8(id.to_vec()).unwrap();
+        found.map(|episode| (episode.sequence.0, id(episode.id))).collect()
+    };
+    assert_eq!(found(&linked), places);
+    linked.forget(&ids[2]);
+    linked.store(&ids[7], &[]);
+    let mut left = places.clone();
+    left.retain(|(_, id)| *id != ids[2] && *id != ids[7]);
+    for round in 0..3 {
+        assert_eq!(found(&linked), left, "round {round}");
+        match round {
+            0 => linked = linked.restart(),
+            _ => linked.bench.consolidate(|_, _| {}),
+        }
+    }
 }
 
 #[test]

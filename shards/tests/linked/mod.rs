@@ -9,6 +9,7 @@ use engram_shards::episode::{
     Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome, Priority, Refusal,
     StoreRequest, Ttl, UnlinkRequest,
 };
+use engram_shards::links::{GIST_KIND, GistLink, StoredAt};
 use engram_shards::shard::Reply;
 
 use crate::bench::{Bench, blob};
@@ -108,6 +109,30 @@ impl Linked {
         let outcome = if replaced { Outcome::Replaced } else { Outcome::Created };
         assert_eq!((linked.outcome, linked.links), (outcome, own.len()));
         assert_eq!(linked.sequence.0, self.bench.shard.stats().applied);
+    }
+
+    /// Makes a link that belongs to a gist.
+    pub fn bind(&mut self, from: &str, link: GistLink) {
+        let request = LinkRequest {
+            space: self.bench.space,
+            from: from.to_owned().into(),
+            to: Bytes::copy_from_slice(&link.target()),
+            kind: Bytes::from_static(GIST_KIND),
+            weight: 1.0,
+            durability: Durability::Disk,
+            writer_uid: 0,
+        };
+        let ticket = self.bench.ticket();
+        self.bench.shard.link(ticket, &request).unwrap();
+        let answers = self.bench.answers();
+        assert!(matches!(&answers[..], [(_, Ok(Reply::Linked(_)))]), "{answers:?}");
+    }
+
+    /// The links of an episode that belong to gists, and where it was stored.
+    pub fn gist_links_of(&self, id: &str) -> Option<(StoredAt, Vec<GistLink>)> {
+        let fields = Fields { gist_links: true, ..Fields::default() };
+        let found = self.bench.shard.get(self.bench.space, id.as_bytes(), fields).unwrap()?;
+        Some((StoredAt { shard: 0, sequence: found.sequence.0 }, found.gist_links))
     }
 
     /// Unlinks, and checks the answer.
