@@ -323,6 +323,17 @@ pub struct UnlinkRequest {
     pub writer_uid: u32,
 }
 
+/// A link that holds a gist together, to make or to take away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindRequest {
+    pub space: SpaceNumber,
+    /// What the episode was stored with whose link it is.
+    pub stored: Sequence,
+    pub link: GistLink,
+    /// Whether it is to be there.
+    pub is_bound: bool,
+}
+
 /// What ended the interval in which an episode was valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Superseded {

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 
 use bench::{Bench, settings};
 use bytes::Bytes;
-use engram_shards::episode::{Conditions, Fields, Metric, Refusal, StoredRequest};
+use engram_shards::episode::{
+    BindRequest, Conditions, Fields, Metric, Refusal, Sequence, StoredRequest,
+};
 use engram_shards::io::Io;
 use engram_shards::limits::EPISODE_LINKS_MAX;
+use engram_shards::links::{GistLink, StoredAt};
 use engram_shards::shard::{Reply, ShardSettings};
 use linked::{Linked, Links, change, id, three_parts};
 use proptest::prelude::*;
@@ -83,6 +86,37 @@ fn an_episode_is_found_by_its_sequence_as_long_as_it_is_that_one() {
             _ => linked.bench.consolidate(|_, _| {}),
         }
     }
+}
+
+#[test]
+fn what_is_on_its_way_out_is_bound_to_nothing() {
+    let mut linked = Linked::new();
+    for id in ["a", "b", "c"] {
+        linked.store(id, &[]);
+    }
+    let place = |linked: &Linked, id: &str| linked.gist_links_of(id).unwrap().0;
+    let [a, b, c] = ["a", "b", "c"].map(|id| place(&linked, id));
+    let space = linked.bench.space;
+    let request = |of: StoredAt, link, is_bound| {
+        let stored = Sequence(of.sequence);
+        BindRequest { space, stored, link, is_bound }
+    };
+    linked.bind("a", GistLink::ToMember(b));
+    linked.bind("a", GistLink::ToMember(c));
+    let taken = linked.try_bind(request(a, GistLink::ToMember(c), false));
+    assert!(matches!(taken, Ok(Reply::Unlinked(Some(own))) if own.removed == 1), "{taken:?}");
+    assert_eq!(linked.gist_links_of("a"), Some((a, vec![GistLink::ToMember(b)])));
+    // Neither what has gone, nor what is going and still there.
+    linked.forget("b");
+    let of_b = linked.try_bind(request(b, GistLink::ToHead(a), true));
+    assert!(matches!(of_b, Err(Refusal::NoEpisode(_))), "{of_b:?}");
+    let ticket = linked.bench.ticket();
+    linked.bench.shard.erase(ticket, space, &Bytes::from("a"), 0).unwrap();
+    assert!(linked.gist_links_of("a").is_some());
+    let ticket = linked.bench.ticket();
+    let of_a = request(a, GistLink::ToMember(c), true);
+    let of_a = linked.bench.shard.bind(ticket, &of_a);
+    assert!(matches!(of_a, Err(Refusal::NoEpisode(_))), "{of_a:?}");
 }
 
 #[test]

@@ -672,6 +672,7 @@ impl Inner {
             }
             Request::Link(request) => shard.link(ticket, request)?,
             Request::Unlink(request) => shard.unlink(ticket, request)?,
+            Request::Bind(request) => shard.bind(ticket, request)?,
             Request::Supersede(request) => shard.supersede(ticket, request)?,
             Request::Reinforce(request) => shard.reinforce(ticket, request)?,
             Request::Forget { space, id, durability, writer_uid } => {

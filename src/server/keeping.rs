@@ -19,15 +19,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use engram_shards::episode::{
-    Conditions, Durability, Effort, Fields, LinkRequest, RecallRequest, SpaceNumber, StoredEpisode,
-    UnlinkRequest,
+    BindRequest, Conditions, Effort, Fields, RecallRequest, Sequence, StoredEpisode,
 };
 use engram_shards::gist::{
     ALIKE_DEFAULT, GIST_KEPT_MAX, GIST_MEMBERS_MIN, Grouping, Member, mean_similarity,
 };
-use engram_shards::links::{GIST_KIND, GistLink, StoredAt};
+use engram_shards::links::{GistLink, StoredAt};
 use engram_shards::recall::cue;
 
 use super::commands::{recall_all, sort_best_first};
@@ -42,11 +40,11 @@ use crate::protocol::command::REPLY_BYTES_MAX;
 /// Episodes near the one that was drawn, itself among them.
 const AMONG: usize = 32;
 
-/// A link of an episode to make or to take away.
+/// A link of an episode at a place, to make or to take away.
 struct Change {
-    from: Bytes,
+    of: StoredAt,
     link: GistLink,
-    is_made: bool,
+    is_bound: bool,
 }
 
 /// Looks after the gist that an episode of this shard belongs to, or finds one for it; `None` when
@@ -79,13 +77,12 @@ async fn tidy(
 ) -> Option<Vec<Change>> {
     let (all, parts) = (anybody(), Fields::default());
     let kept = kept::kept(core, route, [head], &all, parts).await.ok()?.pop();
-    let links = |of: &StoredEpisode, is_stale: &dyn Fn(GistLink) -> bool| {
-        let stale = of.gist_links.iter().copied().filter(|link| is_stale(*link));
-        let away = |link| Change { from: of.id.clone(), link, is_made: false };
-        stale.map(away).collect::<Vec<_>>()
+    let links = |of: StoredAt, own: &StoredEpisode, is_stale: &dyn Fn(GistLink) -> bool| {
+        let stale = own.gist_links.iter().copied().filter(|link| is_stale(*link));
+        stale.map(|link| Change { of, link, is_bound: false }).collect::<Vec<_>>()
     };
     let Some(Kept { members, .. }) = kept.filter(|kept| kept.members.contains_key(&at)) else {
-        return Some(links(episode, &|_| true));
+        return Some(links(at, episode, &|_| true));
     };
     let is_over = members.len() < GIST_MEMBERS_MIN;
     let is_stale = |link: GistLink| match link {
@@ -93,7 +90,7 @@ async fn tidy(
         GistLink::ToHead(own) => is_over || own != head,
     };
     let of_others = members.iter().filter(|(own, _)| is_over || **own == head || **own == at);
-    Some(of_others.flat_map(|(_, other)| links(other, &is_stale)).collect())
+    Some(of_others.flat_map(|(of, other)| links(*of, other, &is_stale)).collect())
 }
 
 /// A gist for an episode that belongs to none, and how many were made.
@@ -115,9 +112,9 @@ async fn find(
     sort_best_first(&mut hits);
     let found = hits.iter().map(|hit| &hit.episode);
     let free = found.clone().filter(|own| own.gist_links.is_empty());
-    let free: Vec<(StoredAt, &StoredEpisode, Member)> =
-        free.filter_map(|own| Some((place(route, own), own, member(own)?))).collect();
-    let vectors = free.iter().map(|(.., member)| member.clone()).collect();
+    let free: Vec<(StoredAt, Member)> =
+        free.filter_map(|own| Some((place(route, own), member(own)?))).collect();
+    let vectors = free.iter().map(|(_, member)| member.clone()).collect();
     let mut grouping = Grouping::new(settings.metric, vectors, ALIKE_DEFAULT);
     while grouping.step() {
         core.breathe_if_due().await;
@@ -126,10 +123,10 @@ async fn find(
     let gists = grouping.finish().into_iter();
     let mut own = gists.filter(|gist| gist.members.iter().any(|(nth, _)| is_own(*nth)));
     if let Some(gist) = own.next() {
-        let members = gist.members.iter().take(GIST_KEPT_MAX).map(|(nth, _)| &free[*nth]);
-        let mut members = members.map(|(at, episode, _)| (*at, episode.id.clone()));
+        let members = gist.members.iter().take(GIST_KEPT_MAX);
+        let mut members = members.map(|(nth, _)| free[*nth].0);
         let head = members.next()?;
-        let changes = members.flat_map(|member| bind(&head, &member));
+        let changes = members.flat_map(|member| bind(head, member));
         return Some((changes.collect(), 1));
     }
     let mut heads = found.filter_map(|own| head_of(place(route, own), &own.gist_links));
@@ -142,40 +139,21 @@ async fn find(
         let is_gist = vectors.len() >= GIST_MEMBERS_MIN && has_room;
         is_gist && member(episode).is_some_and(|own| alike(own) >= f64::from(ALIKE_DEFAULT))
     };
-    let changes = nearest.filter(joins).and_then(|kept| {
-        let head = (kept.head, kept.members.get(&kept.head)?.id.clone());
-        Some(bind(&head, &(at, episode.id.clone())).into())
-    });
+    let changes = nearest.filter(joins).map(|kept| bind(kept.head, at).into());
     Some((changes.unwrap_or_default(), 0))
 }
 
 /// Both links between a head and another member.
-fn bind(head: &(StoredAt, Bytes), member: &(StoredAt, Bytes)) -> [Change; 2] {
+fn bind(head: StoredAt, member: StoredAt) -> [Change; 2] {
     [
-        Change { from: member.1.clone(), link: GistLink::ToHead(head.0), is_made: true },
-        Change { from: head.1.clone(), link: GistLink::ToMember(member.0), is_made: true },
+        Change { of: member, link: GistLink::ToHead(head), is_bound: true },
+        Change { of: head, link: GistLink::ToMember(member), is_bound: true },
     ]
 }
 
 /// Asks the owner of an episode for a change of its links.
-fn write(core: &Core, route: &Route, Change { from, link, is_made }: Change) -> Rc<Promise> {
-    let (space, kind): (SpaceNumber, _) = (route.space(), Bytes::from_static(GIST_KIND));
-    let (owner, to) = (route.owner(&from), Bytes::copy_from_slice(&link.target()));
-    let (durability, writer_uid, weight) = (Durability::Disk, 0, 1.0);
-    let request = match is_made {
-        true => Request::Link(Box::new(LinkRequest {
-            space,
-            from,
-            to,
-            kind,
-            weight,
-            durability,
-            writer_uid,
-        })),
-        false => {
-            let request = UnlinkRequest { space, from, to, kind, durability, writer_uid };
-            Request::Unlink(Box::new(request))
-        }
-    };
-    core.ask(owner, request)
+fn write(core: &Core, route: &Route, Change { of, link, is_bound }: Change) -> Rc<Promise> {
+    let (space, stored) = (route.space(), Sequence(of.sequence));
+    let request = Request::Bind(BindRequest { space, stored, link, is_bound });
+    core.ask(usize::from(of.shard), request)
 }

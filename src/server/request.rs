@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_lanes::inbox::{Rank, Waits};
 use engram_shards::episode::{
-    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal,
-    ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, StoredRequest,
-    SupersedeRequest, UnlinkRequest,
+    Belief, BindRequest, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest,
+    Refusal, ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode,
+    StoredRequest, SupersedeRequest, UnlinkRequest,
 };
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::shard::{Reply, SpaceStats};
@@ -27,6 +27,7 @@ pub enum Request {
     Store(Box<StoreRequest>),
     Link(Box<LinkRequest>),
     Unlink(Box<UnlinkRequest>),
+    Bind(BindRequest),
     Supersede(Box<SupersedeRequest>),
     Reinforce(Box<ReinforceRequest>),
     /// Episodes that answers told, by the sequences that they were stored with. Nobody waits for
@@ -157,6 +158,7 @@ impl Request {
             Self::Store(store) => rank_of(store.priority),
             Self::Link(_)
             | Self::Unlink(_)
+            | Self::Bind(_)
             | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
@@ -191,6 +193,7 @@ impl Request {
             Self::Store(_)
             | Self::Link(_)
             | Self::Unlink(_)
+            | Self::Bind(_)
             | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }

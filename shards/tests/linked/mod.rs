@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome, Priority, Refusal,
-    StoreRequest, Ttl, UnlinkRequest,
+    BindRequest, Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome,
+    Priority, Refusal, Sequence, StoreRequest, Ttl, UnlinkRequest,
 };
-use engram_shards::links::{GIST_KIND, GistLink, StoredAt};
+use engram_shards::links::{GistLink, StoredAt};
 use engram_shards::shard::Reply;
 
 use crate::bench::{Bench, blob};
@@ -111,21 +111,18 @@ impl Linked {
         assert_eq!(linked.sequence.0, self.bench.shard.stats().applied);
     }
 
-    /// Makes a link that belongs to a gist.
-    pub fn bind(&mut self, from: &str, link: GistLink) {
-        let request = LinkRequest {
-            space: self.bench.space,
-            from: from.to_owned().into(),
-            to: Bytes::copy_from_slice(&link.target()),
-            kind: Bytes::from_static(GIST_KIND),
-            weight: 1.0,
-            durability: Durability::Disk,
-            writer_uid: 0,
-        };
+    /// Makes a link that belongs to a gist, or takes it away.
+    pub fn try_bind(&mut self, request: BindRequest) -> Result<Reply, Refusal> {
         let ticket = self.bench.ticket();
-        self.bench.shard.link(ticket, &request).unwrap();
-        let answers = self.bench.answers();
-        assert!(matches!(&answers[..], [(_, Ok(Reply::Linked(_)))]), "{answers:?}");
+        self.bench.shard.bind(ticket, &request)?;
+        self.bench.answers().remove(0).1
+    }
+
+    pub fn bind(&mut self, id: &str, link: GistLink) {
+        let (at, _) = self.gist_links_of(id).expect("it is there");
+        let (space, stored) = (self.bench.space, Sequence(at.sequence));
+        let bound = self.try_bind(BindRequest { space, stored, link, is_bound: true });
+        assert!(matches!(bound, Ok(Reply::Linked(_))), "{bound:?}");
     }
 
     /// The links of an episode that belong to gists, and where it was stored.
