@@ -26,8 +26,8 @@ use crate::edge::{Edge, EdgeError};
 use crate::recovery::Recovery;
 use crate::runtime::{self, Pinned, RuntimeError};
 use crate::server::{
-    self, Control, EdgeEnd, JournalSettings, LANE_UNITS, LaneEnds, Opened, Said, ServeError,
-    ShardDisk, ShardStart, Snapshots,
+    self, Control, EdgeEnd, JournalSettings, LANE_UNITS, LaneEnds, Offline, Opened, Said,
+    ServeError, ShardDisk, ShardStart, Snapshots,
 };
 use crate::starts::Starts;
 use crate::topology::{self, CacheLevel, Placement, Topology, TopologyError};
@@ -314,7 +314,7 @@ impl Crew {
                 drain_timeout: config.drain_timeout,
                 stream_patience: config.stream_patience,
                 journal: journal_settings(config),
-                dream: (!config.dream.is_zero()).then_some(config.dream),
+                offline: offline(config),
                 recovery: Arc::clone(recovery),
                 snapshots: Arc::clone(&snapshots),
                 edge,
@@ -473,6 +473,11 @@ fn journal_settings(config: &Config) -> JournalSettings {
         slow_entries_max: config.slowlog_entries_max,
         trace_sample: config.trace_sample,
     }
+}
+
+fn offline(config: &Config) -> Offline {
+    let pause = |pause: Duration| (config.offline && !pause.is_zero()).then_some(pause);
+    Offline { dream: pause(config.dream), gist: pause(config.gist) }
 }
 
 fn shard_settings(

@@ -109,6 +109,10 @@ pub struct Metrics {
     /// Episodes that were replayed, and links that replays have written.
     pub dream_replays: u64,
     pub dream_links: u64,
+    /// Episodes whose gist was looked after, gists that came of it, and links made or removed.
+    pub gist_looks: u64,
+    pub gists_made: u64,
+    pub gist_links: u64,
     /// Refusals by code, in the order of [`REFUSAL_CODES`].
     pub refusals: [u64; REFUSAL_CODES.len()],
     /// In the order of [`Rank::ALL`].
@@ -264,6 +268,9 @@ impl Metrics {
             (&mut self.episodes_pushed, other.episodes_pushed),
             (&mut self.dream_replays, other.dream_replays),
             (&mut self.dream_links, other.dream_links),
+            (&mut self.gist_looks, other.gist_looks),
+            (&mut self.gists_made, other.gists_made),
+            (&mut self.gist_links, other.gist_links),
         ] {
             *own += other;
         }

@@ -36,6 +36,7 @@ const ALL: Fields = Fields {
     metadata: true,
     links: true,
     strength: Some(NonZero::<i64>::MAX),
+    gist_links: true,
     why: true,
 };
 const IDENTITY: LogIdentity =

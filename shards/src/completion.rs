@@ -114,7 +114,8 @@ impl PartialCue {
     }
 }
 
-fn components(blob: &[u8]) -> impl Iterator<Item = f32> + '_ {
+/// The components of a vector as it is stored: the reverse of [`blob`].
+pub fn components(blob: &[u8]) -> impl Iterator<Item = f32> + '_ {
     let component = |le: &[u8]| f32::from_le_bytes([le[0], le[1], le[2], le[3]]);
     blob.chunks_exact(size_of::<f32>()).map(component)
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::filter::Filter;
 use crate::inquiry::fusion::{Terms, Weights};
+use crate::links::GistLink;
 use crate::strength::{Decay, Trace};
 use crate::words::Language;
 
@@ -322,6 +323,17 @@ pub struct UnlinkRequest {
     pub writer_uid: u32,
 }
 
+/// A link that holds a gist together, to make or to take away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindRequest {
+    pub space: SpaceNumber,
+    /// What the episode was stored with whose link it is.
+    pub stored: Sequence,
+    pub link: GistLink,
+    /// Whether it is to be there.
+    pub is_bound: bool,
+}
+
 /// What ended the interval in which an episode was valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Superseded {
@@ -460,6 +472,8 @@ pub struct Fields {
     /// As it is at this time, µs since 1970-01-01 UTC. Who asks need not know the time: the shard
     /// does, see [`Fields::as_of`].
     pub strength: Option<NonZero<i64>>,
+    /// The kept gists that it belongs to.
+    pub gist_links: bool,
     pub why: bool,
 }
 
@@ -486,6 +500,17 @@ pub struct RecallRequest {
     pub cue: std::sync::Arc<[f32]>,
     pub conditions: Conditions,
     pub effort: Effort,
+    pub fields: Fields,
+    /// Bytes of texts, vectors, metadata and links that the answer may carry in all.
+    pub bytes_max: usize,
+}
+
+/// Episodes of one shard by the sequences that they were stored with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRequest {
+    pub space: SpaceNumber,
+    pub sequences: Vec<u64>,
+    pub conditions: Conditions,
     pub fields: Fields,
     /// Bytes of texts, vectors, metadata and links that the answer may carry in all.
     pub bytes_max: usize,
@@ -618,6 +643,8 @@ pub struct StoredEpisode {
     pub metadata: Option<Bytes>,
     pub thread: Bytes,
     pub links: Option<Vec<Link>>,
+    /// Empty unless asked for.
+    pub gist_links: Vec<GistLink>,
     pub superseded: Option<Superseded>,
     /// When it expires; `None`: never.
     pub expires_at_us: Option<i64>,

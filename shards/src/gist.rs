@@ -1,8 +1,9 @@
 //! Gist: what episodes have in common, told of several at once.
 //!
-//! Nothing of it is stored. A gist is made of traces when it is asked for, as MINERVA 2 has it
-//! (Hintzman, "Schema abstraction in a multiple-trace memory model", 1986): what was forgotten or
-//! erased is in no gist from then on, and what was stored a moment ago is in the next.
+//! A gist is made of traces when it is asked for, as MINERVA 2 has it (Hintzman, "Schema
+//! abstraction in a multiple-trace memory model", 1986): what was forgotten or erased is in no gist
+//! from then on. Nothing of what is below is stored; of a gist that is kept, only
+//! [which episodes](crate::links::GistLink) belong to it.
 //!
 //! Episodes that a recall found are put together as long as two groups are alike enough on average
 //! (UPGMA: Sokal and Michener 1958). Of each group:
@@ -20,6 +21,8 @@ use crate::episode::{Confidence, Metric};
 
 /// Members of a gist at least.
 pub const GIST_MEMBERS_MIN: usize = 3;
+/// Members of a gist that is kept, at most.
+pub const GIST_KEPT_MAX: usize = 16;
 /// How alike two groups must be on average, unless it is said. Of 64 turns of a LoCoMo conversation
 /// that are nearest to a question it leaves six groups of eight on average.
 pub const ALIKE_DEFAULT: f32 = 0.6;
@@ -59,10 +62,8 @@ pub struct Grouping {
 }
 
 impl Grouping {
-    pub fn new(metric: Metric, mut members: Vec<Member>, alike_min: f32) -> Self {
-        if metric == Metric::Cosine {
-            members.iter_mut().for_each(|member| to_unit(&mut member.vector));
-        }
+    pub fn new(metric: Metric, members: Vec<Member>, alike_min: f32) -> Self {
+        let members = of_unit_length(metric, members);
         let count = members.len();
         Self {
             metric,
@@ -131,6 +132,32 @@ impl Grouping {
     }
 }
 
+impl Gist {
+    /// What all of these have in common; `None` if they are too few.
+    pub fn of(metric: Metric, members: Vec<Member>) -> Option<Self> {
+        let is_enough = members.len() >= GIST_MEMBERS_MIN;
+        let members = of_unit_length(metric, members);
+        is_enough.then(|| gist(metric, &members, (0..members.len()).collect()))
+    }
+
+    /// How similar it is to a cue, which is of unit length under cosine.
+    pub fn similarity(&self, metric: Metric, cue: &[f32]) -> f32 {
+        #[allow(clippy::cast_possible_truncation)]
+        let similarity = similarity(metric, &self.vector, cue) as f32;
+        similarity
+    }
+}
+
+/// How similar a vector is to each of some others on average: what lets it join them, as a group of
+/// its own.
+pub fn mean_similarity(metric: Metric, own: &Member, others: &[Member]) -> f64 {
+    let all = std::iter::once(own).chain(others).cloned().collect();
+    let members = of_unit_length(metric, all);
+    let (own, others) = members.split_first().expect("there is the own");
+    let all = others.iter().map(|other| similarity(metric, &own.vector, &other.vector));
+    all.sum::<f64>() / others.len().max(1) as f64
+}
+
 fn gist(metric: Metric, members: &[Member], mut group: Vec<usize>) -> Gist {
     // The order in which they came together is not theirs.
     group.sort_unstable();
@@ -167,6 +194,14 @@ fn similarity(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::Cosine | Metric::Dot => pairs().map(|(a, b)| a * b).sum(),
         Metric::L2 => 1.0 / (1.0 + pairs().map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()),
     }
+}
+
+/// Where that is what is compared.
+fn of_unit_length(metric: Metric, mut members: Vec<Member>) -> Vec<Member> {
+    if metric == Metric::Cosine {
+        members.iter_mut().for_each(|member| to_unit(&mut member.vector));
+    }
+    members
 }
 
 /// Opposite members may leave no direction; then it stays as it is.

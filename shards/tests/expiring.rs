@@ -174,6 +174,7 @@ const NO_FIELDS: Fields = Fields {
     vector: false,
     metadata: false,
     links: false,
+    gist_links: false,
     strength: None,
     why: false,
 };

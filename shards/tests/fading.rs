@@ -28,6 +28,7 @@ const WITH_STRENGTH: Fields = Fields {
     vector: false,
     metadata: false,
     links: false,
+    gist_links: false,
     strength: Some(NonZero::<i64>::MAX),
     why: false,
 };

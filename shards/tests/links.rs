@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 
 use bench::{Bench, settings};
 use bytes::Bytes;
-use engram_shards::episode::{Metric, Refusal};
+use engram_shards::episode::{
+    BindRequest, Conditions, Fields, Metric, Refusal, Sequence, StoredRequest,
+};
 use engram_shards::io::Io;
 use engram_shards::limits::EPISODE_LINKS_MAX;
+use engram_shards::links::{GistLink, StoredAt};
 use engram_shards::shard::{Reply, ShardSettings};
 use linked::{Linked, Links, change, id, three_parts};
 use proptest::prelude::*;
@@ -49,6 +52,71 @@ fn of_two_links_alike_in_a_store_the_last_counts_once_links_change() {
     linked.link("a", "c", "", 3.0);
     linked.check();
     linked.restart();
+}
+
+#[test]
+fn an_episode_is_found_by_its_sequence_as_long_as_it_is_that_one() {
+    let mut linked = three_parts();
+    let ids: Vec<String> = linked.links.keys().cloned().collect();
+    let places: Vec<(u64, String)> = ids
+        .iter()
+        .map(|id| (linked.gist_links_of(id).expect("it is there").0.sequence, id.clone()))
+        .collect();
+    let found = |linked: &Linked| -> Vec<(u64, String)> {
+        let request = StoredRequest {
+            space: linked.bench.space,
+            sequences: places.iter().map(|(sequence, _)| *sequence).chain([0, u64::MAX]).collect(),
+            conditions: Conditions::default(),
+            fields: Fields::default(),
+            bytes_max: 0,
+        };
+        let found = linked.bench.shard.get_stored(&request).unwrap().into_iter();
+        let id = |id: Bytes| String::from_utf8(id.to_vec()).unwrap();
+        found.map(|episode| (episode.sequence.0, id(episode.id))).collect()
+    };
+    assert_eq!(found(&linked), places);
+    linked.forget(&ids[2]);
+    linked.store(&ids[7], &[]);
+    let mut left = places.clone();
+    left.retain(|(_, id)| *id != ids[2] && *id != ids[7]);
+    for round in 0..3 {
+        assert_eq!(found(&linked), left, "round {round}");
+        match round {
+            0 => linked = linked.restart(),
+            _ => linked.bench.consolidate(|_, _| {}),
+        }
+    }
+}
+
+#[test]
+fn what_is_on_its_way_out_is_bound_to_nothing() {
+    let mut linked = Linked::new();
+    for id in ["a", "b", "c"] {
+        linked.store(id, &[]);
+    }
+    let place = |linked: &Linked, id: &str| linked.gist_links_of(id).unwrap().0;
+    let [a, b, c] = ["a", "b", "c"].map(|id| place(&linked, id));
+    let space = linked.bench.space;
+    let request = |of: StoredAt, link, is_bound| {
+        let stored = Sequence(of.sequence);
+        BindRequest { space, stored, link, is_bound }
+    };
+    linked.bind("a", GistLink::ToMember(b));
+    linked.bind("a", GistLink::ToMember(c));
+    let taken = linked.try_bind(request(a, GistLink::ToMember(c), false));
+    assert!(matches!(taken, Ok(Reply::Unlinked(Some(own))) if own.removed == 1), "{taken:?}");
+    assert_eq!(linked.gist_links_of("a"), Some((a, vec![GistLink::ToMember(b)])));
+    // Neither what has gone, nor what is going and still there.
+    linked.forget("b");
+    let of_b = linked.try_bind(request(b, GistLink::ToHead(a), true));
+    assert!(matches!(of_b, Err(Refusal::NoEpisode(_))), "{of_b:?}");
+    let ticket = linked.bench.ticket();
+    linked.bench.shard.erase(ticket, space, &Bytes::from("a"), 0).unwrap();
+    assert!(linked.gist_links_of("a").is_some());
+    let ticket = linked.bench.ticket();
+    let of_a = request(a, GistLink::ToMember(c), true);
+    let of_a = linked.bench.shard.bind(ticket, &of_a);
+    assert!(matches!(of_a, Err(Refusal::NoEpisode(_))), "{of_a:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ const ALL: Fields = Fields {
     vector: true,
     metadata: true,
     links: true,
+    gist_links: true,
     strength: Some(NonZero::<i64>::MAX),
     why: true,
 };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bench::Bench;
 use bytes::Bytes;
 use engram_shards::episode::{Conditions, Effort, Fields, Hit, Metric, Refusal};
+use engram_shards::links::{GistLink, StoredAt};
 use engram_shards::space::Home;
 use engram_shards::spread::exact::{Exact, Mass};
 use engram_shards::spread::link::{WEIGHT_MAX, WEIGHT_MIN, Weight};
@@ -168,6 +169,43 @@ fn three_parts_and_everything_that_changes_between_them() {
             check(&mut linked, &seeds);
         }
     }
+}
+
+#[test]
+fn what_holds_a_gist_together_is_no_association() {
+    let mut linked = three_parts();
+    let seeds = [("e0", 0.5), ("e33", 0.25), ("e38", 0.25)];
+    check(&mut linked, &seeds);
+    let ids: Vec<String> = linked.links.keys().cloned().collect();
+    let bound = |linked: &Linked, id: &str| linked.gist_links_of(id).map(|(_, links)| links);
+    let mut expected = Vec::new();
+    for (nth, id) in ids.iter().enumerate().filter(|(nth, _)| nth % 3 != 1) {
+        let at = StoredAt { shard: 7, sequence: nth as u64 };
+        let links = [GistLink::ToHead(at), GistLink::ToMember(at)];
+        links.into_iter().for_each(|link| linked.bind(id, link));
+        expected.push((id, links));
+    }
+    for round in 0..3 {
+        linked.check();
+        check(&mut linked, &seeds);
+        for (id, links) in &expected {
+            assert_eq!(bound(&linked, id).as_deref(), Some(&links[..]), "{id}, round {round}");
+        }
+        match round {
+            0 => linked = linked.restart(),
+            _ => linked.bench.consolidate_new(),
+        }
+    }
+    // They go with their episode, and a link beside them is counted alone.
+    let (own, _) = expected[0];
+    linked.link(own, "e5", "beside", 2.0);
+    linked.unlink(own, "e5", "");
+    linked.store(own, &[("e5", "", 1.0)]);
+    assert_eq!(bound(&linked, own), Some(Vec::new()));
+    linked.forget(expected[1].0);
+    linked.store(expected[1].0, &[]);
+    assert_eq!(bound(&linked, expected[1].0), Some(Vec::new()));
+    check(&mut linked, &seeds);
 }
 
 #[test]

@@ -35,3 +35,5 @@ pub const ALLOWED_IDS: usize = 256;
 pub const SOCKET_PATH_BYTES: usize = 107;
 /// Between two replays, milliseconds; 0 for none.
 pub const DREAM_MS: RangeInclusive<u64> = 0..=3_600_000;
+/// Between two looks at gists, likewise.
+pub const GIST_MS: RangeInclusive<u64> = 0..=3_600_000;

@@ -71,7 +71,9 @@ fn with_nothing_said_the_defaults_hold() {
             crash_loop: Duration::from_secs(60),
             accept_loss: false,
             skip_sequences: vec![],
+            offline: true,
             dream: Duration::ZERO,
+            gist: Duration::ZERO,
             edge: true,
             edge_tcp: None,
         }
@@ -158,6 +160,7 @@ fn a_bound_holds_at_its_end_and_not_beyond() {
         ("slowlog_us", vec!["0", "600000000"], vec!["600000001"]),
         ("slowlog_entries_max", vec!["0", "4096"], vec!["4097"]),
         ("dream_ms", vec!["0", "3600000"], vec!["3600001"]),
+        ("gist_ms", vec!["0", "3600000"], vec!["3600001"]),
         ("trace_sample", vec!["0", "1000000000"], vec!["1000000001"]),
         ("clock_ahead_seconds", vec!["0", "3155760000"], vec!["3155760001"]),
         ("crash_loop_starts", vec!["0", "1000"], vec!["1001"]),
@@ -332,7 +335,7 @@ fn what_is_printed_is_a_configuration_that_says_the_same() {
     let annotated =
         |line: &str| line.starts_with("shards = 3 ") && line.ends_with("# command line: --shards");
     assert!(printed.lines().any(annotated), "{printed}");
-    assert_eq!(printed.lines().count(), 28, "one line for each key:\n{printed}");
+    assert_eq!(printed.lines().count(), 30, "one line for each key:\n{printed}");
 }
 
 #[test]

@@ -59,8 +59,12 @@ pub struct Config {
     pub accept_loss: bool,
     /// Writes that are not applied; ascending.
     pub skip_sequences: Vec<LogPlace>,
-    /// Between two replays of a shard that has little else to do; zero for no replay at all.
+    /// Whether shards that have little else to do may work with their memories.
+    pub offline: bool,
+    /// Between two replays of such a shard; zero for no replay at all.
     pub dream: Duration,
+    /// Between two looks of such a shard at the gists that are kept; zero for none.
+    pub gist: Duration,
     /// Whether HTTP is spoken beside RESP.
     pub edge: bool,
     /// Where else than on the Unix socket.
@@ -248,10 +252,17 @@ fn validate(layers: &[Layer], host: Host) -> Result<Loaded, ConfigError> {
         )?),
         accept_loss: keys.switch("accept_loss", |raw| raw.accept_loss, false),
         skip_sequences: keys.places("skip_sequences", |raw| raw.skip_sequences.clone())?,
+        offline: keys.switch("offline", |raw| raw.offline, true),
         dream: Duration::from_millis(keys.count(
             "dream_ms",
             |raw| raw.dream_ms,
             bounds::DREAM_MS,
+            0,
+        )?),
+        gist: Duration::from_millis(keys.count(
+            "gist_ms",
+            |raw| raw.gist_ms,
+            bounds::GIST_MS,
             0,
         )?),
         edge: keys.switch("edge", |raw| raw.edge, true),

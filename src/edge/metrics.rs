@@ -61,7 +61,7 @@ const fn counter(name: &'static str, help: &'static str, of: fn(&Report) -> f64)
 }
 
 /// What each shard tells in one number.
-const FIGURES: [Figure; 54] = [
+const FIGURES: [Figure; 58] = [
     gauge("episodes", "Live episodes.", |it| it.stats.episodes as f64),
     gauge("rows", "Rows, dead ones included.", |it| it.stats.rows as f64),
     gauge("rows_dead", "Rows whose episode is gone.", |it| it.stats.rows_dead as f64),
@@ -106,8 +106,20 @@ const FIGURES: [Figure; 54] = [
     counter("episodes_pushed_total", "Episodes sent to watches.", |it| {
         it.metrics.episodes_pushed as f64
     }),
+    gauge("works_offline", "Whether anything is done offline.", |it| {
+        f64::from(u8::from(it.works_offline))
+    }),
     counter("dream_replays_total", "Episodes replayed.", |it| it.metrics.dream_replays as f64),
     counter("dream_links_total", "Links that replays wrote.", |it| it.metrics.dream_links as f64),
+    counter("gist_looks_total", "Episodes whose gist was looked after.", |it| {
+        it.metrics.gist_looks as f64
+    }),
+    counter("gists_made_total", "Gists that were found and kept.", |it| {
+        it.metrics.gists_made as f64
+    }),
+    counter("gist_links_total", "Links that keep gists, made or removed.", |it| {
+        it.metrics.gist_links as f64
+    }),
     counter("protocol_errors_total", "Connections that sent no commands.", |it| {
         it.metrics.protocol_errors as f64
     }),

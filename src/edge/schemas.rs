@@ -180,7 +180,28 @@ pub struct Hit {
 /// The best first.
 #[derive(JsonSchema)]
 pub struct Recalled {
-    hits: Vec<Hit>,
+    hits: Vec<Found>,
+}
+
+/// What a recall finds.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Found {
+    Episode(Hit),
+    Gist(FoundGist),
+}
+
+/// A kept gist, where `gists` asked for them.
+#[derive(JsonSchema)]
+pub struct FoundGist {
+    /// The id of its medoid, which is the first of its sources.
+    gist: String,
+    /// To the cue, if there was one.
+    similarity: Option<f64>,
+    /// There, and true, if the deadline came first.
+    partial: Option<bool>,
+    #[schemars(flatten)]
+    told: Gist,
 }
 
 /// The most associated first, and the work.
@@ -214,7 +235,7 @@ pub struct Gists {
 
 #[derive(JsonSchema)]
 pub struct Gist {
-    /// That of the best of its sources.
+    /// That of the best of its sources; of a kept one with its own similarity and words.
     score: f64,
     /// Means of those of its sources: point, low, high.
     confidence: [f64; 3],

@@ -151,7 +151,7 @@ pub fn completed(
 /// A gist as it is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToldGist {
-    /// That of the best of its members.
+    /// That of the best of its members that was found; of a kept one, with what is its own.
     pub score: f32,
     pub confidence: Confidence,
     /// The first and the last `happened_at` of its members.
@@ -172,33 +172,80 @@ impl ToldGist {
     }
 }
 
+/// A kept gist that a recall found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundGist {
+    pub gist: ToldGist,
+    /// To the cue, if there was one.
+    pub similarity: Option<f32>,
+}
+
 /// The answer to `EG.GIST`, best first.
 pub fn gists(encoder: &mut Encoder<'_>, gists: &[ToldGist]) {
     encoder.array(gists.len());
     for gist in gists {
-        let ToldGist { score, confidence, span_us: (since, until), sources, text, vector } = gist;
-        let optional = [("text", text), ("vec", vector)];
-        encoder.map(5 + optional.iter().filter(|(_, part)| part.is_some()).count());
-        key(encoder, "score");
-        encoder.double_f32(*score);
-        self::confidence(encoder, confidence);
-        key(encoder, "since");
-        encoder.integer(*since);
-        key(encoder, "until");
-        encoder.integer(*until);
-        for (name, part) in optional {
-            if let Some(part) = part {
-                self::text(encoder, name, part);
-            }
+        encoder.map(gist_entries(gist));
+        self::gist(encoder, gist, None);
+    }
+}
+
+/// The answer to `EG.RECALL … GISTS`, best first, among equals episodes first; both lists come in
+/// that order.
+pub fn recalled_with_gists(
+    encoder: &mut Encoder<'_>,
+    hits: &[Hit],
+    gists: &[FoundGist],
+    is_partial: bool,
+) {
+    encoder.array(hits.len() + gists.len());
+    let mut hits = hits.iter().peekable();
+    for FoundGist { gist, similarity } in gists {
+        while let Some(better) = hits.next_if(|hit| hit.score >= gist.score) {
+            hit(encoder, better, is_partial);
         }
-        key(encoder, "sources");
-        encoder.array(sources.len());
-        for (id, similarity) in sources {
-            encoder.map(2);
-            self::text(encoder, "id", id);
-            key(encoder, "similarity");
-            encoder.double_f32(*similarity);
+        let added = 1 + usize::from(similarity.is_some()) + usize::from(is_partial);
+        encoder.map(gist_entries(gist) + added);
+        let medoid = gist.sources.first().map_or(&[][..], |(id, _)| id);
+        text(encoder, "gist", medoid);
+        self::gist(encoder, gist, *similarity);
+        if is_partial {
+            key(encoder, "partial");
+            encoder.boolean(true);
         }
+    }
+    hits.for_each(|each| hit(encoder, each, is_partial));
+}
+
+fn gist_entries(gist: &ToldGist) -> usize {
+    5 + usize::from(gist.text.is_some()) + usize::from(gist.vector.is_some())
+}
+
+/// What is told of any gist.
+fn gist(encoder: &mut Encoder<'_>, gist: &ToldGist, similarity: Option<f32>) {
+    let ToldGist { score, confidence, span_us: (since, until), sources, text, vector } = gist;
+    key(encoder, "score");
+    encoder.double_f32(*score);
+    if let Some(similarity) = similarity {
+        key(encoder, "similarity");
+        encoder.double_f32(similarity);
+    }
+    self::confidence(encoder, confidence);
+    key(encoder, "since");
+    encoder.integer(*since);
+    key(encoder, "until");
+    encoder.integer(*until);
+    for (name, part) in [("text", text), ("vec", vector)] {
+        if let Some(part) = part {
+            self::text(encoder, name, part);
+        }
+    }
+    key(encoder, "sources");
+    encoder.array(sources.len());
+    for (id, similarity) in sources {
+        encoder.map(2);
+        self::text(encoder, "id", id);
+        key(encoder, "similarity");
+        encoder.double_f32(*similarity);
     }
 }
 

@@ -173,6 +173,7 @@ fn stored_episode() -> StoredEpisode {
         links: None,
         superseded: None,
         expires_at_us: None,
+        gist_links: Vec::new(),
         strength: None,
     }
 }

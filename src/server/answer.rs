@@ -93,7 +93,8 @@ pub(super) async fn rank(
         episode: evidence.episode(),
         why: None,
         path: None,
-        fused: fields.why.then_some(terms),
+        // Gists are scored by them too.
+        fused: (fields.why || fields.gist_links).then_some(terms),
     });
     Ok(hits.collect())
 }

@@ -28,7 +28,7 @@ use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
 use super::{
-    complete, gist, info, links, observe, snapshots, spaces, spread, storing, timings, watch,
+    complete, gist, info, kept, links, observe, snapshots, spaces, spread, storing, timings, watch,
 };
 use crate::protocol::command::{
     Cue, RecallCommand, RecallSpread, ScanCommand, ScanCursor, StoreCommand, SupersedeCommand,
@@ -467,34 +467,51 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
         spread,
         reinforces,
         weights,
+        gists,
         ..
     } = command;
+    let WordSettings { language, weights: usual } = settings.words;
+    let weights = weights.unwrap_or(usual);
+    let asked_conditions = conditions.clone();
+    // What gists are found by.
+    let parts = Fields { gist_links: gists, ..fields };
     let cue = match vectors.is_empty() {
         true => None,
         false => Some(cue(&settings, &vectors)?),
     };
-    let (hits, is_partial) = match (text, cue) {
+    let (own_cue, is_text) = (cue.clone(), text.is_some());
+    let (mut hits, is_partial) = match (text, cue) {
         (Some(text), cue) => {
-            let text = &text;
-            let WordSettings { language, weights: usual } = settings.words;
-            let weights = weights.unwrap_or(usual);
+            let (text, fields) = (&text, parts);
             let question =
                 Question { language, text, cue, weights, k, conditions, effort, fields, bytes_max };
             answer_words(core, (route, &settings), question, spread).await?
         }
         (None, cue) => {
             let cue = cue.expect("without words there is a vector");
-            let space = route.space();
+            let (space, fields) = (route.space(), parts);
             let request = RecallRequest { space, k, cue, conditions, effort, fields, bytes_max };
             recall_similar(core, (route, &settings), request, spread).await?
         }
     };
+    let mut found = Vec::new();
+    if gists {
+        let (cue, conditions) = (own_cue.as_deref(), &asked_conditions);
+        let weights = is_text.then_some(weights);
+        let asked = kept::Asked { cue, weights, conditions };
+        let of = (&route, &settings);
+        found = kept::join(core, of, &asked, (&mut hits, k), (fields, bytes_max)).await?;
+    }
     if reinforces {
         core.note_recalled(&route, &hits);
     }
-    let held = core.hold_reply(hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
-    let bytes = hits.len() * size_of::<Hit>();
-    let reply = EncodedReply::new(move |encoder| reply::recalled(encoder, &hits, is_partial));
+    let gists_bytes: usize = found.iter().map(|found| found.gist.bytes()).sum();
+    let hits_bytes: usize = hits.iter().map(|hit| hit.episode.optional_bytes()).sum();
+    let held = core.hold_reply(hits_bytes + gists_bytes)?;
+    let bytes = hits.len() * size_of::<Hit>() + gists_bytes;
+    let reply = EncodedReply::new(move |encoder| {
+        reply::recalled_with_gists(encoder, &hits, &found, is_partial);
+    });
     Ok(reply.holding(vec![held]).weighing(bytes))
 }
 
@@ -606,6 +623,14 @@ pub(super) fn merge(mut hits: Vec<Hit>, k: usize, fields: Fields, bytes_max: usi
     let with_parts = fits.count();
     hits[with_parts..].iter_mut().for_each(|hit| hit.episode.strip());
     hits
+}
+
+/// Best first; among equals the lower id, however many shards found them.
+pub(super) fn sort_best_first(hits: &mut [Hit]) {
+    let order = |a: &Hit, b: &Hit| {
+        b.score.total_cmp(&a.score).then_with(|| a.episode.id.cmp(&b.episode.id))
+    };
+    hits.sort_by(order);
 }
 
 async fn scan(core: &Rc<Core>, command: ScanCommand) -> Encoded {

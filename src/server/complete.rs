@@ -11,7 +11,7 @@ use engram_shards::completion::{PartialCue, blob, is_settled, softmax};
 use engram_shards::episode::{Fields, Hit, RecallRequest};
 
 use super::answer;
-use super::commands::{Encoded, recall_all};
+use super::commands::{Encoded, recall_all, sort_best_first};
 use super::core::Core;
 use super::outgoing::EncodedReply;
 use crate::protocol::command::{CompleteCommand, REPLY_BYTES_MAX};
@@ -41,9 +41,7 @@ pub(super) async fn complete(core: &Rc<Core>, command: CompleteCommand) -> Encod
         if patterns.is_empty() {
             break;
         }
-        patterns.sort_by(|a: &Hit, b| {
-            b.score.total_cmp(&a.score).then_with(|| a.episode.id.cmp(&b.episode.id))
-        });
+        sort_best_first(&mut patterns);
         let similarity = |hit: &Hit| match rounds {
             0 => partial.similarity(pattern(hit)),
             _ => f64::from(hit.score),

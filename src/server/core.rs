@@ -21,7 +21,6 @@ use slab::Slab;
 use super::batch::Batch;
 use super::budget::{Held, ReplyBudget};
 use super::gate::Gate;
-use super::info::Report;
 use super::jobs::Jobs;
 use super::journal::{Journal, JournalSettings};
 use super::news::Followers;
@@ -132,6 +131,8 @@ pub(super) struct Inner {
     /// Episodes of other shards that answers told, by shard.
     pub(super) told: Vec<Vec<(SpaceNumber, u64)>>,
     pub(super) followers: Followers,
+    /// Whether anything is done offline.
+    pub(super) works_offline: bool,
     pub(super) journal: Rc<Journal>,
 }
 
@@ -166,6 +167,7 @@ impl Core {
             replies: ReplyBudget::default(),
             told: vec![Vec::new(); shards],
             followers: Followers::default(),
+            works_offline: false,
             journal: Rc::clone(&journal),
         };
         Ok(Self {
@@ -589,6 +591,11 @@ impl Inner {
                 let found = found.map(|found| found?.as_of(belief).map(Box::new));
                 self.deliver(origin, Answer::Episode(found));
             }
+            Request::GetStored(request) => {
+                self.metrics.reads += 1;
+                let found = self.shard.get_stored(&request);
+                self.deliver(origin, Answer::Episodes(found));
+            }
             Request::Scan { space, from, count, bytes_max, fields } => {
                 let scanned = self.shard.scan(space, from, count, bytes_max, fields);
                 self.deliver(origin, Answer::Scanned(scanned));
@@ -629,24 +636,6 @@ impl Inner {
         Ok(())
     }
 
-    fn report(&self) -> Report {
-        let (consolidation, failure) = self.shard.consolidation();
-        Report {
-            shard: self.number,
-            stats: self.shard.stats(),
-            consolidation,
-            consolidation_failure: failure.map(str::to_owned),
-            batch_edges: self.jobs.batch_edges(),
-            pools: self.shard.spread_pools().figures(),
-            lanes: Rank::ALL.map(|rank| self.lanes.inbox.depth(rank)),
-            metrics: self.metrics.clone(),
-            open_recalls: self.jobs.len() as u64,
-            open_watches: self.followers.watches() as u64,
-            io: self.shard.io().facts(),
-            read_only_reason: self.shard.read_only_reason().map(str::to_owned),
-        }
-    }
-
     /// Admits a write. Its answer comes later, or at once when it is known or is a refusal.
     fn write(&mut self, asked: Asked, origin: Origin) -> Result<(), Box<(Asked, Origin)>> {
         let ticket = self.waiting.insert(origin);
@@ -683,6 +672,7 @@ impl Inner {
             }
             Request::Link(request) => shard.link(ticket, request)?,
             Request::Unlink(request) => shard.unlink(ticket, request)?,
+            Request::Bind(request) => shard.bind(ticket, request)?,
             Request::Supersede(request) => shard.supersede(ticket, request)?,
             Request::Reinforce(request) => shard.reinforce(ticket, request)?,
             Request::Forget { space, id, durability, writer_uid } => {
@@ -698,6 +688,7 @@ impl Inner {
             Request::CutSnapshot => shard.cut_snapshot(ticket)?,
             Request::CopySnapshot { into } => shard.copy_snapshot(ticket, into.clone()),
             Request::Get { .. }
+            | Request::GetStored(_)
             | Request::Scan { .. }
             | Request::News(_)
             | Request::SpaceStats { .. }

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use engram_shards::completion::blob;
 use engram_shards::episode::{Fields, Hit, RecallRequest, WordSettings};
-use engram_shards::gist::{Gist, Grouping, Member};
+use engram_shards::gist::{Gist, Grouping};
 use engram_shards::recall::cue;
 
 use super::answer::{self, Question};
-use super::commands::{Encoded, cue_vectors, recall_all};
+use super::commands::{Encoded, cue_vectors, recall_all, sort_best_first};
 use super::core::Core;
+use super::kept::member;
 use super::outgoing::EncodedReply;
 use crate::protocol::command::{GistCommand, REPLY_BYTES_MAX};
 use crate::protocol::reply::{self, ToldGist};
@@ -63,10 +64,9 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
     };
     // Those without were forgotten just now, or there is no room for them.
     found.retain(|hit| hit.episode.vector.is_some());
-    found.sort_by(|a: &Hit, b| {
-        b.score.total_cmp(&a.score).then_with(|| a.episode.id.cmp(&b.episode.id))
-    });
-    let mut grouping = Grouping::new(settings.metric, found.iter().map(member).collect(), alike);
+    sort_best_first(&mut found);
+    let members = found.iter().filter_map(|hit| member(&hit.episode));
+    let mut grouping = Grouping::new(settings.metric, members.collect(), alike);
     while grouping.step() {
         core.breathe_if_due().await;
     }
@@ -79,16 +79,6 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
     let held = core.hold_reply(bytes)?;
     let reply = EncodedReply::new(move |encoder| reply::gists(encoder, &told));
     Ok(reply.holding(vec![held]).weighing(bytes))
-}
-
-fn member(hit: &Hit) -> Member {
-    let vector: &[u8] = hit.episode.vector.as_deref().unwrap_or_default();
-    let component = |le: &[u8]| f32::from_le_bytes([le[0], le[1], le[2], le[3]]);
-    Member {
-        vector: vector.chunks_exact(size_of::<f32>()).map(component).collect(),
-        confidence: hit.episode.confidence,
-        happened_at_us: hit.episode.happened_at_us,
-    }
 }
 
 /// What is told of a gist; the text of its medoid as far as there is room.

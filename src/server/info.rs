@@ -9,7 +9,7 @@ use engram_shards::shard::{ConsolidationStats, ShardStats};
 use engram_shards::spreading::PoolFigures;
 
 use super::commands::Encoded;
-use super::core::Core;
+use super::core::{Core, Inner};
 use super::outgoing::EncodedReply;
 use super::request::{Answer, Request};
 use super::spaces;
@@ -34,9 +34,32 @@ pub struct Report {
     pub metrics: Metrics,
     pub open_recalls: u64,
     pub open_watches: u64,
+    pub works_offline: bool,
     pub io: IoFacts,
     /// Why the shard takes no writes, if it does not.
     pub read_only_reason: Option<String>,
+}
+
+impl Inner {
+    /// The figures of this shard.
+    pub(super) fn report(&self) -> Report {
+        let (consolidation, failure) = self.shard.consolidation();
+        Report {
+            shard: self.number,
+            stats: self.shard.stats(),
+            consolidation,
+            consolidation_failure: failure.map(str::to_owned),
+            batch_edges: self.jobs.batch_edges(),
+            pools: self.shard.spread_pools().figures(),
+            lanes: Rank::ALL.map(|rank| self.lanes.inbox.depth(rank)),
+            metrics: self.metrics.clone(),
+            open_recalls: self.jobs.len() as u64,
+            open_watches: self.followers.watches() as u64,
+            works_offline: self.works_offline,
+            io: self.shard.io().facts(),
+            read_only_reason: self.shard.read_only_reason().map(str::to_owned),
+        }
+    }
 }
 
 pub(super) async fn reports(core: &Rc<Core>) -> Vec<Report> {
@@ -84,8 +107,12 @@ fn counters(reports: &[Report], metrics: &Metrics) -> Vec<(&'static str, u64)> {
         ("watches_open", reports.iter().map(|report| report.open_watches).sum()),
         ("watches_cut", metrics.watches_cut),
         ("episodes_pushed", metrics.episodes_pushed),
+        ("offline_shards", reports.iter().filter(|report| report.works_offline).count() as u64),
         ("dream_replays", metrics.dream_replays),
         ("dream_links", metrics.dream_links),
+        ("gist_looks", metrics.gist_looks),
+        ("gists_made", metrics.gists_made),
+        ("gist_links", metrics.gist_links),
     ]
 }
 

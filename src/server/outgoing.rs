@@ -148,6 +148,7 @@ pub(super) fn encode_answer(encoder: &mut Encoder<'_>, assigned: Option<&[u8]>, 
         }
         Answer::Hits(Ok(hits)) => reply::recalled(encoder, hits, false),
         Answer::Found(_)
+        | Answer::Episodes(_)
         | Answer::Scanned(_)
         | Answer::News(_)
         | Answer::Exchanged(_)

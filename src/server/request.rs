@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engram_lanes::inbox::{Rank, Waits};
 use engram_shards::episode::{
-    Belief, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest, Refusal,
-    ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode, SupersedeRequest,
-    UnlinkRequest,
+    Belief, BindRequest, Durability, Episode, Fields, Hit, LinkRequest, Priority, RecallRequest,
+    Refusal, ReinforceRequest, SpaceNumber, SpaceSettings, StoreRequest, StoredEpisode,
+    StoredRequest, SupersedeRequest, UnlinkRequest,
 };
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::shard::{Reply, SpaceStats};
@@ -27,6 +27,7 @@ pub enum Request {
     Store(Box<StoreRequest>),
     Link(Box<LinkRequest>),
     Unlink(Box<UnlinkRequest>),
+    Bind(BindRequest),
     Supersede(Box<SupersedeRequest>),
     Reinforce(Box<ReinforceRequest>),
     /// Episodes that answers told, by the sequences that they were stored with. Nobody waits for
@@ -50,6 +51,8 @@ pub enum Request {
         fields: Fields,
         belief: Belief,
     },
+    /// Episodes by the sequences that they were stored with.
+    GetStored(Box<StoredRequest>),
     Recall(Box<RecallRequest>),
     Inquire(Box<InquiryRequest>),
     /// What stands next to what others have found.
@@ -155,11 +158,13 @@ impl Request {
             Self::Store(store) => rank_of(store.priority),
             Self::Link(_)
             | Self::Unlink(_)
+            | Self::Bind(_)
             | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
             | Self::Erase { .. }
             | Self::Get { .. }
+            | Self::GetStored(_)
             | Self::Recall(_)
             | Self::Inquire(_)
             | Self::Scan { .. }
@@ -188,6 +193,7 @@ impl Request {
             Self::Store(_)
             | Self::Link(_)
             | Self::Unlink(_)
+            | Self::Bind(_)
             | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
@@ -199,6 +205,7 @@ impl Request {
             | Self::CopySnapshot { .. }
             | Self::DropSnapshot => Answer::Write(Err(refusal)),
             Self::Get { .. } => Answer::Episode(Err(refusal)),
+            Self::GetStored(_) => Answer::Episodes(Err(refusal)),
             Self::Recall(_) => Answer::Hits(Err(refusal)),
             Self::Inquire(_) | Self::LookAround(_) => Answer::Found(Err(refusal)),
             Self::Spread(order) => spread_refused(order.finish.is_some(), refusal),
@@ -234,6 +241,8 @@ pub enum Answer {
     /// Of a store that asked for more, on the shard that was asked.
     Stored(Box<Stored>),
     Episode(Result<Option<Box<StoredEpisode>>, Refusal>),
+    /// Those that are there.
+    Episodes(Result<Vec<StoredEpisode>, Refusal>),
     Hits(Result<Vec<Hit>, Refusal>),
     Found(Result<Box<Found>, Refusal>),
     Exchanged(Result<Exchanged, Refusal>),

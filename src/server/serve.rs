@@ -17,8 +17,8 @@ use super::arrival::Arrival;
 use super::calls::{Call, Calls};
 use super::connection::{self, Connection, SocketEnd};
 use super::core::{Core, LaneEnds};
-use super::dream::dream;
 use super::journal::JournalSettings;
+use super::offline::{self, Offline};
 use super::snapshots::Snapshots;
 use super::visitor::EdgeDoor;
 use crate::recovery::Recovery;
@@ -49,8 +49,8 @@ pub struct ShardStart {
     pub stream_patience: Duration,
     /// What is kept of commands.
     pub journal: JournalSettings,
-    /// The pause between two replays while there is little else to do; `None` for no replay.
-    pub dream: Option<Duration>,
+    /// What is done while there is little else to do.
+    pub offline: Offline,
     /// How the start goes, for `INFO`.
     pub recovery: Arc<Recovery>,
     pub snapshots: Arc<Snapshots>,
@@ -255,10 +255,10 @@ async fn serve(
     runtime::spawn(Rc::clone(&core).serve_linger());
     runtime::spawn(Rc::clone(&core).compute());
     runtime::spawn(Rc::clone(&core).work());
-    let dreams = Rc::new(Cell::new(true));
-    if let Some(pause) = start.dream {
-        runtime::spawn(dream(Rc::clone(&core), pause, seed, Rc::clone(&dreams)));
-    }
+    let works_offline = Rc::new(Cell::new(true));
+    core.inner.borrow_mut().works_offline = start.offline.is_on();
+    let works_on = Rc::clone(&works_offline);
+    runtime::spawn(offline::run(Rc::clone(&core), start.offline, seed, works_on));
     let calls = Calls::new(core.shards());
     runtime::spawn(Rc::clone(&calls).serve(Rc::clone(&core), edge.calls));
     drop(said.send(Said::Serving));
@@ -279,7 +279,7 @@ async fn serve(
                 start.beats.fetch_add(1, Ordering::Relaxed);
             }
             Control::Drain => {
-                dreams.set(false);
+                works_offline.set(false);
                 drain(&core, &connections, &calls, start.drain_timeout).await;
                 drop(said.send(Said::Drained));
             }

@@ -32,7 +32,7 @@ use engram_shards::spread::exact::{Exact, Mass};
 use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings, SettingsError};
 use engram_shards::spreading::{Asked, Collected, Exchange, Exchanged, Given, How, SpreadRequest};
 
-use super::commands::{Encoded, merge};
+use super::commands::{Encoded, merge, sort_best_first};
 use super::core::Core;
 use super::origin::Promise;
 use super::outgoing::EncodedReply;
@@ -85,9 +85,7 @@ pub(super) async fn spread(core: &Rc<Core>, command: SpreadCommand) -> Encoded {
     drive.give_seeds(seeds.into_iter());
     let mut spread = drive.run(&asked, &Found::new()).await?;
     // Among equals the lower id comes first, be the shards as many as they may.
-    spread
-        .hits
-        .sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.episode.id.cmp(&b.episode.id)));
+    sort_best_first(&mut spread.hits);
     spread.hits = merge(std::mem::take(&mut spread.hits), k, fields, bytes_max);
     let held = core.hold_reply(spread.hits.iter().map(|hit| hit.episode.optional_bytes()).sum())?;
     let bytes = spread.hits.len() * size_of::<Hit>();

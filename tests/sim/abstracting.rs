@@ -1,5 +1,5 @@
-//! What completions and gists must be when all is certain: computed again, by definition and in
-//! f64, from what a scan shows.
+//! What completions and gists, made now or kept, must be when all is certain: computed again, by
+//! definition and in f64, from what a scan shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,25 @@ pub async fn check_abstractions(
     let mut seen = BTreeSet::new();
     for gist in gists.list() {
         check_gist(&believed, measure, gist, &mut seen);
+    }
+    let line = format!("EG.RECALL {space} K 4096 VEC @ GISTS EXACT NOREINFORCE WITH text WITH vec");
+    let recalled = connection.call(&ask(&line)).await?;
+    let mut seen = BTreeSet::new();
+    let kept: Vec<&Value> =
+        recalled.list().iter().filter(|found| found.get("gist").is_some()).collect();
+    assert_eq!(recalled.list().len() - kept.len(), believed.len(), "{recalled:?}");
+    if !kept.is_empty() {
+        eprintln!("KEPT {}", kept.len());
+    }
+    let cue = if measure == Measure::Cosine { unit(cue) } else { cue.to_vec() };
+    for gist in kept {
+        check_gist(&believed, measure, gist, &mut seen);
+        let expected = measure.similarity(&cue, &vector(gist));
+        let scale = expected.abs().max(1.0);
+        for key in ["similarity", "score"] {
+            let told = gist.get(key).and_then(Value::number).expect(key);
+            assert!((told - expected).abs() <= TOLERANCE * scale, "{expected}: {gist:?}");
+        }
     }
     Some(())
 }

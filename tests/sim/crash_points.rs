@@ -31,6 +31,7 @@ fn plan(seed: u64, shards: usize, bursts: u64, dies_at: &[u64]) -> Plan {
         ids: 8,
         has_graphs: seed.is_multiple_of(2),
         dreams: false,
+        keeps_gists: seed.is_multiple_of(2),
         shards,
         segment_bytes: 40 << 10,
         log,

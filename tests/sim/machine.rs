@@ -17,8 +17,8 @@ use engramd::recovery::Recovery;
 use engramd::runtime;
 use engramd::runtime::simulated::{self, Group, Signal};
 use engramd::server::{
-    self, Arrival, Control, EdgeEnd, Opened, Peer, Said, ServeError, ShardDisk, ShardStart,
-    Snapshots,
+    self, Arrival, Control, EdgeEnd, Offline, Opened, Peer, Said, ServeError, ShardDisk,
+    ShardStart, Snapshots,
 };
 
 use crate::model::End;
@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often the supervisor asks for a sign of life.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// Between two replays, in virtual time.
-const DREAM_PAUSE: Duration = Duration::from_micros(200);
+/// Between two things that are done offline, in virtual time.
+const OFFLINE_PAUSE: Duration = Duration::from_micros(200);
 
 thread_local! {
     /// Whether this thread tells what happens as it happens.
@@ -96,7 +96,7 @@ pub struct Machine {
     pub log: LogSettings,
     pub segment_bytes: u64,
     pub consolidation: ConsolidationSettings,
-    dreams: bool,
+    offline: Offline,
     /// Every log has been begun: what the store's header says.
     has_logs: Cell<bool>,
     /// What the operator says at the next start.
@@ -125,7 +125,7 @@ pub enum NotServing {
 
 impl Machine {
     pub fn new(seed: u64, plan: &Plan) -> Self {
-        let Plan { shards, segment_bytes, log, consolidation, dreams, .. } = *plan;
+        let Plan { shards, segment_bytes, log, consolidation, dreams, keeps_gists, .. } = *plan;
         let power = Rc::new(Power::default());
         let disks =
             (0..shards as u64).map(|nth| SimulatedDisk::new(seed ^ (nth + 1) << 32, &power));
@@ -135,7 +135,10 @@ impl Machine {
             log,
             segment_bytes,
             consolidation,
-            dreams,
+            offline: Offline {
+                dream: dreams.then_some(OFFLINE_PAUSE),
+                gist: keeps_gists.then_some(OFFLINE_PAUSE),
+            },
             has_logs: Cell::new(false),
             accept_loss: Cell::new(false),
             seed: Cell::new(seed),
@@ -208,7 +211,7 @@ impl Machine {
                 drain_timeout: PATIENCE / 2,
                 stream_patience: PATIENCE / 4,
                 journal: Default::default(),
-                dream: self.dreams.then_some(DREAM_PAUSE),
+                offline: self.offline,
                 recovery: Arc::clone(&recovery),
                 snapshots: Arc::clone(&snapshots),
                 edge: EdgeEnd::off(),

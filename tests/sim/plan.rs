@@ -36,6 +36,8 @@ pub struct Plan {
     pub has_graphs: bool,
     /// Episodes are replayed whenever there is little else to do.
     pub dreams: bool,
+    /// Gists are found and kept, likewise.
+    pub keeps_gists: bool,
     pub rounds: Vec<Round>,
     /// The power fails at the first of these calls, counted from the very first one, and then,
     /// counted from each start that follows, at the next ones.
@@ -75,6 +77,7 @@ impl Plan {
             ids: if has_graphs { 60 } else { random.between(4, 16) },
             has_graphs,
             dreams: seed % 4 == 3,
+            keeps_gists: seed % 4 >= 2,
             shards: random.between(1, 3) as usize,
             segment_bytes: 4096 * random.between(10, 40),
             log,

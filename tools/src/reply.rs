@@ -34,6 +34,8 @@ pub(crate) struct EpisodeReply {
     pub(crate) strength: Option<StrengthReply>,
     pub(crate) valid_until_us: Option<i64>,
     pub(crate) expires_at_us: Option<i64>,
+    /// The members of a gist, the medoid first; none of an episode.
+    pub(crate) sources: Vec<String>,
 }
 
 impl EpisodeReply {
@@ -43,7 +45,12 @@ impl EpisodeReply {
         let mut episode = Self::default();
         for (key, value) in entries {
             match key.as_str() {
-                "id" => episode.id = text(&value).ok_or_else(|| unreadable("an id is no text"))?,
+                // A gist goes by the name of its medoid.
+                "id" | "gist" => {
+                    episode.id = text(&value).ok_or_else(|| unreadable("an id is no text"))?;
+                }
+                "sources" => episode.sources = sources(value),
+                "since" => episode.happened_at_us = integer(&value),
                 "seq" => episode.sequence = sequence(&value),
                 "score" => episode.score = number(&value),
                 "similarity" => episode.similarity = number(&value),
@@ -71,6 +78,13 @@ impl EpisodeReply {
         }
         Ok(episode)
     }
+}
+
+/// The ids of the members of a gist.
+fn sources(value: Value) -> Vec<String> {
+    let Value::Array(sources) = value else { return Vec::new() };
+    let id = |source| entries(source)?.into_iter().find(|(key, _)| key == "id");
+    sources.into_iter().filter_map(|source| text(&id(source)?.1)).collect()
 }
 
 /// How strong an episode is.

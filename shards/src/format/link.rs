@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::PayloadError;
 use super::payload::{Cursor, narrow};
 use crate::episode::{LinkRequest, SpaceNumber, UnlinkRequest};
+use crate::links::is_association;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -59,6 +60,13 @@ impl<'a> Iterator for LinkRecords<'a> {
         let (kind, rest) = rest.split_at_checked(usize::from(block.kind_bytes.get()))?;
         self.0 = rest;
         Some((block.weight.get(), target, kind))
+    }
+}
+
+impl<'a> LinkRecords<'a> {
+    /// Those that lead to an id; the others hold [gists](crate::links::GistLink) together.
+    pub fn associations(self) -> impl Iterator<Item = (f32, &'a [u8], &'a [u8])> {
+        self.filter(|(_, target, _)| is_association(target))
     }
 }
 

@@ -95,9 +95,16 @@ pub struct Terms {
     pub strength: f32,
     /// What is left because nobody was sure.
     pub confidence: f32,
+    /// What 1 more of similarity would add to `near`.
+    pub near_slope: f32,
 }
 
 impl Terms {
+    /// What they would be with so much more similarity.
+    pub fn nearer(self, by: f32) -> Self {
+        Self { near: self.near + self.near_slope * by, ..self }
+    }
+
     pub fn score(&self, weights: &Weights) -> f32 {
         let sum = self.words + weights.near * self.near + weights.time * self.time;
         sum * self.stating * self.strength * self.confidence
@@ -233,6 +240,7 @@ impl Fusion {
         all.map(|(own, (words, near))| Terms {
             words: share(*words, words_best),
             near: if similarity.is_some() { share(*near, near_best) } else { 0.0 },
+            near_slope: if similarity.is_some() { share(1.0, near_best) } else { 0.0 },
             time: when.nearness(own.happened_at_us),
             stating: stating(own.spoken.extent),
             strength: 1.0 - counts.strength * (1.0 - own.retention),

@@ -92,6 +92,7 @@ impl Evidence {
             metadata: None,
             thread: self.thread.clone(),
             links: None,
+            gist_links: Vec::new(),
             // An answer does not tell.
             superseded: None,
             expires_at_us: None,

@@ -20,7 +20,6 @@
 
 mod folder;
 mod memory;
-#[cfg(feature = "simulation")]
 mod random;
 #[cfg(feature = "simulation")]
 pub mod simulated;
@@ -36,7 +35,6 @@ use crate::limits::SECTOR_BYTES;
 
 pub use folder::LogFolder;
 pub use memory::{MemoryDisk, MemoryIo, WriteFault};
-#[cfg(feature = "simulation")]
 pub use random::Random;
 pub use uring::{Clock, UringIo, UringSettings};
 

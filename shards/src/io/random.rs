@@ -1,4 +1,4 @@
-//! The random numbers of simulations: the same seed gives the same ones everywhere.
+//! Random numbers of simulations and of offline work: the same seed gives the same ones everywhere.
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
 #[derive(Debug, Clone)]
@@ -27,6 +27,11 @@ impl Random {
     /// An index into something of this length, which is not 0.
     pub fn index(&mut self, length: usize) -> usize {
         (self.draw() % length as u64) as usize
+    }
+
+    /// In [0, 1).
+    pub fn share(&mut self) -> f32 {
+        (self.draw() >> 40) as f32 / (1 << 24) as f32
     }
 
     /// A number from a range with both ends.

@@ -7,6 +7,7 @@
 use zerocopy::IntoBytes;
 
 use super::columns::{FarBlock, ListHead};
+use super::gist::is_association;
 use super::names::{Kinds, Names};
 use crate::format::LinkRecords;
 use crate::spread::csr::Head;
@@ -57,6 +58,9 @@ impl LinksBuilder {
     ) -> Result<bool, E> {
         let mut rest = LinkRecords(&records[self.read..]);
         for (weight, target, kind) in rest.by_ref().take(count) {
+            if !is_association(target) {
+                continue;
+            }
             let target = match row_of(target)? {
                 Some(row) => row,
                 None => self.rows + self.far.number(target),

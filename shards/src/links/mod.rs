@@ -13,11 +13,13 @@
 
 mod builder;
 mod columns;
+mod gist;
 mod list;
 mod names;
 
 pub(crate) use builder::LinksBuilder;
 pub(crate) use columns::LinkColumns;
 pub use columns::{KIND_OTHER, SectionLinks};
+pub use gist::{GIST_KIND, GistLink, StoredAt, is_association};
 pub use list::{LinkList, TooManyLinks};
 pub(crate) use names::{Kinds, Names};

@@ -1,7 +1,7 @@
 //! Reading episodes of a shard by their ids, and all of them, and what is new.
 
 use super::{Io, Shard};
-use crate::episode::{Fields, Refusal, SpaceNumber, StoredEpisode};
+use crate::episode::{Fields, Refusal, SpaceNumber, StoredEpisode, StoredRequest};
 use crate::space::{News, NewsLimits, Page};
 
 impl<I: Io> Shard<I> {
@@ -20,6 +20,25 @@ impl<I: Io> Shard<I> {
         let at = space.find(&self.memory.arena, id);
         let found = at.map(|at| space.read(&self.memory.arena, at, fields)).transpose()?;
         Ok(found.filter(|episode| self.is_in_time(episode)))
+    }
+
+    /// The live ones among the episodes that were stored with these sequences and fulfil the
+    /// conditions. From the first whose parts go beyond the byte bound on, those are left out.
+    pub fn get_stored(&self, request: &StoredRequest) -> Result<Vec<StoredEpisode>, Refusal> {
+        let StoredRequest { space, sequences, conditions, fields, bytes_max } = request;
+        let (space, fields) = (self.memory.space(*space)?, self.as_of_now(*fields));
+        let standing = space.standing(conditions, u64::MAX, self.log.io().wall_us());
+        let arena = &self.memory.arena;
+        let mut rows = Vec::with_capacity(sequences.len());
+        for at in sequences.iter().filter_map(|stored| space.find_stored(arena, *stored)) {
+            let part = space.part(arena, at.part).expect("just found");
+            if conditions.admit(part, at.row, standing)? {
+                rows.push(at);
+            }
+        }
+        let mut episodes = space.read_all(arena, rows.into_iter(), fields, *bytes_max)?;
+        episodes.retain(|episode| self.is_in_time(episode));
+        Ok(episodes)
     }
 
     /// The live episodes from a position on, up to `count` and roughly `bytes_max` bytes, and the

@@ -1,12 +1,18 @@
 //! Writes about what episodes are to each other: links, and what supersedes what.
 
-use super::pending::{Admission, Owner};
+use bytes::Bytes;
+
+use super::pending::{About, Admission, Owner};
 use super::{Io, Shard, Ticket};
-use crate::episode::{LinkRequest, Refusal, SupersedeRequest, UnlinkRequest};
+use crate::episode::{
+    BindRequest, Durability, LinkRequest, Refusal, SupersedeRequest, UnlinkRequest,
+};
 use crate::format::{
     Operation, SupersedePayload, encode_link, encode_supersede, encode_unlink, link_bytes,
     supersede_bytes, unlink_bytes,
 };
+use crate::keys::KeyHash;
+use crate::links::GIST_KIND;
 
 impl<I: Io> Shard<I> {
     /// Admits a link. Whether there is an episode whose it is, and room for it, is found out in its
@@ -28,6 +34,37 @@ impl<I: Io> Shard<I> {
             Admission::of(Owner::Caller(ticket), request.durability).using_reserve().patient(true);
         self.append(how, &head, unlink_bytes(request), |out| encode_unlink(request, out))?;
         Ok(())
+    }
+
+    /// Admits a change of what holds a gist together, of an episode that is there and that nothing
+    /// on its way to the log is about. So no frame behind an erase has the id of what it erased,
+    /// for which nobody would look any more.
+    pub fn bind(&mut self, ticket: Ticket, request: &BindRequest) -> Result<(), Refusal> {
+        let BindRequest { space: number, stored, link, is_bound } = *request;
+        self.expire();
+        let space = self.open_space(number)?;
+        let gone = || Refusal::NoEpisode(format!("of sequence {}", stored.0));
+        let at = space.find_stored(&self.memory.arena, stored.0).ok_or_else(gone)?;
+        let part = space.part(&self.memory.arena, at.part).expect("just found");
+        let from = Bytes::copy_from_slice(part.body(at.row)?.id);
+        let episode = KeyHash::of_episode(number, &from);
+        let is_about = |about: About| about.episode == episode;
+        if self.pending.iter().any(|pending| pending.about.is_some_and(is_about)) {
+            return Err(gone());
+        }
+        let (to, kind) = (link.target().to_vec().into(), Bytes::from_static(GIST_KIND));
+        let (space, durability, writer_uid) = (number, Durability::Disk, 0);
+        match is_bound {
+            true => {
+                let weight = 1.0;
+                let link = LinkRequest { space, from, to, kind, weight, durability, writer_uid };
+                self.link(ticket, &link)
+            }
+            false => {
+                let unlink = UnlinkRequest { space, from, to, kind, durability, writer_uid };
+                self.unlink(ticket, &unlink)
+            }
+        }
     }
 
     /// Admits a supersession. Whether there is an episode that it ends is found out in its turn.

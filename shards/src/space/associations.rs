@@ -269,7 +269,7 @@ impl<'a> Associations<'a> {
         if let Some((scale, start)) = self.fresh.laid(at, self.space.added) {
             return Visit::Here { scale, start };
         }
-        match part.links_count(row, &self.space.overlays) {
+        match part.associations_count(row, &self.space.overlays) {
             0 => SINK,
             fan => {
                 let ln_fan = f64::from(fan).ln() as f32;
@@ -284,7 +284,7 @@ impl<'a> Associations<'a> {
         let Ok(records) = part.links(row, &self.space.overlays) else { return (Vec::new(), false) };
         let mut edges: Vec<(u64, Edge)> = Vec::new();
         let mut leads_nowhere = false;
-        for (weight, target, kind) in records {
+        for (weight, target, kind) in records.associations() {
             let kind = self.fresh.kind(kind);
             let weight = Weight::clamped(weight);
             let (target, order) = if !self.home.owns(self.space.number, target) {

@@ -325,6 +325,15 @@ impl Space {
         self.parts(arena).find_map(|part| Some(RowAt { part: part.number(), row: part.find(id)? }))
     }
 
+    /// The live episode that was stored with a sequence, if it is of this space.
+    pub fn find_stored(&self, arena: &Arena, sequence: u64) -> Option<RowAt> {
+        let find = |part: Part<'_>| {
+            let row = part.find_sequence(sequence).filter(|row| part.deaths().is_alive(*row))?;
+            Some(RowAt { part: part.number(), row })
+        };
+        self.parts(arena).find_map(find)
+    }
+
     /// Adds an episode; whether it replaced one that was seen.
     pub fn insert(
         &mut self,
@@ -497,8 +506,8 @@ impl Space {
         let frozen_through = self.frozen().map(|(_, through)| through);
         let change = Change { row, body, at: sequence, frozen_through };
         let (result, is_first) = with(&mut overlays, change);
-        let list = overlays.get(row).map(LinkList::len);
-        let links = list.unwrap_or_else(|| LinkRecords(body).count());
+        let list = overlays.get(row).map(LinkList::records);
+        let links = list.clone().unwrap_or(LinkRecords(body)).associations().count();
         if list.is_some() {
             let mut all = self.all_relinked_mut();
             let own = all.find(|(number, _)| *number == at.part).map(|(_, relinked)| relinked);

@@ -19,7 +19,7 @@ use crate::index::codes::FlatCodes;
 use crate::index::projection::Projection;
 use crate::index::simd::prefetch;
 use crate::limits::BLOCK_ROWS;
-use crate::links::LinkList;
+use crate::links::{GistLink, LinkList};
 use crate::words::Words;
 use crate::words::threads::{Moment, Threads};
 
@@ -317,11 +317,14 @@ impl<'a> Part<'a> {
         Ok(LinkRecords(self.body(row)?.links))
     }
 
-    /// How many links a row has now.
-    pub fn links_count(self, row: u32, overlays: &Overlays) -> u32 {
-        let Record { sequence, sizes, .. } = self.record(row);
-        let relinked = self.relinked().has(row).then(|| overlays.get(sequence)).flatten();
-        let count = relinked.map_or(usize::from(sizes.links), LinkList::len);
+    /// How many associations a row has now.
+    pub fn associations_count(self, row: u32, overlays: &Overlays) -> u32 {
+        let as_stored = || self.record(row).sizes.links;
+        let count = match self {
+            // A client stores nothing else.
+            Self::Tail(tail, _) if !tail.relinked.has(row) => usize::from(as_stored()),
+            _ => self.links(row, overlays).map_or(0, |links| links.associations().count()),
+        };
         u32::try_from(count).expect("bounded by EPISODE_LINKS_MAX")
     }
 
@@ -404,8 +407,18 @@ impl<'a> Part<'a> {
             metadata: copy(fields.metadata, body.metadata),
             thread: Bytes::copy_from_slice(body.thread),
             links: match fields.links {
-                true => Some(self.links(row, changed.links)?.map(owned_link).collect()),
+                true => {
+                    let links = self.links(row, changed.links)?;
+                    Some(links.associations().map(owned_link).collect())
+                }
                 false => None,
+            },
+            gist_links: match fields.gist_links {
+                true => {
+                    let links = self.links(row, changed.links)?;
+                    links.filter_map(|(_, target, _)| GistLink::of(target)).collect()
+                }
+                false => Vec::new(),
             },
             superseded: self.superseded(row, u64::MAX).map(SupersededBy::to_owned),
             expires_at_us: record.expires_at_us.map(NonZero::get),

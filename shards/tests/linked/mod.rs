@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use engram_shards::episode::{
-    Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome, Priority, Refusal,
-    StoreRequest, Ttl, UnlinkRequest,
+    BindRequest, Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome,
+    Priority, Refusal, Sequence, StoreRequest, Ttl, UnlinkRequest,
 };
+use engram_shards::links::{GistLink, StoredAt};
 use engram_shards::shard::Reply;
 
 use crate::bench::{Bench, blob};
@@ -108,6 +109,27 @@ impl Linked {
         let outcome = if replaced { Outcome::Replaced } else { Outcome::Created };
         assert_eq!((linked.outcome, linked.links), (outcome, own.len()));
         assert_eq!(linked.sequence.0, self.bench.shard.stats().applied);
+    }
+
+    /// Makes a link that belongs to a gist, or takes it away.
+    pub fn try_bind(&mut self, request: BindRequest) -> Result<Reply, Refusal> {
+        let ticket = self.bench.ticket();
+        self.bench.shard.bind(ticket, &request)?;
+        self.bench.answers().remove(0).1
+    }
+
+    pub fn bind(&mut self, id: &str, link: GistLink) {
+        let (at, _) = self.gist_links_of(id).expect("it is there");
+        let (space, stored) = (self.bench.space, Sequence(at.sequence));
+        let bound = self.try_bind(BindRequest { space, stored, link, is_bound: true });
+        assert!(matches!(bound, Ok(Reply::Linked(_))), "{bound:?}");
+    }
+
+    /// The links of an episode that belong to gists, and where it was stored.
+    pub fn gist_links_of(&self, id: &str) -> Option<(StoredAt, Vec<GistLink>)> {
+        let fields = Fields { gist_links: true, ..Fields::default() };
+        let found = self.bench.shard.get(self.bench.space, id.as_bytes(), fields).unwrap()?;
+        Some((StoredAt { shard: 0, sequence: found.sequence.0 }, found.gist_links))
     }
 
     /// Unlinks, and checks the answer.

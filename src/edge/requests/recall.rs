@@ -54,6 +54,8 @@ pub struct Recall {
     target: Option<f64>,
     /// Let associations take part.
     spread: Option<RecallSpread>,
+    /// Let the gists that are kept of what is found take part.
+    gists: Option<bool>,
     no_reinforce: Option<bool>,
     #[serde(default)]
     #[schemars(with = "FoundParts")]
@@ -133,7 +135,7 @@ impl Takes for Recall {
             words.option("SIMILAR", spread.similar).option("DEADLINE", spread.deadline_us);
             words.option("SEEDS", spread.seeds).option("WEIGHT", spread.weight);
         }
-        words.flag("NOREINFORCE", self.no_reinforce).with(self.with);
+        words.flag("GISTS", self.gists).flag("NOREINFORCE", self.no_reinforce).with(self.with);
         Ok(words.option("BYTES", self.bytes).asked(self.vectors))
     }
 }

@@ -68,7 +68,7 @@ fn recalls_and_spreads_say_their_options() {
     let recall = r#"{"k":3,"cues":[{"id":"x"},{"vec":[1]}],"since":1,"until":2,
         "min_confidence":0.5,"filter":{"a":1},"exact":true,
         "spread":{"hops":2,"budget":9,"decay":0.5,"threshold":0.001,"similar":0.1,
-        "deadline_us":5,"seeds":4,"weight":2},"text":"a b","no_reinforce":true,
+        "deadline_us":5,"seeds":4,"weight":2},"text":"a b","gists":true,"no_reinforce":true,
         "weights":{"near":0.5,"around":0,"time":2,"strength":0.25,"confidence":1},
         "with":["why"],"bytes":7}"#;
     assert_eq!(
@@ -78,7 +78,7 @@ fn recalls_and_spreads_say_their_options() {
             + "SINCE 1 UNTIL 2 MINCONF 0.5 "
             + r#"FILTER {\"a\":1} "#
             + "EXACT SPREAD HOPS 2 BUDGET 9 DECAY 0.5 THRESHOLD 0.001 SIMILAR 0.1 DEADLINE 5 "
-            + "SEEDS 4 WEIGHT 2.0 NOREINFORCE WITH why BYTES 7"
+            + "SEEDS 4 WEIGHT 2.0 GISTS NOREINFORCE WITH why BYTES 7"
     );
     let spread = r#"{"k":3,"from":[{"id":"K"},{"id":"b","mass":2}],"exact":false}"#;
     assert_eq!(words::<Spread>(spread), "EG.SPREAD notes K 3 FROM K 1.0 FROM b 2.0");

@@ -50,6 +50,8 @@ pub struct RecallCommand {
     pub effort: Effort,
     /// Whether associations take part.
     pub spread: Option<RecallSpread>,
+    /// Whether kept gists are found too.
+    pub gists: bool,
     /// Whether being recalled strengthens an episode.
     pub reinforces: bool,
     pub fields: Fields,
@@ -129,15 +131,20 @@ pub(super) fn recall(arguments: &mut Arguments) -> Result<Command, Refusal> {
     if options.weights.is_some() && options.text.is_none() {
         return Err(arguments.misuse(format_args!("WEIGHTS need TEXT")));
     }
+    let conditions = options.conditions.into_conditions();
+    if options.gists.is_some() && conditions.belief != Belief::Now {
+        return Err(arguments.misuse(format_args!("GISTS and ASOF exclude each other")));
+    }
     Ok(Command::Recall(RecallCommand {
         space,
         k,
         cues: options.cues,
         text: options.text,
         weights: options.weights,
-        conditions: options.conditions.into_conditions(),
+        conditions,
         effort,
         spread,
+        gists: options.gists.is_some(),
         reinforces: options.no_reinforce.is_none(),
         fields: options.fields,
         bytes_max: options.bytes_max.unwrap_or(REPLY_BYTES_DEFAULT),
@@ -156,6 +163,7 @@ struct RecallOptions {
     spreading: SpreadOptions,
     seeds: Option<usize>,
     weight: Option<f32>,
+    gists: Option<()>,
     exact: Option<()>,
     beam: Option<usize>,
     target: Option<f32>,
@@ -195,6 +203,7 @@ impl RecallOptions {
                 let value = between("WEIGHT", &arguments.value("WEIGHT")?, 0.0, SPREAD_WEIGHT_MAX);
                 set_once(&mut self.weight, "WEIGHT", value)
             }
+            b"GISTS" => set_once(&mut self.gists, "GISTS", Ok(())),
             b"EXACT" => set_once(&mut self.exact, "EXACT", Ok(())),
             b"BEAM" => {
                 let range = 1..=RECALL_BEAM_MAX;

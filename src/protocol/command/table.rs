@@ -306,6 +306,7 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 ],
             )
             .optional(),
+            token("GISTS").optional(),
             token("NOREINFORCE").optional(),
             RECALL_WITH,
             integer("n").behind("BYTES").optional(),

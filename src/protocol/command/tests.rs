@@ -459,12 +459,12 @@ fn a_batch_that_can_not_be_told_apart_is_refused() {
 #[test]
 fn recall_with_every_option() {
     let line = "EG.RECALL notes K 10 VEC @ VALUES 2 1 2 ID e1 SINCE 1 UNTIL 2 MINCONF 0.5 FILTER \
-                {\"a\":1} EXACT NOREINFORCE WITH text WITH why BYTES 1000";
+                {\"a\":1} EXACT GISTS NOREINFORCE WITH text WITH why BYTES 1000";
     let Command::Recall(recall) = parse(line).unwrap() else { panic!() };
     let vector = Cue::Vector(Bytes::from_static(&VECTOR));
     assert_eq!(recall.cues, [vector.clone(), vector, Cue::Id(Bytes::from("e1"))]);
     assert_eq!((recall.k, recall.bytes_max), (10, 1000));
-    assert!(recall.effort == Effort::Exact && !recall.reinforces);
+    assert!(recall.effort == Effort::Exact && !recall.reinforces && recall.gists);
     assert_eq!(recall.fields, Fields { text: true, why: true, ..Fields::default() });
     let conditions = recall.conditions;
     assert_eq!((conditions.since_us, conditions.until_us), (Some(1), Some(2)));
@@ -476,7 +476,7 @@ fn recall_with_every_option() {
     };
     assert_eq!(recall.effort, Effort::Target(0.95));
     let Command::Recall(recall) = parse("eg.recall notes id e1 k 4096").unwrap() else { panic!() };
-    assert!(recall.effort == Effort::Usual && recall.reinforces);
+    assert!(recall.effort == Effort::Usual && recall.reinforces && !recall.gists);
     assert_eq!((recall.k, recall.bytes_max), (RECALL_K_MAX, REPLY_BYTES_DEFAULT));
     assert_eq!(recall.fields, Fields::default());
 }
@@ -486,6 +486,8 @@ fn recalls_are_refused_with_a_remedy() {
     for (options, expected) in [
         ("ID a EXACT NOREINFORCE", "SYNTAX K is missing; usage: EG.RECALL space K k"),
         ("K 5 EXACT NOREINFORCE", "SYNTAX a cue is missing"),
+        ("K 5 ID a GISTS GISTS", "SYNTAX GISTS is given twice"),
+        ("K 5 ID a GISTS ASOF 7", "SYNTAX GISTS and ASOF exclude each other"),
         ("K 0 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '0'"),
         ("K 4097 ID a", "SYNTAX K must be a whole number from 1 to 4096, got '4097'"),
         ("K 5 ID a EXACT BEAM 9", "SYNTAX EXACT, BEAM and TARGET exclude each other"),
@@ -625,7 +627,7 @@ fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
                  EG.REINFORCE EG.SPACE CREATE HELLO \
                  CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
                  KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM TARGET \
-                 NOREINFORCE WITH BYTES DIM MODEL METRIC CODES FAN FANCAP DECAY SHARDS \
+                 GISTS NOREINFORCE WITH BYTES DIM MODEL METRIC CODES FAN FANCAP DECAY SHARDS \
                  degree 1.5 power \
                  notes e1 * {} {\"a\":1} \
                  0 1 2 3 -1 0.5 nan 18446744073709551616 text meta disk all @";

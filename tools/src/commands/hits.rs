@@ -66,7 +66,7 @@ impl Hits {
         let row = |(nth, (episode, why)): (usize, (&EpisodeReply, &Why))| {
             let mut cells = vec![(nth + 1).to_string()];
             cells.extend(columns.iter().map(|(_, cell)| cell(episode)));
-            cells.push(render::snippet(&episode.id, ID_COLUMNS));
+            cells.push(name(episode));
             if !has_ways {
                 cells.push(episode.happened_at_us.map(time::format_us).unwrap_or_default());
             }
@@ -79,6 +79,15 @@ impl Hits {
             table.push_str(&format!("\n{PARTIAL}"));
         }
         table
+    }
+}
+
+/// The id of an episode; of a gist that of its medoid, and how many it stands for.
+fn name(episode: &EpisodeReply) -> String {
+    let id = render::snippet(&episode.id, ID_COLUMNS);
+    match episode.sources.len() {
+        0 => id,
+        sources => format!("{id} and {} more", sources - 1),
     }
 }
 
@@ -187,5 +196,18 @@ mod tests {
         assert_eq!(last_column(&episode, &why("a -> b")), "a -> b · hot  {}");
         assert_eq!(last_column(&episode, &why("")), "hot  {}");
         assert_eq!(last_column(&EpisodeReply::default(), &Why::default()), "");
+    }
+
+    #[test]
+    fn a_gist_is_named_by_its_medoid_and_how_many_it_stands_for() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let source = |id| map(&[("id", text(id)), ("similarity", Value::Double(0.5))]);
+        let sources = Value::Array(["b", "a", "c"].map(source).to_vec());
+        let gist = map(&[("gist", text("b")), ("since", Value::Int(7)), ("sources", sources)]);
+        let gist = EpisodeReply::read(gist, "EG.RECALL").unwrap();
+        assert_eq!((&name(&gist)[..], gist.happened_at_us), ("b and 2 more", Some(7)));
+        assert_eq!(gist.sources, ["b", "a", "c"]);
+        let episode = EpisodeReply { id: "a".to_owned(), ..Default::default() };
+        assert_eq!(name(&episode), "a");
     }
 }

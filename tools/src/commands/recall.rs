@@ -42,6 +42,9 @@ pub(crate) struct Recall {
     /// Compare with every episode, never approximate
     #[arg(long)]
     exact: bool,
+    /// Let the gists that are kept of what is found take part
+    #[arg(long)]
+    gists: bool,
     /// Do not strengthen what is recalled
     #[arg(long)]
     no_reinforce: bool,
@@ -114,6 +117,9 @@ impl Recall {
         self.spreading.add_to(&mut command);
         push(&mut command, "SEEDS", self.seeds);
         push(&mut command, "WEIGHT", self.weight);
+        if self.gists {
+            command.arg("GISTS");
+        }
         self.shown.add_to(&mut command);
         Ok(command)
     }

@@ -9,6 +9,7 @@ use engram_shards::format::{
     Operation, RecalledPayload, ReinforcePayload, SpacePayload, StorePayload, SupersedePayload,
     UnlinkPayload,
 };
+use engram_shards::links::{GistLink, is_association};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -109,8 +110,8 @@ impl<'a> Contents<'a> {
         match self {
             Self::Store(store) => text(store.id()),
             Self::Forget(forget) => text(forget.id),
-            Self::Link(link) => format!("{} → {}", text(link.from), text(link.to)),
-            Self::Unlink(unlink) => format!("{} → {}", text(unlink.from), text(unlink.to)),
+            Self::Link(link) => format!("{} → {}", text(link.from), target(link.to)),
+            Self::Unlink(unlink) => format!("{} → {}", text(unlink.from), target(unlink.to)),
             Self::Supersede(supersede) => {
                 format!("{} by {}", text(supersede.id), text(supersede.by))
             }
@@ -121,6 +122,15 @@ impl<'a> Contents<'a> {
             Self::Erase(erase) => numbers(erase.sequences.iter().copied()),
             Self::Gap(gap) => format!("through {}", gap.through),
         }
+    }
+}
+
+/// What a link leads to: an id, or the place of an episode in a gist.
+fn target(bytes: &[u8]) -> String {
+    match GistLink::of(bytes) {
+        Some(GistLink::ToMember(at)) => format!("member {}:{}", at.shard, at.sequence),
+        Some(GistLink::ToHead(at)) => format!("head {}:{}", at.shard, at.sequence),
+        None => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 
@@ -172,6 +182,8 @@ fn check_ends(from: &[u8], to: &[u8], kind: &[u8]) -> Result<(), String> {
     if from.is_empty() || to.is_empty() {
         return Err("an id in it is empty".to_owned());
     }
+    // What holds a gist together leads to no id.
+    let to = if is_association(to) { to } else { b"-" };
     for (name, part) in [("from", from), ("to", to), ("kind", kind)] {
         str::from_utf8(part).map_err(|error| format!("its {name} is not UTF-8: {error}"))?;
     }
@@ -182,7 +194,8 @@ fn check_links(mut links: LinkRecords<'_>, count: usize) -> Result<(), String> {
     let mut found = 0;
     for (_, target, kind) in links.by_ref() {
         found += 1;
-        if str::from_utf8(target).and(str::from_utf8(kind)).is_err() {
+        let is_readable = !is_association(target) || str::from_utf8(target).is_ok();
+        if !is_readable || str::from_utf8(kind).is_err() {
             return Err(format!("link {found} of it is not UTF-8"));
         }
     }

@@ -298,8 +298,11 @@ fn line(
     let text = |bytes: &[u8]| str::from_utf8(bytes).expect("checked when decoded").to_owned();
     let Body { id, thread, text: told, metadata, .. } = Body::of(store);
     let confidence = store.confidence;
-    let links =
-        links.map(|(weight, target, kind)| Link { id: text(target), weight, kind: text(kind) });
+    let links = links.associations().map(|(weight, target, kind)| Link {
+        id: text(target),
+        weight,
+        kind: text(kind),
+    });
     let vector = store.vector.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
     Line {
         id: text(id),
