@@ -37,6 +37,7 @@ const ALL: Fields = Fields {
     links: true,
     strength: Some(NonZero::<i64>::MAX),
     gist_links: true,
+    belief: Some(NonZero::<i64>::MAX),
     why: true,
 };
 const IDENTITY: LogIdentity =

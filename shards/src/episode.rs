@@ -14,6 +14,7 @@ use crate::filter::Filter;
 use crate::inquiry::fusion::{Terms, Weights};
 use crate::links::GistLink;
 use crate::strength::{Decay, Trace};
+use crate::trust::{Opinion, Trust};
 use crate::words::Language;
 
 pub use fan::{FanError, SpaceFan};
@@ -474,14 +475,17 @@ pub struct Fields {
     pub strength: Option<NonZero<i64>>,
     /// The kept gists that it belongs to.
     pub gist_links: bool,
+    /// What who asks may think of it at this time, given and known as that of `strength`.
+    pub belief: Option<NonZero<i64>>,
     pub why: bool,
 }
 
 impl Fields {
-    /// The same, with strength at a time if it is among them.
+    /// The same, with strength and belief at a time if they are among them.
     pub fn as_of(self, now_us: i64) -> Self {
         let now_us = NonZero::new(now_us).unwrap_or(NonZero::<i64>::MIN);
-        Self { strength: self.strength.map(|_| now_us), ..self }
+        let (strength, belief) = (self.strength.map(|_| now_us), self.belief.map(|_| now_us));
+        Self { strength, belief, ..self }
     }
 
     /// Whether any part of the episode is among them.
@@ -529,6 +533,34 @@ pub struct Conditions {
     /// On the point of the confidence.
     pub confidence_min: Option<f32>,
     pub filter: Option<std::sync::Arc<Filter>>,
+    /// On the low end of the confidence, [discounted](Confidence::discounted) by trust.
+    pub trust_min: Option<f32>,
+    /// No condition by itself: what that and [`Fields::belief`] go by; 1 in all when `None`.
+    pub trust: Option<std::sync::Arc<Trust>>,
+}
+
+impl Conditions {
+    /// Whether any episode that is believed now and not archived fulfils them.
+    pub fn is_free(&self) -> bool {
+        let Self { belief, archived, since_us, until_us, .. } = self;
+        let Self { confidence_min, filter, trust_min, trust: _, .. } = self;
+        *belief == Belief::Now
+            && !archived
+            && since_us.is_none()
+            && until_us.is_none()
+            && confidence_min.is_none()
+            && filter.is_none()
+            && trust_min.is_none()
+    }
+
+    /// What the point of the confidence is at least: it is no less than the low end, which trust
+    /// only makes less.
+    pub fn point_min(&self) -> Option<f32> {
+        match (self.confidence_min, self.trust_min) {
+            (Some(confidence), Some(trust)) => Some(confidence.max(trust)),
+            (confidence, trust) => confidence.or(trust),
+        }
+    }
 }
 
 /// Of which time the beliefs are that a recall answers with.
@@ -550,7 +582,12 @@ pub struct Hit {
     pub similarity: Option<f32>,
     /// If anything was spread: the part of the seeds' mass that came to it.
     pub activation: Option<f32>,
+    /// What is left of that with the low and with the high end of the seeds' confidences, if it was
+    /// asked for.
+    pub activation_bounds: Option<(f32, f32)>,
     pub episode: StoredEpisode,
+    /// If it was asked for.
+    pub opinion: Option<Opinion>,
     pub why: Option<Why>,
     /// The strongest way from a seed, if it was asked for.
     pub path: Option<Vec<PathStep>>,

@@ -15,7 +15,11 @@
 //! | confidence | the mean of theirs, bound by bound (the linear opinion pool: Stone 1961) |
 //! | span | from the first that happened to the last |
 //!
-//! Members may go back to one source, so their agreement does not make a gist surer.
+//! Members may go back to one source, so their agreement does not make a gist surer. For sources
+//! that may be dependent subjective logic has averaging belief fusion (Jøsang 2016), which weighs
+//! opinions by how certain they are. Here that would be a default that decides: an episode stored
+//! without a confidence is certain, and a single one would outweigh all that came with an interval.
+//! The mean also comes to the same whether [trust](crate::trust) discounts its members or itself.
 
 use crate::episode::{Confidence, Metric};
 
@@ -268,6 +272,24 @@ mod tests {
         assert!(self::gists(Metric::Cosine, &some(), 0.9999).is_empty());
         assert_eq!(self::gists(Metric::Cosine, &some(), -1.0)[0].members.len(), 8);
         assert!(self::gists(Metric::Cosine, &[], 0.5).is_empty());
+    }
+
+    #[test]
+    fn trust_in_all_members_is_trust_in_the_gist() {
+        let pooled = |trust: f32| {
+            let mut members = some();
+            let discount = |own: &mut Member| own.confidence = own.confidence.discounted(trust);
+            members.iter_mut().for_each(discount);
+            gists(Metric::Cosine, &members, 0.6)[0].confidence
+        };
+        for trust in [0.0, 0.25, 0.7, 1.0] {
+            let (one, other) = (pooled(trust), pooled(1.0).discounted(trust));
+            for (one, other) in
+                [(one.point, other.point), (one.low, other.low), (one.high, other.high)]
+            {
+                assert!((one - other).abs() < 1e-6, "{trust}: {one} {other}");
+            }
+        }
     }
 
     #[test]

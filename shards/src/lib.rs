@@ -11,6 +11,7 @@
 //! | [`spreading`], [`spread`] | What is associated with it? |
 //! | [`completion`] | What would a partial cue be if it were whole? |
 //! | [`dream`] | What does offline replay do to associations? |
+//! | [`trust`] | How sure of it may who asks be? |
 //! | [`gist`] | What do several episodes have in common? |
 //! | `eraser` | How do the bytes of an episode leave the log? |
 //! | [`store`] | What makes a folder a data directory? |
@@ -47,4 +48,5 @@ pub mod spreading;
 pub mod store;
 pub mod strength;
 pub mod terms;
+pub mod trust;
 pub mod words;

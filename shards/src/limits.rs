@@ -13,6 +13,10 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 pub const METADATA_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the name of the thread (conversation, session) an episode belongs to.
 pub const THREAD_BYTES_MAX: usize = 256;
+/// Bytes of the name of a writer or of a source.
+pub const PROVENANCE_BYTES_MAX: usize = 256;
+/// Writers and sources that one recall can say it trusts.
+pub const TRUST_ENTRIES_MAX: usize = 64;
 /// Links given with one store.
 pub const LINKS_MAX: usize = 256;
 /// Episodes that one store supersedes.

@@ -176,6 +176,7 @@ const NO_FIELDS: Fields = Fields {
     links: false,
     gist_links: false,
     strength: None,
+    belief: None,
     why: false,
 };
 

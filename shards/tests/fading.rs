@@ -30,6 +30,7 @@ const WITH_STRENGTH: Fields = Fields {
     links: false,
     gist_links: false,
     strength: Some(NonZero::<i64>::MAX),
+    belief: None,
     why: false,
 };
 

@@ -18,13 +18,14 @@ use engram_shards::format::{FileId, FileKind};
 use engram_shards::io::{Io, MemoryDisk, MemoryIo, Random};
 use engram_shards::recall::cue;
 use engram_shards::shard::{Effect, Reply, Shard, Ticket};
+use engram_shards::trust::{Role, Trust};
 
 const DIMENSIONS: usize = 64;
 
 /// What conditions look at.
 struct Facts {
     happened_at_us: i64,
-    confidence: f32,
+    confidence: Confidence,
     metadata: String,
 }
 
@@ -97,6 +98,10 @@ impl Bench {
         add(2_000, random, format!("\"rare\":{rare}"));
         let odd = random.below(400);
         add(3_000, random, format!("\"f{odd}\":true"));
+        // A few write most, and many write little.
+        let (writer, source) = (random.below(9) * random.below(9), random.below(3));
+        add(800_000, random, format!("\"writer\":\"w{writer}\""));
+        add(500_000, random, format!("\"source\":\"s{source}\""));
         match random.below(50) {
             0 => String::new(),
             _ => format!("{{{}}}", fields.join(",")),
@@ -105,9 +110,11 @@ impl Bench {
 
     fn store(&mut self, id: String) {
         let vector = self.vector();
+        let point = self.random.below(1001) as f32 / 1000.0;
+        let low = point * (1.0 - self.random.below(4) as f32 / 16.0);
         let facts = Facts {
             happened_at_us: self.random.below(1_000_000) as i64,
-            confidence: self.random.below(1001) as f32 / 1000.0,
+            confidence: Confidence::interval(point, low, 1.0).unwrap(),
             metadata: self.metadata(),
         };
         let request = StoreRequest {
@@ -117,7 +124,7 @@ impl Bench {
                 vector: blob(&vector),
                 text: Bytes::new(),
                 happened_at_us: Some(facts.happened_at_us),
-                confidence: Confidence::point(facts.confidence).unwrap(),
+                confidence: facts.confidence,
                 metadata: facts.metadata.clone().into(),
                 thread: Bytes::new(),
                 links: vec![],
@@ -225,6 +232,8 @@ impl Bench {
                 .chance(250_000)
                 .then(|| 1.0 - 1.0 / (1 << random.below(10)) as f32),
             filter,
+            trust_min: random.chance(300_000).then(|| random.below(128) as f32 / 128.0),
+            trust: random.chance(800_000).then(|| any_trust(random)),
             ..Conditions::default()
         }
     }
@@ -233,8 +242,13 @@ impl Bench {
         let filter = conditions.filter.as_ref();
         conditions.since_us.is_none_or(|since| facts.happened_at_us >= since)
             && conditions.until_us.is_none_or(|until| facts.happened_at_us <= until)
-            && conditions.confidence_min.is_none_or(|least| facts.confidence >= least)
+            && conditions.confidence_min.is_none_or(|least| facts.confidence.point >= least)
             && filter.is_none_or(|filter| filter.matches(facts.metadata.as_bytes()))
+            && conditions.trust_min.is_none_or(|least| {
+                let trust = conditions.trust.as_ref();
+                let trust = trust.map_or(1.0, |t| t.of(facts.metadata.as_bytes()).unwrap());
+                trust * facts.confidence.low >= least
+            })
     }
 
     fn recall(&mut self, vector: &[f32], effort: Effort, conditions: &Conditions) -> Vec<Hit> {
@@ -261,6 +275,26 @@ impl Bench {
         while !self.shard.recall_step(&mut recall, 1 << 16).unwrap() {}
         self.shard.recall_finish(recall)
     }
+}
+
+/// Who is trusted, how much: a power of ½, so that no product is rounded.
+fn any_trust(random: &mut Random) -> Arc<Trust> {
+    let mut trust = Trust::default();
+    let degree = |random: &mut Random| match random.below(5) {
+        0 => 0.0,
+        halvings => 1.0 / (1 << (halvings - 1)) as f32,
+    };
+    for nth in 0..64 {
+        let (role, name) = if nth % 9 == 0 { (Role::Source, "s") } else { (Role::Writer, "w") };
+        if random.chance(250_000) {
+            // Where a name comes twice, the second entry is refused.
+            trust.add(role, format!("{name}{}", nth / 9 * (nth % 9)), degree(random)).ok();
+        }
+    }
+    if random.chance(500_000) {
+        trust.set_others(degree(random)).unwrap();
+    }
+    Arc::new(trust)
 }
 
 fn id(hit: &Hit) -> String {

@@ -25,6 +25,7 @@ const ALL: Fields = Fields {
     links: true,
     gist_links: true,
     strength: Some(NonZero::<i64>::MAX),
+    belief: None,
     why: true,
 };
 

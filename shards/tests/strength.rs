@@ -22,6 +22,7 @@ const WITH_STRENGTH: Fields = Fields {
     links: false,
     gist_links: false,
     strength: Some(NonZero::<i64>::MAX),
+    belief: None,
     why: false,
 };
 const SECOND_US: i64 = 1_000_000;

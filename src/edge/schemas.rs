@@ -156,6 +156,16 @@ pub struct Erased {
     bytes: u64,
 }
 
+/// What who asks may think of an episode: its confidence, discounted by trust and retention.
+#[derive(JsonSchema)]
+pub struct Belief {
+    point: f64,
+    low: f64,
+    high: f64,
+    trust: f64,
+    retention: f64,
+}
+
 /// An episode that was found.
 #[derive(JsonSchema)]
 pub struct Hit {
@@ -163,6 +173,9 @@ pub struct Hit {
     score: f64,
     similarity: Option<f64>,
     activation: Option<f64>,
+    /// What is left of that with the low and with the high end of the beliefs in the seeds.
+    activation_low: Option<f64>,
+    activation_high: Option<f64>,
     confidence: [f64; 3],
     happened_at: i64,
     recorded_at: i64,
@@ -171,6 +184,7 @@ pub struct Hit {
     meta: Option<Map<String, Value>>,
     links: Option<Vec<OwnedLink>>,
     strength: Option<Strength>,
+    belief: Option<Belief>,
     /// What proposed it, what that cost, and the way to it along links.
     why: Option<Map<String, Value>>,
     /// There, and true, if the deadline came first.

@@ -14,6 +14,7 @@ use engram_shards::episode::{
 };
 use engram_shards::inquiry::fusion::Terms;
 use engram_shards::io::Copied;
+use engram_shards::trust::Opinion;
 
 use crate::protocol::command::ScanCursor;
 use crate::protocol::{Encoder, ProtocolVersion};
@@ -250,23 +251,34 @@ fn gist(encoder: &mut Encoder<'_>, gist: &ToldGist, similarity: Option<f32>) {
 }
 
 fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
-    let Hit { score, similarity, activation, episode, why, path, fused } = hit;
+    let Hit { score, similarity, activation, activation_bounds, episode, opinion, .. } = hit;
+    let Hit { why, path, fused, .. } = hit;
+    let (low, high) = activation_bounds.unzip();
     let has_why = why.is_some() || path.is_some() || fused.is_some();
-    let optional = [similarity.is_some(), activation.is_some(), has_why, is_partial];
-    let optional = optional.into_iter().filter(|is_there| *is_there).count();
-    encoder.map(5 + parts_count(episode) + optional);
+    let figures = [
+        ("similarity", *similarity),
+        ("activation", *activation),
+        ("activation_low", low),
+        ("activation_high", high),
+    ];
+    let optional = [opinion.is_some(), has_why, is_partial].into_iter();
+    let optional = optional.chain(figures.iter().map(|(_, figure)| figure.is_some()));
+    encoder.map(5 + parts_count(episode) + optional.filter(|is_there| *is_there).count());
     text(encoder, "id", &episode.id);
     key(encoder, "score");
     encoder.double_f32(*score);
-    for (name, value) in [("similarity", similarity), ("activation", activation)] {
+    for (name, value) in figures {
         if let Some(value) = value {
             key(encoder, name);
-            encoder.double_f32(*value);
+            encoder.double_f32(value);
         }
     }
     confidence(encoder, &episode.confidence);
     times(encoder, episode);
     parts(encoder, episode);
+    if let Some(opinion) = opinion {
+        belief(encoder, opinion);
+    }
     if let Some(terms) = fused {
         why_fused(encoder, terms, path.as_deref());
     } else if has_why {
@@ -275,6 +287,24 @@ fn hit(encoder: &mut Encoder<'_>, hit: &Hit, is_partial: bool) {
     if is_partial {
         key(encoder, "partial");
         encoder.boolean(true);
+    }
+}
+
+/// What who asks may think of an episode, and how much its confidence was discounted for that.
+fn belief(encoder: &mut Encoder<'_>, opinion: &Opinion) {
+    let Opinion { confidence: Confidence { point, low, high }, trust, retention } = *opinion;
+    key(encoder, "belief");
+    let told = [
+        ("point", point),
+        ("low", low),
+        ("high", high),
+        ("trust", trust),
+        ("retention", retention),
+    ];
+    encoder.map(told.len());
+    for (name, value) in told {
+        key(encoder, name);
+        encoder.double_f32(value);
     }
 }
 

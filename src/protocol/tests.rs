@@ -9,6 +9,7 @@ use engram_shards::episode::{
     Tier, Why, WordSettings,
 };
 use engram_shards::strength::{Decay, Trace};
+use engram_shards::trust::Opinion;
 use engram_shards::words::Language;
 use proptest::prelude::*;
 use redis::Value;
@@ -213,7 +214,9 @@ fn replies_to_reads() {
             score: 0.25,
             similarity: Some(0.3),
             activation: None,
+            activation_bounds: None,
             episode: bare.clone(),
+            opinion: None,
             why: None,
             path: None,
             fused: None,
@@ -223,7 +226,9 @@ fn replies_to_reads() {
             similarity: Some(0.1),
             fused: None,
             activation: Some(0.2),
+            activation_bounds: Some((0.1, 0.2)),
             episode: full.clone(),
+            opinion: Some(Opinion::new(Confidence::CERTAIN, 0.5, 0.5)),
             path: Some(vec![PathStep {
                 from: Bytes::from("x"),
                 to: Bytes::from("e1"),
@@ -274,9 +279,21 @@ fn replies_to_reads() {
         ];
         let why = ("why", map(version, why));
         let bare_hit = map(version, [hit(0.25, 0.3), head.to_vec()].concat());
-        let activation = vec![("activation", double(version, 0.2))];
+        let activation = vec![
+            ("activation", double(version, 0.2)),
+            ("activation_low", double(version, 0.1)),
+            ("activation_high", double(version, 0.2)),
+        ];
+        let belief = vec![
+            ("point", double(version, 0.625)),
+            ("low", double(version, 0.25)),
+            ("high", double(version, 1.0)),
+            ("trust", double(version, 0.5)),
+            ("retention", double(version, 0.5)),
+        ];
+        let rest = [("belief", map(version, belief)), why];
         let full_hit =
-            [hit(0.5, 0.1), activation, head.to_vec(), parts.to_vec(), vec![why]].concat();
+            [hit(0.5, 0.1), activation, head.to_vec(), parts.to_vec(), rest.to_vec()].concat();
         let recalled = read(version, |encoder| reply::recalled(encoder, &hits, false));
         assert_eq!(recalled, Value::Array(vec![bare_hit, map(version, full_hit.clone())]));
         let partial = match version {

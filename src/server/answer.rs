@@ -90,7 +90,9 @@ pub(super) async fn rank(
         score: terms.score(&weights),
         similarity: evidence.similarity,
         activation: None,
+        activation_bounds: None,
         episode: evidence.episode(),
+        opinion: fields.belief.map(|_| evidence.opinion()),
         why: None,
         path: None,
         // Gists are scored by them too.
@@ -136,7 +138,7 @@ pub(super) async fn read(
     fields: Fields,
     bytes_max: usize,
 ) -> Result<Vec<Hit>, Refusal> {
-    if (Fields { why: false, ..fields }) == Fields::default() {
+    if (Fields { belief: None, why: false, ..fields }) == Fields::default() {
         return Ok(hits);
     }
     let (mut whole, mut bytes, mut left) = (Vec::with_capacity(hits.len()), 0, hits.into_iter());

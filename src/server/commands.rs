@@ -556,7 +556,7 @@ async fn recall_similar(
             let asked = Asked { k, conditions, fields, bytes_max, recalled };
             request.k = k.max(spread.seeds);
             // What is read of the episodes in the end is not read here.
-            request.fields = Fields { why: fields.why, ..Fields::default() };
+            request.fields = Fields { belief: fields.belief, why: fields.why, ..Fields::default() };
             let nearest = recall_all(core, &route, request).await?;
             let (of, is_exact) = ((route, settings), effort == Effort::Exact);
             let spread =

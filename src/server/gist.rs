@@ -3,12 +3,13 @@
 //! The recall is as any other, with the vectors of what it found. Grouping is the asking shard's to
 //! compute, member by member and merge by merge, with a breath wherever one is due.
 
+use std::num::NonZero;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_shards::completion::blob;
 use engram_shards::episode::{Fields, Hit, RecallRequest, WordSettings};
-use engram_shards::gist::{Gist, Grouping};
+use engram_shards::gist::{Gist, Grouping, Member};
 use engram_shards::recall::cue;
 
 use super::answer::{self, Question};
@@ -28,7 +29,8 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
         true => None,
         false => Some(cue(&settings, &vectors)?),
     };
-    let fields = Fields { vector: true, text: parts.text, ..Fields::default() };
+    let belief = conditions.trust.as_ref().map(|_| NonZero::<i64>::MIN);
+    let fields = Fields { vector: true, text: parts.text, belief, ..Fields::default() };
     let bytes = REPLY_BYTES_MAX;
     let mut found = match (text, cue) {
         (Some(text), cue) => {
@@ -65,7 +67,7 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
     // Those without were forgotten just now, or there is no room for them.
     found.retain(|hit| hit.episode.vector.is_some());
     sort_best_first(&mut found);
-    let members = found.iter().filter_map(|hit| member(&hit.episode));
+    let members = found.iter().filter_map(trusted);
     let mut grouping = Grouping::new(settings.metric, members.collect(), alike);
     while grouping.step() {
         core.breathe_if_due().await;
@@ -79,6 +81,16 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
     let held = core.hold_reply(bytes)?;
     let reply = EncodedReply::new(move |encoder| reply::gists(encoder, &told));
     Ok(reply.holding(vec![held]).weighing(bytes))
+}
+
+/// As far as who asks trusts whom it goes back to.
+fn trusted(hit: &Hit) -> Option<Member> {
+    let own = member(&hit.episode)?;
+    let confidence = match hit.opinion {
+        Some(opinion) => own.confidence.discounted(opinion.trust),
+        None => own.confidence,
+    };
+    Some(Member { confidence, ..own })
 }
 
 /// What is told of a gist; the text of its medoid as far as there is room.

@@ -25,12 +25,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engram_shards::episode::{Hit, Refusal, SpaceSettings, Why};
+use engram_shards::episode::{Conditions, Fields, Hit, Refusal, SpaceSettings, Why};
 use engram_shards::inquiry::fusion::Terms;
 use engram_shards::space::Home;
 use engram_shards::spread::exact::{Exact, Mass};
 use engram_shards::spread::operator::{DEPTH_UNLIMITED, Operator, Settings, SettingsError};
-use engram_shards::spreading::{Asked, Collected, Exchange, Exchanged, Given, How, SpreadRequest};
+use engram_shards::spreading::{
+    Asked, Collected, Exchange, Exchanged, Given, How, Recalled, SpreadRequest,
+};
 
 use super::commands::{Encoded, merge, sort_best_first};
 use super::core::Core;
@@ -107,7 +109,10 @@ pub(super) async fn spread_recalled(
 ) -> Result<Spread, Refusal> {
     let how = How::of(is_exact, asked.fields.why);
     let mut drive = Drive::new(core, route, settings, &command.parameters, how)?;
-    drive.give_seeds(masses(&best[..best.len().min(command.seeds)]));
+    let until_ns = drive.until_ns;
+    let seeds = masses(&best[..best.len().min(command.seeds)]);
+    let seeds: Vec<Seed> = seeds.collect();
+    drive.give_seeds(seeds.iter().map(|seed| (seed.id.clone(), seed.mass)));
     let whys: BTreeMap<Bytes, (Option<Why>, Option<Terms>)> =
         best.iter().map(|hit| (hit.episode.id.clone(), (hit.why, hit.fused))).collect();
     let mut found = Found::new();
@@ -123,16 +128,109 @@ pub(super) async fn spread_recalled(
     for hit in &mut spread.hits {
         (hit.why, hit.fused) = whys.get(&hit.episode.id).copied().unwrap_or_default();
     }
+    if asked.fields.belief.is_some() && !spread.is_partial {
+        let drive = || {
+            let how = How::of(is_exact, false);
+            let drive = Drive::new(core, route, settings, &command.parameters, how)?;
+            Ok(Drive { until_ns, ..drive })
+        };
+        bound_activations(&mut spread.hits, &seeds, drive).await?;
+    }
     Ok(spread)
 }
 
+/// Bounds what came to hits by how sure the seeds are.
+///
+/// An activation is a sum over the seeds, of each in proportion to its mass. So the bounds are the
+/// activations that come of it if each seed has only the part of its mass that the low, or the
+/// high, end of the belief in it says. That takes a spread for each end at which seeds differ.
+/// Where there is no time left for that, there are no bounds.
+async fn bound_activations<'a>(
+    hits: &mut [Hit],
+    seeds: &[Seed],
+    drive: impl Fn() -> Result<Drive<'a>, Refusal>,
+) -> Result<(), Refusal> {
+    let ends: [fn((f32, f32)) -> f32; 2] = [|(low, _)| low, |(_, high)| high];
+    let mut bounds: Vec<[f32; 2]> = vec![[0.0; 2]; hits.len()];
+    for (nth, end) in ends.into_iter().enumerate() {
+        let parts: Vec<f32> = seeds.iter().map(|seed| seed.belief.map_or(1.0, end)).collect();
+        let of_all = parts.first().copied().filter(|first| parts.iter().all(|own| own == first));
+        let activations = match of_all {
+            Some(part) => {
+                hits.iter().map(|hit| part * hit.activation.unwrap_or_default()).collect()
+            }
+            None => match activations(hits, seeds, &parts, drive()?).await? {
+                Some(activations) => activations,
+                None => return Ok(()),
+            },
+        };
+        bounds.iter_mut().zip(activations).for_each(|(own, bound): (_, f32)| own[nth] = bound);
+    }
+    for (hit, [low, high]) in hits.iter_mut().zip(bounds) {
+        // Each is as exact as the spread that it comes from.
+        hit.activation_bounds = Some((low.min(high), high));
+    }
+    Ok(())
+}
+
+/// The activations of hits if each seed has only a part of its mass; `None` when time was over.
+async fn activations(
+    hits: &[Hit],
+    seeds: &[Seed],
+    parts: &[f32],
+    mut drive: Drive<'_>,
+) -> Result<Option<Vec<f32>>, Refusal> {
+    let masses = seeds.iter().zip(parts).map(|(seed, part)| (&seed.id, seed.mass * part));
+    let masses: Vec<(&Bytes, f32)> = masses.filter(|(_, mass)| *mass > 0.0).collect();
+    let total = |masses: &mut dyn Iterator<Item = f32>| masses.map(f64::from).sum::<f64>();
+    let (all, left) = (
+        total(&mut seeds.iter().map(|seed| seed.mass)),
+        total(&mut masses.iter().map(|(_, mass)| *mass)),
+    );
+    drive.give_seeds(masses.into_iter().map(|(id, mass)| (id.clone(), mass)));
+    let mut found = Found::new();
+    for hit in hits {
+        let of_shard = found.entry(drive.nth_of(&hit.episode.id)).or_default();
+        // Better than whatever else is active: these are wanted and no others.
+        of_shard.push(Hit { score: 1.0, ..hit.clone() });
+    }
+    let recalled = Recalled { cue: None, weight: 0.0, ids: Vec::new(), scores: Some(Vec::new()) };
+    let asked = Asked {
+        k: hits.len(),
+        conditions: Conditions::default(),
+        fields: Fields::default(),
+        bytes_max: 0,
+        recalled: Some(recalled),
+    };
+    let spread = drive.run(&asked, &found).await?;
+    if spread.is_partial {
+        return Ok(None);
+    }
+    let known = spread.hits.iter().map(|hit| (&hit.episode.id, hit.activation));
+    let known: BTreeMap<&Bytes, Option<f32>> = known.collect();
+    #[allow(clippy::cast_possible_truncation)]
+    let share = (left / all) as f32;
+    let own = |hit: &Hit| known.get(&hit.episode.id).copied().flatten().unwrap_or_default();
+    Ok(Some(hits.iter().map(|hit| share * own(hit)).collect()))
+}
+
+/// An episode that a recall spreads from.
+struct Seed {
+    id: Bytes,
+    mass: f32,
+    /// The low and the high end of what may be believed of it, if that was asked for.
+    belief: Option<(f32, f32)>,
+}
+
 /// The mass of seeds by how good they are: the best 1, the last [`MASS_LEAST`].
-fn masses(best: &[Hit]) -> impl Iterator<Item = (Bytes, f32)> {
+fn masses(best: &[Hit]) -> impl Iterator<Item = Seed> {
     let most = best.first().map_or(0.0, |hit| hit.score);
     let range = most - best.last().map_or(0.0, |hit| hit.score);
     best.iter().map(move |hit| {
         let below = if range > 0.0 { (most - hit.score) / range } else { 0.0 };
-        (hit.episode.id.clone(), 1.0 - (1.0 - MASS_LEAST) * below)
+        let belief = hit.opinion.map(|opinion| opinion.confidence);
+        let belief = belief.map(|confidence| (confidence.low, confidence.high));
+        Seed { id: hit.episode.id.clone(), mass: 1.0 - (1.0 - MASS_LEAST) * below, belief }
     })
 }
 

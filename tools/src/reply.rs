@@ -32,6 +32,8 @@ pub(crate) struct EpisodeReply {
     pub(crate) links: Vec<Link>,
     pub(crate) superseded_by: Option<String>,
     pub(crate) strength: Option<StrengthReply>,
+    /// Point, low, high.
+    pub(crate) belief: Option<[f64; 3]>,
     pub(crate) valid_until_us: Option<i64>,
     pub(crate) expires_at_us: Option<i64>,
     /// The members of a gist, the medoid first; none of an episode.
@@ -63,6 +65,7 @@ impl EpisodeReply {
                 "meta" => episode.meta = text(&value).filter(|meta| !meta.is_empty()),
                 "thread" => episode.thread = text(&value).unwrap_or_default(),
                 "strength" => episode.strength = strength(value),
+                "belief" => episode.belief = belief(value),
                 "superseded_by" => episode.superseded_by = text(&value),
                 "valid_until" => episode.valid_until_us = integer(&value),
                 "expires_at" => episode.expires_at_us = integer(&value),
@@ -217,6 +220,16 @@ fn strength(value: Value) -> Option<StrengthReply> {
         retention: find("retention").and_then(number)?,
         presentations: find("presentations").and_then(sequence)?,
     })
+}
+
+fn belief(value: Value) -> Option<[f64; 3]> {
+    let entries = entries(value)?;
+    let find = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
+    Some([
+        find("point").and_then(number)?,
+        find("low").and_then(number)?,
+        find("high").and_then(number)?,
+    ])
 }
 
 fn links(value: Value) -> Option<Vec<Link>> {

@@ -19,7 +19,9 @@
 //! up, so that an episode without neighbours loses nothing.
 //!
 //! That an episode has faded, or that nobody was sure of it, makes it less of an answer and never
-//! none: the two factors have bounds. [Retention](crate::strength) is what time and use made of it.
+//! none: the two factors have bounds. The confidence is what [trust](crate::trust) in whom the
+//! episode goes back to leaves of the one that it was stored with.
+//! [Retention](crate::strength) is what time and use made of it.
 //!
 //! What was proposed is ranked twice: first each by itself, to find the [`places`](Fusion::places)
 //! that are worth looking around, then with what was found there.
@@ -210,6 +212,8 @@ impl Fusion {
         let Background { statistics, similarity, when, weights: counts } = background;
         let weights = statistics.weights();
         let count = self.evidence.len();
+        // Retention has a term of its own.
+        let trusted = |own: &Evidence| own.confidence.discounted(own.trust).point;
         let near =
             |own: &Evidence| own.similarity.unwrap_or_default() - similarity.unwrap_or_default();
         let (mut all_lent, mut nears) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -244,7 +248,7 @@ impl Fusion {
             time: when.nearness(own.happened_at_us),
             stating: stating(own.spoken.extent),
             strength: 1.0 - counts.strength * (1.0 - own.retention),
-            confidence: 1.0 - counts.confidence * (1.0 - own.confidence.point),
+            confidence: 1.0 - counts.confidence * (1.0 - trusted(own)),
         })
         .collect()
     }

@@ -32,6 +32,7 @@ use crate::index::simd::prefetch;
 use crate::kernels::{key, padded};
 use crate::recall::{Recall, Scratch, similarity};
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
+use crate::trust::Opinion;
 use crate::words::score::{Spoken, Statistics};
 use scan::Scan;
 use zerocopy::IntoBytes as _;
@@ -67,6 +68,8 @@ pub struct Evidence {
     pub confidence: Confidence,
     /// The probability that it is retained.
     pub retention: f32,
+    /// How much whoever it goes back to is trusted; 1 unless it was said.
+    pub trust: f32,
     pub writer_uid: u32,
     /// Empty when it has none.
     pub thread: Bytes,
@@ -78,6 +81,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What who asks may think of it.
+    pub fn opinion(&self) -> Opinion {
+        Opinion::new(self.confidence, self.trust, self.retention)
+    }
+
     /// The episode without its optional parts.
     pub fn episode(&self) -> StoredEpisode {
         StoredEpisode {
@@ -234,7 +242,7 @@ impl Inquiry {
 
 /// Whether a row of a part may be one that is not answered.
 fn is_conditional(conditions: &Conditions, standing: Standing<'_>, part: Part<'_>) -> bool {
-    *conditions != Conditions::default() || standing.is_conditional(part)
+    !conditions.is_free() || standing.is_conditional(part)
 }
 
 /// Reads what speaks for rows.
@@ -271,6 +279,8 @@ impl Witness<'_> {
                 ends.push((id_end, names.len()));
                 let (low, high) = (record.confidence_low, record.confidence_high);
                 let origin = (record.sequence, columns.happened_at_us);
+                let trust = self.conditions.trust.as_deref();
+                let trust = trust.map(|trust| part.trusted(at.row, trust)).transpose()?;
                 all.push(Evidence {
                     id: Bytes::new(),
                     sequence: Sequence(record.sequence),
@@ -278,6 +288,7 @@ impl Witness<'_> {
                     recorded_at_us: record.recorded_at_us,
                     confidence: Confidence { point: columns.confidence, low, high },
                     retention: self.space.changed().retention(origin, self.now_us),
+                    trust: trust.unwrap_or(1.0),
                     writer_uid: record.writer_uid,
                     thread: Bytes::new(),
                     similarity: None,

@@ -15,6 +15,7 @@ fn evidence(id: &str, (thread, at): (&str, i64), stated: usize, similarity: f32)
         recorded_at_us: at,
         confidence: Confidence::CERTAIN,
         retention: 1.0,
+        trust: 1.0,
         writer_uid: 0,
         thread: Bytes::copy_from_slice(thread.as_bytes()),
         similarity: Some(similarity),
@@ -144,4 +145,23 @@ fn the_best_that_have_threads_are_looked_around() {
     let ranked = fusion.rank(&background(None), 10);
     let words = |id: &str| ranked.iter().find(|(own, _)| own.id == id).unwrap().1.words;
     assert_eq!(words("poor"), 0.0);
+}
+
+#[test]
+fn what_trust_leaves_of_the_point_is_what_counts() {
+    let with = |id: &str, point: f32, trust: f32| {
+        let confidence = Confidence::point(point).unwrap();
+        Evidence { confidence, trust, ..evidence(id, ("", 0), 1, 0.5) }
+    };
+    let ranked = rank(vec![with("sure", 1.0, 0.0), with("fair", 0.75, 1.0)], Some(0.0));
+    assert_eq!(ids(&ranked), ["fair", "sure"], "nobody's word is worth a half");
+    let counts: Vec<f32> = ranked.iter().map(|(_, terms)| terms.confidence).collect();
+    assert_eq!(counts, [0.875, 0.75]);
+    // Where all are trusted not a bit of a score changes.
+    for nth in 0..=1000 {
+        let point = nth as f32 / 1000.0;
+        let ranked = rank(vec![with("a", point, 1.0)], None);
+        let expected = 1.0 - 0.5 * (1.0 - point);
+        assert_eq!(ranked[0].1.confidence.to_bits(), expected.to_bits());
+    }
 }

@@ -4,7 +4,7 @@ use super::costs::Shape;
 use super::narrowing::Narrowing;
 use super::view::Method;
 use super::{Filtered, Recall};
-use crate::episode::{CodeBits, Conditions, Effort, Tier};
+use crate::episode::{CodeBits, Effort, Tier};
 use crate::format::columns::COLUMN_BLOCK_BYTES;
 use crate::index::calibration::answers;
 use crate::index::cue::Cue;
@@ -14,7 +14,7 @@ use crate::index::simd::{CODE_ROWS, prefetch};
 use crate::index::sorted::{Key, Sorted};
 use crate::kernels;
 use crate::limits::{BLOCK_ROWS, RECALL_BEAM_MAX, RECALL_TARGET_USUAL};
-use crate::space::{Damaged, Part, Section, Standing, TRIED_BLOCKS, TailBuckets};
+use crate::space::{Part, Section, Standing, TRIED_BLOCKS, TailBuckets};
 use crate::terms::Truth;
 
 /// Rows that a walk proposes at least where few count: it takes them by estimates.
@@ -133,26 +133,6 @@ impl Proposals {
         if self.prepared != Some(projection.key()) {
             projection.cue(query, &mut self.cue);
             self.prepared = Some(projection.key());
-        }
-    }
-}
-
-impl Conditions {
-    /// Whether a row fulfils them that stands so.
-    pub(crate) fn admit(
-        &self,
-        part: Part<'_>,
-        row: u32,
-        standing: Standing<'_>,
-    ) -> Result<bool, Damaged> {
-        let columns = part.columns(row);
-        let is_within = standing.has(part, row)
-            && self.since_us.is_none_or(|since| columns.happened_at_us >= since)
-            && self.until_us.is_none_or(|until| columns.happened_at_us <= until)
-            && self.confidence_min.is_none_or(|least| columns.confidence >= least);
-        match &self.filter {
-            Some(filter) if is_within => part.satisfies(row, filter),
-            _ => Ok(is_within),
         }
     }
 }
@@ -382,11 +362,12 @@ impl Recall {
 
     /// The rows of a block that may be found, and the next block worth a look.
     fn look(&self, part: Part<'_>, nth: usize, standing: Standing<'_>) -> Looked {
-        let has_filter = self.request.conditions.filter.is_some();
+        let conditions = &self.request.conditions;
+        let (is_read, is_trusted) = (conditions.are_read(), conditions.trust_min.is_some());
         let sure = |is_sure: bool| if is_sure { u64::MAX } else { 0 };
         let (Part::Section(section), Some((_, narrowing))) = (part, &self.narrowing) else {
             let rows = self.candidates(part, nth, standing);
-            return Looked { rows, sure: sure(!has_filter), next: nth + 1 };
+            return Looked { rows, sure: sure(!is_read), next: nth + 1 };
         };
         if narrowing.marked().is_some() {
             let marks = narrowing.marks();
@@ -397,9 +378,10 @@ impl Recall {
         }
         let mut rows = self.candidates(part, nth, standing);
         let mut sure = u64::MAX;
-        if rows != 0 && has_filter {
+        if rows != 0 && is_read {
             let masks = narrowing.judge_block(section.terms().as_ref(), nth);
-            (rows, sure) = (rows & masks.may, masks.yes);
+            // The index does not know whom to trust.
+            (rows, sure) = (rows & masks.may, if is_trusted { 0 } else { masks.yes });
         }
         Looked { rows, sure, next: nth + 1 }
     }

@@ -25,9 +25,12 @@
 //! Conditions on time and confidence are evaluated 64 rows at a time, before any distance, and skip
 //! whole blocks by their extremes. A metadata filter is answered by the terms of a section, where
 //! it has them; else, and where they leave it open, it is evaluated last, only on rows that would
-//! enter the result or the list of candidates. `EXACT` reads the metadata itself, no index of it.
+//! enter the result or the list of candidates. So is what depends on whom to trust, which no index
+//! knows; that the point of a confidence is no less than what trust leaves of its low end narrows
+//! that as a bound on confidence does. `EXACT` reads the metadata itself, no index of it.
 
 mod approximate;
+mod conditions;
 mod costs;
 mod cue;
 mod narrowing;
@@ -41,6 +44,7 @@ use crate::episode::{Hit, Metric, RecallRequest, StoredEpisode, Tier, Why};
 use crate::kernels::{kernels, padded, row_floats};
 use crate::limits::BLOCK_ROWS;
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
+use crate::trust::Opinion;
 use approximate::Proposals;
 use narrowing::Narrowing;
 use view::{Method, View};
@@ -74,6 +78,9 @@ impl PartialOrd for Candidate {
     }
 }
 
+/// An episode and what may be thought of it.
+type Thought = (StoredEpisode, Option<Opinion>);
+
 /// A recall under way on one shard.
 #[derive(Debug)]
 pub struct Recall {
@@ -95,7 +102,7 @@ pub struct Recall {
     best: BinaryHeap<Reverse<Candidate>>,
 }
 
-/// Whether a row is known to satisfy the filter, if there is one.
+/// Whether a row is known to fulfil the conditions that it has to be read for, if there are any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Filtered {
     Yes,
@@ -111,7 +118,7 @@ struct Work {
     beam: usize,
     /// Rows that were judged one by one to mark those that match.
     judged: u64,
-    /// Rows whose metadata was shown to the filter.
+    /// Rows whose metadata was shown to the filter, or looked up for whom to trust.
     filtered: u64,
 }
 
@@ -238,13 +245,13 @@ impl Recall {
             return 0;
         }
         let (since, until) = (conditions.since_us, conditions.until_us);
-        if since.is_none() && until.is_none() && conditions.confidence_min.is_none() {
+        if since.is_none() && until.is_none() && conditions.point_min().is_none() {
             return standing.block(part, nth, visible);
         }
         let within = part.block(nth).within(
             since.unwrap_or(i64::MIN),
             until.unwrap_or(i64::MAX),
-            conditions.confidence_min.unwrap_or(0.0),
+            conditions.point_min().unwrap_or(0.0),
         );
         standing.block(part, nth, visible & within)
     }
@@ -271,9 +278,11 @@ impl Recall {
     }
 
     fn passes_filter(&mut self, part: Part<'_>, row: u32) -> bool {
-        let Some(filter) = &self.request.conditions.filter else { return true };
+        if !self.request.conditions.are_read() {
+            return true;
+        }
         self.work.filtered += 1;
-        part.satisfies(row, filter).unwrap_or_else(|damaged| {
+        self.request.conditions.admit_read(part, row).unwrap_or_else(|damaged| {
             self.damaged = Some(damaged);
             false
         })
@@ -305,10 +314,13 @@ impl Recall {
         let Work { compared, estimated, hops, beam, judged, filtered } = self.work;
         let best = self.best.into_sorted_vec();
         let rows = best.iter().map(|Reverse(candidate)| candidate.at);
+        let opinions = space.opinions(arena, rows.clone(), fields, &self.request.conditions)?;
         let episodes = space.read_all(arena, rows, fields, bytes_max)?.into_iter();
         let belief = self.request.conditions.belief;
-        let episodes = episodes.filter_map(|episode| episode.as_of(belief));
-        let hit = |(Reverse(candidate), episode): (Reverse<Candidate>, StoredEpisode)| {
+        let episodes = episodes.zip(opinions);
+        let episodes =
+            episodes.filter_map(|(episode, opinion)| Some((episode.as_of(belief)?, opinion)));
+        let hit = |(Reverse(candidate), (episode, opinion)): (Reverse<Candidate>, Thought)| {
             let similarity = similarity(space.settings.metric, candidate.key);
             let why = fields.why.then_some(Why {
                 tier: candidate.tier,
@@ -320,7 +332,17 @@ impl Recall {
                 beam,
             });
             let (score, similarity) = (similarity, Some(similarity));
-            Hit { score, similarity, activation: None, episode, why, path: None, fused: None }
+            Hit {
+                score,
+                similarity,
+                activation: None,
+                activation_bounds: None,
+                episode,
+                opinion,
+                why,
+                path: None,
+                fused: None,
+            }
         };
         Ok(best.into_iter().zip(episodes).map(hit).collect())
     }

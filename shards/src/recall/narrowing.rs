@@ -71,10 +71,10 @@ pub(super) struct Narrowing {
 impl Narrowing {
     /// Tries some blocks of the columns that the conditions want; whether any are left.
     pub(super) fn try_columns(conditions: &Conditions, section: &Section, blocks: usize) -> bool {
-        let Conditions { since_us, until_us, confidence_min, filter, .. } = conditions;
+        let Conditions { since_us, until_us, filter, .. } = conditions;
         let wanted = [
             (since_us.is_some() || until_us.is_some()).then_some(ColumnKind::TimeOrder),
-            confidence_min.is_some().then_some(ColumnKind::ConfidenceOrder),
+            conditions.point_min().is_some().then_some(ColumnKind::ConfidenceOrder),
             filter.is_some().then_some(ColumnKind::Terms),
         ];
         wanted.into_iter().flatten().any(|kind| section.try_column(kind, blocks))
@@ -98,14 +98,14 @@ impl Narrowing {
         section: &Section,
         terms: Option<&Terms<'_>>,
     ) {
-        let Conditions { since_us, until_us, confidence_min, .. } = conditions;
+        let Conditions { since_us, until_us, .. } = conditions;
         if since_us.is_some() || until_us.is_some() {
             let (since, until) = (since_us.unwrap_or(i64::MIN), until_us.unwrap_or(i64::MAX));
             if let Some(places) = section.places_between(since, until) {
                 (self.named, self.sources) = (places.len(), vec![Source::Time(places)]);
             }
         }
-        let confident = confidence_min.and_then(|least| section.places_confident(least));
+        let confident = conditions.point_min().and_then(|least| section.places_confident(least));
         if let Some(places) = confident.filter(|places| places.len() < self.named) {
             (self.named, self.sources) = (places.len(), vec![Source::Confidence(places)]);
         }
@@ -122,6 +122,7 @@ impl Narrowing {
         let others = usize::from(since_us.is_some() || until_us.is_some())
             + usize::from(confidence_min.is_some());
         others + usize::from(filter.is_some()) == 1
+            && conditions.trust_min.is_none()
             && self.sources.iter().all(|source| source.posting().is_none())
             && !self.sources.is_empty()
     }
@@ -281,20 +282,25 @@ impl Narrowing {
         row: u32,
         from: Option<&Posting>,
     ) -> Truth {
-        let Conditions { since_us, until_us, confidence_min, filter, .. } = conditions;
-        let nth = row as usize;
+        let Conditions { since_us, until_us, filter, trust_min, .. } = conditions;
+        let (nth, point_min) = (row as usize, conditions.point_min());
         let time = || section.happened_at_us().get(nth).copied();
         let confidence = || section.confidences().get(nth).copied();
         let is_outside = (since_us.is_some_and(|since| time().is_none_or(|time| time < since)))
             || (until_us.is_some_and(|until| time().is_none_or(|time| time > until)))
-            || (confidence_min.is_some_and(|least| confidence().is_none_or(|own| own < least)));
+            || (point_min.is_some_and(|least| confidence().is_none_or(|own| own < least)));
         if is_outside {
             return Truth::No;
         }
-        match self.plan.as_ref().zip(terms) {
+        let truth = match self.plan.as_ref().zip(terms) {
             Some((plan, terms)) => plan.judge(terms, row, from),
             None if filter.is_some() => Truth::Maybe,
             None => Truth::Yes,
+        };
+        match truth {
+            // Whom the row goes back to is read last.
+            Truth::Yes if trust_min.is_some() => Truth::Maybe,
+            truth => truth,
         }
     }
 

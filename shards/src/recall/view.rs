@@ -3,7 +3,7 @@
 
 use super::costs::COMPARED_BYTES_MAX;
 use crate::arena::Arena;
-use crate::episode::{Conditions, Effort, RecallRequest};
+use crate::episode::{Effort, RecallRequest};
 use crate::kernels::row_floats;
 use crate::limits::BLOCK_ROWS;
 use crate::space::{CODED_ROWS_MIN, Part, PartNumber, Section, Space};
@@ -133,7 +133,7 @@ fn is_mostly_believed(section: &Section) -> bool {
 fn choose(request: &RecallRequest, part: Part<'_>, may_archive: bool) -> Method {
     let bytes = part.rows() as usize * row_floats(request.cue.len()) * size_of::<f32>();
     let is_small = bytes <= COMPARED_BYTES_MAX;
-    let is_free = request.conditions == Conditions::default() && !may_archive;
+    let is_free = request.conditions.is_free() && !may_archive;
     match part {
         _ if request.effort == Effort::Exact || is_small => Method::Compare,
         Part::Tail(tail, _) if tail.coded_rows() < CODED_ROWS_MIN => Method::Compare,

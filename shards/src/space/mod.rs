@@ -34,6 +34,7 @@ mod fresh;
 mod ids;
 mod links;
 mod news;
+mod opinions;
 mod part;
 mod rows;
 mod section;

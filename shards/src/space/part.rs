@@ -20,6 +20,7 @@ use crate::index::projection::Projection;
 use crate::index::simd::prefetch;
 use crate::limits::BLOCK_ROWS;
 use crate::links::{GistLink, LinkList};
+use crate::trust::Trust;
 use crate::words::Words;
 use crate::words::threads::{Moment, Threads};
 
@@ -334,6 +335,16 @@ impl<'a> Part<'a> {
         match (filter.judge(self.body(row)?.metadata), self) {
             (Some(does), _) => Ok(does),
             (None, Self::Tail(..)) => Ok(false),
+            (None, Self::Section(_)) => Err(Damaged { row }),
+        }
+    }
+
+    /// How much whoever a row goes back to is trusted. Metadata that cannot be read is taken as by
+    /// [`satisfies`](Self::satisfies).
+    pub fn trusted(self, row: u32, trust: &Trust) -> Result<f32, Damaged> {
+        match (trust.of(self.body(row)?.metadata), self) {
+            (Some(trust), _) => Ok(trust),
+            (None, Self::Tail(..)) => Ok(0.0),
             (None, Self::Section(_)) => Err(Damaged { row }),
         }
     }

@@ -27,6 +27,7 @@ const ALL: Fields = Fields {
     links: true,
     gist_links: true,
     strength: Some(NonZero::<i64>::MAX),
+    belief: None,
     why: false,
 };
 const WHOSE: ([u8; 16], u32, u64) = ([7; 16], 3, 12);

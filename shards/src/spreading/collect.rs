@@ -28,6 +28,7 @@ use crate::spread::exact::Exact;
 use crate::spread::push::{Push, Work};
 use crate::spread::state::State;
 use crate::spread::workspace::Pool;
+use crate::trust::Opinion;
 
 /// Episodes that a recall compares with the cue for each that is asked for, and at least.
 const COMPARED_PER_RESULT: usize = 2;
@@ -84,13 +85,15 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn into_hit(self, episode: StoredEpisode) -> Hit {
+    fn into_hit(self, episode: StoredEpisode, opinion: Option<Opinion>) -> Hit {
         let Self { score, similarity, activation, path, .. } = self;
         Hit {
             score,
             similarity,
             activation: Some(activation),
+            activation_bounds: None,
             episode,
+            opinion,
             why: None,
             path,
             fused: None,
@@ -131,9 +134,11 @@ impl Spreading {
         collected.missing_max += self.waiting();
         let candidates = candidates?;
         let rows = candidates.iter().map(|candidate| candidate.at);
+        let opinions = space.opinions(arena, rows.clone(), asked.fields, &asked.conditions)?;
         let episodes = space.read_all(arena, rows, asked.fields, asked.bytes_max)?;
-        let hits = candidates.into_iter().zip(episodes);
-        collected.hits = hits.map(|(candidate, episode)| candidate.into_hit(episode)).collect();
+        let hits = candidates.into_iter().zip(episodes.into_iter().zip(opinions));
+        let hits = hits.map(|(candidate, (episode, own))| candidate.into_hit(episode, own));
+        collected.hits = hits.collect();
         Ok(collected)
     }
 
@@ -162,7 +167,7 @@ impl Spreading {
     ) -> Result<Vec<Candidate>, Damaged> {
         let Self { request, seeds, ways, .. } = self;
         let damaged = RefCell::new(None);
-        let is_free = asked.conditions == Conditions::default();
+        let is_free = asked.conditions.is_free();
         let standing = graph.space().standing(&asked.conditions, u64::MAX, now_us);
         let admits = |node: u32| {
             let Some((part, row)) = graph.live_row(node) else { return false };

@@ -27,6 +27,13 @@ pub struct Store {
     /// A JSON object, kept byte for byte.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     meta: Option<Box<RawValue>>,
+    /// Who wrote it: the field `writer` of the metadata.
+    #[schemars(length(min = 1, max = 256))]
+    writer: Option<String>,
+    /// How the writer came to know it, such as `observed`, `told`, `inferred` or `derived`: the
+    /// field `source` of the metadata.
+    #[schemars(length(min = 1, max = 256))]
+    source: Option<String>,
     /// The conversation or session it belongs to.
     #[schemars(length(min = 1, max = 256))]
     thread: Option<String>,
@@ -82,7 +89,8 @@ impl Store {
             }
             None => {}
         }
-        words.option("META", self.meta).option("THREAD", self.thread);
+        words.option("META", self.meta).option("WRITER", self.writer);
+        words.option("SOURCE", self.source).option("THREAD", self.thread);
         for link in self.links.unwrap_or_default() {
             link.say(words);
         }

@@ -223,7 +223,7 @@ impl Switch {
 struct Parts(Vec<String>);
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a list of text, vec, meta, links or why")]
+#[serde(untagged, expecting = "expected a list of text, vec, meta, links, strength, belief or why")]
 enum PartsText {
     List(Vec<String>),
     Text(String),
@@ -271,7 +271,7 @@ impl JsonSchema for FoundParts {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        parts_schema(&["text", "vec", "meta", "links", "strength", "why"])
+        parts_schema(&["text", "vec", "meta", "links", "strength", "belief", "why"])
     }
 }
 

@@ -1,5 +1,7 @@
 //! Recalling, spreading, completing, and gists.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -45,6 +47,11 @@ pub struct Recall {
     /// What the metadata has to satisfy.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     filter: Option<Box<RawValue>>,
+    /// How sure it is at least, discounted by trust: the low end of the interval.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_trust: Option<f64>,
+    #[serde(default)]
+    trust: Trust,
     /// Compare every episode.
     exact: Option<bool>,
     #[schemars(range(min = 1, max = 4096))]
@@ -95,6 +102,32 @@ impl FusionWeights {
     }
 }
 
+/// Whom who asks trusts, how much: 64 names at most.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "an object with writers, sources and others")]
+pub(super) struct Trust {
+    /// By the name of the writer, each from 0, not at all, to 1, wholly.
+    writers: BTreeMap<String, f64>,
+    /// By the name of the source, in the same way.
+    sources: BTreeMap<String, f64>,
+    /// In those of whom neither is named; 1 unless given.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    others: Option<f64>,
+}
+
+impl Trust {
+    fn put(self, words: &mut Words) {
+        for (keyword, of) in [("WRITER", self.writers), ("SOURCE", self.sources)] {
+            for (name, degree) in of {
+                words.word("TRUST").word(keyword).word(name).word(degree);
+            }
+        }
+        if let Some(degree) = self.others {
+            words.word("TRUST").word("*").word(degree);
+        }
+    }
+}
+
 /// How associations take part.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -128,6 +161,8 @@ impl Takes for Recall {
         words.option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.option("MINTRUST", self.min_trust);
+        self.trust.put(&mut words);
         words.flag("EXACT", self.exact).option("BEAM", self.beam).option("TARGET", self.target);
         if let Some(spread) = self.spread {
             words.word("SPREAD").option("HOPS", spread.hops).option("BUDGET", spread.budget);
@@ -185,6 +220,11 @@ pub struct Spread {
     /// What the metadata has to satisfy.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     filter: Option<Box<RawValue>>,
+    /// How sure it is at least, discounted by trust: the low end of the interval.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_trust: Option<f64>,
+    #[serde(default)]
+    trust: Trust,
     #[serde(default)]
     #[schemars(with = "FoundParts")]
     with: Parts,
@@ -208,6 +248,8 @@ impl Takes for Spread {
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.option("MINTRUST", self.min_trust);
+        self.trust.put(&mut words);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
     }
@@ -245,6 +287,11 @@ pub struct Complete {
     /// What the metadata has to satisfy.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     filter: Option<Box<RawValue>>,
+    /// How sure it is at least, discounted by trust: the low end of the interval.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_trust: Option<f64>,
+    #[serde(default)]
+    trust: Trust,
     #[serde(default)]
     #[schemars(with = "ReadParts")]
     with: Parts,
@@ -265,6 +312,8 @@ impl Takes for Complete {
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.option("MINTRUST", self.min_trust);
+        self.trust.put(&mut words);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
     }
@@ -303,6 +352,11 @@ pub struct Gist {
     /// What the metadata has to satisfy.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     filter: Option<Box<RawValue>>,
+    /// How sure it is at least, discounted by trust: the low end of the interval.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_trust: Option<f64>,
+    #[serde(default)]
+    trust: Trust,
     #[serde(default)]
     #[schemars(with = "GistParts")]
     with: Parts,
@@ -320,6 +374,8 @@ impl Takes for Gist {
         words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
         words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
         words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
+        words.option("MINTRUST", self.min_trust);
+        self.trust.put(&mut words);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
     }

@@ -27,13 +27,15 @@ fn a_store_says_everything_that_was_given() {
     assert_eq!(words::<Store>(r#"{"vec":[1]}"#), r"EG.STORE notes a VEC \x00\x00\x80?");
     let json = r#"{"id":"a","vec":{"base64":"AACAPw=="},"text":"t","happened_at":-5,
         "confidence":[0.5,0.25,1],"meta":{"x" : 1e2},"thread":"w","key":"k","priority":"low",
+        "source":"told","writer":"ada",
         "links":[{"id":"b","weight":0.5,"kind":"next"},{"id":"c","weight":2}],
         "ttl":"none","durability":"os"}"#;
     assert_eq!(
         words::<Store>(json),
         r#"EG.STORE notes a VEC \x00\x00\x80? TEXT t AT -5 CONF 0.5 0.25 1.0 META {\"x\" : 1e2} "#
             .to_owned()
-            + "THREAD w LINK b 0.5 KIND next LINK c 2.0 KEY k TTL none PRIO low DUR os"
+            + "WRITER ada SOURCE told THREAD w LINK b 0.5 KIND next LINK c 2.0 "
+            + "KEY k TTL none PRIO low DUR os"
     );
     let many = r#"{"items":[{"vec":[1]},{"id":"b","vec":[1],"confidence":1}]}"#;
     assert_eq!(
@@ -66,7 +68,8 @@ fn reading_says_parts_from_lists_and_from_queries() {
 #[test]
 fn recalls_and_spreads_say_their_options() {
     let recall = r#"{"k":3,"cues":[{"id":"x"},{"vec":[1]}],"since":1,"until":2,
-        "min_confidence":0.5,"filter":{"a":1},"exact":true,
+        "min_confidence":0.5,"filter":{"a":1},"exact":true,"min_trust":0.25,
+        "trust":{"others":0,"sources":{"told":0.5},"writers":{"b":1,"*":0.75}},
         "spread":{"hops":2,"budget":9,"decay":0.5,"threshold":0.001,"similar":0.1,
         "deadline_us":5,"seeds":4,"weight":2},"text":"a b","gists":true,"no_reinforce":true,
         "weights":{"near":0.5,"around":0,"time":2,"strength":0.25,"confidence":1},
@@ -76,7 +79,8 @@ fn recalls_and_spreads_say_their_options() {
         r#"EG.RECALL notes K 3 ID x VEC \x00\x00\x80? TEXT a b WEIGHTS 0.5 0.0 2.0 0.25 1.0 "#
             .to_owned()
             + "SINCE 1 UNTIL 2 MINCONF 0.5 "
-            + r#"FILTER {\"a\":1} "#
+            + r#"FILTER {\"a\":1} MINTRUST 0.25 TRUST WRITER * 0.75 TRUST WRITER b 1.0 "#
+            + "TRUST SOURCE told 0.5 TRUST * 0.0 "
             + "EXACT SPREAD HOPS 2 BUDGET 9 DECAY 0.5 THRESHOLD 0.001 SIMILAR 0.1 DEADLINE 5 "
             + "SEEDS 4 WEIGHT 2.0 GISTS NOREINFORCE WITH why BYTES 7"
     );

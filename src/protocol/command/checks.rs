@@ -11,6 +11,7 @@ use engram_shards::filter;
 use engram_shards::limits::{
     DIMENSIONS_MAX, ID_BYTES_MAX, METADATA_BYTES_MAX, QUESTION_BYTES_MAX, SPACE_NAME_BYTES_MAX,
 };
+use engram_shards::trust::check_name;
 
 use super::arguments::{is_keyword, shown};
 
@@ -140,6 +141,13 @@ pub(super) fn component(position: usize, value: &[u8]) -> Result<f32, Refusal> {
             shown(value)
         ))
     })
+}
+
+/// The name of a writer or of a source.
+pub(super) fn provenance(what: &'static str, value: &[u8]) -> Result<String, Refusal> {
+    let name = utf8(what, value)?;
+    check_name(what, name)?;
+    Ok(name.to_owned())
 }
 
 /// A JSON object. It stays as it was sent.

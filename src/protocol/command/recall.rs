@@ -86,6 +86,7 @@ enum Part {
     Metadata,
     Links,
     Strength,
+    Belief,
     Why,
 }
 
@@ -329,12 +330,13 @@ pub(super) fn erase(arguments: &mut Arguments) -> Result<Command, Refusal> {
     Ok(Command::Erase { space, id })
 }
 
-const RECALL_PARTS: [(&str, Part); 6] = [
+const RECALL_PARTS: [(&str, Part); 7] = [
     ("text", Part::Text),
     ("vec", Part::Vector),
     ("meta", Part::Metadata),
     ("links", Part::Links),
     ("strength", Part::Strength),
+    ("belief", Part::Belief),
     ("why", Part::Why),
 ];
 
@@ -355,7 +357,8 @@ fn get_fields(arguments: &mut Arguments) -> Result<(Fields, Belief), Refusal> {
     Ok((or_text_and_metadata(fields), belief))
 }
 
-/// A part of an episode that is read by its id: only a recall has a reason to give.
+/// A part of an episode that is read by its id: only a recall says whom it trusts, and has a reason
+/// to give.
 pub(super) fn episode_part(fields: &mut Fields, arguments: &mut Arguments) -> Result<(), Refusal> {
     with(fields, arguments, &RECALL_PARTS[..5])
 }
@@ -387,6 +390,7 @@ fn with(
         Part::Links => std::mem::replace(&mut fields.links, true),
         // Which time it is, the shard knows.
         Part::Strength => fields.strength.replace(NonZero::<i64>::MIN).is_some(),
+        Part::Belief => fields.belief.replace(NonZero::<i64>::MIN).is_some(),
         Part::Why => std::mem::replace(&mut fields.why, true),
     };
     if is_repeated {

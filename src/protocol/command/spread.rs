@@ -8,9 +8,10 @@ use engram_shards::filter::Filter;
 use engram_shards::limits::{RECALL_K_MAX, SPREAD_EDGES_MAX, SPREAD_HOPS_MAX, SPREAD_SEEDS_MAX};
 use engram_shards::spread::operator::{DECAY_MAX, THRESHOLD_MAX, THRESHOLD_MIN};
 use engram_shards::spread::push::{MASS_MAX, MASS_MIN};
+use engram_shards::trust::{Role, Trust};
 
 use super::Command;
-use super::arguments::{Arguments, is_keyword, set_once, shown};
+use super::arguments::{Arguments, choice, is_keyword, set_once, shown};
 use super::checks;
 use super::recall::{REPLY_BYTES_DEFAULT, REPLY_BYTES_MAX, confidence_min, with_part};
 
@@ -53,7 +54,7 @@ pub struct SpreadCommand {
 }
 
 /// Words that follow the seeds: an id that is one of them comes with a `FROM` of its own.
-const KEYWORDS: [&str; 17] = [
+const KEYWORDS: [&str; 19] = [
     "K",
     "FROM",
     "HOPS",
@@ -69,6 +70,8 @@ const KEYWORDS: [&str; 17] = [
     "ARCHIVED",
     "MINCONF",
     "FILTER",
+    "MINTRUST",
+    "TRUST",
     "WITH",
     "BYTES",
 ];
@@ -224,6 +227,8 @@ pub(super) struct ConditionOptions {
     archived: Option<()>,
     confidence_min: Option<f32>,
     filter: Option<Arc<Filter>>,
+    trust_min: Option<f32>,
+    trust: Option<Trust>,
 }
 
 impl ConditionOptions {
@@ -251,15 +256,44 @@ impl ConditionOptions {
                 let value = Filter::parse(&from.value("FILTER")?).map(Arc::new);
                 set_once(&mut self.filter, "FILTER", value)?;
             }
+            b"MINTRUST" => {
+                let value = between("MINTRUST", &from.value("MINTRUST")?, 0.0, 1.0);
+                set_once(&mut self.trust_min, "MINTRUST", value)?;
+            }
+            b"TRUST" => read_trust(self.trust.get_or_insert_default(), from)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
     pub(super) fn into_conditions(self) -> Conditions {
-        let Self { since_us, until_us, as_of_us, archived, confidence_min, filter } = self;
+        let Self { since_us, until_us, as_of_us, archived, .. } = self;
+        let Self { confidence_min, filter, trust_min, trust, .. } = self;
         let belief = as_of_us.map_or(Belief::Now, Belief::AsOf);
-        let archived = archived.is_some();
-        Conditions { belief, archived, since_us, until_us, confidence_min, filter }
+        Conditions {
+            belief,
+            archived: archived.is_some(),
+            since_us,
+            until_us,
+            confidence_min,
+            filter,
+            trust_min,
+            trust: trust.map(Arc::new),
+        }
+    }
+}
+
+/// `WRITER name t`, `SOURCE name t` or `* t`.
+fn read_trust(trust: &mut Trust, from: &mut Arguments) -> Result<(), Refusal> {
+    let whose = [("WRITER", Some(Role::Writer)), ("SOURCE", Some(Role::Source)), ("*", None)];
+    let role = choice("TRUST", &from.value("TRUST")?, &whose)?;
+    let name = match role {
+        Some(_) => checks::provenance("the name behind TRUST", &from.value("TRUST")?)?,
+        None => String::new(),
+    };
+    let degree = between("trust", &from.value("TRUST")?, 0.0, 1.0)?;
+    match role {
+        Some(role) => trust.add(role, name, degree),
+        None => trust.set_others(degree),
     }
 }

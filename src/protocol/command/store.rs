@@ -14,6 +14,7 @@ use engram_shards::episode::{
 use engram_shards::limits::{
     DIMENSIONS_MAX, KEY_BYTES_MAX, LINKS_MAX, SUPERSEDES_MAX, TEXT_BYTES_MAX, THREAD_BYTES_MAX,
 };
+use engram_shards::trust::{Role, with_provenance};
 
 use super::Command;
 use super::arguments::{Arguments, choice, durability, is_keyword, set_once, shown};
@@ -36,7 +37,7 @@ pub struct StoreCommand {
     pub text: Bytes,
     pub happened_at_us: Option<i64>,
     pub confidence: Confidence,
-    /// A valid JSON object.
+    /// A valid JSON object, with the writer and the source if they were given.
     pub metadata: Bytes,
     pub thread: Bytes,
     pub links: Vec<Link>,
@@ -176,6 +177,8 @@ enum Field {
     At,
     Conf,
     Meta,
+    Writer,
+    Source,
     Thread,
     Link,
     Supersedes,
@@ -201,6 +204,8 @@ impl Field {
             b"AT" => Self::At,
             b"CONF" => Self::Conf,
             b"META" => Self::Meta,
+            b"WRITER" => Self::Writer,
+            b"SOURCE" => Self::Source,
             b"THREAD" => Self::Thread,
             b"LINK" => Self::Link,
             b"SUPERSEDES" => Self::Supersedes,
@@ -223,6 +228,8 @@ struct StoreFields {
     happened_at_us: Option<i64>,
     confidence: Option<Confidence>,
     metadata: Option<Bytes>,
+    writer: Option<String>,
+    source: Option<String>,
     thread: Option<Bytes>,
     links: Vec<Link>,
     /// How often `LINK` came.
@@ -260,6 +267,14 @@ impl StoreFields {
             Field::Meta => {
                 let value = checks::metadata(arguments.value("META")?);
                 set_once(&mut self.metadata, "META", value)
+            }
+            Field::Writer => {
+                let value = checks::provenance("WRITER", &arguments.value("WRITER")?);
+                set_once(&mut self.writer, "WRITER", value)
+            }
+            Field::Source => {
+                let value = checks::provenance("SOURCE", &arguments.value("SOURCE")?);
+                set_once(&mut self.source, "SOURCE", value)
             }
             Field::Thread => {
                 let value = arguments.value("THREAD")?;
@@ -321,13 +336,19 @@ impl StoreFields {
                 shown(id)
             )));
         }
+        let mut metadata = self.metadata.unwrap_or_default();
+        for (role, name) in [(Role::Writer, self.writer), (Role::Source, self.source)] {
+            if let Some(name) = name {
+                metadata = with_provenance(metadata, role, &name)?;
+            }
+        }
         Ok(StoreCommand {
             id,
             vector,
             text: self.text.unwrap_or_default(),
             happened_at_us: self.happened_at_us,
             confidence: self.confidence.unwrap_or(Confidence::CERTAIN),
-            metadata: self.metadata.unwrap_or_default(),
+            metadata,
             thread: self.thread.unwrap_or_default(),
             links: self.links,
             supersedes: self.supersedes,

@@ -80,8 +80,15 @@ const DURABILITY: Argument =
 const PARTS_OF_EPISODE: &[Argument] =
     &[token("text"), token("vec"), token("meta"), token("links"), token("strength")];
 const GET_WITH: Argument = one_of("part", PARTS_OF_EPISODE).behind("WITH").optional().multiple();
-const PARTS_OF_HIT: &[Argument] =
-    &[token("text"), token("vec"), token("meta"), token("links"), token("strength"), token("why")];
+const PARTS_OF_HIT: &[Argument] = &[
+    token("text"),
+    token("vec"),
+    token("meta"),
+    token("links"),
+    token("strength"),
+    token("belief"),
+    token("why"),
+];
 const RECALL_WITH: Argument = one_of("part", PARTS_OF_HIT).behind("WITH").optional().multiple();
 const FUSION_WEIGHTS: &[Argument] =
     &[double("near"), double("around"), double("time"), double("strength"), double("confidence")];
@@ -96,6 +103,18 @@ const MINCONF: Argument = double("p").behind("MINCONF").optional();
 const ASOF: Argument = integer("microseconds").behind("ASOF").optional();
 const ARCHIVED: Argument = token("ARCHIVED").optional();
 const FILTER: Argument = string("json").behind("FILTER").optional();
+const MINTRUST: Argument = double("p").behind("MINTRUST").optional();
+const TRUST: Argument = one_of(
+    "whose",
+    &[
+        block("writer", &[string("name"), double("t")]).behind("WRITER"),
+        block("source", &[string("name"), double("t")]).behind("SOURCE"),
+        double("t").behind("*"),
+    ],
+)
+.behind("TRUST")
+.optional()
+.multiple();
 const HOPS: Argument = integer("n").behind("HOPS").optional();
 const BUDGET: Argument = integer("edges").behind("BUDGET").optional();
 const DECAY: Argument = double("p").behind("DECAY").optional();
@@ -122,6 +141,8 @@ const EPISODE: Argument = block(
         .behind("CONF")
         .optional(),
         string("json").behind("META").optional(),
+        string("name").behind("WRITER").optional(),
+        string("name").behind("SOURCE").optional(),
         string("thread").behind("THREAD").optional(),
         block("link", &[ID, double("weight"), KIND]).behind("LINK").optional().multiple(),
         string("id").behind("SUPERSEDES").optional().multiple(),
@@ -288,6 +309,8 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             ARCHIVED,
             MINCONF,
             FILTER,
+            MINTRUST,
+            TRUST,
             token("EXACT").optional(),
             integer("n").behind("BEAM").optional(),
             double("p").behind("TARGET").optional(),
@@ -333,6 +356,8 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 ARCHIVED,
                 MINCONF,
                 FILTER,
+                MINTRUST,
+                TRUST,
                 RECALL_WITH,
                 integer("n").behind("BYTES").optional(),
             ],
@@ -358,6 +383,8 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 ARCHIVED,
                 MINCONF,
                 FILTER,
+                MINTRUST,
+                TRUST,
                 GET_WITH,
                 integer("n").behind("BYTES").optional(),
             ],
@@ -379,6 +406,8 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 ARCHIVED,
                 MINCONF,
                 FILTER,
+                MINTRUST,
+                TRUST,
                 one_of("part", &[token("text"), token("vec")]).behind("WITH").optional().multiple(),
                 integer("n").behind("BYTES").optional(),
             ],

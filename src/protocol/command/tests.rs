@@ -23,6 +23,7 @@ use super::{
 use crate::protocol::ProtocolVersion;
 
 mod abstracting;
+mod trusting;
 
 const VECTOR: [u8; 8] = [0, 0, 128, 63, 0, 0, 0, 64];
 
@@ -504,7 +505,7 @@ fn recalls_are_refused_with_a_remedy() {
         ("K 5 ID a WITH vec WITH vec", "SYNTAX WITH 'vec' is given twice"),
         (
             "K 5 ID a WITH all",
-            "SYNTAX WITH is one of text, vec, meta, links, strength, why, got 'all'",
+            "SYNTAX WITH is one of text, vec, meta, links, strength, belief, why, got 'all'",
         ),
         ("K 5 ID a BYTES 0", "SYNTAX BYTES must be a whole number from 1 to 67108864"),
         ("K 5 TEXT hello TEXT again", "SYNTAX TEXT is given twice"),
@@ -588,9 +589,9 @@ fn usage_and_arity_come_from_the_description() {
     assert_eq!(
         spec("EG.STORE").usage(),
         "EG.STORE space id|* VEC blob|VALUES n f [f ...] [TEXT text] [AT microseconds] [CONF p \
-         [low high]] [META json] [THREAD thread] [LINK id weight [KIND kind] [LINK id weight \
-         [KIND kind] ...]] [SUPERSEDES id [SUPERSEDES id ...]] [KEY key] [DEDUP] [NEAR s] [TTL \
-         seconds|none] [PRIO high|normal|low] [DUR disk|os]"
+         [low high]] [META json] [WRITER name] [SOURCE name] [THREAD thread] [LINK id weight \
+         [KIND kind] [LINK id weight [KIND kind] ...]] [SUPERSEDES id [SUPERSEDES id ...]] [KEY \
+         key] [DEDUP] [NEAR s] [TTL seconds|none] [PRIO high|normal|low] [DUR disk|os]"
     );
     assert_eq!(
         spec("HELLO").usage(),
@@ -625,8 +626,9 @@ fn usage_and_arity_come_from_the_description() {
 fn plausible_words() -> impl Strategy<Value = Vec<Bytes>> {
     let words = "EG.STORE EG.MSTORE EG.RECALL EG.GET EG.MGET EG.FORGET \
                  EG.REINFORCE EG.SPACE CREATE HELLO \
-                 CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META THREAD LINK \
-                 KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER EXACT BEAM TARGET \
+                 CLIENT SETINFO COMMAND DOCS INFO ITEM VEC VALUES TEXT AT CONF META WRITER \
+                 SOURCE THREAD LINK KIND KEY PRIO DUR K ID SINCE UNTIL MINCONF FILTER MINTRUST \
+                 TRUST EXACT BEAM TARGET \
                  GISTS NOREINFORCE WITH BYTES DIM MODEL METRIC CODES FAN FANCAP DECAY SHARDS \
                  degree 1.5 power \
                  notes e1 * {} {\"a\":1} \

@@ -116,6 +116,7 @@ fn last_column(episode: &EpisodeReply, why: &Why) -> String {
         episode.text.clone().unwrap_or_default(),
         episode.meta.clone().unwrap_or_default(),
         if links.is_empty() { String::new() } else { format!("→ {}", links.join(" ")) },
+        episode.belief.map(belief).unwrap_or_default(),
         why.figures.clone(),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -124,6 +125,11 @@ fn last_column(episode: &EpisodeReply, why: &Why) -> String {
         (path, parts) if parts.is_empty() => path.to_owned(),
         (path, parts) => format!("{path} · {parts}"),
     }
+}
+
+/// A point and the interval around it.
+fn belief([point, low, high]: [f64; 3]) -> String {
+    format!("belief {point:.2} [{low:.2}, {high:.2}]")
 }
 
 impl Why {
@@ -195,6 +201,8 @@ mod tests {
         let why = |path: &str| Why { path: path.to_owned(), figures: "{}".to_owned() };
         assert_eq!(last_column(&episode, &why("a -> b")), "a -> b · hot  {}");
         assert_eq!(last_column(&episode, &why("")), "hot  {}");
+        let believed = EpisodeReply { belief: Some([0.625, 0.25, 1.0]), ..episode };
+        assert_eq!(last_column(&believed, &why("")), "hot  belief 0.62 [0.25, 1.00]  {}");
         assert_eq!(last_column(&EpisodeReply::default(), &Why::default()), "");
     }
 

@@ -13,6 +13,7 @@ pub(crate) enum Part {
     Meta,
     Links,
     Strength,
+    Belief,
     Why,
 }
 
@@ -25,6 +26,7 @@ pub(crate) fn push_parts(command: &mut Cmd, parts: &[Part]) {
             Part::Meta => "meta",
             Part::Links => "links",
             Part::Strength => "strength",
+            Part::Belief => "belief",
             Part::Why => "why",
         });
     }
@@ -82,6 +84,35 @@ pub(crate) struct Conditions {
     /// Only episodes whose metadata matches this JSON filter
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
+    /// Only episodes at least this sure by the low end of their confidence, discounted by trust,
+    /// from 0 to 1
+    #[arg(long, value_name = "P")]
+    min_trust: Option<f32>,
+    /// How much you trust who wrote an episode, or how that came to be known, from 0 to 1:
+    /// 'writer:NAME=T', 'source:NAME=T', or '*=T' for all that are not named; may be repeated
+    #[arg(long, value_name = "WHOM=T", value_parser = parse_trust)]
+    trust: Vec<Trust>,
+}
+
+/// An entry of `--trust`.
+#[derive(Debug, Clone, PartialEq)]
+struct Trust {
+    /// The keyword and the name; `None` of all others.
+    whom: Option<(&'static str, String)>,
+    degree: f32,
+}
+
+fn parse_trust(text: &str) -> Result<Trust, String> {
+    let form = || format!("'{text}' is none of writer:NAME=T, source:NAME=T and *=T");
+    let (whom, degree) = text.rsplit_once('=').ok_or_else(form)?;
+    let degree = degree.parse().map_err(|_| form())?;
+    let named = match whom.split_once(':') {
+        None if whom == "*" => None,
+        Some(("writer", name)) => Some(("WRITER", name.to_owned())),
+        Some(("source", name)) => Some(("SOURCE", name.to_owned())),
+        _ => return Err(form()),
+    };
+    Ok(Trust { whom: named, degree })
 }
 
 impl Conditions {
@@ -94,6 +125,15 @@ impl Conditions {
         }
         push(command, "MINCONF", self.min_confidence);
         push(command, "FILTER", self.filter.as_ref());
+        push(command, "MINTRUST", self.min_trust);
+        for Trust { whom, degree } in &self.trust {
+            command.arg("TRUST");
+            match whom {
+                Some((keyword, name)) => command.arg(keyword).arg(name),
+                None => command.arg("*"),
+            };
+            command.arg(degree);
+        }
     }
 }
 
@@ -128,5 +168,24 @@ impl Spreading {
         push(command, "THRESHOLD", self.threshold);
         push(command, "SIMILAR", self.similar);
         push(command, "DEADLINE", self.deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_is_read_as_documented() {
+        let own = |whom: Option<(&'static str, &str)>, degree| {
+            let whom = whom.map(|(keyword, name)| (keyword, name.to_owned()));
+            Ok(Trust { whom, degree })
+        };
+        assert_eq!(parse_trust("writer:ada=0.5"), own(Some(("WRITER", "ada")), 0.5));
+        assert_eq!(parse_trust("source:a:b=c=1"), own(Some(("SOURCE", "a:b=c")), 1.0));
+        assert_eq!(parse_trust("*=0"), own(None, 0.0));
+        for wrong in ["ada=0.5", "writer:ada", "reader:ada=1", "*=x", ""] {
+            assert!(parse_trust(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -17,7 +17,8 @@ use crate::vectors::VectorArguments;
     engram recall notes --vector cues.npy --row 3 --since 2026-01-01T00:00:00Z\n  \
     engram recall notes --id trip-7 --filter '{\"place\":\"Naxos\"}' --min-confidence 0.5\n  \
     engram recall notes --id trip-7 --spread --hops 2 --why\n  \
-    engram recall notes --text 'What did Anna paint last week?'")]
+    engram recall notes --text 'What did Anna paint last week?'\n  \
+    engram recall notes --id trip-7 --trust writer:anna=0.9 --trust '*=0.3' --min-trust 0.5")]
 pub(crate) struct Recall {
     /// The memory space
     space: String,

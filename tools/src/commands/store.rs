@@ -40,6 +40,13 @@ pub(crate) struct Store {
     /// A JSON object
     #[arg(long, value_name = "JSON", value_parser = parse_object)]
     meta: Option<Box<RawValue>>,
+    /// Who wrote it: the field 'writer' of the metadata
+    #[arg(long, value_name = "NAME")]
+    writer: Option<String>,
+    /// How the writer came to know it, like observed, told, inferred or derived: the field 'source'
+    /// of the metadata
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     /// The conversation or session the episode belongs to
     #[arg(long)]
     thread: Option<String>,
@@ -87,7 +94,10 @@ impl Store {
         let dedup = self.dedup.then_some("DEDUP");
         let near = near.iter().flat_map(|near| ["NEAR", near]);
         let ttl = self.ttl.iter().flat_map(|ttl| ["TTL", ttl]);
-        let more: Vec<&str> = dedup.into_iter().chain(near).chain(ttl).collect();
+        let writer = self.writer.iter().flat_map(|writer| ["WRITER", writer]);
+        let source = self.source.iter().flat_map(|source| ["SOURCE", source]);
+        let more = dedup.into_iter().chain(near).chain(ttl).chain(writer).chain(source);
+        let more: Vec<&str> = more.collect();
         client.send(&pack::store_command(&self.space, &episode, self.key.as_deref(), &more))?;
         let reply = client.receive()?;
         if context.json {
