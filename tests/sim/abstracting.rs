@@ -46,9 +46,6 @@ pub async fn check_abstractions(
     let kept: Vec<&Value> =
         recalled.list().iter().filter(|found| found.get("gist").is_some()).collect();
     assert_eq!(recalled.list().len() - kept.len(), believed.len(), "{recalled:?}");
-    if !kept.is_empty() {
-        eprintln!("KEPT {}", kept.len());
-    }
     let cue = if measure == Measure::Cosine { unit(cue) } else { cue.to_vec() };
     for gist in kept {
         check_gist(&believed, measure, gist, &mut seen);
