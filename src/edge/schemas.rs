@@ -201,7 +201,7 @@ pub struct Recalled {
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub enum Found {
-    Episode(Hit),
+    Episode(Box<Hit>),
     Gist(FoundGist),
 }
 
