@@ -173,7 +173,8 @@ fn the_explorer_draws_what_came_and_says_why() {
 /// An answer that comes behind that to a later question is dropped.
 fn shows_what_was_asked_last(browser: &mut Browser) {
     browser.value(
-        "(() => { const usual = window.fetch; window.late = 0; window.fetch = async (...asked) => { \
+        "(() => { const usual = window.fetch; window.late = 0; \
+         window.fetch = async (...asked) => { \
          const isLate = String(asked[1]?.body).includes('\"id\":\"3\"'); \
          if (isLate) await new Promise((done) => setTimeout(done, 500)); \
          const answer = await usual(...asked); if (isLate) window.late += 1; return answer } })()",
