@@ -218,7 +218,8 @@ fn a_space_archives_what_has_faded_if_it_was_made_so() {
     };
     assert_eq!((gists(&mut stage, ""), gists(&mut stage, " ARCHIVED")), (0, 1));
     assert_eq!(stage.line("EG.GET s idle").at("id").text(), "idle");
-    assert_eq!(stage.code(b"EG.RECALL s K 9 VALUES 2 1 1 ARCHIVED ARCHIVED"), "SYNTAX");
+    let twice = command!["EG.RECALL", "s", "K", "9", "ID", "seed", "ARCHIVED", "ARCHIVED"];
+    assert_eq!(stage.code(&twice), "SYNTAX");
     // To be recalled brings it back.
     stage.ids("EG.RECALL s K 9 TEXT kettle ARCHIVED");
     eventually("it is back", || {
