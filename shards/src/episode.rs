@@ -542,8 +542,17 @@ pub struct Conditions {
 impl Conditions {
     /// Whether any episode that is believed now and not archived fulfils them.
     pub fn is_free(&self) -> bool {
-        let Self { belief, archived, since_us, until_us, .. } = self;
-        let Self { confidence_min, filter, trust_min, trust: _, .. } = self;
+        // Each is named, so that a new one is not overlooked.
+        let Self {
+            belief,
+            archived,
+            since_us,
+            until_us,
+            confidence_min,
+            filter,
+            trust_min,
+            trust: _,
+        } = self;
         *belief == Belief::Now
             && !archived
             && since_us.is_none()
