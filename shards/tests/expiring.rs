@@ -155,6 +155,7 @@ impl Timed {
             space: self.bench.space,
             cue: None,
             terms: vec!["kettl".to_owned()].into(),
+            k: 4096,
             count: 4096,
             conditions: Conditions::default(),
             effort: Effort::Usual,

@@ -337,6 +337,7 @@ fn questions_in_words_leave_out_what_is_superseded() {
                 space: history.bench.space,
                 cue: Some(history.bench.vector().into()),
                 terms: ["text".to_owned()].into(),
+                k: 100,
                 count: 100,
                 conditions: Conditions { belief, ..Conditions::default() },
                 effort: Effort::Usual,

@@ -43,6 +43,7 @@ fn inquire(bench: &mut Bench, question: &str, conditions: Conditions) -> (Vec<St
         space: bench.space,
         cue: None,
         terms: Arc::from(terms.clone()),
+        k: COUNT,
         count: COUNT,
         conditions,
         effort: Effort::Usual,

@@ -23,7 +23,7 @@ use super::route::Route;
 /// Rows that each way proposes, unless more are wanted.
 const PROPOSED: usize = 40;
 /// Proposals that are looked around, unless more are wanted.
-const LOOKED_AROUND: usize = 40;
+const LOOKED_AROUND: usize = 20;
 /// Episodes that are read at once.
 const READ_AT_ONCE: usize = 16;
 
@@ -64,6 +64,7 @@ pub(super) async fn rank(
         space: route.space(),
         cue: cue.clone(),
         terms: Arc::clone(&terms),
+        k,
         count: k.max(PROPOSED),
         conditions: conditions.clone(),
         effort,

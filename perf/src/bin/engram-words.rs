@@ -2,8 +2,9 @@
 //!
 //! A daemon of its own stores rows of a file with a text each, once without threads and once in
 //! threads, and consolidates them. Then recalls near stored rows, whose question is about the same
-//! row, are timed one after the other on one connection. The kinds of a recall take turns question
-//! by question, so that whatever else the machine does falls on all of them.
+//! row, are timed one after the other on one connection. The kinds of a recall take turns, so that
+//! whatever else the machine does falls on all of them, and each with another question, so that none
+//! finds in the caches what the one before it has read.
 
 use std::error::Error;
 use std::fs::File;
@@ -226,8 +227,10 @@ fn ask(
         }
     }
     let (mut us, mut found) = (vec![Vec::new(); KINDS.len()], [0; KINDS.len()]);
-    for question in questions {
+    for turn in 0..questions.len() {
         for (nth, kind) in KINDS.into_iter().enumerate() {
+            let question =
+                &questions[(turn + nth * questions.len() / KINDS.len()) % questions.len()];
             let command = command(question, kind);
             let began = Instant::now();
             let replies = client.send(&command, 1)?;

@@ -52,7 +52,10 @@ pub struct InquiryRequest {
     pub cue: Option<Arc<[f32]>>,
     /// Different terms, [`QUESTION_TERMS_MAX`](crate::words::QUESTION_TERMS_MAX) at most.
     pub terms: Arc<[String]>,
-    /// Rows that each way is to propose.
+    /// Episodes that are asked for.
+    pub k: usize,
+    /// Rows that each way is to propose, at least as many. More than `k` of them compete with what
+    /// the other way found, so those need not be the nearest for certain.
     pub count: usize,
     pub conditions: Conditions,
     pub effort: Effort,
@@ -166,6 +169,7 @@ impl Inquiry {
         arena: &Arena,
         (snapshot, now_us): (u64, i64),
     ) -> Self {
+        let sure = request.k;
         let recall = request.cue.as_ref().map(|cue| {
             let request = RecallRequest {
                 space: request.space,
@@ -176,7 +180,7 @@ impl Inquiry {
                 fields: Fields::default(),
                 bytes_max: 0,
             };
-            Recall::new(request, space, arena, (snapshot, now_us))
+            Recall::new(request, space, arena, (snapshot, now_us)).with_sure(sure)
         });
         let (view, scan) = (View::new(space, arena), Scan::new(snapshot));
         Self { request, now_us, view, recall, scan }

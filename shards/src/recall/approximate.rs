@@ -171,7 +171,7 @@ impl Recall {
     fn shape(&self, section: &Section) -> Shape {
         let part = Part::Section(section);
         let (codes, _) = part.codes(0).expect("what is narrowed has an index");
-        let (calibration, k) = (section.calibration(), self.request.k);
+        let (calibration, k) = (section.calibration(), self.sure);
         Shape {
             rows: part.rows() as usize,
             row_bytes: size_of_val(&self.query[..]),

@@ -85,6 +85,9 @@ type Thought = (StoredEpisode, Option<Opinion>);
 #[derive(Debug)]
 pub struct Recall {
     request: RecallRequest,
+    /// Of the rows that are wanted, so many of the nearest are to be found as surely as the effort
+    /// says: all of them usually.
+    sure: usize,
     metric: Metric,
     /// The cue as the kernels take it.
     query: Vec<f32>,
@@ -132,6 +135,7 @@ impl Recall {
     ) -> Self {
         let capacity = request.k.min(space.rows()) + 1;
         Self {
+            sure: request.k,
             query: padded(&request.cue),
             metric: space.settings.metric,
             work: Work::default(),
@@ -143,6 +147,12 @@ impl Recall {
             best: BinaryHeap::with_capacity(capacity),
             request,
         }
+    }
+
+    /// Of the rows that are wanted only so many have to be found as surely as the effort says. The
+    /// others are what else is met where those are looked for.
+    pub fn with_sure(self, sure: usize) -> Self {
+        Self { sure: sure.min(self.request.k), ..self }
     }
 
     pub fn request(&self) -> &RecallRequest {

@@ -18,8 +18,8 @@ use crate::strength::{Decay, Trace, first_retention};
 
 /// Between two recalls of an episode that count as two.
 const RECALL_APART_US: i64 = 1_000_000;
-/// Memory of an entry: its place in a node of the map that is three quarters full.
-const ENTRY_BYTES: u64 = ((size_of::<u64>() + size_of::<Entry>()) * 4 / 3) as u64;
+/// Memory of an entry, and of its place in a node of the map that is three quarters full.
+const ENTRY_BYTES: u64 = (size_of::<Entry>() + 2 * size_of::<u64>() * 4 / 3) as u64;
 /// Memory of a copy and of its place in the list of them.
 const COPY_BYTES: u64 = (size_of::<Before>() + size_of::<(u64, u64)>()) as u64;
 
@@ -76,7 +76,8 @@ type Copied = VecDeque<(u64, u64)>;
 /// See the top of the file.
 #[derive(Debug, Default)]
 pub struct Strengths {
-    by_row: BTreeMap<u64, Entry>,
+    /// Behind pointers, so that the nodes that a search goes through stay in the caches.
+    by_row: BTreeMap<u64, Box<Entry>>,
     bytes: u64,
     /// Rows that have a copy, and of which freeze, the oldest first.
     copied: Copied,
@@ -123,7 +124,7 @@ impl Strengths {
     ) -> &Kept {
         let entry = self.by_row.entry(row).or_insert_with(|| {
             self.bytes += ENTRY_BYTES;
-            Entry { kept: None, changed: change.at, before: None }
+            Box::new(Entry { kept: None, changed: change.at, before: None })
         });
         copy(entry, row, change, (&mut self.copied, &mut self.bytes));
         entry.changed = change.at;
@@ -137,7 +138,7 @@ impl Strengths {
     pub(super) fn restore(&mut self, row: u64, kept: Kept, through: u64) {
         let entry = Entry { kept: Some(kept), changed: through, before: None };
         self.bytes += entry.bytes();
-        if let Some(replaced) = self.by_row.insert(row, entry) {
+        if let Some(replaced) = self.by_row.insert(row, Box::new(entry)) {
             self.bytes -= replaced.bytes();
         }
     }
