@@ -1,15 +1,18 @@
 //! What a shard proposes for a question in words is what BM25 of every row would, over tails and
-//! sections: not reading most of the postings makes no difference.
+//! sections: not reading most of the postings makes no difference. Nor does it that how near just
+//! any row is comes from sums of them.
 
 mod bench;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bench::Bench;
+use bench::{Bench, blob, columns_of};
 use engram_shards::episode::{Conditions, Effort, Metric};
+use engram_shards::format::columns::ColumnKind;
 use engram_shards::inquiry::{Found, InquiryRequest};
 use engram_shards::io::Random;
+use engram_shards::recall::cue;
 use engram_shards::words::Analyser;
 
 const WORDS: u64 = 400;
@@ -39,10 +42,20 @@ fn analyse(text: &str) -> (BTreeMap<String, f64>, f64) {
 
 fn inquire(bench: &mut Bench, question: &str, conditions: Conditions) -> (Vec<String>, Found) {
     let terms: Vec<String> = analyse(question).0.into_keys().collect();
+    let found = inquire_near(bench, None, &terms, conditions);
+    (terms, found)
+}
+
+fn inquire_near(
+    bench: &mut Bench,
+    cue: Option<Arc<[f32]>>,
+    terms: &[String],
+    conditions: Conditions,
+) -> Found {
     let request = InquiryRequest {
         space: bench.space,
-        cue: None,
-        terms: Arc::from(terms.clone()),
+        cue,
+        terms: Arc::from(terms.to_vec()),
         k: COUNT,
         count: COUNT,
         conditions,
@@ -51,7 +64,63 @@ fn inquire(bench: &mut Bench, question: &str, conditions: Conditions) -> (Vec<St
     let mut inquiry = bench.shard.inquiry(request).unwrap();
     // In the smallest slices.
     while !bench.shard.inquiry_step(&mut inquiry, 64 << 10).unwrap() {}
-    (terms, bench.shard.inquiry_finish(inquiry).unwrap())
+    bench.shard.inquiry_finish(inquiry).unwrap()
+}
+
+/// How similar the rows that live are to a vector in the mean; under L2 how similar one is that is
+/// as far as they are in the square mean.
+fn background(bench: &Bench, metric: Metric, query: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let key = |row: &Vec<f32>| match metric {
+        Metric::Cosine => dot(query, row) / (dot(query, query) * dot(row, row)).sqrt(),
+        Metric::Dot => dot(query, row),
+        Metric::L2 => dot(query, query) - 2.0 * dot(query, row) + dot(row, row),
+    };
+    let mean = bench.model.values().map(key).sum::<f64>() / bench.model.len() as f64;
+    if metric == Metric::L2 { 1.0 / (1.0 + mean.sqrt()) } else { mean }
+}
+
+#[test]
+fn how_near_just_any_row_is_comes_from_all_rows() {
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        let mut bench = Bench::new(metric);
+        let check = |bench: &mut Bench, what: &str| {
+            // Without any words there is a background too.
+            for terms in [&["text".to_owned()][..], &[]] {
+                let query = bench.vector();
+                let (_, settings) = bench.shard.space_named("s").unwrap();
+                let own = cue(settings, &[blob(&query)]).unwrap();
+                let found = inquire_near(bench, Some(own), terms, Conditions::default());
+                let wanted = background(bench, metric, &query);
+                let got = f64::from(found.background(metric));
+                let is_same = (got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0);
+                assert!(is_same, "{metric:?}, {what}: {got} instead of {wanted}");
+            }
+        };
+        (0..300).for_each(|nth| bench.store(&format!("e{nth}")));
+        check(&mut bench, "a tail");
+        bench.consolidate(|_, _| ());
+        check(&mut bench, "a section");
+        (300..350).for_each(|nth| bench.store(&format!("e{nth}")));
+        check(&mut bench, "both");
+        (0..350).step_by(3).for_each(|nth| bench.forget(&format!("e{nth}")));
+        bench.consolidate(|_, _| ());
+        check(&mut bench, "after deaths");
+        bench = bench.restart();
+        check(&mut bench, "after a start");
+        for kind in [ColumnKind::Centroid, ColumnKind::Words] {
+            let [file] = bench.columns()[..] else { panic!() };
+            let columns = columns_of(&bench.disk, file);
+            let own = columns.iter().find(|column| column.kind == kind).unwrap();
+            bench.flip(file, own.range.start);
+            bench = bench.reopen();
+            check(&mut bench, "a damaged column is made up for by the rows");
+            bench.flip(file, own.range.start);
+        }
+        bench.reopen().restart();
+    }
 }
 
 /// The BM25 of an episode, with how common words are as the shard counts it.

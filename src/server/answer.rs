@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Refusal};
+use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Metric, Refusal};
 use engram_shards::inquiry::fusion::{Background, Fusion, Weights};
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::words::when::When;
@@ -30,6 +30,7 @@ const READ_AT_ONCE: usize = 16;
 /// What is asked.
 pub(super) struct Question<'a> {
     pub(super) language: Language,
+    pub(super) metric: Metric,
     pub(super) text: &'a [u8],
     pub(super) cue: Option<Arc<[f32]>>,
     pub(super) weights: Weights,
@@ -58,7 +59,8 @@ pub(super) async fn rank(
     route: &Route,
     question: Question<'_>,
 ) -> Result<Vec<Hit>, Refusal> {
-    let Question { language, text, cue, weights, k, conditions, effort, fields, .. } = question;
+    let Question { language, metric, text, cue, weights, k, conditions, effort, fields, .. } =
+        question;
     let terms = terms(language, text);
     let inquiry = InquiryRequest {
         space: route.space(),
@@ -70,8 +72,8 @@ pub(super) async fn rank(
         effort,
     };
     let all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
-    let Found { evidence, statistics, background, background_rows } = all;
-    let similarity = cue.as_ref().map(|_| (background / background_rows.max(1) as f64) as f32);
+    let similarity = cue.as_ref().map(|_| all.background(metric));
+    let Found { evidence, statistics, .. } = all;
     let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
     let background = Background { statistics, similarity, when, weights };
     let mut fusion = Fusion::default();
@@ -121,11 +123,11 @@ async fn ask(
         let Answer::Found(found) = answer else {
             unreachable!("an inquiry was answered with {answer:?}")
         };
-        let Found { evidence, statistics, background, background_rows } = *found?;
+        let Found { evidence, statistics, keys, keyed_rows } = *found?;
         all.evidence.extend(evidence);
         all.statistics.add(&statistics);
-        all.background += background;
-        all.background_rows += background_rows;
+        all.keys += keys;
+        all.keyed_rows += keyed_rows;
     }
     Ok(all)
 }

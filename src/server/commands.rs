@@ -483,8 +483,19 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (mut hits, is_partial) = match (text, cue) {
         (Some(text), cue) => {
             let (text, fields) = (&text, parts);
-            let question =
-                Question { language, text, cue, weights, k, conditions, effort, fields, bytes_max };
+            let metric = settings.metric;
+            let question = Question {
+                language,
+                metric,
+                text,
+                cue,
+                weights,
+                k,
+                conditions,
+                effort,
+                fields,
+                bytes_max,
+            };
             answer_words(core, (route, &settings), question, spread).await?
         }
         (None, cue) => {

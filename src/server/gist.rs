@@ -38,6 +38,7 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
             let text = &text;
             let question = Question {
                 language,
+                metric: settings.metric,
                 text,
                 cue,
                 weights,

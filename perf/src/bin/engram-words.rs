@@ -3,8 +3,8 @@
 //! A daemon of its own stores rows of a file with a text each, once without threads and once in
 //! threads, and consolidates them. Then recalls near stored rows, whose question is about the same
 //! row, are timed one after the other on one connection. The kinds of a recall take turns, so that
-//! whatever else the machine does falls on all of them, and each with another question, so that none
-//! finds in the caches what the one before it has read.
+//! whatever else the machine does falls on all of them, and each with another question, so that
+//! none finds in the caches what the one before it has read.
 
 use std::error::Error;
 use std::fs::File;

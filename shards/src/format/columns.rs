@@ -92,10 +92,12 @@ pub enum ColumnKind {
     SupersededBy = 26,
     /// The rows that expire: [`ExpiryBlock`](super::ExpiryBlock), by when they do, then by row.
     Expiries = 27,
+    /// f64: all vectors added up, then their squared lengths: [`crate::space::Centroid`].
+    Centroid = 28,
 }
 
 impl ColumnKind {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Vectors,
         Self::Scales,
         Self::HappenedAt,
@@ -121,6 +123,7 @@ impl ColumnKind {
         Self::Superseded,
         Self::SupersededBy,
         Self::Expiries,
+        Self::Centroid,
     ];
 
     pub fn from_u32(number: u32) -> Option<Self> {
@@ -144,6 +147,9 @@ impl ColumnKind {
             Self::LinkHeads => size_of::<Head>() as u64,
             Self::Zones => {
                 return Some(rows.div_ceil(BLOCK_ROWS as u64) * size_of::<ZoneBlock>() as u64);
+            }
+            Self::Centroid => {
+                return Some((u64::from(dimensions) + 1) * size_of::<f64>() as u64);
             }
             Self::Bodies | Self::Codes | Self::Graph | Self::Index | Self::Terms => return None,
             Self::LinkEdges | Self::LinkTargets | Self::LinkKinds => return None,

@@ -6,7 +6,7 @@
 //!            · (1 − .2 · (1 − retention of e)) · (1 − ½ · (1 − confidence in e))
 //!                                                  with the usual weights
 //! near(e)  = n(e) + .4 · Σ over its neighbours:  reach · n(neighbour)
-//! n(e)     = similarity of e − mean similarity of the space
+//! n(e)     = similarity of e − that of just any episode of the space
 //! ```
 //!
 //! `time` is how near e happened to what the question names, in [0, 1]; see

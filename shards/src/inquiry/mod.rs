@@ -26,7 +26,8 @@ use bytes::Bytes;
 
 use crate::arena::Arena;
 use crate::episode::{
-    Conditions, Confidence, Effort, Fields, RecallRequest, Sequence, SpaceNumber, StoredEpisode,
+    Conditions, Confidence, Effort, Fields, Metric, RecallRequest, Sequence, SpaceNumber,
+    StoredEpisode,
 };
 use crate::index::simd::prefetch;
 use crate::kernels::{key, padded};
@@ -41,8 +42,6 @@ pub use around::{Around, AroundRequest, Place};
 
 /// How many rows ahead memory is asked for.
 const AHEAD: usize = 4;
-/// Rows that are compared with the vector to know how similar just any is.
-const BACKGROUND_ROWS: usize = 64;
 
 /// What to look for.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,9 +116,20 @@ impl Evidence {
 pub struct Found {
     pub evidence: Vec<Evidence>,
     pub statistics: Statistics,
-    /// The similarities of so many rows, taken evenly from all, added up.
-    pub background: f64,
-    pub background_rows: u64,
+    /// What so many rows are ordered by for the vector, added up: all rows, the dead until they are
+    /// consolidated.
+    pub keys: f64,
+    pub keyed_rows: u64,
+}
+
+impl Found {
+    /// How similar to the vector just any row is, on the whole.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn background(&self, metric: Metric) -> f32 {
+        let mean = (self.keys / self.keyed_rows.max(1) as f64) as f32;
+        // A sum of distances may be below none by rounding.
+        similarity(metric, if metric == Metric::L2 { mean.min(0.0) } else { mean })
+    }
 }
 
 /// The parts of a space as they were when something began to look at them.
@@ -192,9 +202,6 @@ impl Inquiry {
 
     /// Rows of a part whose texts have to be read before it goes on.
     pub fn wanted_texts(&self, part: Part<'_>) -> u32 {
-        if self.request.terms.is_empty() {
-            return 0;
-        }
         self.view.rows_of(part)
     }
 
@@ -239,8 +246,8 @@ impl Inquiry {
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let witness = Witness { space, arena, cue, terms: &terms, conditions, standing, now_us };
         let evidence = witness.all(&rows)?;
-        let (background, background_rows) = witness.background(&view.parts);
-        Ok(Found { evidence, statistics, background, background_rows })
+        let (keys, keyed_rows) = witness.keys(&view.parts);
+        Ok(Found { evidence, statistics, keys, keyed_rows })
     }
 }
 
@@ -345,25 +352,12 @@ impl Witness<'_> {
         similarity(metric, key(metric, cue, part.vector(row), || part.columns(row).scale))
     }
 
-    /// The similarities of some rows of these parts, added up, and how many they are.
-    fn background(&self, parts: &[(PartNumber, u32)]) -> (f64, u64) {
+    /// What the rows of these parts are ordered by, added up, and how many they are.
+    fn keys(&self, parts: &[(PartNumber, u32)]) -> (f64, u64) {
         let Some(cue) = self.cue else { return (0.0, 0) };
-        let all: usize = parts.iter().map(|(_, rows)| *rows as usize).sum();
-        let step = all.div_ceil(BACKGROUND_ROWS).max(1);
-        let (mut sum, mut count, mut skip) = (0.0, 0, step / 2);
-        for (number, rows) in parts {
-            let part = self.space.part(self.arena, *number).expect("no part has gone");
-            let mut row = skip;
-            while row < *rows as usize {
-                let row_number = u32::try_from(row).expect("rows are u32");
-                if part.deaths().is_alive(row_number) {
-                    sum += f64::from(self.similarity(cue, part, row_number));
-                    count += 1;
-                }
-                row += step;
-            }
-            skip = row - *rows as usize;
-        }
-        (sum, count)
+        let part = |(number, _): &(PartNumber, u32)| self.space.part(self.arena, *number);
+        let centroids = parts.iter().filter_map(part).filter_map(Part::centroid);
+        let keys = centroids.map(|centroid| centroid.keys(self.space.settings.metric, cue));
+        keys.fold((0.0, 0), |(sum, all), (keys, rows)| (sum + keys, all + rows))
     }
 }

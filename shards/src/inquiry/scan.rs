@@ -320,7 +320,11 @@ impl Scan {
             if !(may_answer || may_support) || part.deaths().died(row) <= self.snapshot {
                 continue;
             }
-            match conditions.admit(part, row, standing) {
+            let admitted = match is_conditional {
+                true => conditions.admit(part, row, standing),
+                false => Ok(true),
+            };
+            match admitted {
                 Ok(true) => self.best.put(scored, *count),
                 Ok(false) if may_support && part.record(row).sizes.thread > 0 => {
                     self.supporting.put(scored, *count);

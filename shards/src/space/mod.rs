@@ -26,6 +26,7 @@ mod asked;
 mod associations;
 mod bodies;
 mod buckets;
+mod centroid;
 mod codes;
 mod deaths;
 mod expiries;

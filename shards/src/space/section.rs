@@ -80,8 +80,9 @@ const GUESS_REACH: usize = 16;
 const LINK_COLUMNS: [ColumnKind; 4] =
     [ColumnKind::LinkHeads, ColumnKind::LinkEdges, ColumnKind::LinkTargets, ColumnKind::LinkKinds];
 
-/// The columns of texts.
-const TEXT_COLUMNS: [ColumnKind; 2] = [ColumnKind::Words, ColumnKind::Threads];
+/// The columns that questions in words are answered from.
+const TEXT_COLUMNS: [ColumnKind; 3] =
+    [ColumnKind::Words, ColumnKind::Threads, ColumnKind::Centroid];
 
 /// How far the checksums of a column were tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +176,7 @@ impl Section {
     }
 
     /// A column that the section may do without, once it was tried and found right.
-    fn tried_column(&self, kind: ColumnKind) -> Option<&[u8]> {
+    pub(super) fn tried_column(&self, kind: ColumnKind) -> Option<&[u8]> {
         let columns = self.entry.columns.iter().zip(&self.tried);
         let (column, tried) = columns.into_iter().find(|(column, _)| column.kind == kind)?;
         (tried.get() == Tried::Right).then(|| &self.file[column.range.clone()])
@@ -336,16 +337,17 @@ impl Section {
         Terms::open(self.tried_column(ColumnKind::Terms)?, self.rows())
     }
 
-    /// Tries the checksums of some more blocks of the columns of words and threads; whether any are
-    /// left.
+    /// Tries the checksums of some more blocks of the columns that questions in words are answered
+    /// from; whether any are left.
     pub fn try_words(&self, blocks: usize) -> bool {
         TEXT_COLUMNS.into_iter().any(|kind| self.try_column(kind, blocks))
     }
 
-    /// The words of the rows; `None` in files of builds that wrote none, until they were tried, and
-    /// if they or the threads are damaged.
+    /// The words of the rows; `None` in files of builds that wrote no such columns, until they were
+    /// tried, and if they, the threads or the centroid are damaged.
     pub fn words(&self) -> Option<SectionWords<'_>> {
         self.thread_entries()?;
+        self.centroid()?;
         SectionWords::open(self.tried_column(ColumnKind::Words)?, self.rows())
     }
 
@@ -630,6 +632,7 @@ impl Section {
         self.verify_terms(&mut faults);
         self.verify_links(&mut faults);
         self.verify_text(language, &mut faults);
+        self.verify_centroid(&mut faults);
         self.verify_expiries(&mut faults);
         faults
     }

@@ -9,6 +9,7 @@
 
 use zerocopy::IntoBytes;
 
+use super::centroid::Centroid;
 use super::ids::id_hash;
 use super::part::{Damaged, Part, PartNumber, RowAt, Zone};
 use super::section::confidence_key;
@@ -186,7 +187,7 @@ impl TimeOrder {
 }
 
 /// The columns in the order of the file.
-const COLUMNS: [ColumnKind; 22] = [
+const COLUMNS: [ColumnKind; 23] = [
     ColumnKind::Vectors,
     ColumnKind::Scales,
     ColumnKind::HappenedAt,
@@ -202,6 +203,7 @@ const COLUMNS: [ColumnKind; 22] = [
     ColumnKind::Terms,
     ColumnKind::Words,
     ColumnKind::Threads,
+    ColumnKind::Centroid,
     ColumnKind::Superseded,
     ColumnKind::SupersededBy,
     ColumnKind::Expiries,
@@ -234,6 +236,7 @@ pub struct SectionWriter {
     /// Of the column of words, once it is under way.
     words: Option<Box<WordsWriter>>,
     threads: ThreadsWriter,
+    centroid: Centroid,
     has_links: bool,
     has_superseded: bool,
     has_expiries: bool,
@@ -275,6 +278,7 @@ impl SectionWriter {
             terms: None,
             words: None,
             threads: ThreadsWriter::new(),
+            centroid: Centroid::default(),
             has_links: false,
             has_superseded: false,
             has_expiries: false,
@@ -305,6 +309,9 @@ impl SectionWriter {
                 spent += self.put_words(space, arena, writer, out);
             } else if kind == ColumnKind::Threads {
                 self.put_threads(writer, out);
+            } else if kind == ColumnKind::Centroid {
+                writer.put(&self.centroid.to_bytes(space.settings.dimensions), out);
+                self.next = self.order.len();
             } else if kind == ColumnKind::LinkEdges {
                 spent += self.put_edges(space, arena, writer, out)?;
             } else if matches!(kind, ColumnKind::LinkTargets | ColumnKind::LinkKinds) {
@@ -527,6 +534,7 @@ impl SectionWriter {
         match kind {
             ColumnKind::Vectors => {
                 self.moved.note(self.order[self.next], narrow(self.next));
+                self.centroid.add(part.vector(row), part.columns(row).scale);
                 writer.put(part.vector(row).as_bytes(), out);
             }
             ColumnKind::Scales => writer.put(&part.columns(row).scale.to_le_bytes(), out),

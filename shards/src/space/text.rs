@@ -1,4 +1,5 @@
-//! What a part knows of the texts and threads of its rows, while it has no columns for that.
+//! What a part knows of the texts and threads of its rows, and of what they are like on the whole,
+//! while it has no columns for that.
 //!
 //! A tail gets it row by row, and a section whose file has no such columns, or damaged ones. Rows
 //! are read when somebody first asks for words, or when there is nothing else to do: neither a
@@ -7,6 +8,7 @@
 use zerocopy::FromBytes;
 
 use super::Section;
+use super::centroid::Centroid;
 use super::part::{Damaged, Part};
 use crate::format::columns::ColumnKind;
 use crate::words::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
@@ -20,12 +22,18 @@ const RELEASED: usize = 256;
 pub struct Text {
     pub(super) words: GrownWords,
     pub(super) threads: GrownThreads,
+    centroid: Centroid,
 }
 
 impl Text {
     /// Rows that were read: the first so many.
     pub(super) fn rows(&self) -> u32 {
         self.words.rows()
+    }
+
+    /// Of the rows that were read.
+    pub(super) fn centroid(&self) -> &Centroid {
+        &self.centroid
     }
 
     /// Reads up to `rows_max` more of the first `wanted` rows of the part; whether all of those are
@@ -51,6 +59,7 @@ impl Text {
             Err(Damaged { .. }) => (&[][..], &[][..]),
         };
         self.words.push(analyser, text);
+        self.centroid.add(part.vector(row), part.columns(row).scale);
         if !thread.is_empty() {
             self.threads.insert(thread, part.moment(row), row);
         }
@@ -62,7 +71,7 @@ impl Text {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.words.bytes() + self.threads.bytes()
+        self.words.bytes() + self.threads.bytes() + self.centroid.bytes()
     }
 }
 

@@ -40,7 +40,7 @@ fn a_file_reads_back_as_written() {
     let sections = &directory.sections;
     let heads: Vec<_> = sections.iter().map(|s| (s.space.0, s.rows, s.dimensions)).collect();
     assert_eq!(heads, [(4, 70, 3), (9, 1, 768)]);
-    assert_eq!([sections[0].columns.len(), sections[1].columns.len()], [25, 11]);
+    assert_eq!([sections[0].columns.len(), sections[1].columns.len()], [26, 11]);
     for section in sections {
         for column in &section.columns {
             let wanted = content(column.kind, section.rows, section.dimensions);
@@ -175,14 +175,14 @@ fn the_bytes_are_where_the_document_says() {
     assert_eq!(&file[at..at + 8], b"ENGRAMCD");
     assert_eq!((number(at + 8), number(at + 12), &file[at + 16..at + 32]), (1, 2, &[3; 16][..]));
     assert_eq!((long(at + 32), long(at + 40)), (7, place.directory_bytes));
-    assert_eq!((number(at + 48), number(at + 52)), (2, 36));
+    assert_eq!((number(at + 48), number(at + 52)), (2, 37));
     let section = at + 64;
     let head = [0, 4, 8, 12].map(|field| number(section + field));
-    assert_eq!(head, [4, 3, 70, 25]);
+    assert_eq!(head, [4, 3, 70, 26]);
     let column = section + 2 * 16;
     assert_eq!((number(column), number(column + 4)), (1, 1));
     assert_eq!((long(column + 8), long(column + 16)), (4096, 70 * 16 * 4));
-    let crcs = column + 36 * 32;
+    let crcs = column + 37 * 32;
     assert_eq!(number(crcs), crc32c::crc32c(&file[4096..4096 + 70 * 64]));
     assert_eq!(number(file.len() - 4), place.directory_crc);
 }
