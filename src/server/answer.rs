@@ -124,7 +124,10 @@ async fn ask(
             unreachable!("an inquiry was answered with {answer:?}")
         };
         let Found { evidence, statistics, keys, keyed_rows } = *found?;
-        all.evidence.extend(evidence);
+        match all.evidence.is_empty() {
+            true => all.evidence = evidence,
+            false => all.evidence.extend(evidence),
+        }
         all.statistics.add(&statistics);
         all.keys += keys;
         all.keyed_rows += keyed_rows;

@@ -149,6 +149,7 @@ impl Fusion {
     /// Adds what a shard found; what is there already counts once.
     pub fn add(&mut self, evidence: Vec<Evidence>) {
         let Self { evidence: all, surrounded, ids } = self;
+        all.reserve(evidence.len());
         for own in evidence {
             let hash = xxh3_64(&own.id);
             let is_it = |nth: &usize| all[*nth].id == own.id;

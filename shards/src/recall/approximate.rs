@@ -168,6 +168,12 @@ impl Recall {
         }
     }
 
+    /// Rows to compare, of which the best are answered: as many as are proposed for those that are
+    /// to be found for sure, and all that are wanted.
+    fn enough(&self, proposed: impl Fn(usize) -> usize) -> usize {
+        proposed(self.sure).max(self.request.k)
+    }
+
     fn shape(&self, section: &Section) -> Shape {
         let part = Part::Section(section);
         let (codes, _) = part.codes(0).expect("what is narrowed has an index");
@@ -216,7 +222,7 @@ impl Recall {
         let k = self.request.k;
         let is_among = share < AMONG_SHARE;
         let least = if is_among { PROPOSED_AMONG_MIN } else { 0 };
-        let answers = answers(k).max(least);
+        let answers = self.enough(answers).max(least);
         let beam = shape.beam(share).min(RECALL_BEAM_MAX);
         let (conditions, snapshot) = (&self.request.conditions, self.view.snapshot);
         let terms = narrowing.and_then(|_| section.terms());
@@ -278,7 +284,8 @@ impl Recall {
         self.proposals.prepare(projection, &self.request.cue);
         let mut spent = 0;
         if !std::mem::replace(&mut self.proposals.is_open, true) {
-            self.proposals.sorted.reset(proposed(self.request.k, buckets.layout().bits));
+            let bits = buckets.layout().bits;
+            self.proposals.sorted.reset(self.enough(|k| proposed(k, bits)));
             self.proposals.begin_probing(buckets);
             spent += PROBE_BYTES;
         }
@@ -341,7 +348,7 @@ impl Recall {
         self.proposals.prepare(projection, &self.request.cue);
         if !std::mem::replace(&mut self.proposals.is_open, true) {
             let bits = part.code_bits().expect("a scan is planned where there are codes");
-            self.proposals.sorted.reset(proposed(self.request.k, bits));
+            self.proposals.sorted.reset(self.enough(|k| proposed(k, bits)));
         }
         let nth = self.view.block();
         let Looked { rows, sure, next } = self.look(part, nth, standing);
