@@ -14,6 +14,8 @@
 //! | `linking.rs` | the same of links |
 //! | `superseding.rs` | the same of what supersedes; what was believed at a time |
 //! | `expiring.rs` | a client whose episodes live for a time, over all lives |
+//! | `fading.rs` | a client of a space that archives and forgets what has faded, over all lives |
+//! | `trusting.rs` | what those must be answered who trust some more than others |
 //! | `abstracting.rs` | what completions and gists must be |
 //! | `model.rs` | what may and what must be there |
 //! | `follower.rs` | a client that is told of what is stored, over all lives |
@@ -28,6 +30,7 @@
 mod abstracting;
 mod crash_points;
 mod expiring;
+mod fading;
 mod follower;
 mod linking;
 mod machine;
@@ -37,6 +40,7 @@ mod plan;
 mod run;
 mod spreading;
 mod superseding;
+mod trusting;
 mod wire;
 mod workload;
 

@@ -31,12 +31,26 @@ pub struct Episode {
     pub text: String,
     pub vector: Vec<f32>,
     pub happened_at: i64,
+    /// With the provenance that it is stored with.
     pub metadata: String,
+    /// Point, low and high, in eighths.
+    pub confidence: [f32; 3],
     /// That it is stored with.
     pub links: Links,
 }
 
 impl Episode {
+    /// The metadata without the provenance, and the names behind WRITER and SOURCE.
+    pub fn provenance(&self) -> (&str, [Option<&str>; 2]) {
+        let name = |field: &str| {
+            let (_, behind) = self.metadata.split_once(&format!("\"{field}\":\""))?;
+            behind.split('"').next()
+        };
+        let own = self.metadata.find("\"writer\"").or(self.metadata.find("\"source\""));
+        let own = &self.metadata[..own.unwrap_or(self.metadata.len())];
+        (own.trim_end_matches(['{', ',']), ["writer", "source"].map(name))
+    }
+
     pub fn blob(&self) -> Vec<u8> {
         self.vector.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
@@ -46,12 +60,17 @@ impl Episode {
         writes_in(self.text.as_bytes()).next().expect("a text names its write")
     }
 
+    fn confidence_shown(&self) -> Value {
+        Value::List(self.confidence.map(|part| Value::Number(part.into())).into())
+    }
+
     /// Whether a reply with text, vector and metadata is this episode.
     pub fn is(&self, reply: &Value) -> bool {
         let part = |name| reply.get(name).and_then(Value::bytes);
         part("text") == Some(self.text.as_bytes())
             && part("vec") == Some(&self.blob())
             && part("meta").unwrap_or_default() == self.metadata.as_bytes()
+            && reply.get("confidence") == Some(&self.confidence_shown())
             && reply.get("happened_at").and_then(Value::number) == Some(self.happened_at as f64)
     }
 }

@@ -15,12 +15,14 @@ use engramd::server::{Route, ServeError};
 
 use crate::abstracting::check_abstractions;
 use crate::expiring::{self, Timed};
+use crate::fading::{self, Fading};
 use crate::follower::{Follower, follow};
 use crate::machine::{Daemon, Machine, NotServing, Shared, trace, until_dark, wait_until};
 use crate::model::{By, End, Existence, History, Space, State, Version, links_of};
 use crate::plan::{Plan, Round, Trouble};
 use crate::spreading::Asked;
 use crate::superseding::check_as_of;
+use crate::trusting::check_trust;
 use crate::wire::{Command, Connection, Value};
 use crate::workload::{Client, Keeper, Model, SHELF, create, recall_command};
 
@@ -61,6 +63,7 @@ struct World<'a> {
     model: Shared<Model>,
     follower: Shared<Follower>,
     timed: Shared<Timed>,
+    fading: Shared<Fading>,
     random: Random,
     /// See [`Plan::dies_at`].
     dies_at: Vec<u64>,
@@ -83,8 +86,8 @@ impl<'a> World<'a> {
         let machine = Machine::new(random.draw(), plan);
         let model = Model::new(&mut random, plan);
         let (model, dies_at) = (Rc::new(RefCell::new(model)), plan.dies_at.clone());
-        let (follower, timed) = (Shared::default(), Shared::default());
-        Self { plan, machine, model, follower, timed, random, dies_at }
+        let (follower, timed, fading) = Default::default();
+        Self { plan, machine, model, follower, timed, fading, random, dies_at }
     }
 
     async fn live(mut self) {
@@ -122,6 +125,11 @@ impl<'a> World<'a> {
         let is_sound = self.plan.trouble != Trouble::Misdirection;
         assert!(done || !is_sound || power.is_off(), "{follower:?} has not all of {found:?}");
         simulated::kill(group);
+        if is_sound && self.random.chance(250_000) {
+            let forgotten =
+                async { fading::check_forgotten(&self.fading, &mut daemon.greet().await?).await };
+            until_dark(&power, forgotten).await;
+        }
     }
 
     fn spawn_follower(&mut self, group: Group, daemon: &Daemon) {
@@ -315,6 +323,11 @@ impl<'a> World<'a> {
         simulated::spawn_in(group, async move {
             expiring::work(&timed, &mut random, &mut connection).await;
         });
+        let (fading, mut random) = (Rc::clone(&self.fading), self.random.fork());
+        let mut connection = daemon.connect();
+        simulated::spawn_in(group, async move {
+            fading::work(&fading, &mut random, &mut connection).await;
+        });
         let is_long = self.random.chance(400_000);
         let limit = if is_long { PATIENCE } else { Duration::from_micros(round.after_us) };
         let done = wait_until(&self.machine.power, limit, || open.get() == 0).await;
@@ -354,12 +367,15 @@ impl<'a> World<'a> {
             Trust::Without { .. } | Trust::Silent => {
                 self.follower.borrow_mut().forget();
                 self.timed.borrow_mut().doubt();
+                self.fading.borrow_mut().doubt();
             }
         }
         if *trust == Trust::Silent {
             return Some(());
         }
         expiring::look(&self.timed, &mut connection).await?;
+        self.fading.borrow_mut().restart();
+        fading::look(&self.fading, &mut connection).await?;
         self.settle(seen, &reached, daemon, trust);
         self.model.borrow().check_erased(&self.machine.disks);
         for nth in 0..spaces {
@@ -526,6 +542,8 @@ impl<'a> World<'a> {
         let (found, measure) =
             (scan(connection, &name).await?, self.model.borrow().spaces[nth].measure);
         check_abstractions(connection, (&name, measure), &found, &cue).await?;
+        let dreams = self.plan.dreams;
+        check_trust(connection, (&name, dimensions, dreams), &found, &mut self.random).await?;
         for keyed in known.iter().rev().take(2) {
             let mut words = crate::workload::store_words(&name, &keyed.id, &keyed.episode, "disk");
             words.extend([b"KEY".to_vec(), keyed.key.clone().into_bytes()]);

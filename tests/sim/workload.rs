@@ -16,6 +16,7 @@ use crate::model::{
 use crate::plan::{Plan, Trouble};
 use crate::spreading::Asked;
 use crate::superseding::Superseding;
+use crate::trusting::{SOURCES, WRITERS};
 use crate::wire::{Command, Connection, Value, short};
 
 const BURST_MAX: u64 = 10;
@@ -246,16 +247,33 @@ impl Client {
             text: format!("write {write};{}", ".".repeat(padding as usize)),
             vector: vector.collect(),
             happened_at: write.cast_signed() * 1000 - 5000,
-            metadata: if self.random.chance(500_000) {
-                format!("{{\"w\":{write}}}")
-            } else {
-                "".into()
-            },
+            metadata: self.metadata(write),
+            confidence: self.confidence(),
             links: match self.random.chance(250_000) {
                 true => (0..self.random.between(1, 4)).map(|_| self.some_link()).collect(),
                 false => Links::new(),
             },
         })
+    }
+
+    /// Mostly with whom it goes back to.
+    fn metadata(&mut self, write: u64) -> String {
+        let mut fields = Vec::new();
+        if self.random.chance(500_000) {
+            fields.push(format!("\"w\":{write}"));
+        }
+        for (field, names) in [("writer", &WRITERS[..]), ("source", &SOURCES[..])] {
+            if self.random.chance(400_000) {
+                let name = names[self.random.index(names.len())];
+                fields.push(format!("\"{field}\":\"{name}\""));
+            }
+        }
+        if fields.is_empty() { String::new() } else { format!("{{{}}}", fields.join(",")) }
+    }
+
+    fn confidence(&mut self) -> [f32; 3] {
+        let [low, more, beyond] = [5, 3, 3].map(|below| self.random.below(below) as f32 / 8.0);
+        [low + more, low, low + more + beyond]
     }
 
     pub fn some_link(&mut self) -> ((String, String), f32) {
@@ -614,9 +632,16 @@ pub fn store_words(space: &str, id: &str, episode: &Episode, durability: &str) -
     let mut words: Vec<Vec<u8>> = ["EG.STORE", space, id, "VEC"].map(Into::into).into();
     words.push(episode.blob());
     words.extend(["TEXT", &episode.text, "AT", &happened_at, "DUR", durability].map(Into::into));
-    if !episode.metadata.is_empty() {
-        words.extend(["META", &episode.metadata].map(Into::into));
+    let (metadata, names) = episode.provenance();
+    if !metadata.is_empty() {
+        let closing = if metadata.ends_with('}') { "" } else { "}" };
+        words.extend(["META".into(), format!("{metadata}{closing}").into_bytes()]);
     }
+    for (keyword, name) in ["WRITER", "SOURCE"].into_iter().zip(names) {
+        words.extend(name.into_iter().flat_map(|name| [keyword, name].map(Into::into)));
+    }
+    words.push(b"CONF".to_vec());
+    words.extend(episode.confidence.map(|part| part.to_string().into_bytes()));
     for ((to, kind), weight) in &episode.links {
         words.extend(["LINK", to, &weight.to_string()].map(Into::into));
         if !kind.is_empty() {
@@ -671,6 +696,7 @@ impl Keeper {
                 vector: (0..*dimensions).map(|nth| 1.0 + nth as f32).collect(),
                 happened_at: 0,
                 metadata: String::new(),
+                confidence: [1.0; 3],
                 links: Links::new(),
             });
             let id = format!("shelved-{write}");
