@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -97,4 +99,47 @@ fn what_comes_to_mind_together_is_linked_and_what_has_gone_is_let_go() {
     let before = dreamt(&mut client);
     assert!(before.keys().all(|(from, _)| from != "a0"), "they go with their episode");
     wait_for(&mut client, |links| links.keys().all(|(_, to)| to != "a0"));
+}
+
+/// How often some bytes stand in the files below a folder.
+fn count(folder: &Path, needle: &[u8]) -> usize {
+    let within = |path: &Path| match path.is_dir() {
+        true => count(path, needle),
+        false => {
+            let bytes = fs::read(path).unwrap();
+            bytes.windows(needle.len()).filter(|window| *window == needle).count()
+        }
+    };
+    fs::read_dir(folder).unwrap().map(|entry| within(&entry.unwrap().path())).sum()
+}
+
+#[test]
+fn behind_an_erase_its_name_is_said_only_to_take_a_link_away() {
+    let home = Home::new();
+    let daemon = home.start_with(&["dream_ms=1"]);
+    let mut client = daemon.client();
+    fill(&mut client);
+    let leads_to = |id: &str, links: &BTreeMap<(String, String), f64>| {
+        links.keys().filter(|(_, to)| to == id).count()
+    };
+    for round in 0..12 {
+        // Of either group in turn, so on both shards.
+        let id = format!("{}-that-goes-{round}", ["a", "b"][round % 2]);
+        let (_, near) = EPISODES[3 * (round % 2) + 1];
+        client.ask(&command!["EG.STORE", "s", &id, "VEC", blob(&near)]);
+        // Sometimes all have a link to it, sometimes they are about to make one.
+        let links = [3, 1, 0][round % 3];
+        wait_for(&mut client, |all| leads_to(&id, all) >= links);
+        client.ask(&command!["EG.ERASE", "s", &id]);
+        let before = count(&home.data(), id.as_bytes());
+        assert!(links == 0 || before > 0, "the search finds what is there");
+        let seen = replays(&mut client);
+        wait_for(&mut client, |all| leads_to(&id, all) == 0);
+        eventually("everybody was replayed", || {
+            thread::sleep(Duration::from_millis(100));
+            replays(&mut client) > seen + 60
+        });
+        let after = count(&home.data(), id.as_bytes());
+        assert!(after <= before + 3, "three had a link: {before} before and {after} behind it");
+    }
 }

@@ -15,6 +15,8 @@
 
 use bytes::Bytes;
 
+use crate::episode::{Sequence, SpaceNumber};
+
 /// The kind of links that replay makes.
 pub const KIND: &[u8] = b"dream";
 /// Links of that kind that one episode has at most.
@@ -32,6 +34,14 @@ pub struct Change {
     pub target: Bytes,
     /// `None` for a link that goes.
     pub weight: Option<f32>,
+}
+
+/// A change of a link of the episode that was stored with a sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelearnRequest {
+    pub space: SpaceNumber,
+    pub stored: Sequence,
+    pub change: Change,
 }
 
 /// What a replay makes of the links of an episode, by targets, where these were active with it.

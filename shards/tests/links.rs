@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use bench::{Bench, settings};
 use bytes::Bytes;
+use engram_shards::dream::{Change, KIND, RelearnRequest};
 use engram_shards::episode::{
-    BindRequest, Conditions, Fields, Metric, Refusal, Sequence, StoredRequest,
+    BindRequest, Conditions, Fields, Link, Metric, Outcome, Refusal, Sequence, StoredRequest,
 };
 use engram_shards::io::Io;
 use engram_shards::limits::EPISODE_LINKS_MAX;
@@ -106,8 +107,27 @@ fn what_is_on_its_way_out_is_bound_to_nothing() {
     let taken = linked.try_bind(request(a, GistLink::ToMember(c), false));
     assert!(matches!(taken, Ok(Reply::Unlinked(Some(own))) if own.removed == 1), "{taken:?}");
     assert_eq!(linked.gist_links_of("a"), Some((a, vec![GistLink::ToMember(b)])));
+    // A replay's links are links as any other.
+    let relearn = |of: StoredAt, weight| {
+        let change = Change { target: Bytes::from("c"), weight };
+        RelearnRequest { space, stored: Sequence(of.sequence), change }
+    };
+    for (weight, outcome) in [(0.5, Outcome::Created), (0.25, Outcome::Replaced)] {
+        let learnt = linked.try_relearn(&relearn(a, Some(weight)));
+        assert!(matches!(learnt, Ok(Reply::Linked(own)) if own.outcome == outcome), "{learnt:?}");
+        let fields = Fields { links: true, ..Fields::default() };
+        let links = linked.bench.shard.get(space, b"a", fields).unwrap().unwrap().links.unwrap();
+        let (target, kind) = (Bytes::from("c"), Bytes::from_static(KIND));
+        assert_eq!(links, [Link { target, weight, kind }]);
+    }
+    let gone = linked.try_relearn(&relearn(a, None));
+    assert!(matches!(gone, Ok(Reply::Unlinked(Some(own))) if own.removed == 1), "{gone:?}");
     // Neither what has gone, nor what is going and still there.
     linked.forget("b");
+    for weight in [Some(1.0), None] {
+        let of_b = linked.try_relearn(&relearn(b, weight));
+        assert!(matches!(of_b, Err(Refusal::NoEpisode(_))), "{of_b:?}");
+    }
     let of_b = linked.try_bind(request(b, GistLink::ToHead(a), true));
     assert!(matches!(of_b, Err(Refusal::NoEpisode(_))), "{of_b:?}");
     let ticket = linked.bench.ticket();
@@ -116,6 +136,16 @@ fn what_is_on_its_way_out_is_bound_to_nothing() {
     let ticket = linked.bench.ticket();
     let of_a = request(a, GistLink::ToMember(c), true);
     let of_a = linked.bench.shard.bind(ticket, &of_a);
+    assert!(matches!(of_a, Err(Refusal::NoEpisode(_))), "{of_a:?}");
+    for weight in [Some(1.0), None] {
+        let ticket = linked.bench.ticket();
+        let of_a = linked.bench.shard.relearn(ticket, &relearn(a, weight));
+        assert!(matches!(of_a, Err(Refusal::NoEpisode(_))), "{of_a:?}");
+    }
+    // Who is stored again is somebody else.
+    linked.bench.answers();
+    linked.store("a", &[]);
+    let of_a = linked.try_relearn(&relearn(a, Some(1.0)));
     assert!(matches!(of_a, Err(Refusal::NoEpisode(_))), "{of_a:?}");
 }
 

@@ -23,7 +23,7 @@ use super::client::is_talk;
 use super::connection::{Connection, Kind};
 use super::core::Core;
 use super::journal::Shown;
-use super::origin::{CommandOf, Origin};
+use super::origin::{CommandOf, Origin, Promise};
 use super::outgoing::{EncodedReply, Outgoing};
 use super::request::{Answer, Request, rank_of};
 use super::route::Route;
@@ -106,9 +106,7 @@ async fn carry_out(
             });
         }
         Command::Erase { space, id } => {
-            take_write(core, connection, (&space, id), at_ns, |space, id, writer_uid| {
-                Request::Erase { space, id, writer_uid }
-            });
+            take_erase(core, connection, (&space, id), at_ns);
         }
         observing if observe::is_observing(&observing) => {
             observe::take(core, connection, observing, at_ns).await;
@@ -352,6 +350,32 @@ fn take_write(
         }
         Err(refusal) => refuse(core, connection, refusal),
     }
+}
+
+/// Takes an erase. Its reply comes when every shard has been told: no replay that began before, and
+/// may have read what is erased, writes anything behind it.
+fn take_erase(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (space, id): (&str, Bytes),
+    at_ns: u64,
+) {
+    let route = match core.route(space) {
+        Ok(route) => route,
+        Err(refusal) => return refuse(core, connection, refusal),
+    };
+    let (owner, writer_uid) = (route.owner(&id), connection.client.peer.uid);
+    let request = Request::Erase { space: route.space(), id, writer_uid };
+    let (slot, rank) = connection.reserve_write(request.episode(), request.rank());
+    let command = CommandOf { connection: Rc::clone(connection), slot };
+    let promise = Promise::new(Some(command));
+    core.submit(owner, request, rank, at_ns, Origin::Task(Rc::clone(&promise)));
+    let (core, connection) = (Rc::clone(core), Rc::clone(connection));
+    runtime::spawn(async move {
+        let answer = promise.wait().await;
+        core.call_all(0..core.shards(), || Request::Erased).await;
+        connection.fulfil_with(slot, None, answer);
+    });
 }
 
 async fn take_supersede(

@@ -131,6 +131,8 @@ pub(super) struct Inner {
     /// Episodes of other shards that answers told, by shard.
     pub(super) told: Vec<Vec<(SpaceNumber, u64)>>,
     pub(super) followers: Followers,
+    /// Episodes that were erased, on all shards, while this one serves.
+    pub(super) erasures: u64,
     /// Whether anything is done offline.
     pub(super) works_offline: bool,
     pub(super) journal: Rc<Journal>,
@@ -167,6 +169,7 @@ impl Core {
             replies: ReplyBudget::default(),
             told: vec![Vec::new(); shards],
             followers: Followers::default(),
+            erasures: 0,
             works_offline: false,
             journal: Rc::clone(&journal),
         };
@@ -585,6 +588,10 @@ impl Inner {
     /// for it now.
     fn execute(&mut self, asked: Asked, origin: Origin) -> Result<(), Box<(Asked, Origin)>> {
         match asked.request {
+            Request::Erased => {
+                self.erasures += 1;
+                self.deliver(origin, Answer::Done(Ok(())));
+            }
             Request::Get { space, id, fields, belief } => {
                 self.metrics.reads += 1;
                 let found = self.shard.get(space, &id, fields);
@@ -673,6 +680,7 @@ impl Inner {
             Request::Link(request) => shard.link(ticket, request)?,
             Request::Unlink(request) => shard.unlink(ticket, request)?,
             Request::Bind(request) => shard.bind(ticket, request)?,
+            Request::Relearn(relearn) => relearn.admit(shard, ticket, self.erasures)?,
             Request::Supersede(request) => shard.supersede(ticket, request)?,
             Request::Reinforce(request) => shard.reinforce(ticket, request)?,
             Request::Forget { space, id, durability, writer_uid } => {
@@ -688,6 +696,7 @@ impl Inner {
             Request::CutSnapshot => shard.cut_snapshot(ticket)?,
             Request::CopySnapshot { into } => shard.copy_snapshot(ticket, into.clone()),
             Request::Get { .. }
+            | Request::Erased
             | Request::GetStored(_)
             | Request::Scan { .. }
             | Request::News(_)

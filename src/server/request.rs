@@ -15,6 +15,7 @@ use engram_shards::space::{News, Page};
 use engram_shards::spreading::{Asked as Wanted, Collected, Exchange, Exchanged, SpreadRequest};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::dream::Relearn;
 use super::info::Report;
 use super::jobs::spread_refused;
 use super::news::NewsRequest;
@@ -28,6 +29,7 @@ pub enum Request {
     Link(Box<LinkRequest>),
     Unlink(Box<UnlinkRequest>),
     Bind(BindRequest),
+    Relearn(Relearn),
     Supersede(Box<SupersedeRequest>),
     Reinforce(Box<ReinforceRequest>),
     /// Episodes that answers told, by the sequences that they were stored with. Nobody waits for
@@ -45,6 +47,8 @@ pub enum Request {
         id: Bytes,
         writer_uid: u32,
     },
+    /// An episode was erased, on this shard or another: what is being replayed may name it.
+    Erased,
     Get {
         space: SpaceNumber,
         id: Bytes,
@@ -159,6 +163,7 @@ impl Request {
             Self::Link(_)
             | Self::Unlink(_)
             | Self::Bind(_)
+            | Self::Relearn(_)
             | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
@@ -174,6 +179,7 @@ impl Request {
             Self::Spread(_)
             | Self::LookAround(_)
             | Self::EndSpread(_)
+            | Self::Erased
             | Self::CreateSpace { .. }
             | Self::DropSpace { .. }
             | Self::Consolidate
@@ -194,6 +200,7 @@ impl Request {
             | Self::Link(_)
             | Self::Unlink(_)
             | Self::Bind(_)
+            | Self::Relearn(_)
             | Self::Supersede(_)
             | Self::Reinforce(_)
             | Self::Forget { .. }
@@ -212,7 +219,7 @@ impl Request {
             Self::Scan { .. } => Answer::Scanned(Err(refusal)),
             Self::News(_) => Answer::News(Err(refusal)),
             Self::Journal(_) => Answer::Journal(Err(refusal)),
-            Self::ResetMetrics | Self::EndSpread(_) | Self::Recalled(_) => {
+            Self::ResetMetrics | Self::EndSpread(_) | Self::Recalled(_) | Self::Erased => {
                 Answer::Done(Err(refusal))
             }
             Self::SpaceStats { .. } | Self::Report => Answer::SpaceStats(Err(refusal)),

@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use super::pending::{About, Admission, Owner};
 use super::{Io, Shard, Ticket};
+use crate::dream::{self, Change, RelearnRequest};
 use crate::episode::{
-    BindRequest, Durability, LinkRequest, Refusal, SupersedeRequest, UnlinkRequest,
+    BindRequest, Durability, LinkRequest, Refusal, Sequence, SpaceNumber, SupersedeRequest,
+    UnlinkRequest,
 };
 use crate::format::{
     Operation, SupersedePayload, encode_link, encode_supersede, encode_unlink, link_bytes,
@@ -36,31 +38,53 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    /// Admits a change of what holds a gist together, of an episode that is there and that nothing
-    /// on its way to the log is about. So no frame behind an erase has the id of what it erased,
-    /// for which nobody would look any more.
+    /// Admits a change of what holds a gist together, of an episode that [stays](Self::staying).
     pub fn bind(&mut self, ticket: Ticket, request: &BindRequest) -> Result<(), Refusal> {
-        let BindRequest { space: number, stored, link, is_bound } = *request;
+        let BindRequest { space, stored, link, is_bound } = *request;
+        let from = self.staying(space, stored)?;
+        let to = link.target().to_vec().into();
+        self.set_link(ticket, space, (from, to, GIST_KIND), is_bound.then_some(1.0))
+    }
+
+    /// Admits what a replay makes of a link, of an episode that [stays](Self::staying).
+    pub fn relearn(&mut self, ticket: Ticket, request: &RelearnRequest) -> Result<(), Refusal> {
+        let RelearnRequest { space, stored, change: Change { target, weight } } = request;
+        let from = self.staying(*space, *stored)?;
+        self.set_link(ticket, *space, (from, target.clone(), dream::KIND), *weight)
+    }
+
+    /// The id of an episode that is there and that nothing on its way to the log is about. So no
+    /// frame behind an erase has the id of what it erased, for which nobody would look any more.
+    fn staying(&mut self, number: SpaceNumber, stored: Sequence) -> Result<Bytes, Refusal> {
         self.expire();
         let space = self.open_space(number)?;
         let gone = || Refusal::NoEpisode(format!("of sequence {}", stored.0));
         let at = space.find_stored(&self.memory.arena, stored.0).ok_or_else(gone)?;
         let part = space.part(&self.memory.arena, at.part).expect("just found");
-        let from = Bytes::copy_from_slice(part.body(at.row)?.id);
-        let episode = KeyHash::of_episode(number, &from);
+        let id = Bytes::copy_from_slice(part.body(at.row)?.id);
+        let episode = KeyHash::of_episode(number, &id);
         let is_about = |about: About| about.episode == episode;
-        if self.pending.iter().any(|pending| pending.about.is_some_and(is_about)) {
-            return Err(gone());
+        match self.pending.iter().any(|pending| pending.about.is_some_and(is_about)) {
+            true => Err(gone()),
+            false => Ok(id),
         }
-        let (to, kind) = (link.target().to_vec().into(), Bytes::from_static(GIST_KIND));
-        let (space, durability, writer_uid) = (number, Durability::Disk, 0);
-        match is_bound {
-            true => {
-                let weight = 1.0;
+    }
+
+    /// Admits a link of the shard's own making, or its removal when it has no weight.
+    fn set_link(
+        &mut self,
+        ticket: Ticket,
+        space: SpaceNumber,
+        (from, to, kind): (Bytes, Bytes, &'static [u8]),
+        weight: Option<f32>,
+    ) -> Result<(), Refusal> {
+        let (kind, durability, writer_uid) = (Bytes::from_static(kind), Durability::Disk, 0);
+        match weight {
+            Some(weight) => {
                 let link = LinkRequest { space, from, to, kind, weight, durability, writer_uid };
                 self.link(ticket, &link)
             }
-            false => {
+            None => {
                 let unlink = UnlinkRequest { space, from, to, kind, durability, writer_uid };
                 self.unlink(ticket, &unlink)
             }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use engram_shards::dream::RelearnRequest;
 use engram_shards::episode::{
     BindRequest, Confidence, Durability, Episode, Fields, Link, LinkRequest, Metric, Outcome,
     Priority, Refusal, Sequence, StoreRequest, Ttl, UnlinkRequest,
@@ -115,6 +116,13 @@ impl Linked {
     pub fn try_bind(&mut self, request: BindRequest) -> Result<Reply, Refusal> {
         let ticket = self.bench.ticket();
         self.bench.shard.bind(ticket, &request)?;
+        self.bench.answers().remove(0).1
+    }
+
+    /// Makes a link as a replay does, or takes it away.
+    pub fn try_relearn(&mut self, request: &RelearnRequest) -> Result<Reply, Refusal> {
+        let ticket = self.bench.ticket();
+        self.bench.shard.relearn(ticket, request)?;
         self.bench.answers().remove(0).1
     }
 
