@@ -4,12 +4,12 @@ use clap::Args;
 use redis::{Cmd, Value};
 
 use crate::cli::Context;
+use crate::commands::cues::Cues;
 use crate::commands::options::{Conditions, push};
 use crate::error::ToolError;
 use crate::render::{self, Align};
 use crate::reply;
 use crate::time;
-use crate::vectors::VectorArguments;
 
 /// Columns of the id of a medoid.
 const ID_COLUMNS: usize = 36;
@@ -21,13 +21,7 @@ pub(crate) struct Gist {
     /// The memory space
     space: String,
     #[command(flatten)]
-    vector: VectorArguments,
-    /// Cue with a known episode; may be repeated, several cues count as their mean
-    #[arg(long, value_name = "ID")]
-    id: Vec<String>,
-    /// Question in words, alone or beside another cue
-    #[arg(long, value_name = "QUESTION")]
-    text: Option<String>,
+    cues: Cues,
     /// Gists wanted
     #[arg(short, long, default_value_t = 5)]
     k: usize,
@@ -68,23 +62,9 @@ impl Gist {
     }
 
     fn command(&self) -> Result<Cmd, ToolError> {
-        let vector = self.vector.read()?;
-        if vector.is_none() && self.id.is_empty() && self.text.is_none() {
-            return Err(ToolError::usage(
-                "a gist needs a cue: --text QUESTION, --id ID, --vector FILE.npy or --values \
-                 NUMBERS",
-            ));
-        }
         let mut command = redis::cmd("EG.GIST");
         command.arg(&self.space).arg("K").arg(self.k);
-        if let Some(vector) = vector {
-            let blob: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-            command.arg("VEC").arg(blob);
-        }
-        for id in &self.id {
-            command.arg("ID").arg(id);
-        }
-        push(&mut command, "TEXT", self.text.as_deref());
+        self.cues.add_to(&mut command, "a gist")?;
         push(&mut command, "AMONG", self.among);
         push(&mut command, "ALIKE", self.alike);
         if self.exact {

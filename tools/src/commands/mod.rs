@@ -1,6 +1,7 @@
 //! The commands that ask one thing and show the answer.
 
 pub(crate) mod complete;
+mod cues;
 pub(crate) mod forget;
 pub(crate) mod get;
 pub(crate) mod gist;

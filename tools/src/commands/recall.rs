@@ -4,12 +4,12 @@ use clap::Args;
 use redis::Cmd;
 
 use crate::cli::Context;
+use crate::commands::cues::Cues;
 use crate::commands::hits::{Column, Hits, share, with_bar};
 use crate::commands::options::{Conditions, Shown, Spreading, push};
 use crate::error::ToolError;
 use crate::render;
 use crate::reply;
-use crate::vectors::VectorArguments;
 
 #[derive(Debug, Args)]
 #[command(mut_group("Spreading", |group| group.requires("spread")))]
@@ -23,13 +23,7 @@ pub(crate) struct Recall {
     /// The memory space
     space: String,
     #[command(flatten)]
-    vector: VectorArguments,
-    /// Cue with a known episode; may be repeated, several cues count as their mean
-    #[arg(long, value_name = "ID")]
-    id: Vec<String>,
-    /// Question in words, alone or beside another cue
-    #[arg(long, value_name = "QUESTION")]
-    text: Option<String>,
+    cues: Cues,
     /// What similarity, the episodes around, named times, strength and confidence count in the
     /// answer to a question; 0.85 1 0.8 0.2 0.5 when left out
     #[arg(long, num_args = 5, requires = "text",
@@ -85,23 +79,9 @@ impl Recall {
     }
 
     fn command(&self) -> Result<Cmd, ToolError> {
-        let vector = self.vector.read()?;
-        if vector.is_none() && self.id.is_empty() && self.text.is_none() {
-            return Err(ToolError::usage(
-                "a recall needs a cue: --text QUESTION, --id ID, --vector FILE.npy or --values \
-                 NUMBERS",
-            ));
-        }
         let mut command = redis::cmd("EG.RECALL");
         command.arg(&self.space).arg("K").arg(self.k);
-        if let Some(vector) = vector {
-            let blob: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-            command.arg("VEC").arg(blob);
-        }
-        for id in &self.id {
-            command.arg("ID").arg(id);
-        }
-        push(&mut command, "TEXT", self.text.as_deref());
+        self.cues.add_to(&mut command, "a recall")?;
         if !self.weights.is_empty() {
             command.arg("WEIGHTS").arg(&self.weights);
         }
