@@ -186,6 +186,19 @@ fn a_gist_is_told_with_all_that_follows_from_its_members() {
     assert_eq!((gist.at("since").int(), gist.at("until").int()), (100, 104));
     let sure: Vec<f64> = gist.at("confidence").items().iter().map(Reply::float).collect();
     assert_eq!(sure, [0.5; 3]);
+    // What trust leaves of its members' is what is pooled, whoever is trusted by whatever.
+    let uid = client.ask(&command!["EG.GET", "s", "sea-1"]).at("writer_uid").int();
+    for (trust, expected) in [
+        (format!(" TRUST * 0.5 TRUST UID {} 0", uid + 1), [0.5, 0.25, 0.75]),
+        (format!(" TRUST UID {uid} 0.25 TRUST * 1"), [0.5, 0.125, 0.875]),
+        (" TRUST WRITER ada 0".to_owned(), [0.5; 3]),
+    ] {
+        let (gists, _) = found(&mut client, "sea-1", &trust);
+        assert_eq!(sources(&gists[0]), members(1), "{trust}");
+        let told = gists[0].at("confidence");
+        let told: Vec<f64> = told.items().iter().map(Reply::float).collect();
+        assert_eq!(told, expected, "{trust}");
+    }
     let unit = |vector: &[f32]| {
         let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         vector.iter().map(|x| f64::from(*x) / length).collect::<Vec<_>>()

@@ -159,6 +159,11 @@ fn whom_you_trust_decides_what_you_believe_and_what_is_recalled() {
     assert_eq!(trusts(&some), known([1.0, 0.25, 1.0, 0.5, 1.0, 1.0]));
     let others = recall(&["writer:ada=0.5", "--trust", "*=0.125"]);
     assert_eq!(trusts(&others), known([0.125, 0.125, 0.125, 0.5, 0.125, 0.125]));
+    // Who stored them all is this user, whatever they say.
+    let uid = stage.json(&["get", "s", "dry"])["writer_uid"].as_i64().unwrap();
+    let user = |uid: i64| recall(&[format!("uid:{uid}=0.5").as_str(), "--trust", "*=0.25"]);
+    assert_eq!(trusts(&user(uid)), known([0.5; 6]));
+    assert_eq!(trusts(&user(uid + 1)), known([0.25; 6]));
     // What was stored stays; the interval discounted by trust decides who is recalled.
     let dry = |hits: &Value| {
         let hit = hits.as_array().unwrap().iter().find(|hit| hit["id"] == "dry").unwrap().clone();
@@ -174,7 +179,7 @@ fn whom_you_trust_decides_what_you_believe_and_what_is_recalled() {
     let shown = stage.show(&["recall", "s", "--values", "1 0 1 0", "--with", "belief"]);
     assert!(shown.contains("belief ") && shown.contains(", 1.00]"), "{shown}");
 
-    for whom in ["ada=.5", "writer:ada", "reader:ada=1", "writer:ada=much"] {
+    for whom in ["ada=.5", "writer:ada", "reader:ada=1", "writer:ada=much", "uid:ada=1"] {
         let said = stage.fail(2, &["recall", "s", "--values", "1 0 1 0", "--trust", whom]);
         assert!(said.contains("--trust"), "{whom}: {said}");
     }

@@ -262,6 +262,44 @@ fn trust_discounts_what_is_believed_and_what_it_counts() {
 }
 
 #[test]
+fn a_user_is_who_the_kernel_says_whatever_writer_is_named() {
+    let mut stage = Stage::new();
+    let uid = stage.ask("EG.GET one e0").at("writer_uid").int();
+    for turn in ["tails", "columns", "after a kill"] {
+        match turn {
+            "columns" => drop(stage.ask("EG.CONSOLIDATE")),
+            "after a kill" => stage = stage.kill_and_start(),
+            _ => {}
+        }
+        for (space, _) in SPACES {
+            for (trust, of_w1, of_others) in [
+                (format!("TRUST UID {uid} 0.5 TRUST * 0"), 0.5, 0.5),
+                (format!("TRUST UID {} 0.5 TRUST * 0.25", uid + 1), 0.25, 0.25),
+                (format!("TRUST UID {uid} 0.5 TRUST WRITER w1 0.25"), 0.125, 0.5),
+                (format!("TRUST WRITER {uid} 0 TRUST UID {} 0", uid + 1), 1.0, 1.0),
+            ] {
+                for cue in ["ID e3", "ID e3 EXACT", "TEXT tea", "ID e3 SPREAD"] {
+                    let line = format!(
+                        "EG.RECALL {space} K 4096 NOREINFORCE {cue} WITH belief MINTRUST 0.125"
+                    );
+                    let hits = stage.ask(&format!("{line} {trust}"));
+                    let found: BTreeSet<String> = ids(&hits).into_iter().collect();
+                    let of = |nth: usize| if nth % 7 == 1 { of_w1 } else { of_others };
+                    let admitted =
+                        (0..EPISODES).filter(|nth| of(*nth) * known(*nth).2[1] >= 0.125).map(id);
+                    assert_eq!(found, admitted.collect(), "{turn}: {line} {trust}");
+                    for hit in hits.items() {
+                        let nth: usize = hit.at("id").text()[1..].parse().unwrap();
+                        let told = hit.at("belief").at("trust").float() as f32;
+                        assert_eq!(told.to_bits(), of(nth).to_bits(), "{turn}: {nth} {trust}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_has_faded_is_known_less_surely() {
     let home = Home::new();
     let daemon = home.start();

@@ -11,7 +11,8 @@
 //! high'  = t · high  + (1 − t)
 //! ```
 //!
-//! That is the book's trust discounting, b' = t · b and d' = t · d, but for one thing: what trust
+//! That is the book's trust discounting, b' = t · b and d' = t · d (compared with the operator of
+//! the public library vs-uulm/go-subjectivelogic, not with the book), but for one thing: what trust
 //! takes away expects ½, the base rate of a question with two answers, and not the base rate that
 //! the opinion came with. Else who is not trusted at all would still choose, by the place of the
 //! point in his interval, what is expected of what he says. Where the point is in the middle of the
@@ -22,8 +23,8 @@
 //! trusted as far as [retention](crate::strength) goes.
 //!
 //! Whom an episode goes back to stands in its metadata, where filters find it: [`WRITER`] names who
-//! wrote it, [`SOURCE`] how he came to know it. Both are what the client said; that its user is the
-//! one it names, only the daemon's socket knows.
+//! wrote it, [`SOURCE`] how he came to know it. Both are what the client said. As which user it ran
+//! the kernel has told, so an entry for a user cannot be claimed by another.
 
 use std::ops::RangeInclusive;
 
@@ -100,11 +101,29 @@ impl Role {
     }
 }
 
+/// Whom an entry names.
+#[derive(Debug, Clone, PartialEq)]
+enum Whom {
+    /// By what the metadata says.
+    Named(Role, String),
+    /// By the user whose process stored the episode.
+    User(u32),
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
-    role: Role,
-    name: String,
+    whom: Whom,
     trust: f32,
+}
+
+impl Entry {
+    fn has_role(&self, role: Role) -> bool {
+        matches!(self.whom, Whom::Named(own, _) if own == role)
+    }
+
+    fn is_named(&self, role: Role, name: &str) -> bool {
+        matches!(&self.whom, Whom::Named(own, own_name) if *own == role && own_name == name)
+    }
 }
 
 /// How much who asks trusts whom.
@@ -116,19 +135,29 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Adds an entry, of which there are [`TRUST_ENTRIES_MAX`] at most.
+    /// Adds an entry for a writer or a source. There are [`TRUST_ENTRIES_MAX`] of all kinds at
+    /// most.
     pub fn add(&mut self, role: Role, name: String, trust: f32) -> Result<(), Refusal> {
         check_name("the name behind TRUST", &name)?;
-        if self.entries.iter().any(|entry| entry.role == role && entry.name == name) {
-            let field = role.field();
-            let what = format!("TRUST names the {field} '{name}' twice; name it once");
+        let what = format!("{} '{name}'", role.field());
+        self.push(Whom::Named(role, name), &what, trust)
+    }
+
+    /// Adds an entry for what was stored by processes of a user.
+    pub fn add_user(&mut self, uid: u32, trust: f32) -> Result<(), Refusal> {
+        self.push(Whom::User(uid), &format!("user {uid}"), trust)
+    }
+
+    fn push(&mut self, whom: Whom, what: &str, trust: f32) -> Result<(), Refusal> {
+        if self.entries.iter().any(|entry| entry.whom == whom) {
+            let what = format!("TRUST names the {what} twice; name it once");
             return Err(Refusal::Syntax(what));
         }
         let got = self.entries.len() + 1;
         if got > TRUST_ENTRIES_MAX {
             return Err(Refusal::TooBig { what: "list of TRUST", got, max: TRUST_ENTRIES_MAX });
         }
-        self.entries.push(Entry { role, name, trust: check_degree(trust)? });
+        self.entries.push(Entry { whom, trust: check_degree(trust)? });
         Ok(())
     }
 
@@ -140,10 +169,12 @@ impl Trust {
         }
     }
 
-    /// In an episode with this metadata: the product of all entries that name it, or that of
-    /// others. `None` of bytes that are no JSON object.
-    pub fn of(&self, metadata: &[u8]) -> Option<f32> {
-        let mut naming = Naming { entries: &self.entries, named: 0 };
+    /// In an episode with this metadata that a process of this user stored: the product of all
+    /// entries that name it, or that of others. `None` of bytes that are no JSON object.
+    pub fn of(&self, metadata: &[u8], writer_uid: u32) -> Option<f32> {
+        let is_user = |entry: &Entry| entry.whom == Whom::User(writer_uid);
+        let user = self.entries.iter().position(is_user).map_or(0, |nth| 1 << nth);
+        let mut naming = Naming { entries: &self.entries, named: user };
         if !tell_fields(metadata, &mut naming) {
             return None;
         }
@@ -190,7 +221,7 @@ impl FieldSink for Naming<'_> {
         let nth = nth.filter(|_| parent == 0)?;
         // Of a name that occurs twice the last counts.
         let entries = self.entries.iter().enumerate();
-        let of_role = entries.filter(|(_, entry)| entry.role == Role::ALL[nth]);
+        let of_role = entries.filter(|(_, entry)| entry.has_role(Role::ALL[nth]));
         of_role.for_each(|(nth, _)| self.named &= !(1 << nth));
         Some(nth + 1)
     }
@@ -198,7 +229,7 @@ impl FieldSink for Naming<'_> {
     fn value(&mut self, field: usize, value: ScalarRef<'_>) {
         let ScalarRef::String(name) = value else { return };
         let entries = self.entries.iter().enumerate();
-        let is_it = |entry: &Entry| entry.role == Role::ALL[field - 1] && entry.name == name;
+        let is_it = |entry: &Entry| entry.is_named(Role::ALL[field - 1], name);
         entries.filter(|(_, entry)| is_it(entry)).for_each(|(nth, _)| self.named |= 1 << nth);
     }
 }

@@ -246,7 +246,7 @@ impl Bench {
             && filter.is_none_or(|filter| filter.matches(facts.metadata.as_bytes()))
             && conditions.trust_min.is_none_or(|least| {
                 let trust = conditions.trust.as_ref();
-                let trust = trust.map_or(1.0, |t| t.of(facts.metadata.as_bytes()).unwrap());
+                let trust = trust.map_or(1.0, |t| t.of(facts.metadata.as_bytes(), 0).unwrap());
                 trust * facts.confidence.low >= least
             })
     }

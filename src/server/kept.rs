@@ -28,6 +28,7 @@ use engram_shards::episode::{
 use engram_shards::gist::{GIST_KEPT_MAX, Gist, Member};
 use engram_shards::inquiry::fusion::{Terms, Weights};
 use engram_shards::links::{GistLink, StoredAt};
+use engram_shards::trust::Trust;
 
 use super::core::Core;
 use super::request::{Answer, Request};
@@ -147,6 +148,15 @@ pub(super) fn member(episode: &StoredEpisode) -> Option<Member> {
     })
 }
 
+/// A member as far as who asks trusts whom it goes back to, if he says so.
+fn trusted(trust: Option<&Trust>, episode: &StoredEpisode) -> Option<Member> {
+    let own = member(episode)?;
+    let Some(trust) = trust else { return Some(own) };
+    // What cannot be read names nobody who is trusted.
+    let degree = trust.of(episode.metadata.as_deref()?, episode.writer_uid).unwrap_or(0.0);
+    Some(Member { confidence: own.confidence.discounted(degree), ..own })
+}
+
 /// What a recall was asked.
 pub(super) struct Asked<'a> {
     pub(super) cue: Option<&'a [f32]>,
@@ -174,7 +184,8 @@ pub(super) async fn join(
         let head = head_of(place(route, &hit.episode), &hit.episode.gist_links);
         heads.extend(head.filter(|head| heads.len() < GISTS_MAX && !heads.contains(head)));
     }
-    let parts = Fields { vector: true, ..Fields::default() };
+    let metadata = asked.conditions.trust.is_some();
+    let parts = Fields { vector: true, metadata, ..Fields::default() };
     let gists = kept(core, route, heads, asked.conditions, parts).await?;
     let mut reached = Vec::with_capacity(gists.len());
     for gist in &gists {
@@ -229,10 +240,11 @@ fn reach(
     let mut found =
         hits.iter().filter(|hit| kept.members.contains_key(&place(route, &hit.episode)));
     let best = found.next()?;
+    let trust = asked.conditions.trust.as_deref();
     let mut members: Vec<(StoredAt, &StoredEpisode, Member)> = kept
         .members
         .iter()
-        .filter_map(|(at, episode)| Some((*at, episode, member(episode)?)))
+        .filter_map(|(at, episode)| Some((*at, episode, trusted(trust, episode)?)))
         .collect();
     // Whichever shards they are on.
     members.sort_by(|a, b| a.1.id.cmp(&b.1.id));

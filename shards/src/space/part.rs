@@ -342,7 +342,7 @@ impl<'a> Part<'a> {
     /// How much whoever a row goes back to is trusted. Metadata that cannot be read is taken as by
     /// [`satisfies`](Self::satisfies).
     pub fn trusted(self, row: u32, trust: &Trust) -> Result<f32, Damaged> {
-        match (trust.of(self.body(row)?.metadata), self) {
+        match (trust.of(self.body(row)?.metadata, self.record(row).writer_uid), self) {
             (Some(trust), _) => Ok(trust),
             (None, Self::Tail(..)) => Ok(0.0),
             (None, Self::Section(_)) => Err(Damaged { row }),

@@ -148,13 +148,13 @@ fn an_episode_is_trusted_by_all_entries_that_name_it() {
         (r#"{"writer":"ada","source":"told","writer":"bob"}"#, 0.25),
         (r#"{"\u0077riter":"\u0061da"}"#, 0.5),
     ] {
-        assert_eq!(with_others.of(metadata.as_bytes()), Some(expected), "{metadata}");
+        assert_eq!(with_others.of(metadata.as_bytes(), 7), Some(expected), "{metadata}");
     }
-    assert_eq!(with_others.of(b"[1]"), None);
-    assert_eq!(with_others.of(br#"{"writer":"ada""#), None);
-    assert_eq!(trust(&entries, None).of(b"{}"), Some(1.0));
-    assert_eq!(trust(&entries, None).of(br#"{"writer":"ada"}"#), Some(0.5));
-    assert_eq!(Trust::default().of(br#"{"writer":"ada"}"#), Some(1.0));
+    assert_eq!(with_others.of(b"[1]", 7), None);
+    assert_eq!(with_others.of(br#"{"writer":"ada""#, 7), None);
+    assert_eq!(trust(&entries, None).of(b"{}", 7), Some(1.0));
+    assert_eq!(trust(&entries, None).of(br#"{"writer":"ada"}"#, 7), Some(0.5));
+    assert_eq!(Trust::default().of(br#"{"writer":"ada"}"#, 7), Some(1.0));
 }
 
 #[test]
@@ -169,8 +169,8 @@ fn entries_have_bounds() {
     trust.set_others(0.25).unwrap();
     assert_eq!(trust.set_others(0.25).unwrap_err().code(), "SYNTAX");
     let last = format!(r#"{{"source":"n{}"}}"#, TRUST_ENTRIES_MAX - 1);
-    assert_eq!(trust.of(last.as_bytes()), Some(1.0 / TRUST_ENTRIES_MAX as f32));
-    assert_eq!(trust.of(br#"{"source":"one more"}"#), Some(0.25));
+    assert_eq!(trust.of(last.as_bytes(), 7), Some(1.0 / TRUST_ENTRIES_MAX as f32));
+    assert_eq!(trust.of(br#"{"source":"one more"}"#, 7), Some(0.25));
 
     let mut trust = Trust::default();
     for degree in [f32::NAN, -0.1, 1.000_001, f32::INFINITY] {
@@ -228,4 +228,29 @@ fn provenance_is_one_field_more() {
     let room = METADATA_BYTES_MAX - all(0).len() - added;
     assert_eq!(with(&all(room), writer, "ada").unwrap().len(), METADATA_BYTES_MAX);
     assert_eq!(with(&all(room + 1), writer, "ada").unwrap_err().code(), "TOOBIG");
+}
+
+#[test]
+fn a_user_is_trusted_whatever_the_metadata_says() {
+    let mut trust = trust(&[(Role::Writer, "ada", 0.5)], Some(0.25));
+    trust.add_user(1000, 0.125).unwrap();
+    trust.add_user(0, 0.75).unwrap();
+    for (metadata, uid, expected) in [
+        (r#"{}"#, 1000, 0.125),
+        (r#"{}"#, 0, 0.75),
+        (r#"{}"#, 1, 0.25),
+        (r#"{"writer":"ada"}"#, 1, 0.5),
+        (r#"{"writer":"ada"}"#, 1000, 0.0625),
+        (r#"{"writer":"1000"}"#, 1, 0.25),
+        // Of a name that occurs twice the last counts; the user stays.
+        (r#"{"writer":"ada","writer":"eve"}"#, 1000, 0.125),
+    ] {
+        assert_eq!(trust.of(metadata.as_bytes(), uid), Some(expected), "{metadata} {uid}");
+    }
+    assert_eq!(trust.of(b"[1]", 1000), None);
+    let refused = trust.add_user(1000, 1.0).unwrap_err().to_string();
+    assert!(refused.contains("the user 1000 twice"), "{refused}");
+    assert_eq!(trust.add_user(1, 1.5).unwrap_err().code(), "SYNTAX");
+    (3..TRUST_ENTRIES_MAX as u32).for_each(|uid| trust.add_user(uid + 5, 1.0).unwrap());
+    assert_eq!(trust.add_user(u32::MAX, 1.0).unwrap_err().code(), "TOOBIG");
 }

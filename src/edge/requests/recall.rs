@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use engram_shards::limits::TRUST_ENTRIES_MAX;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{Asked, FoundParts, GistParts, Parts, ReadParts, Takes, Target, Words};
@@ -102,17 +104,44 @@ impl FusionWeights {
     }
 }
 
-/// Whom who asks trusts, how much: 64 names at most.
+/// Whom who asks trusts, how much: 64 of them at most.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "an object with writers, sources and others")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "an object with writers, sources, uids and others"
+)]
 pub(super) struct Trust {
     /// By the name of the writer, each from 0, not at all, to 1, wholly.
+    #[schemars(schema_with = "degrees_by_name")]
     writers: BTreeMap<String, f64>,
     /// By the name of the source, in the same way.
+    #[schemars(schema_with = "degrees_by_name")]
     sources: BTreeMap<String, f64>,
-    /// In those of whom neither is named; 1 unless given.
+    /// By the number of the user whose process stored an episode, in the same way.
+    #[schemars(schema_with = "degrees_by_user")]
+    uids: BTreeMap<u32, f64>,
+    /// In those of whom none is named; 1 unless given.
     #[schemars(range(min = 0.0, max = 1.0))]
     others: Option<f64>,
+}
+
+fn degrees_by_name(_: &mut SchemaGenerator) -> Schema {
+    degrees(&json!({ "minLength": 1, "maxLength": 256 }))
+}
+
+fn degrees_by_user(_: &mut SchemaGenerator) -> Schema {
+    degrees(&json!({ "pattern": "^[0-9]{1,10}$" }))
+}
+
+/// How much somebody with such a name is trusted.
+fn degrees(names: &serde_json::Value) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": names,
+        "maxProperties": TRUST_ENTRIES_MAX,
+        "additionalProperties": { "type": "number", "minimum": 0.0, "maximum": 1.0 },
+    })
 }
 
 impl Trust {
@@ -121,6 +150,9 @@ impl Trust {
             for (name, degree) in of {
                 words.word("TRUST").word(keyword).word(name).word(degree);
             }
+        }
+        for (uid, degree) in self.uids {
+            words.word("TRUST").word("UID").word(u64::from(uid)).word(degree);
         }
         if let Some(degree) = self.others {
             words.word("TRUST").word("*").word(degree);

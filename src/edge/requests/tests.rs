@@ -69,7 +69,8 @@ fn reading_says_parts_from_lists_and_from_queries() {
 fn recalls_and_spreads_say_their_options() {
     let recall = r#"{"k":3,"cues":[{"id":"x"},{"vec":[1]}],"since":1,"until":2,
         "min_confidence":0.5,"filter":{"a":1},"exact":true,"min_trust":0.25,
-        "trust":{"others":0,"sources":{"told":0.5},"writers":{"b":1,"*":0.75}},
+        "trust":{"others":0,"sources":{"told":0.5},"writers":{"b":1,"*":0.75},
+        "uids":{"1000":0.125}},
         "spread":{"hops":2,"budget":9,"decay":0.5,"threshold":0.001,"similar":0.1,
         "deadline_us":5,"seeds":4,"weight":2},"text":"a b","gists":true,"no_reinforce":true,
         "weights":{"near":0.5,"around":0,"time":2,"strength":0.25,"confidence":1},
@@ -80,12 +81,27 @@ fn recalls_and_spreads_say_their_options() {
             .to_owned()
             + "SINCE 1 UNTIL 2 MINCONF 0.5 "
             + r#"FILTER {\"a\":1} MINTRUST 0.25 TRUST WRITER * 0.75 TRUST WRITER b 1.0 "#
-            + "TRUST SOURCE told 0.5 TRUST * 0.0 "
+            + "TRUST SOURCE told 0.5 TRUST UID 1000 0.125 TRUST * 0.0 "
             + "EXACT SPREAD HOPS 2 BUDGET 9 DECAY 0.5 THRESHOLD 0.001 SIMILAR 0.1 DEADLINE 5 "
             + "SEEDS 4 WEIGHT 2.0 GISTS NOREINFORCE WITH why BYTES 7"
     );
     let spread = r#"{"k":3,"from":[{"id":"K"},{"id":"b","mass":2}],"exact":false}"#;
     assert_eq!(words::<Spread>(spread), "EG.SPREAD notes K 3 FROM K 1.0 FROM b 2.0");
+}
+
+#[test]
+fn trust_is_bounded_by_its_schema_too() {
+    let schema = schemars::schema_for!(super::recall::Trust).to_value();
+    let degree = serde_json::json!({ "type": "number", "minimum": 0.0, "maximum": 1.0 });
+    for of in ["writers", "sources", "uids"] {
+        let own = &schema["properties"][of];
+        assert_eq!(own["additionalProperties"], degree, "{schema}");
+        assert!(own["maxProperties"] == 64 && own["description"].is_string(), "{schema}");
+    }
+    let others = &schema["properties"]["others"];
+    assert!(others["minimum"] == 0.0 && others["maximum"] == 1.0, "{schema}");
+    let ada = ask::<Recall>(&target(), br#"{"k":1,"trust":{"uids":{"ada":1}}}"#);
+    assert!(ada.is_err());
 }
 
 #[test]

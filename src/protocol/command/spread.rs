@@ -283,17 +283,32 @@ impl ConditionOptions {
     }
 }
 
-/// `WRITER name t`, `SOURCE name t` or `* t`.
+/// Who is named behind `TRUST`.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Role(Role),
+    User,
+    Others,
+}
+
+/// `WRITER name t`, `SOURCE name t`, `UID n t` or `* t`.
 fn read_trust(trust: &mut Trust, from: &mut Arguments) -> Result<(), Refusal> {
-    let whose = [("WRITER", Some(Role::Writer)), ("SOURCE", Some(Role::Source)), ("*", None)];
-    let role = choice("TRUST", &from.value("TRUST")?, &whose)?;
-    let name = match role {
-        Some(_) => checks::provenance("the name behind TRUST", &from.value("TRUST")?)?,
-        None => String::new(),
-    };
-    let degree = between("trust", &from.value("TRUST")?, 0.0, 1.0)?;
-    match role {
-        Some(role) => trust.add(role, name, degree),
-        None => trust.set_others(degree),
+    let whose = [
+        ("WRITER", Whose::Role(Role::Writer)),
+        ("SOURCE", Whose::Role(Role::Source)),
+        ("UID", Whose::User),
+        ("*", Whose::Others),
+    ];
+    let degree = |from: &mut Arguments| between("trust", &from.value("TRUST")?, 0.0, 1.0);
+    match choice("TRUST", &from.value("TRUST")?, &whose)? {
+        Whose::Role(role) => {
+            let name = checks::provenance("the name behind TRUST", &from.value("TRUST")?)?;
+            trust.add(role, name, degree(from)?)
+        }
+        Whose::User => {
+            let uid = checks::whole("UID", &from.value("TRUST")?, &(0..=u32::MAX))?;
+            trust.add_user(uid, degree(from)?)
+        }
+        Whose::Others => trust.set_others(degree(from)?),
     }
 }

@@ -109,6 +109,7 @@ const TRUST: Argument = one_of(
     &[
         block("writer", &[string("name"), double("t")]).behind("WRITER"),
         block("source", &[string("name"), double("t")]).behind("SOURCE"),
+        block("user", &[integer("n"), double("t")]).behind("UID"),
         double("t").behind("*"),
     ],
 )

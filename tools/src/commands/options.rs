@@ -89,7 +89,8 @@ pub(crate) struct Conditions {
     #[arg(long, value_name = "P")]
     min_trust: Option<f32>,
     /// How much you trust who wrote an episode, or how that came to be known, from 0 to 1:
-    /// 'writer:NAME=T', 'source:NAME=T', or '*=T' for all that are not named; may be repeated
+    /// 'writer:NAME=T', 'source:NAME=T', 'uid:N=T' for the user whose process stored it, or '*=T'
+    /// for all that are not named; may be repeated
     #[arg(long, value_name = "WHOM=T", value_parser = parse_trust)]
     trust: Vec<Trust>,
 }
@@ -103,13 +104,14 @@ struct Trust {
 }
 
 fn parse_trust(text: &str) -> Result<Trust, String> {
-    let form = || format!("'{text}' is none of writer:NAME=T, source:NAME=T and *=T");
+    let form = || format!("'{text}' is none of writer:NAME=T, source:NAME=T, uid:N=T and *=T");
     let (whom, degree) = text.rsplit_once('=').ok_or_else(form)?;
     let degree = degree.parse().map_err(|_| form())?;
     let named = match whom.split_once(':') {
         None if whom == "*" => None,
         Some(("writer", name)) => Some(("WRITER", name.to_owned())),
         Some(("source", name)) => Some(("SOURCE", name.to_owned())),
+        Some(("uid", uid)) if uid.parse::<u32>().is_ok() => Some(("UID", uid.to_owned())),
         _ => return Err(form()),
     };
     Ok(Trust { whom: named, degree })
@@ -183,8 +185,9 @@ mod tests {
         };
         assert_eq!(parse_trust("writer:ada=0.5"), own(Some(("WRITER", "ada")), 0.5));
         assert_eq!(parse_trust("source:a:b=c=1"), own(Some(("SOURCE", "a:b=c")), 1.0));
+        assert_eq!(parse_trust("uid:1000=1"), own(Some(("UID", "1000")), 1.0));
         assert_eq!(parse_trust("*=0"), own(None, 0.0));
-        for wrong in ["ada=0.5", "writer:ada", "reader:ada=1", "*=x", ""] {
+        for wrong in ["uid:ada=1", "uid:-1=1", "ada=0.5", "writer:ada", "reader:ada=1", "*=x", ""] {
             assert!(parse_trust(wrong).is_err(), "{wrong}");
         }
     }

@@ -70,7 +70,8 @@ fn conditions(command: Command) -> Conditions {
 
 #[test]
 fn who_asks_says_whom_it_trusts() {
-    let options = "trust writer ada 0.5 TRUST SOURCE told 0.25 MINTRUST 0.125 TRUST * 0";
+    let options = "trust writer ada 0.5 TRUST SOURCE told 0.25 MINTRUST 0.125 TRUST * 0 \
+                   TRUST uid 1000 0.75";
     for line in [
         "EG.RECALL notes K 1 ID a",
         "EG.SPREAD notes K 1 FROM a 1",
@@ -79,12 +80,14 @@ fn who_asks_says_whom_it_trusts() {
     ] {
         let own = conditions(parse(&format!("{line} {options}")).unwrap());
         let trust = own.trust.clone().unwrap();
-        for (metadata, expected) in [
-            (r#"{"writer":"ada"}"#, 0.5),
-            (r#"{"writer":"ada","source":"told"}"#, 0.125),
-            (r#"{"writer":"told"}"#, 0.0),
+        for (metadata, uid, expected) in [
+            (r#"{"writer":"ada"}"#, 1, 0.5),
+            (r#"{"writer":"ada","source":"told"}"#, 0, 0.125),
+            (r#"{"writer":"told"}"#, 0, 0.0),
+            (r#"{"writer":"told"}"#, 1000, 0.75),
+            (r#"{"writer":"ada"}"#, 1000, 0.375),
         ] {
-            assert_eq!(trust.of(metadata.as_bytes()), Some(expected), "{line}: {metadata}");
+            assert_eq!(trust.of(metadata.as_bytes(), uid), Some(expected), "{line}: {metadata}");
         }
         assert!(own.trust_min == Some(0.125) && !own.is_free(), "{line}");
         // Trust alone is no condition.
@@ -104,7 +107,13 @@ fn trust_is_refused_with_a_remedy() {
         ("TRUST", "SYNTAX TRUST needs a value"),
         ("TRUST WRITER", "SYNTAX TRUST needs a value"),
         ("TRUST WRITER ada", "SYNTAX TRUST needs a value"),
-        ("TRUST ada 0.5", "SYNTAX TRUST is one of WRITER, SOURCE, *, got 'ada'"),
+        ("TRUST ada 0.5", "SYNTAX TRUST is one of WRITER, SOURCE, UID, *, got 'ada'"),
+        ("TRUST UID 1000", "SYNTAX TRUST needs a value"),
+        ("TRUST UID ada 1", "SYNTAX UID must be a whole number from 0 to 4294967295"),
+        ("TRUST UID -1 1", "SYNTAX UID must be a whole number from 0 to 4294967295"),
+        ("TRUST UID 4294967296 1", "SYNTAX UID must be a whole number from 0 to 4294967295"),
+        ("TRUST UID 7 2", "SYNTAX trust must be from 0 to 1, got '2'"),
+        ("TRUST UID 7 0 TRUST UID 07 1", "SYNTAX TRUST names the user 7 twice"),
         ("TRUST WRITER ada nan", "SYNTAX trust must be a finite number, got 'nan'"),
         ("TRUST WRITER ada -0.1", "SYNTAX trust must be from 0 to 1, got '-0.1'"),
         ("TRUST SOURCE told 1.1", "SYNTAX trust must be from 0 to 1, got '1.1'"),
