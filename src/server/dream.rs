@@ -10,9 +10,9 @@
 //!
 //! A link names both its ends, and nobody would look for a name behind the erase of whom it names.
 //! So a replay links nobody who is erased. Of the episode itself its shard makes sure when it logs
-//! the link ([`Shard::relearn`]). The other one may be on any shard: an erase is answered when every
-//! shard has counted it, and a replay that began with another count writes nothing. A link to who
-//! has gone is not weakened but taken away, by one frame that says the name a last time.
+//! the link ([`Shard::relearn`]). The other one may be on any shard: an erase is answered when
+//! every shard has counted it, and a replay that began with another count writes nothing. A link to
+//! who has gone is not weakened but taken away, by one frame that says the name a last time.
 
 use std::cell::Cell;
 use std::rc::Rc;
