@@ -21,7 +21,7 @@ struct Mutation {
     broken: &'static str,
 }
 
-const MUTATIONS: [Mutation; 41] = [
+const MUTATIONS: [Mutation; 44] = [
     Mutation {
         name: "acknowledge before the flush",
         file: "shards/src/shard/mod.rs",
@@ -272,6 +272,24 @@ const MUTATIONS: [Mutation; 41] = [
         file: "src/server/core.rs",
         line: "        self.may_work = false;\n",
         broken: "",
+    },
+    Mutation {
+        name: "forget what is too young to be forgotten",
+        file: "shards/src/space/fading.rs",
+        line: "recorded_at_us) >= kept_us",
+        broken: "recorded_at_us) >= kept_us.min(0)",
+    },
+    Mutation {
+        name: "forget nothing that has faded",
+        file: "shards/src/shard/lapses.rs",
+        line: "if !is_due || !may_log",
+        broken: "if true || !is_due || !may_log",
+    },
+    Mutation {
+        name: "trust whoever is not named",
+        file: "shards/src/trust.rs",
+        line: "self.others.unwrap_or(1.0)",
+        broken: "1.0",
     },
 ];
 
