@@ -88,10 +88,7 @@ fn check_gist(
     seen: &mut BTreeSet<String>,
 ) {
     let sources = gist.get("sources").expect("sources").list();
-    let ids: Vec<String> = sources
-        .iter()
-        .map(|source| source.get("id").and_then(Value::text).expect("an id").to_owned())
-        .collect();
+    let ids: Vec<String> = sources.iter().map(|source| source.id().to_owned()).collect();
     assert!(ids.len() >= 3, "{gist:?}");
     for id in &ids {
         assert!(believed.contains_key(id), "{id} is not there: {gist:?}");

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use engram_shards::io::Random;
 use engramd::runtime::simulated;
 
-use crate::machine::{Shared, trace};
+use crate::machine::{Shared, now_us, trace};
 use crate::wire::{Command, Connection, Value};
 
 const SPACE: &str = "timed";
@@ -38,10 +38,6 @@ struct Fate {
 #[derive(Debug, Default)]
 pub struct Timed {
     fates: BTreeMap<String, Fate>,
-}
-
-fn now_us() -> i64 {
-    (simulated::CLOCK.wall_us)()
 }
 
 impl Timed {
@@ -162,7 +158,7 @@ pub async fn look(timed: &Shared<Timed>, connection: &mut Connection) -> Option<
             trace(format_args!("{line}: {error}"));
             continue;
         }
-        let shown: Vec<String> = reply.list().iter().map(id_of).collect();
+        let shown: Vec<String> = reply.list().iter().map(|hit| hit.id().to_owned()).collect();
         timed.borrow().check(&ids, &shown, (from_us, now_us()));
     }
     let (from_us, mut shown, mut cursor) = (now_us(), Vec::new(), "0".to_owned());
@@ -174,7 +170,7 @@ pub async fn look(timed: &Shared<Timed>, connection: &mut Connection) -> Option<
             return Some(());
         }
         let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
-        shown.extend(episodes.list().iter().map(id_of));
+        shown.extend(episodes.list().iter().map(|episode| episode.id().to_owned()));
         cursor = next.text().expect("a cursor").to_owned();
         if cursor == "0" {
             break;
@@ -182,8 +178,4 @@ pub async fn look(timed: &Shared<Timed>, connection: &mut Connection) -> Option<
     }
     timed.borrow().check(&ids, &shown, (from_us, now_us()));
     Some(())
-}
-
-fn id_of(episode: &Value) -> String {
-    episode.get("id").and_then(Value::text).expect("an id").to_owned()
 }

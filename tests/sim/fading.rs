@@ -14,7 +14,7 @@ use std::time::Duration;
 use engram_shards::io::Random;
 use engramd::runtime::{self, simulated};
 
-use crate::machine::{Shared, trace};
+use crate::machine::{Shared, now_us, trace};
 use crate::wire::{Command, Connection, Value};
 
 const SPACE: &str = "fading";
@@ -105,10 +105,6 @@ pub struct Fading {
     fates: BTreeMap<String, Option<Known>>,
     /// The space was created for certain.
     is_created: bool,
-}
-
-fn now_us() -> i64 {
-    (simulated::CLOCK.wall_us)()
 }
 
 /// The time since another one.
@@ -328,13 +324,13 @@ pub async fn look(fading: &Shared<Fading>, connection: &mut Connection) -> Optio
             trace(format_args!("{line}: {error}"));
             continue;
         }
-        let shown = ids_of(&reply);
+        let shown: BTreeSet<&str> = reply.list().iter().map(Value::id).collect();
         let (now, fading) = (since(from_us), &mut *fading.borrow_mut());
-        assert!(shown.iter().all(|id| fading.fates.contains_key(id)), "{line}: {shown:?}");
+        assert!(shown.iter().all(|id| fading.fates.contains_key(*id)), "{line}: {shown:?}");
         for id in &ids {
             match is_all {
-                true => fading.check_there(id, shown.contains(id), now),
-                false => fading.check_unarchived(id, shown.contains(id), now),
+                true => fading.check_there(id, shown.contains(&id[..]), now),
+                false => fading.check_unarchived(id, shown.contains(&id[..]), now),
             }
         }
     }
@@ -360,9 +356,4 @@ pub async fn check_forgotten(fading: &Shared<Fading>, connection: &mut Connectio
         assert_eq!(reply, Value::Nil, "{id} has faded: {:?}", fading.borrow().fates[&id]);
     }
     Some(())
-}
-
-fn ids_of(hits: &Value) -> BTreeSet<String> {
-    let id = |hit: &Value| hit.get("id").and_then(Value::text).expect("an id").to_owned();
-    hits.list().iter().map(id).collect()
 }

@@ -59,7 +59,7 @@ impl Follower {
         let number = |at: usize| message[at].number().expect("a number") as u64;
         assert_eq!(number(1), watch, "no message comes behind the end of its watch");
         let (shard, seq, episode) = (number(2), number(3), &message[4]);
-        let id = episode.get("id").and_then(Value::text).expect("an id");
+        let id = episode.id();
         assert!(ids(id), "{id} was never stored");
         assert_eq!(episode.count("seq"), seq, "the message and its episode");
         let before = self.from.insert(shard, seq);

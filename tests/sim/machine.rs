@@ -52,6 +52,11 @@ pub fn told() -> u64 {
     TOLD.get()
 }
 
+/// What the wall clock shows, µs since 1970-01-01 UTC.
+pub fn now_us() -> i64 {
+    (simulated::CLOCK.wall_us)()
+}
+
 pub fn trace(event: fmt::Arguments<'_>) {
     let now_ns = simulated::now_ns();
     TOLD.set(TOLD.get().rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ now_ns);

@@ -629,7 +629,7 @@ impl Space {
         let hits = reply.list();
         assert_eq!(hits.len(), k.min(expected.len()), "hits of a recall in {}", self.name);
         for (hit, (best, ..)) in hits.iter().zip(&expected) {
-            let id = hit.get("id").and_then(Value::text).expect("a hit has an id");
+            let id = hit.id();
             let (own, _, version) = expected
                 .iter()
                 .find(|(_, expected, _)| *expected == id)

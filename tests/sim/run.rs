@@ -592,7 +592,7 @@ async fn scan(connection: &mut Connection, space: &str) -> Option<BTreeMap<Strin
         let reply = connection.call(&Command::of(&line)).await?;
         let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
         for episode in episodes.list() {
-            let id = episode.get("id").and_then(Value::text).expect("an id").to_owned();
+            let id = episode.id().to_owned();
             assert!(found.insert(id.clone(), episode.clone()).is_none(), "{id} is there twice");
         }
         cursor = next.text().expect("a cursor").to_owned();

@@ -249,7 +249,7 @@ fn scores(reply: &Value) -> Scores<'_> {
         .map(|hit| {
             let score = number(hit, "score");
             assert_eq!(score, number(hit, "activation"));
-            (hit.get("id").and_then(Value::text).expect("an id"), score)
+            (hit.id(), score)
         })
         .collect();
     assert_eq!(found.len(), hits.len(), "one was found twice: {reply:?}");

@@ -153,8 +153,7 @@ pub async fn check_as_of(
         let line =
             format!("EG.RECALL {space} K 4096 VALUES {dimensions} {vector}ASOF {time} NOREINFORCE");
         let hits = connection.call(&Command::of(&line)).await?;
-        let id = |hit: &Value| hit.get("id").and_then(Value::text).expect("an id").to_owned();
-        let mut found: Vec<String> = hits.list().iter().map(id).collect();
+        let mut found: Vec<String> = hits.list().iter().map(|hit| hit.id().to_owned()).collect();
         found.sort_unstable();
         assert_eq!(found, expected, "what was believed in {space} as of {time}");
     }
@@ -167,8 +166,7 @@ async fn everything(connection: &mut Connection, space: &str) -> Option<BTreeMap
         let line = format!("EG.SCAN {space} CURSOR {cursor} COUNT 4096");
         let reply = connection.call(&Command::of(&line)).await?;
         let [next, episodes] = reply.list() else { panic!("a scan is answered: {reply:?}") };
-        let id = |reply: &Value| reply.get("id").and_then(Value::text).expect("an id").to_owned();
-        found.extend(episodes.list().iter().map(|reply| (id(reply), reply.clone())));
+        found.extend(episodes.list().iter().map(|own| (own.id().to_owned(), own.clone())));
         cursor = next.text().expect("a cursor").to_owned();
         if cursor == "0" {
             return Some(found);

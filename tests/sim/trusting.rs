@@ -87,7 +87,7 @@ pub async fn check_trust(
         let hits = connection.call(&Command::of(&line)).await?;
         assert_eq!(ids_of(hits.list()), admitted, "{line}");
         for hit in hits.list() {
-            check_belief(hit, trusted.of(believed[&id_of(hit)]));
+            check_belief(hit, trusted.of(believed[&hit.id().to_owned()]));
         }
     }
     let Some(from) = believed.keys().next() else { return Some(()) };
@@ -97,7 +97,7 @@ pub async fn check_trust(
     let reply = connection.call(&Command::of(&line)).await?;
     let [all, some] = [&all, &reply].map(|reply| reply.get("hits").expect("hits").list());
     for hit in some {
-        check_belief(hit, trusted.of(believed[&id_of(hit)]));
+        check_belief(hit, trusted.of(believed[&hit.id().to_owned()]));
     }
     let (mut expected, some) = (ids_of(all), ids_of(some));
     expected.retain(|id| admitted.contains(id));
@@ -121,10 +121,6 @@ fn check_belief(hit: &Value, trust: f64) {
     }
 }
 
-fn id_of(hit: &Value) -> String {
-    hit.get("id").and_then(Value::text).expect("an id").to_owned()
-}
-
 fn ids_of(hits: &[Value]) -> BTreeSet<String> {
-    hits.iter().map(id_of).collect()
+    hits.iter().map(|hit| hit.id().to_owned()).collect()
 }

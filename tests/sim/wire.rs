@@ -38,6 +38,11 @@ impl Value {
         if let Self::List(list) = self { list } else { panic!("a list, not {self:?}") }
     }
 
+    /// The id in the map that an episode or a hit is shown as.
+    pub fn id(&self) -> &str {
+        self.get("id").and_then(Self::text).unwrap_or_else(|| panic!("an id in {self:?}"))
+    }
+
     /// A whole number of a map.
     pub fn count(&self, key: &str) -> u64 {
         let number = self.get(key).and_then(Self::number);
