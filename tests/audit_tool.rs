@@ -5,16 +5,14 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::episodes::blob;
 use common::{Client, Home, Reply as _};
 use serde_json::Value;
 
 fn engram(socket: &Path, arguments: &[&str]) -> Output {
-    let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
-    assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
-    Command::new(engram).arg("--socket").arg(socket).args(arguments).output().unwrap()
+    common::engram().arg("--socket").arg(socket).args(arguments).output().unwrap()
 }
 
 fn stdout(output: &Output) -> String {

@@ -4,13 +4,11 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use common::episodes::blob;
-use common::{Client, Home, Reply, eventually};
+use common::{Client, Home, Reply, eventually, occurrences};
 
 /// Two groups that have nothing to do with each other.
 const EPISODES: [(&str, [f32; 4]); 6] = [
@@ -101,18 +99,6 @@ fn what_comes_to_mind_together_is_linked_and_what_has_gone_is_let_go() {
     wait_for(&mut client, |links| links.keys().all(|(_, to)| to != "a0"));
 }
 
-/// How often some bytes stand in the files below a folder.
-fn count(folder: &Path, needle: &[u8]) -> usize {
-    let within = |path: &Path| match path.is_dir() {
-        true => count(path, needle),
-        false => {
-            let bytes = fs::read(path).unwrap();
-            bytes.windows(needle.len()).filter(|window| *window == needle).count()
-        }
-    };
-    fs::read_dir(folder).unwrap().map(|entry| within(&entry.unwrap().path())).sum()
-}
-
 #[test]
 fn behind_an_erase_its_name_is_said_only_to_take_a_link_away() {
     let home = Home::new();
@@ -131,7 +117,7 @@ fn behind_an_erase_its_name_is_said_only_to_take_a_link_away() {
         let links = [3, 1, 0][round % 3];
         wait_for(&mut client, |all| leads_to(&id, all) >= links);
         client.ask(&command!["EG.ERASE", "s", &id]);
-        let before = count(&home.data(), id.as_bytes());
+        let before = occurrences(&home.data(), id.as_bytes());
         assert!(links == 0 || before > 0, "the search finds what is there");
         let seen = replays(&mut client);
         wait_for(&mut client, |all| leads_to(&id, all) == 0);
@@ -139,7 +125,7 @@ fn behind_an_erase_its_name_is_said_only_to_take_a_link_away() {
             thread::sleep(Duration::from_millis(100));
             replays(&mut client) > seen + 60
         });
-        let after = count(&home.data(), id.as_bytes());
+        let after = occurrences(&home.data(), id.as_bytes());
         assert!(after <= before + 3, "three had a link: {before} before and {after} behind it");
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::{Client, Home, Reply as _};
 use serde_json::Value;
@@ -64,9 +64,7 @@ fn write(home: &Home) {
 }
 
 fn engram(socket: &Path, arguments: &[&str]) -> Output {
-    let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
-    assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
-    Command::new(engram).arg("--socket").arg(socket).args(arguments).output().unwrap()
+    common::engram().arg("--socket").arg(socket).args(arguments).output().unwrap()
 }
 
 fn eval(home: &Home, socket: &Path, further: &[&str]) -> Output {

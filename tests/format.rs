@@ -9,7 +9,6 @@ mod fixtures;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 
 use common::episodes::blob;
 use common::{Client, Home, Reply};
@@ -161,12 +160,10 @@ fn the_engine_finds_them_sound() {
 
 #[test]
 fn the_inspector_finds_them_sound() {
-    let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
-    assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
     for fixture in fixtures() {
         let home = home_of(&fixture);
         let before = fixtures::files_of(&home.data());
-        let mut inspect = Command::new(&engram);
+        let mut inspect = common::engram();
         let output =
             inspect.arg("inspect").arg(home.data()).args(["verify", "--deep"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -3,8 +3,7 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::{Daemon, Home};
 use serde_json::Value;
@@ -39,14 +38,7 @@ impl Stage {
     }
 
     fn engram(&self, arguments: &[&str]) -> Output {
-        let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
-        assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
-        Command::new(engram)
-            .arg("--socket")
-            .arg(self.home.socket())
-            .args(arguments)
-            .output()
-            .unwrap()
+        common::engram().arg("--socket").arg(self.home.socket()).args(arguments).output().unwrap()
     }
 
     /// Runs a command that must succeed, and returns what it prints.

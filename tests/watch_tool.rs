@@ -4,8 +4,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use common::{Client, Daemon, Home, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,9 +18,7 @@ struct Tool {
 
 impl Tool {
     fn start(daemon: &Daemon, arguments: &[&str]) -> Self {
-        let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
-        assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
-        let mut command = Command::new(engram);
+        let mut command = common::engram();
         command.arg("--socket").arg(&daemon.socket).arg("watch").args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -121,8 +118,7 @@ fn what_took_long_is_shown_too() {
     client.create_space("notes", 2);
     store(&mut client, (0..5).map(|n| n.to_string()));
     let shown = |arguments: &[&str]| {
-        let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
-        let mut command = Command::new(engram);
+        let mut command = common::engram();
         let output = command.arg("--socket").arg(&daemon.socket).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()

@@ -121,6 +121,25 @@ impl Home {
     }
 }
 
+/// The tool, without arguments yet.
+pub fn engram() -> Command {
+    let engram = Path::new(env!("CARGO_BIN_EXE_engramd")).with_file_name("engram");
+    assert!(engram.exists(), "cargo build --workspace --bins comes first, as in make test");
+    Command::new(engram)
+}
+
+/// How often some bytes stand in the files below a folder.
+pub fn occurrences(folder: &Path, needle: &[u8]) -> usize {
+    let within = |path: &Path| match path.is_dir() {
+        true => occurrences(path, needle),
+        false => {
+            let bytes = fs::read(path).unwrap();
+            bytes.windows(needle.len()).filter(|window| *window == needle).count()
+        }
+    };
+    fs::read_dir(folder).unwrap().map(|entry| within(&entry.unwrap().path())).sum()
+}
+
 /// A running daemon; killed when dropped. A test that fails shows what it said.
 #[derive(Debug)]
 pub struct Daemon {
