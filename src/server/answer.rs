@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Metric, Refusal};
+use engram_shards::episode::{Belief, Conditions, Effort, Fields, Hit, Refusal, SpaceSettings};
 use engram_shards::inquiry::fusion::{Background, Fusion, Weights};
 use engram_shards::inquiry::{AroundRequest, Found, InquiryRequest};
 use engram_shards::words::when::When;
@@ -29,8 +29,8 @@ const READ_AT_ONCE: usize = 16;
 
 /// What is asked.
 pub(super) struct Question<'a> {
-    pub(super) language: Language,
-    pub(super) metric: Metric,
+    /// Of the memory space: the language of its words, and its metric.
+    pub(super) settings: &'a SpaceSettings,
     pub(super) text: &'a [u8],
     pub(super) cue: Option<Arc<[f32]>>,
     pub(super) weights: Weights,
@@ -59,9 +59,8 @@ pub(super) async fn rank(
     route: &Route,
     question: Question<'_>,
 ) -> Result<Vec<Hit>, Refusal> {
-    let Question { language, metric, text, cue, weights, k, conditions, effort, fields, .. } =
-        question;
-    let terms = terms(language, text);
+    let Question { settings, text, cue, weights, k, conditions, effort, fields, .. } = question;
+    let terms = terms(settings.words.language, text);
     let inquiry = InquiryRequest {
         space: route.space(),
         cue: cue.clone(),
@@ -72,7 +71,7 @@ pub(super) async fn rank(
         effort,
     };
     let all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
-    let similarity = cue.as_ref().map(|_| all.background(metric));
+    let similarity = cue.as_ref().map(|_| all.background(settings.metric));
     let Found { evidence, statistics, .. } = all;
     let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
     let background = Background { statistics, similarity, when, weights };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use engram_lanes::inbox::Rank;
 use engram_shards::episode::{
     Belief, Effort, Fields, Hit, Priority, RecallRequest, Refusal, ReinforceRequest, SpaceNumber,
-    SpaceSettings, StoredEpisode, WordSettings,
+    SpaceSettings, StoredEpisode,
 };
 use engram_shards::recall::cue;
 use engram_shards::space::Page;
@@ -494,8 +494,7 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
         gists,
         ..
     } = command;
-    let WordSettings { language, weights: usual } = settings.words;
-    let weights = weights.unwrap_or(usual);
+    let weights = weights.unwrap_or(settings.words.weights);
     let asked_conditions = conditions.clone();
     // What gists are found by.
     let parts = Fields { gist_links: gists, ..fields };
@@ -507,10 +506,8 @@ async fn recall(core: &Rc<Core>, command: RecallCommand) -> Encoded {
     let (mut hits, is_partial) = match (text, cue) {
         (Some(text), cue) => {
             let (text, fields) = (&text, parts);
-            let metric = settings.metric;
             let question = Question {
-                language,
-                metric,
+                settings: &settings,
                 text,
                 cue,
                 weights,

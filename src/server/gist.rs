@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engram_shards::completion::blob;
-use engram_shards::episode::{Fields, Hit, RecallRequest, WordSettings};
+use engram_shards::episode::{Fields, Hit, RecallRequest};
 use engram_shards::gist::{Gist, Grouping, Member};
 use engram_shards::recall::cue;
 
@@ -34,14 +34,12 @@ pub(super) async fn gist(core: &Rc<Core>, command: GistCommand) -> Encoded {
     let bytes = REPLY_BYTES_MAX;
     let mut found = match (text, cue) {
         (Some(text), cue) => {
-            let WordSettings { language, weights } = settings.words;
             let text = &text;
             let question = Question {
-                language,
-                metric: settings.metric,
+                settings: &settings,
                 text,
                 cue,
-                weights,
+                weights: settings.words.weights,
                 k: among,
                 conditions,
                 effort,

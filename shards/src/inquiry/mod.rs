@@ -124,7 +124,6 @@ pub struct Found {
 
 impl Found {
     /// How similar to the vector just any row is, on the whole.
-    #[allow(clippy::cast_possible_truncation)]
     pub fn background(&self, metric: Metric) -> f32 {
         let mean = (self.keys / self.keyed_rows.max(1) as f64) as f32;
         // A sum of distances may be below none by rounding.
