@@ -30,6 +30,12 @@ impl VectorArguments {
         }
         self.values.as_deref().map(parse_values).transpose()
     }
+
+    /// The same as the bytes behind VEC.
+    pub(crate) fn read_blob(&self) -> Result<Option<Vec<u8>>, ToolError> {
+        let blob = |vector: Vec<f32>| vector.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Ok(self.read()?.map(blob))
+    }
 }
 
 fn parse_values(values: &str) -> Result<Vec<f32>, ToolError> {

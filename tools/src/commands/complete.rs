@@ -65,14 +65,13 @@ impl Complete {
     }
 
     fn command(&self) -> Result<Cmd, ToolError> {
-        let Some(vector) = self.vector.read()? else {
+        let Some(vector) = self.vector.read_blob()? else {
             return Err(ToolError::usage(
                 "a completion needs a vector: --vector FILE.npy or --values NUMBERS",
             ));
         };
         let mut command = redis::cmd("EG.COMPLETE");
-        let blob: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-        command.arg(&self.space).arg("VEC").arg(blob);
+        command.arg(&self.space).arg("VEC").arg(vector);
         for (first, last) in &self.unknown {
             command.arg("UNKNOWN").arg(first).arg(last);
         }

@@ -22,7 +22,7 @@ pub(crate) struct Cues {
 impl Cues {
     /// Adds the cues, of which `whoever` needs one.
     pub(crate) fn add_to(&self, command: &mut Cmd, whoever: &str) -> Result<(), ToolError> {
-        let vector = self.vector.read()?;
+        let vector = self.vector.read_blob()?;
         if vector.is_none() && self.id.is_empty() && self.text.is_none() {
             return Err(ToolError::usage(format!(
                 "{whoever} needs a cue: --text QUESTION, --id ID, --vector FILE.npy or --values \
@@ -30,8 +30,7 @@ impl Cues {
             )));
         }
         if let Some(vector) = vector {
-            let blob: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-            command.arg("VEC").arg(blob);
+            command.arg("VEC").arg(vector);
         }
         for id in &self.id {
             command.arg("ID").arg(id);
