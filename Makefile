@@ -54,6 +54,7 @@ sim: install-deps ## Run the simulator over SEEDS=20000 seeds, from FROM=0 on
 
 mutations: install-deps ## Break each safety line in turn and check that the simulator notices
 	@$(STEP) mutations $(CARGO) test --test sim -- --ignored --nocapture every_broken
+
 damage: install-deps ## Damage every byte of a small store and print what came of it
 	@$(STEP) damage $(CARGO) test --release -p engram-shards --test damage -- --ignored --nocapture
 

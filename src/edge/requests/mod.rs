@@ -5,6 +5,7 @@
 //! their kind. The words go through the same parser as those of a client of the socket, which
 //! knows every bound and has the sentence for it.
 
+mod conditions;
 mod episodes;
 mod links;
 mod recall;

@@ -1,13 +1,10 @@
 //! Recalling, spreading, completing, and gists.
 
-use std::collections::BTreeMap;
-
-use engram_shards::limits::TRUST_ENTRIES_MAX;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::conditions::{Conditions, Trust, conditional};
 use super::{Asked, FoundParts, GistParts, Parts, ReadParts, Takes, Target, Words};
 use crate::edge::problem::Problem;
 use crate::edge::vectors::{Vector, VectorForm};
@@ -22,57 +19,42 @@ enum Cue {
     Id(#[schemars(length(min = 1, max = 256))] String),
 }
 
-/// What to recall: the k episodes that fit the cues best, by their mean, or a question in words, or
-/// both. Without `text` there is at least one cue.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
-pub struct Recall {
-    #[schemars(range(min = 1, max = 4096))]
-    k: u64,
-    #[serde(default)]
-    #[schemars(length(max = 64))]
-    cues: Vec<Cue>,
-    /// A question in words.
-    #[schemars(length(min = 1, max = 65_536))]
-    text: Option<String>,
-    /// What counts how much in the answer to it, beside an episode's own words.
-    weights: Option<FusionWeights>,
-    /// From when on, in microseconds since 1970-01-01 UTC.
-    since: Option<i64>,
-    until: Option<i64>,
-    /// What was believed then, in microseconds since 1970-01-01 UTC.
-    as_of: Option<i64>,
-    /// Also what is archived.
-    archived: Option<bool>,
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_confidence: Option<f64>,
-    /// What the metadata has to satisfy.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    filter: Option<Box<RawValue>>,
-    /// How sure it is at least, discounted by trust: the low end of the interval.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_trust: Option<f64>,
-    #[serde(default)]
-    trust: Trust,
-    /// Compare every episode.
-    exact: Option<bool>,
-    #[schemars(range(min = 1, max = 4096))]
-    beam: Option<u64>,
-    /// The share of the nearest that are to be found on average, above 0 and below 1.
-    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
-    target: Option<f64>,
-    /// Let associations take part.
-    spread: Option<RecallSpread>,
-    /// Let the gists that are kept of what is found take part.
-    gists: Option<bool>,
-    no_reinforce: Option<bool>,
-    #[serde(default)]
-    #[schemars(with = "FoundParts")]
-    with: Parts,
-    /// Bytes of texts, vectors and metadata in the answer.
-    #[schemars(range(min = 1, max = 67_108_864))]
-    bytes: Option<u64>,
-    vectors: Option<VectorForm>,
+conditional! {
+    /// What to recall: the k episodes that fit the cues best, by their mean, or a question in
+    /// words, or both. Without `text` there is at least one cue.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
+    pub struct Recall {
+        #[schemars(range(min = 1, max = 4096))]
+        k: u64,
+        #[serde(default)]
+        #[schemars(length(max = 64))]
+        cues: Vec<Cue>,
+        /// A question in words.
+        #[schemars(length(min = 1, max = 65_536))]
+        text: Option<String>,
+        /// What counts how much in the answer to it, beside an episode's own words.
+        weights: Option<FusionWeights>,
+        /// Compare every episode.
+        exact: Option<bool>,
+        #[schemars(range(min = 1, max = 4096))]
+        beam: Option<u64>,
+        /// The share of the nearest that are to be found on average, above 0 and below 1.
+        #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+        target: Option<f64>,
+        /// Let associations take part.
+        spread: Option<RecallSpread>,
+        /// Let the gists that are kept of what is found take part.
+        gists: Option<bool>,
+        no_reinforce: Option<bool>,
+        #[serde(default)]
+        #[schemars(with = "FoundParts")]
+        with: Parts,
+        /// Bytes of texts, vectors and metadata in the answer.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        bytes: Option<u64>,
+        vectors: Option<VectorForm>,
+    }
 }
 
 /// What counts how much beside an episode's own words.
@@ -104,62 +86,6 @@ impl FusionWeights {
     }
 }
 
-/// Whom who asks trusts, how much: 64 of them at most.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    default,
-    expecting = "an object with writers, sources, uids and others"
-)]
-pub(super) struct Trust {
-    /// By the name of the writer, each from 0, not at all, to 1, wholly.
-    #[schemars(schema_with = "degrees_by_name")]
-    writers: BTreeMap<String, f64>,
-    /// By the name of the source, in the same way.
-    #[schemars(schema_with = "degrees_by_name")]
-    sources: BTreeMap<String, f64>,
-    /// By the number of the user whose process stored an episode, in the same way.
-    #[schemars(schema_with = "degrees_by_user")]
-    uids: BTreeMap<u32, f64>,
-    /// In those of whom none is named; 1 unless given.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    others: Option<f64>,
-}
-
-fn degrees_by_name(_: &mut SchemaGenerator) -> Schema {
-    degrees(&json!({ "minLength": 1, "maxLength": 256 }))
-}
-
-fn degrees_by_user(_: &mut SchemaGenerator) -> Schema {
-    degrees(&json!({ "pattern": "^[0-9]{1,10}$" }))
-}
-
-/// How much somebody with such a name is trusted.
-fn degrees(names: &serde_json::Value) -> Schema {
-    json_schema!({
-        "type": "object",
-        "propertyNames": names,
-        "maxProperties": TRUST_ENTRIES_MAX,
-        "additionalProperties": { "type": "number", "minimum": 0.0, "maximum": 1.0 },
-    })
-}
-
-impl Trust {
-    fn put(self, words: &mut Words) {
-        for (keyword, of) in [("WRITER", self.writers), ("SOURCE", self.sources)] {
-            for (name, degree) in of {
-                words.word("TRUST").word(keyword).word(name).word(degree);
-            }
-        }
-        for (uid, degree) in self.uids {
-            words.word("TRUST").word("UID").word(u64::from(uid)).word(degree);
-        }
-        if let Some(degree) = self.others {
-            words.word("TRUST").word("*").word(degree);
-        }
-    }
-}
-
 /// How associations take part.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -183,18 +109,15 @@ struct RecallSpread {
 }
 
 impl Takes for Recall {
-    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+    fn ask(mut self, target: &Target) -> Result<Asked, Problem> {
+        let conditions = self.conditions();
         let mut words = Words::new("EG.RECALL");
         words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
         words.option("TEXT", self.text);
         if let Some(weights) = self.weights {
             weights.put(&mut words);
         }
-        words.option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
-        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
-        words.option("MINTRUST", self.min_trust);
-        self.trust.put(&mut words);
+        conditions.put(&mut words);
         words.flag("EXACT", self.exact).option("BEAM", self.beam).option("TARGET", self.target);
         if let Some(spread) = self.spread {
             words.word("SPREAD").option("HOPS", spread.hops).option("BUDGET", spread.budget);
@@ -218,56 +141,42 @@ struct Seed {
     mass: Option<f64>,
 }
 
-/// Where to spread from, and what to answer: the k episodes most associated with the seeds.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with k and from")]
-pub struct Spread {
-    #[schemars(range(min = 1, max = 4096))]
-    k: u64,
-    #[schemars(length(min = 1, max = 256))]
-    from: Vec<Seed>,
-    #[schemars(range(min = 0, max = 32))]
-    hops: Option<u64>,
-    #[schemars(range(min = 0, max = 1_000_000))]
-    budget: Option<u64>,
-    #[schemars(range(min = 0.0, max = 0.99))]
-    decay: Option<f64>,
-    #[schemars(range(min = 1e-9, max = 1.0))]
-    threshold: Option<f64>,
-    #[schemars(range(min = 0.0, max = 1.0))]
-    similar: Option<f64>,
-    #[schemars(range(min = 1, max = 60_000_000))]
-    deadline_us: Option<u64>,
-    /// Visit all links, as often as it takes.
-    exact: Option<bool>,
-    /// From when on, in microseconds since 1970-01-01 UTC.
-    since: Option<i64>,
-    until: Option<i64>,
-    /// What was believed then, in microseconds since 1970-01-01 UTC.
-    as_of: Option<i64>,
-    /// Also what is archived.
-    archived: Option<bool>,
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_confidence: Option<f64>,
-    /// What the metadata has to satisfy.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    filter: Option<Box<RawValue>>,
-    /// How sure it is at least, discounted by trust: the low end of the interval.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_trust: Option<f64>,
-    #[serde(default)]
-    trust: Trust,
-    #[serde(default)]
-    #[schemars(with = "FoundParts")]
-    with: Parts,
-    /// Bytes of texts, vectors and metadata in the answer.
-    #[schemars(range(min = 1, max = 67_108_864))]
-    bytes: Option<u64>,
-    vectors: Option<VectorForm>,
+conditional! {
+    /// Where to spread from, and what to answer: the k episodes most associated with the seeds.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, expecting = "an object with k and from")]
+    pub struct Spread {
+        #[schemars(range(min = 1, max = 4096))]
+        k: u64,
+        #[schemars(length(min = 1, max = 256))]
+        from: Vec<Seed>,
+        #[schemars(range(min = 0, max = 32))]
+        hops: Option<u64>,
+        #[schemars(range(min = 0, max = 1_000_000))]
+        budget: Option<u64>,
+        #[schemars(range(min = 0.0, max = 0.99))]
+        decay: Option<f64>,
+        #[schemars(range(min = 1e-9, max = 1.0))]
+        threshold: Option<f64>,
+        #[schemars(range(min = 0.0, max = 1.0))]
+        similar: Option<f64>,
+        #[schemars(range(min = 1, max = 60_000_000))]
+        deadline_us: Option<u64>,
+        /// Visit all links, as often as it takes.
+        exact: Option<bool>,
+        #[serde(default)]
+        #[schemars(with = "FoundParts")]
+        with: Parts,
+        /// Bytes of texts, vectors and metadata in the answer.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        bytes: Option<u64>,
+        vectors: Option<VectorForm>,
+    }
 }
 
 impl Takes for Spread {
-    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+    fn ask(mut self, target: &Target) -> Result<Asked, Problem> {
+        let conditions = self.conditions();
         let mut words = Words::new("EG.SPREAD");
         words.word(target.space()?).option("K", Some(self.k));
         for Seed { id, mass } in self.from {
@@ -277,137 +186,100 @@ impl Takes for Spread {
         words.option("HOPS", self.hops).option("BUDGET", self.budget);
         words.option("DECAY", self.decay).option("THRESHOLD", self.threshold);
         words.option("SIMILAR", self.similar).option("DEADLINE", self.deadline_us);
-        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
-        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
-        words.option("MINTRUST", self.min_trust);
-        self.trust.put(&mut words);
+        words.flag("EXACT", self.exact);
+        conditions.put(&mut words);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
     }
 }
 
-/// A vector, of which some dimensions may be unknown, and how to complete it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with vec")]
-pub struct Complete {
-    vec: Vector,
-    /// Ranges of dimensions that are not known: the first and the last, from 0.
-    #[serde(default)]
-    #[schemars(length(max = 4096))]
-    unknown: Vec<[u64; 2]>,
-    /// Episodes that take part in a round; 64 usually.
-    #[schemars(range(min = 1, max = 256))]
-    k: Option<u64>,
-    /// Rounds at most; 8 usually.
-    #[schemars(range(min = 1, max = 32))]
-    rounds: Option<u64>,
-    /// How sharply the most similar is preferred; 64 usually.
-    #[schemars(range(min = 0.0, max = 10_000.0))]
-    beta: Option<f64>,
-    /// Compare every episode.
-    exact: Option<bool>,
-    /// From when on, in microseconds since 1970-01-01 UTC.
-    since: Option<i64>,
-    until: Option<i64>,
-    /// What was believed then, in microseconds since 1970-01-01 UTC.
-    as_of: Option<i64>,
-    /// Also what is archived.
-    archived: Option<bool>,
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_confidence: Option<f64>,
-    /// What the metadata has to satisfy.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    filter: Option<Box<RawValue>>,
-    /// How sure it is at least, discounted by trust: the low end of the interval.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_trust: Option<f64>,
-    #[serde(default)]
-    trust: Trust,
-    #[serde(default)]
-    #[schemars(with = "ReadParts")]
-    with: Parts,
-    /// Bytes of texts, vectors and metadata of the episodes in the answer.
-    #[schemars(range(min = 1, max = 67_108_864))]
-    bytes: Option<u64>,
-    vectors: Option<VectorForm>,
+conditional! {
+    /// A vector, of which some dimensions may be unknown, and how to complete it.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, expecting = "an object with vec")]
+    pub struct Complete {
+        vec: Vector,
+        /// Ranges of dimensions that are not known: the first and the last, from 0.
+        #[serde(default)]
+        #[schemars(length(max = 4096))]
+        unknown: Vec<[u64; 2]>,
+        /// Episodes that take part in a round; 64 usually.
+        #[schemars(range(min = 1, max = 256))]
+        k: Option<u64>,
+        /// Rounds at most; 8 usually.
+        #[schemars(range(min = 1, max = 32))]
+        rounds: Option<u64>,
+        /// How sharply the most similar is preferred; 64 usually.
+        #[schemars(range(min = 0.0, max = 10_000.0))]
+        beta: Option<f64>,
+        /// Compare every episode.
+        exact: Option<bool>,
+        #[serde(default)]
+        #[schemars(with = "ReadParts")]
+        with: Parts,
+        /// Bytes of texts, vectors and metadata of the episodes in the answer.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        bytes: Option<u64>,
+        vectors: Option<VectorForm>,
+    }
 }
 
 impl Takes for Complete {
-    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+    fn ask(mut self, target: &Target) -> Result<Asked, Problem> {
+        let conditions = self.conditions();
         let mut words = Words::new("EG.COMPLETE");
         words.word(target.space()?).word("VEC").word(self.vec.0);
         for [first, last] in self.unknown {
             words.word("UNKNOWN").word(first).word(last);
         }
         words.option("K", self.k).option("ROUNDS", self.rounds).option("BETA", self.beta);
-        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
-        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
-        words.option("MINTRUST", self.min_trust);
-        self.trust.put(&mut words);
+        words.flag("EXACT", self.exact);
+        conditions.put(&mut words);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
     }
 }
 
-/// Cues of a recall, and how what it finds is put together. Without `text` there is at least one
-/// cue.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
-pub struct Gist {
-    #[schemars(range(min = 1, max = 64))]
-    k: u64,
-    #[serde(default)]
-    #[schemars(length(max = 64))]
-    cues: Vec<Cue>,
-    /// A question in words.
-    #[schemars(length(min = 1, max = 65_536))]
-    text: Option<String>,
-    /// How many of the best episodes are put together; 64 usually.
-    #[schemars(range(min = 1, max = 256))]
-    among: Option<u64>,
-    /// How similar two groups must be on average to become one; 0.6 usually.
-    #[schemars(range(min = -1e6, max = 1e6))]
-    alike: Option<f64>,
-    /// Compare every episode.
-    exact: Option<bool>,
-    /// From when on, in microseconds since 1970-01-01 UTC.
-    since: Option<i64>,
-    until: Option<i64>,
-    /// What was believed then, in microseconds since 1970-01-01 UTC.
-    as_of: Option<i64>,
-    /// Also what is archived.
-    archived: Option<bool>,
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_confidence: Option<f64>,
-    /// What the metadata has to satisfy.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    filter: Option<Box<RawValue>>,
-    /// How sure it is at least, discounted by trust: the low end of the interval.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    min_trust: Option<f64>,
-    #[serde(default)]
-    trust: Trust,
-    #[serde(default)]
-    #[schemars(with = "GistParts")]
-    with: Parts,
-    /// Bytes of texts in the answer.
-    #[schemars(range(min = 1, max = 67_108_864))]
-    bytes: Option<u64>,
-    vectors: Option<VectorForm>,
+conditional! {
+    /// Cues of a recall, and how what it finds is put together. Without `text` there is at least
+    /// one cue.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, expecting = "an object with k and cues or text")]
+    pub struct Gist {
+        #[schemars(range(min = 1, max = 64))]
+        k: u64,
+        #[serde(default)]
+        #[schemars(length(max = 64))]
+        cues: Vec<Cue>,
+        /// A question in words.
+        #[schemars(length(min = 1, max = 65_536))]
+        text: Option<String>,
+        /// How many of the best episodes are put together; 64 usually.
+        #[schemars(range(min = 1, max = 256))]
+        among: Option<u64>,
+        /// How similar two groups must be on average to become one; 0.6 usually.
+        #[schemars(range(min = -1e6, max = 1e6))]
+        alike: Option<f64>,
+        /// Compare every episode.
+        exact: Option<bool>,
+        #[serde(default)]
+        #[schemars(with = "GistParts")]
+        with: Parts,
+        /// Bytes of texts in the answer.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        bytes: Option<u64>,
+        vectors: Option<VectorForm>,
+    }
 }
 
 impl Takes for Gist {
-    fn ask(self, target: &Target) -> Result<Asked, Problem> {
+    fn ask(mut self, target: &Target) -> Result<Asked, Problem> {
+        let conditions = self.conditions();
         let mut words = Words::new("EG.GIST");
         words.word(target.space()?).option("K", Some(self.k)).cues(self.cues);
         words.option("TEXT", self.text).option("AMONG", self.among).option("ALIKE", self.alike);
-        words.flag("EXACT", self.exact).option("SINCE", self.since).option("UNTIL", self.until);
-        words.option("ASOF", self.as_of).flag("ARCHIVED", self.archived);
-        words.option("MINCONF", self.min_confidence).option("FILTER", self.filter);
-        words.option("MINTRUST", self.min_trust);
-        self.trust.put(&mut words);
+        words.flag("EXACT", self.exact);
+        conditions.put(&mut words);
         words.with(self.with).option("BYTES", self.bytes);
         Ok(words.asked(self.vectors))
     }

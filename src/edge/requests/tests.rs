@@ -91,7 +91,7 @@ fn recalls_and_spreads_say_their_options() {
 
 #[test]
 fn trust_is_bounded_by_its_schema_too() {
-    let schema = schemars::schema_for!(super::recall::Trust).to_value();
+    let schema = schemars::schema_for!(super::conditions::Trust).to_value();
     let degree = serde_json::json!({ "type": "number", "minimum": 0.0, "maximum": 1.0 });
     for of in ["writers", "sources", "uids"] {
         let own = &schema["properties"][of];
