@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::episodes::{blob, vector};
 use common::hold::Hold;
-use common::{Client, DEADLINE, Daemon, Home, Reply};
+use common::{Client, DEADLINE, Daemon, Home, Reply, files};
 
 /// Starts that may end early.
 const STARTS: [&str; 1] = ["crash_loop_starts=3"];
@@ -47,19 +46,6 @@ fn fall_over(home: &Home) {
         assert_eq!(starts_noted(home), noted);
         daemon.kill();
     }
-}
-
-/// Every file below the data directory with its bytes, the lock left out.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            found.extend(files(&entry));
-        } else if !entry.ends_with("engram.lock") {
-            found.insert(entry.clone(), fs::read(&entry).unwrap());
-        }
-    }
-    found
 }
 
 fn read_only_reason(client: &mut Client) -> Option<String> {

@@ -2,34 +2,20 @@
 
 mod common;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use common::episodes::{blob, vector};
-use common::{Client, Home, Reply};
+use common::{Client, Home, Reply, files};
 use redis::Value;
 
 /// Bytes that occur in the erased episode and nowhere else.
 const SECRETS: [&str; 5] =
     ["sesame-in-the-text", "sesame-in-the-metadata", "sesame-thread", "sesame-key", "sesame-id"];
 
-/// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
 /// Where the secrets or the secret vector are in the files of a store.
 fn places(home: &Home, secret_vector: &[u8]) -> Vec<String> {
     let needles = SECRETS.iter().map(|secret| secret.as_bytes()).chain([secret_vector]);
     let needles: Vec<&[u8]> = needles.collect();
     let mut places = Vec::new();
-    for file in files(&home.data()) {
-        let bytes = fs::read(&file).unwrap();
+    for (file, bytes) in files(&home.data()) {
         for needle in &needles {
             if bytes.windows(needle.len()).any(|window| window == *needle) {
                 let needle = String::from_utf8_lossy(needle);

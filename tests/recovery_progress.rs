@@ -9,12 +9,12 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use common::episodes::{blob, vector};
 use common::hold::Hold;
-use common::{Client, DEADLINE, Daemon, Home, Reply};
+use common::{Client, DEADLINE, Daemon, Home, Reply, files};
 use redis::Value;
 use rustix::process::Signal;
 
@@ -258,19 +258,6 @@ fn the_manager_hears_how_far_the_replay_is() {
     }
     assert!(said.starts_with("READY=1"), "{said}");
     assert!(daemon.stop().success());
-}
-
-/// Every file below the data directory with its bytes, the lock left out.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            files.extend(self::files(&entry));
-        } else if !entry.ends_with("engram.lock") {
-            files.insert(entry.clone(), fs::read(&entry).unwrap());
-        }
-    }
-    files
 }
 
 #[test]

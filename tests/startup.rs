@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
@@ -12,25 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::episodes::{Random, blob, vector};
-use common::{Client, Daemon, Home, Reply, in_own_mounts};
+use common::{Client, Daemon, Home, Reply, files, in_own_mounts};
 use redis::Value;
-
-/// Every file below a folder with its bytes; the lock, which names who looked last, left out.
-fn snapshot(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).unwrap().map(Result::unwrap) {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if entry.file_name() != "engram.lock" {
-                files.insert(path.display().to_string(), fs::read(path).unwrap());
-            }
-        }
-    }
-    files
-}
 
 /// The daemon refuses to start: with one sentence that has all these words.
 fn refused(home: &Home, command: Command, words: &[&str]) {
@@ -45,9 +27,9 @@ fn refused(home: &Home, command: Command, words: &[&str]) {
 
 /// As [`refused`], and no file below the folder changed.
 fn refused_unchanged(home: &Home, command: Command, folder: &Path, words: &[&str]) {
-    let before = snapshot(folder);
+    let before = files(folder);
     refused(home, command, words);
-    assert!(snapshot(folder) == before, "files were changed");
+    assert!(files(folder) == before, "files were changed");
 }
 
 /// As [`refused`], and nothing was made where nothing was.
@@ -136,10 +118,10 @@ fn a_data_directory_in_use() {
         });
     }
     // The last anchors come a little later.
-    let mut before = snapshot(&home.data());
+    let mut before = files(&home.data());
     common::eventually("the log is at rest", || {
         std::thread::sleep(Duration::from_millis(300));
-        std::mem::replace(&mut before, snapshot(&home.data())) == before
+        std::mem::replace(&mut before, files(&home.data())) == before
     });
     let process = format!("in use by process {};", daemon.pid());
     let words = ["data directory", &process, "stop that one first"];

@@ -13,6 +13,7 @@ pub mod episodes;
 pub mod hold;
 pub mod stock;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -128,16 +129,24 @@ pub fn engram() -> Command {
     Command::new(engram)
 }
 
+/// Every file below a folder with its bytes; the lock, which names who looked last, left out.
+pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with("engram.lock") {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
 /// How often some bytes stand in the files below a folder.
 pub fn occurrences(folder: &Path, needle: &[u8]) -> usize {
-    let within = |path: &Path| match path.is_dir() {
-        true => occurrences(path, needle),
-        false => {
-            let bytes = fs::read(path).unwrap();
-            bytes.windows(needle.len()).filter(|window| *window == needle).count()
-        }
-    };
-    fs::read_dir(folder).unwrap().map(|entry| within(&entry.unwrap().path())).sum()
+    let within = |bytes: &Vec<u8>| bytes.windows(needle.len()).filter(|own| *own == needle).count();
+    files(folder).values().map(within).sum()
 }
 
 /// A running daemon; killed when dropped. A test that fails shows what it said.
