@@ -73,9 +73,13 @@ impl Stage {
     }
 }
 
-/// Ids and scores, in order.
+/// Ids and scores of what a spread found, in order.
 fn hits(spread: &Value) -> Vec<(String, f64)> {
-    let hits = spread.at("hits").items().iter();
+    scores(spread.at("hits"))
+}
+
+fn scores(found: &Value) -> Vec<(String, f64)> {
+    let hits = found.items().iter();
     hits.map(|hit| (hit.at("id").text().to_owned(), hit.at("score").float())).collect()
 }
 
@@ -299,6 +303,35 @@ fn a_recall_with_associations_finds_what_is_similar_to_nothing() {
         // What is found by association keeps to the conditions too.
         let none = stage.ask(&format!("EG.RECALL {space} K 5 ID e3 {spread} UNTIL 5"));
         assert_eq!(ids(&none), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_nothing_is_linked_to_gains_nothing_by_associations() {
+    let mut stage = Stage::new();
+    for shards in ["1", "2"] {
+        let space = format!("alone{shards}");
+        stage.ask(&format!("EG.SPACE CREATE {space} DIM 2 SHARDS {shards} DECAY none"));
+        for (id, vector) in [("a", "1 0"), ("b", "1 0.1"), ("c", "1 0.2"), ("d", "1 0.3")] {
+            stage.ask(&format!("EG.STORE {space} {id} VALUES 2 {vector} TEXT kettle{id}"));
+        }
+        for is_linked in [false, true] {
+            if is_linked {
+                // The nearest passes mass on, and is no worse for it.
+                stage.ask(&format!("EG.LINK {space} a elsewhere 1"));
+            }
+            for way in ["", " EXACT", " HOPS 1", " HOPS 0", " BUDGET 0", " DECAY 0.9"] {
+                for cue in ["VALUES 2 1 0", "TEXT kettlea", "TEXT kettlea ID b"] {
+                    let line = format!("EG.RECALL {space} K 4 {cue} NOREINFORCE");
+                    let plain = stage.ask(&line);
+                    let with = stage.ask(&format!("{line} SPREAD{way}"));
+                    let (plain, found) = (scores(&plain), scores(&with));
+                    assert_eq!(plain, found[..plain.len()], "{line}{way}");
+                    let mut activations = with.items().iter().map(|hit| hit.at("activation"));
+                    assert!(activations.all(|activation| activation.float() == 0.0), "{with:?}");
+                }
+            }
+        }
     }
 }
 

@@ -137,6 +137,11 @@ impl<'a> Associations<'a> {
         }
     }
 
+    /// Whether a row links to anything, be it there or not.
+    pub fn is_linked(&self, part: Part<'_>, row: u32) -> bool {
+        part.associations_count(row, &self.space.overlays) > 0
+    }
+
     fn live_row_of_any(&self, node: u32) -> Option<(Part<'a>, u32)> {
         self.row(node).filter(|(part, row)| part.deaths().is_alive(*row))
     }

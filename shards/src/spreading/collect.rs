@@ -9,7 +9,8 @@
 //!
 //! decides among both. For an answer to words, the score that it has is in the place of the
 //! similarity, and 0 for what only associations bring. The activation of a seed is there without
-//! what it keeps of its own mass, so that it counts only what associations bring to it.
+//! what it keeps of its own mass, which is all of it where nothing leads away, so that it counts
+//! only what associations bring to it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::recall::similarity;
 use crate::space::{Associations, Damaged, RowAt, Space};
 use crate::spread::activations::{Activations, Step, best_of};
 use crate::spread::exact::Exact;
+use crate::spread::graph::Graph as _;
+use crate::spread::operator::Settings;
 use crate::spread::push::{Push, Work};
 use crate::spread::state::State;
 use crate::spread::workspace::Pool;
@@ -222,11 +225,14 @@ impl Spreading {
         if let Some(damaged) = damaged.into_inner() {
             return Err(damaged);
         }
-        let kept = 1.0 - request.operator.settings().decay;
+        let Settings { decay, similar, .. } = *request.operator.settings();
         let candidate = |(node, similarity, score): (u32, Option<f32>, f32)| {
             let (part, row) = graph.live_row(node)?;
             let own = || {
                 let masses = seeds.iter().filter(|(seed, _)| *seed == node).map(|(_, mass)| mass);
+                let leads_away =
+                    graph.is_linked(part, row) || similar > 0.0 && graph.has_similar(node);
+                let kept = if leads_away { 1.0 - decay } else { 1.0 };
                 kept * masses.sum::<f32>()
             };
             let (activation, score) = match &asked.recalled {
