@@ -333,6 +333,43 @@ fn a_named_time_finds_what_happened_then() {
 }
 
 #[test]
+fn a_time_alone_finds_what_happened_then_whatever_it_says() {
+    let mut stage = Stage::new();
+    for (space, _) in SPACES {
+        // As many as either way proposes, and as many again, fit the words better.
+        for nth in 0..100 {
+            let (id, text) = (format!("walk{nth}"), "A walk in the park");
+            store(&mut stage.client, space, &id, ("", text), &(nth * DAY_US).to_string());
+        }
+        let late = MAY_US + 100 * DAY_US;
+        let mill = "After lunch Carl took a long walk with us to the old mill behind the harbour";
+        store(&mut stage.client, space, "mill", ("", mill), &late.to_string());
+        for turn in ["tail", "columns"] {
+            let question = "Where did we walk on 15 August 2023?";
+            assert_eq!(stage.found(space, question)[0], "mill", "{turn}");
+            assert_eq!(stage.found(space, "What happened on 15 August 2023?"), ["mill"], "{turn}");
+            // Similar to a vector that others are more similar to.
+            let similar = ["ID", "walk1", "TEXT", "What was on 15 August 2023?"];
+            let near = stage
+                .recall(space, &[&similar[..], &["WEIGHTS", "0.1", "1", "1", "0", "0"]].concat());
+            assert_eq!(ids(&near)[0], "mill", "{turn}");
+            // Conditions hold, weights too, and another time is another one.
+            let text = "What happened on 15 August 2023?";
+            let until = (late - 1).to_string();
+            assert!(stage.recall(space, &["TEXT", text, "UNTIL", &until]).items().is_empty());
+            let timeless = ["TEXT", text, "WEIGHTS", "0.85", "1", "0", "0", "0"];
+            assert!(stage.recall(space, &timeless).items().is_empty());
+            assert!(stage.found(space, "What happened on 15 August 2022?").is_empty());
+            let may = stage.found(space, "What was there in May 2023?");
+            assert_eq!(may.len(), 5, "the latest of ten: {may:?}");
+            stage.client.ask(&command!["EG.CONSOLIDATE"]);
+        }
+        stage.client.ask(&command!["EG.FORGET", space, "mill"]);
+        assert!(stage.found(space, "What happened on 15 August 2023?").is_empty());
+    }
+}
+
+#[test]
 fn conditions_leave_out_what_only_supports_others() {
     let mut stage = Stage::new();
     let until = (MAY_US + 3 * DAY_US - 1).to_string();

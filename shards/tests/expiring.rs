@@ -6,6 +6,7 @@ mod bench;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::sync::Arc;
 
 use bench::{Bench, columns_of, ids, settings};
 use engram_shards::episode::{
@@ -155,6 +156,7 @@ impl Timed {
             space: self.bench.space,
             cue: None,
             terms: vec!["kettl".to_owned()].into(),
+            spans: Arc::default(),
             k: 4096,
             count: 4096,
             conditions: Conditions::default(),

@@ -143,6 +143,7 @@ impl Stage {
             space: self.bench.space,
             cue: None,
             terms: Arc::from([TEXT.to_owned()]),
+            spans: Arc::default(),
             k: 1000,
             count: 1000,
             conditions,

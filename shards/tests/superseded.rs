@@ -4,6 +4,7 @@
 mod bench;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bench::{Bench, columns_of, ids, settings};
 use bytes::Bytes;
@@ -337,6 +338,7 @@ fn questions_in_words_leave_out_what_is_superseded() {
                 space: history.bench.space,
                 cue: Some(history.bench.vector().into()),
                 terms: ["text".to_owned()].into(),
+                spans: Arc::default(),
                 k: 100,
                 count: 100,
                 conditions: Conditions { belief, ..Conditions::default() },

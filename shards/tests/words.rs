@@ -56,6 +56,7 @@ fn inquire_near(
         space: bench.space,
         cue,
         terms: Arc::from(terms.to_vec()),
+        spans: Arc::default(),
         k: COUNT,
         count: COUNT,
         conditions,

@@ -61,10 +61,12 @@ pub(super) async fn rank(
 ) -> Result<Vec<Hit>, Refusal> {
     let Question { settings, text, cue, weights, k, conditions, effort, fields, .. } = question;
     let terms = terms(settings.words.language, text);
+    let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
     let inquiry = InquiryRequest {
         space: route.space(),
         cue: cue.clone(),
         terms: Arc::clone(&terms),
+        spans: if weights.time > 0.0 { when.spans().into() } else { Arc::default() },
         k,
         count: k.max(PROPOSED),
         conditions: conditions.clone(),
@@ -73,7 +75,6 @@ pub(super) async fn rank(
     let all = ask(core, route, || Request::Inquire(Box::new(inquiry.clone()))).await?;
     let similarity = cue.as_ref().map(|_| all.background(settings.metric));
     let Found { evidence, statistics, .. } = all;
-    let when = When::of(&String::from_utf8_lossy(text), core.wall_us());
     let background = Background { statistics, similarity, when, weights };
     let mut fusion = Fusion::default();
     fusion.add(evidence);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Recall`](crate::recall::Recall) | the rows nearest to the vector |
 //! | [`scan`] | the rows whose words fit best, by BM25 of each row alone |
+//! | [`timely`] | of the rows that happened when the question says the best by either |
 //! | [`Evidence`] | of these the similarity and the words, whichever way they were found |
 //! | [`Around`] | the same of what was said before and behind them, on whatever shard that is |
 //! | [`fusion`] | the places worth looking around, and one score of all that, for those who asked |
@@ -19,6 +20,7 @@ pub mod fusion;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod timely;
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ use crate::recall::{Recall, Scratch, similarity};
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
 use crate::trust::Opinion;
 use crate::words::score::{Spoken, Statistics};
+use crate::words::when::Span;
 use scan::Scan;
 use zerocopy::IntoBytes as _;
 
@@ -51,6 +54,8 @@ pub struct InquiryRequest {
     pub cue: Option<Arc<[f32]>>,
     /// Different terms, [`QUESTION_TERMS_MAX`](crate::words::QUESTION_TERMS_MAX) at most.
     pub terms: Arc<[String]>,
+    /// The times that the question names.
+    pub spans: Arc<[Span]>,
     /// Episodes that are asked for.
     pub k: usize,
     /// Rows that each way is to propose, at least as many. More than `k` of them compete with what
@@ -237,13 +242,16 @@ impl Inquiry {
         if let Some(recall) = recall {
             rows.extend(recall.into_rows()?);
         }
-        rows.sort_unstable();
-        rows.dedup();
-        let InquiryRequest { cue, terms, conditions, .. } = request;
+        let InquiryRequest { cue, terms, conditions, spans, count, .. } = request;
         let cue = cue.as_deref().map(padded);
         let standing = space.standing(&conditions, snapshot, now_us);
         let (cue, conditions) = (cue.as_deref(), &conditions);
         let witness = Witness { space, arena, cue, terms: &terms, conditions, standing, now_us };
+        if !spans.is_empty() {
+            rows.extend(witness.timely(&view.parts, &spans, &statistics, (snapshot, count))?);
+        }
+        rows.sort_unstable();
+        rows.dedup();
         let evidence = witness.all(&rows)?;
         let (keys, keyed_rows) = witness.keys(&view.parts);
         Ok(Found { evidence, statistics, keys, keyed_rows })

@@ -13,6 +13,11 @@ use jiff::{Timestamp, ToSpan as _};
 const FADING_DAYS: f32 = 3.0;
 /// Times of a question that are looked for.
 const TIMES_MAX: usize = 8;
+/// Years before this one of which a time of every year is looked up.
+const YEARS_BACK: i16 = 16;
+
+/// From one moment to another in microseconds since 1970-01-01 UTC, both included.
+pub type Span = (i64, i64);
 
 /// A named time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,7 @@ enum Time {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct When {
     times: Vec<Time>,
+    spans: Vec<Span>,
 }
 
 /// A word of a question that may tell of a time.
@@ -104,7 +110,13 @@ impl When {
                 None => at += 1,
             }
         }
-        Self { times }
+        let spans = times.iter().flat_map(|time| time.spans(today)).collect();
+        Self { times, spans }
+    }
+
+    /// When that was: of a time of every year, this year and the sixteen before.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     pub fn is_empty(&self) -> bool {
@@ -124,6 +136,23 @@ impl When {
 }
 
 impl Time {
+    /// From its first to its last moment, as often as it came until this year.
+    fn spans(&self, today: Date) -> Vec<Span> {
+        let us = |from: Date, until: Date| {
+            let start = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
+            let end = start(until.tomorrow().ok()?)?.as_microsecond() - 1;
+            Some((start(from)?.as_microsecond(), end))
+        };
+        match *self {
+            Self::Days(from, until) => us(from, until).into_iter().collect(),
+            Self::Yearly(month, day) => {
+                let years = today.year().saturating_sub(YEARS_BACK)..=today.year();
+                let days = years.filter_map(|year| span(year, month, day));
+                days.filter_map(|(from, until)| us(from, until)).collect()
+            }
+        }
+    }
+
     /// Whole days between a date and the time; 0 within it.
     fn days_from(&self, date: Date) -> i64 {
         let days = |from: Date, until: Date| {
@@ -335,6 +364,32 @@ mod tests {
             assert_eq!(days(question), Vec::<String>::new(), "{question}");
         }
         assert!(When::of("yesterday", i64::MAX).is_empty());
+    }
+
+    #[test]
+    fn spans_are_from_the_first_moment_to_the_last() {
+        let day_us = 86_400_000_000;
+        let span = |question: &str| When::of(question, NOW_US).spans().to_vec();
+        // 2023-05-07, midnight.
+        let midnight_us = 1_683_417_600_000_000;
+        assert_eq!(span("on 7 May 2023"), [(midnight_us, midnight_us + day_us - 1)]);
+        let may = span("in May 2023");
+        assert_eq!(may, [(midnight_us - 6 * day_us, midnight_us + 25 * day_us - 1)]);
+        let yearly = span("on 7 May");
+        assert_eq!(yearly.len(), 17);
+        assert!(yearly.is_sorted() && yearly.contains(&(midnight_us, midnight_us + day_us - 1)));
+        assert_eq!(span("on 29 February").len(), 4, "2012, 2016, 2020, 2024");
+        assert_eq!(span("9999-12-31"), [], "it does not end within what can be told");
+        assert_eq!(span("What did Anna say?"), []);
+        for (question, moment) in
+            [("yesterday", NOW_US - day_us), ("last week", NOW_US - 7 * day_us)]
+        {
+            let when = When::of(question, NOW_US);
+            let (since, until) = when.spans()[0];
+            assert!((since..=until).contains(&moment), "{question}");
+            assert_eq!((when.nearness(since), when.nearness(until)), (1.0, 1.0), "{question}");
+            assert!(when.nearness(since - 1) < 1.0 && when.nearness(until + 1) < 1.0);
+        }
     }
 
     #[test]
