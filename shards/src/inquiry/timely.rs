@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 
 use super::{Witness, is_conditional};
+use crate::format::columns::ColumnKind;
 use crate::space::{Damaged, Part, PartNumber, RowAt};
 use crate::words::score::{Saturation, Statistics};
 use crate::words::when::Span;
@@ -94,8 +95,10 @@ impl Part<'_> {
     fn latest(self, rows: u32, (since_us, until_us): Span) -> Vec<(i64, u32)> {
         let time = |row: u32| self.columns(row).happened_at_us;
         if let Self::Section(section) = self
-            && let Some(order) = section.rows_between(since_us, until_us)
+            && !section.try_column(ColumnKind::TimeOrder, usize::MAX)
+            && let Some(places) = section.places_between(since_us, until_us)
         {
+            let order = &section.time_order()[places];
             let latest = order.iter().rev().filter(|row| **row < rows).take(LOOKED_AT_MAX);
             return latest.map(|row| (time(*row), *row)).collect();
         }

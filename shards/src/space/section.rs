@@ -316,12 +316,6 @@ impl Section {
         Some(first..order.partition_point(|row| time(row) <= until_us).max(first))
     }
 
-    /// The rows of some time in its order, both ends included; `None` if the order is damaged.
-    pub fn rows_between(&self, since_us: i64, until_us: i64) -> Option<&[u32]> {
-        self.try_column(ColumnKind::TimeOrder, usize::MAX);
-        self.time_order().get(self.places_between(since_us, until_us)?)
-    }
-
     /// The rows by confidence; `None` in files without that, until it was tried, and if it is
     /// damaged.
     pub fn confidence_order(&self) -> Option<&[u32]> {

@@ -14,6 +14,8 @@ use crate::format::columns::ColumnKind;
 use crate::words::threads::{GrownThreads, Side, ThreadEntry, Threads, thread_hash};
 use crate::words::{Analyser, GrownWords, Language, SectionWords};
 
+/// Bytes of texts behind which reading pauses.
+const READ_BYTES: usize = 64 << 10;
 /// Terms or rows that are given back at once.
 const RELEASED: usize = 256;
 
@@ -36,8 +38,8 @@ impl Text {
         &self.centroid
     }
 
-    /// Reads up to `rows_max` more of the first `wanted` rows of the part; whether all of those are
-    /// read.
+    /// Reads up to `rows_max` more of the first `wanted` rows of the part, fewer where texts are
+    /// long; whether all of those are read.
     pub(super) fn read_some(
         &mut self,
         part: Part<'_>,
@@ -46,12 +48,16 @@ impl Text {
         rows_max: u32,
     ) -> bool {
         let until = wanted.min(self.rows().saturating_add(rows_max));
-        (self.rows()..until).for_each(|_| self.read(part, analyser));
+        let mut bytes = 0;
+        while self.rows() < until && bytes < READ_BYTES {
+            bytes += self.read(part, analyser);
+        }
         self.rows() >= wanted
     }
 
-    /// Reads the next row of the part. What cannot be read has neither words nor a thread.
-    fn read(&mut self, part: Part<'_>, analyser: &mut Analyser) {
+    /// Reads the next row of the part, and tells the bytes of its text. What cannot be read has
+    /// neither words nor a thread.
+    fn read(&mut self, part: Part<'_>, analyser: &mut Analyser) -> usize {
         let row = self.rows();
         let body = part.body(row);
         let (text, thread) = match &body {
@@ -63,6 +69,7 @@ impl Text {
         if !thread.is_empty() {
             self.threads.insert(thread, part.moment(row), row);
         }
+        text.len()
     }
 
     /// Gives some of its memory back, once nobody reads any more; whether that was all.
@@ -84,7 +91,8 @@ impl Section {
             return;
         };
         let (mut again, mut analyser) = (Text::default(), Analyser::new(language));
-        again.read_some(Part::Section(self), self.rows(), &mut analyser, u32::MAX);
+        let part = Part::Section(self);
+        while !again.read_some(part, self.rows(), &mut analyser, u32::MAX) {}
         let grown = &again.words;
         let is_same = words.totals() == grown.totals()
             && words.terms() == grown.terms() as usize

@@ -20,6 +20,9 @@ const APOSTROPHES: [char; 2] = ['\'', '’'];
 const SENTENCE_ENDS: [&str; 9] = [".", "!", "\n", "\r\n", "…", "。", "！", ";", ":"];
 const QUESTION_MARKS: [&str; 3] = ["?", "？", "؟"];
 
+/// Bytes of a word; a longer one has no term. It takes a stemmer time in the square of them.
+const WORD_BYTES_MAX: usize = 2 * TERM_BYTES_MAX;
+
 /// Turns texts into [`Document`]s. Keeps its memory from one to the next.
 pub struct Analyser {
     language: Language,
@@ -92,6 +95,9 @@ impl Analyser {
 
     /// Adds the term of a word, if it has one.
     fn take(&mut self, word: &str) {
+        if word.len() > WORD_BYTES_MAX {
+            return;
+        }
         self.word.clear();
         self.word.extend(word.chars().flat_map(char::to_lowercase));
         let ending = self.word.rfind(APOSTROPHES);

@@ -40,8 +40,10 @@ pub enum Language {
 struct Known {
     language: Language,
     name: &'static str,
-    /// ISO 639-1 and Snowball's stemmer; `None` where words are taken as they are.
-    analysis: Option<(&'static str, Algorithm)>,
+    /// ISO 639-1, of whose stop words; `None` where each word counts.
+    code: Option<&'static str>,
+    /// Snowball's stemmer; `None` where words are taken as they are.
+    algorithm: Option<Algorithm>,
 }
 
 const fn known(
@@ -50,7 +52,7 @@ const fn known(
     code: &'static str,
     algorithm: Algorithm,
 ) -> Known {
-    Known { language, name, analysis: Some((code, algorithm)) }
+    Known { language, name, code: Some(code), algorithm: Some(algorithm) }
 }
 
 const LANGUAGES: usize = 19;
@@ -64,7 +66,8 @@ static KNOWN: [Known; LANGUAGES] = [
     known(Language::Finnish, "finnish", "fi", Algorithm::Finnish),
     known(Language::French, "french", "fr", Algorithm::French),
     known(Language::German, "german", "de", Algorithm::German),
-    known(Language::Greek, "greek", "el", Algorithm::Greek),
+    // The stemmer there is for Greek panics at some words, `ισαισα` for one.
+    Known { language: Language::Greek, name: "greek", code: Some("el"), algorithm: None },
     known(Language::Hungarian, "hungarian", "hu", Algorithm::Hungarian),
     known(Language::Italian, "italian", "it", Algorithm::Italian),
     known(Language::Norwegian, "norwegian", "no", Algorithm::Norwegian),
@@ -75,7 +78,7 @@ static KNOWN: [Known; LANGUAGES] = [
     known(Language::Swedish, "swedish", "sv", Algorithm::Swedish),
     known(Language::Tamil, "tamil", "ta", Algorithm::Tamil),
     known(Language::Turkish, "turkish", "tr", Algorithm::Turkish),
-    Known { language: Language::Any, name: "any", analysis: None },
+    Known { language: Language::Any, name: "any", code: None, algorithm: None },
 ];
 
 /// Stop words by number of the language, ascending, from the first time that somebody asks.
@@ -102,14 +105,14 @@ impl Language {
     }
 
     pub(super) fn stemmer(self) -> Option<Stemmer> {
-        self.known().analysis.as_ref().map(|(_, algorithm)| Stemmer::create(*algorithm))
+        self.known().algorithm.map(Stemmer::create)
     }
 
     /// Words that do not count, ascending: of English the own ones, of the others NLTK's.
     pub(super) fn stop_words(self) -> &'static [&'static str] {
-        match &self.known().analysis {
-            Some(("en", _)) => &stop::WORDS,
-            Some((code, _)) => STOP_WORDS[self as usize].get_or_init(|| {
+        match self.known().code {
+            Some("en") => &stop::WORDS,
+            Some(code) => STOP_WORDS[self as usize].get_or_init(|| {
                 let mut words = stop_words::lookup(code).unwrap_or_default().to_vec();
                 words.sort_unstable();
                 words

@@ -42,6 +42,44 @@ fn each_language_has_stems_and_stop_words_of_its_own() {
     assert_eq!(names(Language::Any, "The cats and the CAT"), ["and", "cat", "cats", "the"]);
 }
 
+proptest! {
+    /// No stemmer may end the daemon, whatever the words: endings of each language, its stop words
+    /// and letters in any order.
+    #[test]
+    fn every_language_takes_every_word(
+        pieces in prop::collection::vec((0..64_usize, 0..1000_usize), 1..8),
+        letters in "\\PC{0,6}",
+    ) {
+        let endings = [
+            "ισα", "θαίνετε", "κοπεκθετε", "υευρετε", "ing", "ational", "ment", "ungen", "ként",
+            "ость", "ами", "ções", "issement", "larında", "ில்", "ات", "eerd", "lleen",
+        ];
+        for language in Language::all() {
+            let (mut analyser, stop) = (Analyser::new(language), language.stop_words());
+            let piece = |(nth, other): &(usize, usize)| match stop.len() {
+                0 => endings[nth % endings.len()],
+                _ if nth % 2 == 0 => endings[nth % endings.len()],
+                words => stop[other % words],
+            };
+            let word: String = pieces.iter().map(piece).chain([&letters[..]]).collect();
+            analyser.analyse(word.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_word_of_a_whole_text_takes_no_time_and_has_no_term() {
+    for language in Language::all() {
+        let mut analyser = Analyser::new(language);
+        let document = analyser.analyse("ay".repeat(512 << 10).as_bytes());
+        assert_eq!(document.terms().count(), 0, "{language}");
+        for word in ["ισαισα", "θαίνετε", "ίσαίσα", "δραθετε", "κοπεκθετε", "υευρετε"]
+        {
+            assert_eq!(analyser.analyse(word.as_bytes()).terms().count(), 1, "{language}");
+        }
+    }
+}
+
 #[test]
 fn what_is_asked_is_told_from_what_is_stated() {
     let text = "Paint! I like paint. Do you paint? Yes, in Rome";
