@@ -46,6 +46,20 @@ fn recorded_at(client: &mut Client, id: &str) -> i64 {
 }
 
 #[test]
+fn nothing_supersedes_itself_by_an_id_that_the_daemon_gave() {
+    let home = Home::new();
+    let (_daemon, mut client) = start(&home);
+    for word in [&["DEDUP"][..], &["KEY", "k"]] {
+        let first = client.ask(&store("*", 1, word));
+        let id = first.at("id").text();
+        let again = client.ask(&store("*", 1, &[word, &["SUPERSEDES", id]].concat()));
+        assert_eq!(again.at("id").text(), id);
+        assert_eq!(texts(again.at("superseded")), Vec::<&str>::new(), "{word:?}");
+        assert!(recall(&mut client, &[]).contains(&id.to_owned()), "{word:?}");
+    }
+}
+
+#[test]
 fn what_is_superseded_is_read_and_not_recalled_wherever_it_lives() {
     let home = Home::new();
     let (mut daemon, mut client) = start(&home);

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::episodes::{blob, vector};
 use common::{Client, Daemon, Home, Reply};
 use redis::Value;
@@ -139,6 +141,64 @@ fn the_answer_is_the_same_in_memory_and_in_columns_on_one_shard_and_on_two() {
                 stage.client.ask(&command!["EG.CONSOLIDATE"]);
             }
         }
+    }
+}
+
+#[test]
+fn an_answer_tells_the_version_that_fulfilled_the_conditions() {
+    let mut stage = Stage::new();
+    let mut replacing = stage.daemon.client();
+    let cue = blob(&vector(3, DIMENSIONS));
+    let versions = [("apple", r#"{"version":1}"#), ("banana", r#"{"version":2}"#)];
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in (0..20_000).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                for (text, meta) in versions {
+                    replacing.ask(&command![
+                        "EG.STORE", "two", "x", "VEC", &cue, "TEXT", text, "META", meta
+                    ]);
+                }
+            }
+        });
+        let filter = ["FILTER", r#"{"version":1}"#, "WITH", "meta", "WITH", "text"];
+        let mut found = 0;
+        for _ in 0..400 {
+            for words in [&["TEXT", "apple"][..], &["ID", "n1", "SPREAD"]] {
+                for hit in stage.recall("two", &[words, &filter].concat()).items() {
+                    assert_eq!(hit.at("text").text(), "apple", "{words:?}");
+                    assert!(hit.at("meta").text().contains('1'), "{words:?}");
+                    found += 1;
+                }
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(found > 0);
+    });
+}
+
+#[test]
+fn turns_of_one_moment_stand_in_the_order_in_which_they_were_stored() {
+    let mut stage = Stage::new();
+    let questions: Vec<String> = (0..40).map(|nth| format!("subject{nth}")).collect();
+    for (space, _) in SPACES {
+        // A session whose turns all have its time, with ids in another order.
+        for nth in 0..40_u32 {
+            let id = format!("t{:02}", nth * 17 % 40);
+            let text =
+                if nth % 4 == 0 { format!("What of subject{nth}?") } else { "Hm".to_owned() };
+            store(&mut stage.client, space, &id, ("moment", &text), "5000");
+        }
+    }
+    for turn in ["tail", "columns"] {
+        for (nth, question) in questions.iter().enumerate().step_by(4) {
+            let found = SPACES.map(|(space, _)| stage.found(space, question));
+            assert_eq!(found[0], found[1], "{question}, {turn}");
+            // What was asked lends most to what was said right behind it.
+            let behind = (nth + 1) * 17 % 40;
+            assert_eq!(found[0][0], format!("t{behind:02}"), "{question}, {turn}");
+        }
+        stage.client.ask(&command!["EG.CONSOLIDATE"]);
     }
 }
 
@@ -443,8 +503,10 @@ fn what_is_no_question_is_refused_with_a_reason() {
     assert_eq!(code, "SYNTAX");
     let (code, _) = stage.client.refused(&command!["EG.RECALL", "none", "K", "5", "TEXT", "a"]);
     assert_eq!(code, "NOSPACE");
-    // More words than are looked for, and none that could break anything.
-    let many = (0..500).map(|nth| format!("word{nth} ")).collect::<String>() + "marathon?";
-    stage.recall("one", &["TEXT", &many]);
+    // The first so many words are looked for, wherever in the alphabet.
+    let words = |count: usize| (0..count).map(|nth| format!("aword{nth} ")).collect::<String>();
+    assert_eq!(stage.found("one", &(words(63) + "marathon?")), ["n1"]);
+    assert_eq!(stage.found("one", &(words(64) + "marathon?")), Vec::<String>::new());
+    stage.recall("one", &["TEXT", &words(500)]);
     assert_eq!(stage.found("one", "\u{202e} 🙂 \u{0} marathon"), ["n1"]);
 }

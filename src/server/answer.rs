@@ -104,12 +104,11 @@ pub(super) async fn rank(
     Ok(hits.collect())
 }
 
-/// The different terms of a text.
+/// The different terms of a text, the first so many.
 fn terms(language: Language, text: &[u8]) -> Arc<[String]> {
     let mut analyser = Analyser::new(language);
-    let document = analyser.analyse(text);
-    let terms = document.terms().take(QUESTION_TERMS_MAX);
-    terms.map(|(term, _)| term.to_owned()).collect()
+    let terms = analyser.analyse(text).first_terms(QUESTION_TERMS_MAX);
+    terms.into_iter().map(str::to_owned).collect()
 }
 
 /// Asks all shards of a space, and puts together what they found.
@@ -135,8 +134,8 @@ async fn ask(
     Ok(all)
 }
 
-/// Reads the parts that were asked for, as far as their bytes are bounded. What was forgotten
-/// meanwhile is no answer any more.
+/// Reads the parts that were asked for, as far as their bytes are bounded. What was forgotten or
+/// replaced meanwhile is no answer any more.
 pub(super) async fn read(
     core: &Rc<Core>,
     route: &Route,
@@ -166,7 +165,9 @@ pub(super) async fn read(
             let Answer::Episode(episode) = promise.wait().await else {
                 unreachable!("a get is answered with an episode")
             };
-            if let Some(episode) = episode? {
+            if let Some(episode) = episode?
+                && episode.sequence == hit.episode.sequence
+            {
                 bytes += episode.optional_bytes();
                 whole.push(Hit { episode: *episode, ..hit });
             }

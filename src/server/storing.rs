@@ -148,7 +148,8 @@ impl Beside {
         Ok(Stored { activation, beside: StoredBeside { superseded, near } })
     }
 
-    /// Tells the others that they are superseded; which of them are.
+    /// Tells the others that they are superseded; which of them are. With a key or DEDUP the id is
+    /// known only now, and nothing supersedes itself.
     async fn supersede(&self, core: &Rc<Core>) -> Result<Vec<Bytes>, Refusal> {
         let Self { route, id, durability, writer_uid, .. } = self;
         let (space, durability, writer_uid) = (route.space(), *durability, *writer_uid);
@@ -167,10 +168,11 @@ impl Beside {
             };
             core.ask(route.owner(target), Request::Supersede(Box::new(request)))
         };
-        let promises: Vec<_> = self.supersedes.iter().map(ask).collect();
+        let others: Vec<&Bytes> = self.supersedes.iter().filter(|target| *target != id).collect();
+        let promises: Vec<_> = others.iter().map(|target| ask(target)).collect();
         core.turn();
         let mut done = Vec::with_capacity(promises.len());
-        for (target, promise) in self.supersedes.iter().zip(promises) {
+        for (target, promise) in others.into_iter().zip(promises) {
             match promise.wait().await {
                 Answer::Write(result) => match result? {
                     Reply::Superseded { is_by: Some(true), .. } => done.push(target.clone()),

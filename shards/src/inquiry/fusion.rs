@@ -82,6 +82,9 @@ impl Default for Weights {
 /// What the similarity of a neighbour counts beside its words.
 const NEAR_LENT: f32 = 0.4;
 
+/// What similarities are off by, as a part of them, by rounding.
+const ROUNDING: f32 = 1e-5;
+
 /// Why an episode has its score: what each term of the sum comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Terms {
@@ -174,8 +177,7 @@ impl Fusion {
         threaded.iter().for_each(|nth| self.surrounded[*nth] = true);
         let place = |nth: usize| {
             let episode = &self.evidence[nth];
-            let moment = (episode.happened_at_us, episode.sequence.0);
-            Place { thread: episode.thread.clone(), moment }
+            Place { thread: episode.thread.clone(), moment: episode.moment() }
         };
         let mut places: Vec<Place> = threaded.into_iter().map(place).collect();
         // Those of one thread are looked up in the same memory.
@@ -240,6 +242,9 @@ impl Fusion {
         let best = |all: &[f32]| all.iter().copied().fold(0.0, f32::max);
         let (words_best, near_best) = (best(&words), best(&nears));
         // Where nothing is nearer than anything is, nearness tells nothing.
+        let known = self.evidence.iter().filter_map(|own| own.similarity).chain(*similarity);
+        let noise = ROUNDING * known.map(f32::abs).fold(0.0, f32::max);
+        let near_best = if near_best > noise { near_best } else { 0.0 };
         let share = |own: f32, best: f32| if best > 0.0 { own / best } else { 0.0 };
         let all = self.evidence.iter().zip(words.iter().zip(&nears));
         all.map(|(own, (words, near))| Terms {
@@ -284,8 +289,7 @@ impl Fusion {
                     number
                 }
             };
-            let episode = &self.evidence[nth];
-            order.push((number, (episode.happened_at_us, episode.recorded_at_us), nth));
+            order.push((number, self.evidence[nth].moment(), nth));
         }
         let id = |nth: usize| &self.evidence[nth].id;
         order.sort_unstable_by(|a, b| {

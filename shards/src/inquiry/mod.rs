@@ -37,6 +37,7 @@ use crate::recall::{Recall, Scratch, similarity};
 use crate::space::{Damaged, Part, PartNumber, RowAt, Space, Standing};
 use crate::trust::Opinion;
 use crate::words::score::{Spoken, Statistics};
+use crate::words::threads::Moment;
 use crate::words::when::Span;
 use scan::Scan;
 use zerocopy::IntoBytes as _;
@@ -91,6 +92,11 @@ impl Evidence {
     /// What who asks may think of it.
     pub fn opinion(&self) -> Opinion {
         Opinion::new(self.confidence, self.trust, self.retention)
+    }
+
+    /// Where it stands in the order of its thread.
+    fn moment(&self) -> Moment {
+        (self.happened_at_us, self.recorded_at_us, self.sequence.0)
     }
 
     /// The episode without its optional parts.

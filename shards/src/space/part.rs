@@ -253,7 +253,8 @@ impl<'a> Part<'a> {
 
     /// Where a row stands in the order of its thread.
     pub fn moment(self, row: u32) -> Moment {
-        (self.columns(row).happened_at_us, self.record(row).sequence)
+        let Record { recorded_at_us, sequence, .. } = self.record(row);
+        (self.columns(row).happened_at_us, recorded_at_us, sequence)
     }
 
     /// The sequence that a row was stored with, and when its episode happened.

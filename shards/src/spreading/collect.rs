@@ -207,7 +207,9 @@ impl Spreading {
                 let active = scores.best(graph, count, &wanted).into_iter();
                 let active = active.map(|(node, _)| (node, None));
                 let known = known.into_iter().enumerate();
+                // Another version may have come since the recall.
                 let known = known.filter_map(|(nth, node)| Some((node?, Some(nth))));
+                let known = known.filter(|(node, _)| admits(*node));
                 for (node, nth) in known.chain(active) {
                     let Some((part, row)) = graph.live_row(node) else { continue };
                     let scale = || part.columns(row).scale;

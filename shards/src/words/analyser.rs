@@ -126,6 +126,19 @@ impl Analyser {
 }
 
 impl<'a> Document<'a> {
+    /// The first so many different terms in the order of the text.
+    pub fn first_terms(&self, count: usize) -> Vec<&'a str> {
+        let (terms, mut tokens) = (self.terms, self.tokens.to_vec());
+        tokens.sort_unstable_by_key(|token| token.from);
+        let mut first: Vec<&str> = Vec::new();
+        for term in tokens.iter().map(|token| &terms[token.from..token.to]) {
+            if first.len() < count && !first.contains(&term) {
+                first.push(term);
+            }
+        }
+        first
+    }
+
     /// The different terms in the order of their bytes, [`ROW_TERMS_MAX`] at most.
     pub fn terms(&self) -> impl Iterator<Item = (&'a str, Counts)> {
         let (terms, tokens) = (self.terms, self.tokens);

@@ -279,7 +279,7 @@ proptest! {
         rows in proptest::collection::vec((0_u8..4, 0_i64..9), 1..60),
         asked in (0_u8..5, -1_i64..10, 0_u64..60),
     ) {
-        let moments: Vec<_> = rows.iter().enumerate().map(|(row, at)| (at.1, row as u64)).collect();
+        let moments: Vec<_> = rows.iter().enumerate().map(|(row, at)| (at.1, 0, row as u64)).collect();
         let mut grown = GrownThreads::default();
         for (row, (thread, _)) in rows.iter().enumerate() {
             grown.insert(&[*thread], moments[row], row as u32);
@@ -288,7 +288,7 @@ proptest! {
         entries.sort_by_key(|row| (thread_hash(&[rows[*row].0]), moments[*row]));
         let entry = |row: usize| ThreadEntry::new(thread_hash(&[rows[row].0]), row as u32);
         let entries: Vec<_> = entries.into_iter().map(entry).collect();
-        let (thread, moment) = (asked.0, (asked.1, asked.2));
+        let (thread, moment) = (asked.0, (asked.1, 0, asked.2));
         let mut own: Vec<_> = (0..rows.len()).filter(|row| rows[*row].0 == thread).collect();
         own.sort_by_key(|row| moments[*row]);
         let (mut earlier, mut later): (Vec<_>, Vec<_>) =

@@ -9,8 +9,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// When an episode happened, and the sequence it was stored with, which decides among equals.
-pub type Moment = (i64, u64);
+/// When an episode happened; among equals when it was recorded, which is the same on all shards,
+/// and then the sequence that its shard stored it with.
+pub type Moment = (i64, i64, u64);
 
 /// The hash of the name of a thread.
 pub fn thread_hash(thread: &[u8]) -> u64 {

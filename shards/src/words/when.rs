@@ -197,6 +197,7 @@ fn word(word: &str) -> Word {
     {
         return match number {
             1..=31 => Word::Day(number as i8),
+            32..1900 => Word::Count(i64::from(number)),
             1900..=2199 => Word::Year(number),
             _ => Word::Other,
         };
@@ -238,7 +239,7 @@ fn time(words: &[Word], before: Option<Word>, today: Date) -> Option<(Time, usiz
         (Word::Day(day), Word::Month(month)) => {
             dated(nth(behind + 1), month, Some(day), behind + 1)
         }
-        (Word::Month(month), Word::Day(day)) => dated(nth(2), month, Some(day), 2),
+        (Word::Month(month), Word::Day(day)) if behind == 1 => dated(nth(2), month, Some(day), 2),
         (Word::Month(month), Word::Year(_)) => dated(nth(behind), month, None, behind),
         // Some months are words too.
         (Word::Month(month), _) if before == Some(Word::Preposition) => {
@@ -346,6 +347,9 @@ mod tests {
             ("three days ago", "2026-11-17"),
             ("2 weeks ago", "2026-11-02/2026-11-08"),
             ("a year ago", "2025-01-01/2025-12-31"),
+            ("45 days ago", "2026-10-06"),
+            ("in the last 90 days", "2026-08-22/2026-11-20"),
+            ("in August on 3 occasions", "8-None"),
             ("in the last ten days", "2026-11-10/2026-11-20"),
         ] {
             assert_eq!(days(question), [expected], "{question}");
