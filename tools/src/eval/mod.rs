@@ -34,7 +34,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Context;
 use crate::error::ToolError;
-use crate::render::{self, grouped};
+use crate::render::{self, plural};
 
 use beam::Beam;
 use controls::Controls;
@@ -214,7 +214,7 @@ impl Eval {
         ways: &[Way],
         spaces: &mut Spaces<'_>,
     ) -> Result<Vec<Answered>, ToolError> {
-        eprintln!("engram: storing {} turns twice", grouped(corpus.turns() as u64));
+        eprintln!("engram: storing {} twice", plural(corpus.turns(), "turn"));
         for conversation in &corpus.conversations {
             for is_threaded in [true, false] {
                 spaces.fill(conversation, &vectors.turns, is_threaded)?;
@@ -223,8 +223,8 @@ impl Eval {
         if self.consolidate {
             spaces.consolidate()?;
         }
-        let questions = grouped(corpus.questions() as u64);
-        eprintln!("engram: asking {questions} questions in {} ways", ways.len());
+        let questions = plural(corpus.questions(), "question");
+        eprintln!("engram: asking {questions} in {} ways", ways.len());
         let mut answered = Vec::with_capacity(corpus.questions());
         for (number, conversation) in corpus.conversations.iter().enumerate() {
             let controls = Controls::new(conversation, &vectors.turns);
