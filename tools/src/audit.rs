@@ -396,6 +396,7 @@ mod tests {
             strength: Some(StrengthReply {
                 retention: if text == "x" { 0.25 } else { 0.75 },
                 presentations: 1,
+                is_pinned: false,
             }),
             ..EpisodeReply::default()
         }

@@ -211,10 +211,11 @@ fn a_recall_shows_what_associations_add() {
     assert!(["score", "similarity", "activation", "path"].iter().all(|it| lines[0].contains(it)));
     let cells = |line: usize| lines[line].split_whitespace().take(6).collect::<Vec<_>>();
     assert_eq!(cells(1), ["1", "131.000", "██████████", "81.000", "0.50000", "tea"]);
-    assert_eq!(cells(2), ["2", "27.750", "██········", "9.000", "0.18750", "kettle"]);
-    assert!(lines[3].contains("  tea -needs-> kettle -> "), "{table}");
-    assert!(lines[4].ends_with("  tea -> cup · About cup."), "{table}");
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[2], "   spread", "what led to the seed stands below it");
+    assert_eq!(cells(3), ["2", "27.750", "██········", "9.000", "0.18750", "kettle"]);
+    assert!(lines[4].contains("  tea -needs-> kettle -> "), "{table}");
+    assert!(lines[5].ends_with("  tea -> cup · About cup."), "{table}");
+    assert_eq!(lines.len(), 6);
     let cut = succeed(&daemon, &[&recall[..], &["--deadline", "10"]].concat());
     assert!(cut.ends_with("the deadline came first: there may be more and better\n"), "{cut}");
     let found = json(&succeed(&daemon, &[&recall[..], &["--json"]].concat()));
