@@ -125,6 +125,26 @@ fn an_episode_is_stored_recalled_read_and_forgotten() {
 }
 
 #[test]
+fn the_help_of_import_and_export_tells_what_a_line_holds() {
+    let daemon = FakeDaemon::start();
+    let help = succeed(&daemon, &["import", "--help"]);
+    let line = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/document.rs")).unwrap();
+    // The first column of the table at the top of the file.
+    let columns = line.lines().filter_map(|line| line.strip_prefix("//! | `")?.split('|').next());
+    let fields: Vec<&str> =
+        columns.flat_map(|own| own.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let fields: Vec<&str> =
+        fields.into_iter().filter(|word| !word.is_empty() && *word != "or").collect();
+    assert!(fields.len() > 10 && fields.contains(&"ts"), "{fields:?}");
+    let words: BTreeSet<&str> = help.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for field in fields {
+        assert!(words.contains(field), "{help} should name {field}");
+    }
+    let help = succeed(&daemon, &["export", "--help"]);
+    assert!(help.contains("Pins, presentations") && help.contains("engram snapshot"), "{help}");
+}
+
+#[test]
 fn the_fan_of_a_space_is_given_and_shown() {
     let daemon = FakeDaemon::start();
     let create =
