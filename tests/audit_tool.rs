@@ -68,7 +68,7 @@ fn what_a_space_consists_of_is_counted() {
         assert_eq!(size["columns_bytes"].as_u64().unwrap() > 0, consolidates);
     }
     daemon.client().ask(&command!["EG.REINFORCE", "notes", "tea 2"]);
-    assert_eq!(audit(&daemon.socket, &["--stale", "2"])["stale"]["count"], 5);
+    assert_eq!(audit(&daemon.socket, &["--stale", "0.9999"])["stale"]["count"], 5);
     assert_eq!(audit(&daemon.socket, &[])["never_recalled"]["count"], 4);
     let near = |further: &[&str]| audit(&daemon.socket, further)["near_duplicates"].clone();
     assert_eq!(near(&["--threshold", "0.9999", "--exact"])["count"], 0);
@@ -94,6 +94,45 @@ fn what_a_space_consists_of_is_counted() {
     }
     let unknown = engram(&daemon.socket, &["audit", "nothing"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+}
+
+#[test]
+fn bounds_that_nothing_can_have_are_refused() {
+    let home = Home::new();
+    let refused = |arguments: [&str; 3], because: &str| {
+        let [space, flag, bound] = arguments;
+        // With = in between, since some begin with a minus.
+        let flag = format!("{flag}={bound}");
+        let output = engram(&home.socket(), &["audit", space, &flag]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(because), "{said} should say {because}");
+    };
+    // No daemon listens yet: these are refused without one.
+    for flag in ["--stale", "--archive-below", "--forget-below"] {
+        for bound in ["2", "-0.1", "NaN", "inf"] {
+            refused(["notes", flag, bound], bound);
+        }
+        refused(["notes", flag, "1.0001"], "is not from 0 to 1");
+    }
+    refused(["notes", "--threshold", "NaN"], "no finite number");
+    // What similarities can be is a matter of the metric.
+    let daemon = home.start();
+    let mut client = daemon.client();
+    fill(&mut client);
+    for metric in ["dot", "l2"] {
+        client.ask(&command!["EG.SPACE", "CREATE", metric, "DIM", "3", "METRIC", metric]);
+    }
+    refused(["notes", "--threshold", "1.5"], "similarities in 'notes' are from -1 to 1 (cosine)");
+    refused(["notes", "--threshold", "-1.1"], "from -1 to 1");
+    refused(["l2", "--threshold", "-0.5"], "similarities in 'l2' are from 0 to 1 (l2)");
+    let taken = [("notes", "-1"), ("notes", "1"), ("l2", "0"), ("dot", "1.5"), ("dot", "-20")];
+    for (space, threshold) in taken {
+        stdout(&engram(&daemon.socket, &["audit", space, "--threshold", threshold]));
+    }
+    for bound in ["0", "1"] {
+        audit(&daemon.socket, &["--stale", bound, "--forget-below", bound]);
+    }
 }
 
 #[test]

@@ -190,8 +190,60 @@ fn measures_are_those_that_are_worked_out_by_hand_and_nothing_is_left_behind() {
     let shown = eval(&home, &daemon.socket, &["--against", "dense"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.starts_with("2 conversations, 7 turns, 3 questions (1 without"), "{shown}");
+    let unknown = "1 id of evidence names no turn, in 1 question, left out for that";
+    assert_eq!(shown.lines().nth(1), Some(unknown));
     let dense = shown.lines().find(|line| line.starts_with("dense ")).unwrap();
     assert!(dense.starts_with("dense       ") && dense.contains("66.7"), "{shown}");
+}
+
+#[test]
+fn evidence_that_names_no_turn_is_told_and_what_else_there_is_counts() {
+    let home = Home::new();
+    write(&home);
+    let questions = [
+        ("[\"t2\",\"t99\",\"D; t1\"]", "Where is the kettle?"),
+        ("[\"t4\"]", "When does the ferry leave?"),
+        ("[\"t98\"]", "Who paints?"),
+        ("[]", "Who sings?"),
+    ];
+    let lines = questions.map(|(evidence, question)| {
+        format!("{{\"space\":\"tea\",\"question\":\"{question}\",\"evidence\":{evidence}}}\n")
+    });
+    fs::write(home.path("questions"), lines.concat()).unwrap();
+    let daemon = home.start();
+    let output = home.path("answers");
+    let shown = eval(&home, &daemon.socket, &["--output", output.to_str().unwrap()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let heading: Vec<&str> = shown.lines().take(2).collect();
+    let expected = [
+        "2 conversations, 7 turns, 2 questions (2 without usable evidence left out)",
+        "3 ids of evidence name no turn, in 2 questions, 1 of them left out for that",
+    ];
+    assert_eq!(heading, expected);
+    let answers = fs::read_to_string(output).unwrap();
+    let answers: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0]["evidence"], serde_json::json!(["t2", "t1"]));
+    assert_eq!(answers[0]["unknown_evidence"], serde_json::json!(["t99", "D"]));
+    assert_eq!(answers[1].get("unknown_evidence"), None, "{}", answers[1]);
+    let report = json(&eval(&home, &daemon.socket, &["--json"]));
+    let counts = ["evidence_unknown", "questions_with_unknown", "questions_skipped_for_unknown"];
+    assert_eq!(counts.map(|count| report[count].as_u64().unwrap()), [3, 2, 1]);
+    assert_eq!((&report["questions"], &report["questions_skipped"]), (&2.into(), &2.into()));
+
+    // Of one conversation of one turn and one question, all of whose evidence is known.
+    let turn = "{\"space\":\"tea\",\"id\":\"t1\",\"text\":\"The kettle sings.\"}\n";
+    fs::write(home.path("turns"), turn).unwrap();
+    fs::write(home.path("turns.npy"), npy(&[[1.0, 0.0, 0.0]])).unwrap();
+    let question = "{\"space\":\"tea\",\"question\":\"Who sings?\",\"evidence\":\"t1\"}\n";
+    fs::write(home.path("questions"), question).unwrap();
+    fs::write(home.path("questions.npy"), npy(&[[1.0, 0.0, 0.0]])).unwrap();
+    let shown = eval(&home, &daemon.socket, &[]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let heading: Vec<&str> = shown.lines().take(2).collect();
+    let expected = "1 conversation, 1 turn, 1 question (0 without usable evidence left out)";
+    assert!(heading[0] == expected && heading[1].starts_with("in %"), "{shown}");
 }
 
 fn get(client: &mut Client, space: &str) -> redis::Value {
@@ -250,6 +302,8 @@ fn what_cannot_be_evaluated_is_refused_before_anything_is_stored() {
     broken("questions.npy", &npy(&[[1.0; 3]; 5]), "5 rows for 4 questions");
     broken("questions.npy", b"nonsense", "numpy.save");
     broken("turns", b"{\"space\":\"tea\"}\n", "line 1: missing field");
+    let twice = "{\"space\":\"tea\",\"id\":\"t1\",\"text\":\"x\"}\n".repeat(2);
+    broken("turns", twice.as_bytes(), "turns, line 2: 'tea' has a turn 't1' in line 1 already");
     broken("questions", b"{\"space\":\"sea\",\"question\":\"?\"}\n", "'sea', which no turn is of");
     broken("questions", b"{\"space\":\"tea\",\"question\":\"?\"}\n", "no question has evidence");
     fs::remove_file(home.path("questions")).unwrap();
@@ -281,6 +335,13 @@ fn chats_of_beam_are_listed_for_embedding_and_evaluated() {
     };
     assert_eq!(list("questions"), "\"Who sings?\"\n\"When does the ferry leave?\"\n");
     assert_eq!(list("turns").lines().nth(1), Some("\"In the left cupboard, behind the pans.\""));
+    let whole = fs::read(chat.join("chat.json")).unwrap();
+    for empty in ["{}", "[]", "[{\"turns\":[[]]}]"] {
+        fs::write(chat.join("chat.json"), empty).unwrap();
+        let listed = engram(&home.socket(), &[&beam[..], &["--list", "turns"]].concat());
+        refused(&listed, 2, "1/chat.json: no messages");
+    }
+    fs::write(chat.join("chat.json"), whole).unwrap();
 
     fs::write(home.path("turns.npy"), npy(&TURNS.map(|turn| turn.5)[..4])).unwrap();
     fs::write(home.path("questions.npy"), npy(&[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])).unwrap();

@@ -88,6 +88,9 @@ fn what_a_partial_vector_brings_to_mind_is_shown_with_the_whole_one() {
     assert!(!ids(&some["hits"]).contains(&"dry"), "{some}");
     assert!(ids(&stage.json(&roses)["hits"]).contains(&"dry"));
 
+    let strong = stage.show(&[&complete[..], &["--with", "text,strength"]].concat());
+    assert!(strong.lines().nth(2).unwrap().ends_with(" 1 presentation"), "{strong}");
+
     assert!(stage.fail(2, &["complete", "s"]).contains("a completion needs a vector"));
     let ranges = ["3-2", "2-", "-1-2", "a-b"];
     for range in ranges.map(|range| format!("--unknown={range}")) {
@@ -127,6 +130,66 @@ fn what_belongs_together_is_shown_as_gists() {
     for k in ["0", "65"] {
         let said = stage.fail(1, &["gist", "s", "--text", "kettle", "-k", k]);
         assert!(said.contains("from 1 to 64"), "{said}");
+    }
+}
+
+#[test]
+fn what_a_hit_rests_on_is_shown_below_it() {
+    let stage = Stage::new();
+    stage.show(&["pin", "s", "shelf"]);
+    let ask = ["recall", "s", "--text", "Where did the kettle go?", "--no-reinforce", "-k", "2"];
+    let plain = stage.show(&ask);
+    let shown = stage.show(&[&ask[..], &["--with", "text,strength", "--why"]].concat());
+    let (hits, below): (Vec<&str>, Vec<&str>) =
+        shown.lines().partition(|line| !line.starts_with("   "));
+    assert_eq!(hits, plain.lines().collect::<Vec<_>>(), "the table is the same");
+    let hits = stage.json(&[&ask[..], &["--with", "strength", "--why"]].concat());
+    assert_eq!((ids(&hits).len(), below.len()), (2, 2), "{shown}");
+    for (hit, line) in hits.as_array().unwrap().iter().zip(below) {
+        let parts: Vec<&str> = line.trim_start().split(" · ").collect();
+        let is_pinned = hit["id"] == "shelf";
+        let strength = format!(
+            "retention {:.2}, 1 presentation{}",
+            hit["strength"]["retention"].as_f64().unwrap(),
+            if is_pinned { ", pinned" } else { "" }
+        );
+        assert_eq!(parts[0], strength);
+        let terms = ["words", "near", "time", "stating", "strength", "confidence"];
+        let terms = terms.map(|term| format!("{term} {:.2}", hit["why"][term].as_f64().unwrap()));
+        assert_eq!(parts[1..], terms);
+    }
+    let near = ["recall", "s", "--values", "1 0 1 0", "-k", "1", "--exact", "--why"];
+    let shown = stage.show(&near);
+    assert!(shown.lines().nth(2).unwrap().starts_with("   exact · rows compared "), "{shown}");
+}
+
+#[test]
+fn only_parts_that_a_command_answers_with_are_offered() {
+    let stage = Stage::new();
+    let stored = "[possible values: text, vec, meta, links, strength]";
+    let all = "[possible values: text, vec, meta, links, strength, belief, why]";
+    for (command, offered) in [
+        (&["get", "s", "left"][..], stored),
+        (&["watch", "s"], stored),
+        (&["complete", "s", "--values", "1 0 0 0", "--unknown", "2-3"], stored),
+        (&["recall", "s", "--values", "1 0 0 0"], all),
+        (&["spread", "s", "--from", "left"], all),
+    ] {
+        let help = stage.show(&[command[0], "--help"]);
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(offered), "{help}");
+        assert_eq!(help.contains("--why"), offered == all, "{help}");
+        if offered == all {
+            stage.show(&[command, &["--with", "belief,why,text,vec,meta,links,strength"]].concat());
+            continue;
+        }
+        for part in ["belief", "why"] {
+            let said = stage.fail(2, &[command, &["--with", part]].concat());
+            assert!(said.contains(&format!("invalid value '{part}'")), "{said}");
+        }
+        if command[0] != "watch" {
+            stage.show(&[command, &["--with", "text,vec,meta,links,strength"]].concat());
+        }
     }
 }
 

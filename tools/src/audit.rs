@@ -49,23 +49,24 @@ pub(crate) struct Audit {
     space: String,
     /// From which similarity on two episodes count as nearly the same
     #[arg(long, value_name = "SIMILARITY", default_value_t = 0.95, allow_hyphen_values = true)]
+    #[arg(value_parser = parse_finite)]
     threshold: f64,
     /// Episodes whose nearest other one is looked for, at most; 0 for all
     #[arg(long, value_name = "EPISODES", default_value_t = 1000)]
     sample: usize,
     /// Below which retention an episode counts as stale
-    #[arg(long, value_name = "RETENTION", default_value_t = 0.1)]
+    #[arg(long, value_name = "RETENTION", default_value_t = 0.1, value_parser = parse_probability)]
     stale: f64,
     /// Count what would be archived below this retention, instead of by the memory space's own
     /// policy; nothing is
-    #[arg(long, value_name = "RETENTION")]
+    #[arg(long, value_name = "RETENTION", value_parser = parse_probability)]
     archive_below: Option<f64>,
     /// And that was stored at least so many seconds ago
     #[arg(long, value_name = "SECONDS", requires = "archive_below")]
     archive_after: Option<u32>,
     /// Count what would be forgotten below this retention, instead of by the memory space's own
     /// policy; nothing is
-    #[arg(long, value_name = "RETENTION")]
+    #[arg(long, value_name = "RETENTION", value_parser = parse_probability)]
     forget_below: Option<f64>,
     /// And that was stored at least so many seconds ago
     #[arg(long, value_name = "SECONDS", requires = "forget_below")]
@@ -209,11 +210,11 @@ impl Read {
 
 impl Audit {
     pub(crate) fn run(&self, context: &Context) -> Result<(), ToolError> {
-        if !self.threshold.is_finite() {
-            return Err(ToolError::usage("--threshold must be a finite number".to_owned()));
-        }
         let mut client = context.connect()?;
-        let policies = self.policies(&mut client)?;
+        let info = client.call(redis::cmd("EG.SPACE").arg("INFO").arg(&self.space))?;
+        let info = reply::entries(info).unwrap_or_default();
+        self.check_threshold(&info)?;
+        let policies = self.policies(&info);
         let read = self.read(&mut client, policies)?;
         let near = self.near(&mut client, &read)?;
         let [archive, forget] = policies;
@@ -285,24 +286,39 @@ impl Audit {
         render::print(table.trim_start_matches('\n'))
     }
 
+    /// Of what the daemon tells of the memory space its metric, which bounds similarities: those of
+    /// scalar products have no bound.
+    fn check_threshold(&self, info: &[(String, Value)]) -> Result<(), ToolError> {
+        let metric = entry(info, "metric").and_then(reply::text).unwrap_or_default();
+        let (low, high) = match metric.as_str() {
+            "cosine" => (-1.0, 1.0),
+            "l2" => (0.0, 1.0),
+            _ => return Ok(()),
+        };
+        if (low..=high).contains(&self.threshold) {
+            return Ok(());
+        }
+        let (space, threshold) = (&self.space, self.threshold);
+        Err(ToolError::usage(format!(
+            "--threshold {threshold}: similarities in '{space}' are from {low} to {high} ({metric})"
+        )))
+    }
+
     /// To archive and to forget: the policies that were given, or those of the memory space if it
     /// has any.
-    fn policies(&self, client: &mut Client) -> Result<[Option<Policy>; 2], ToolError> {
-        let info = client.call(redis::cmd("EG.SPACE").arg("INFO").arg(&self.space))?;
-        let info = reply::entries(info).unwrap_or_default();
-        let entry = |wanted: &str| info.iter().find(|(key, _)| key == wanted).map(|(_, own)| own);
+    fn policies(&self, info: &[(String, Value)]) -> [Option<Policy>; 2] {
         let policy = |below: Option<f64>, after: Option<u32>, own: [&str; 2]| {
             if let Some(below) = below {
                 return Some(Policy { below, after_seconds: after.unwrap_or_default().into() });
             }
-            let below = entry(own[0]).and_then(reply::number).filter(|below| *below > 0.0)?;
-            let after_seconds = entry(own[1]).and_then(reply::integer).unwrap_or_default();
+            let below = entry(info, own[0]).and_then(reply::number).filter(|below| *below > 0.0)?;
+            let after_seconds = entry(info, own[1]).and_then(reply::integer).unwrap_or_default();
             Some(Policy { below, after_seconds })
         };
-        Ok([
+        [
             policy(self.archive_below, self.archive_after, ["archive_below", "archive_after"]),
             policy(self.forget_below, self.forget_after, ["forget_below", "forget_after"]),
-        ])
+        ]
     }
 
     fn read(
@@ -356,6 +372,21 @@ impl Audit {
     }
 }
 
+fn entry<'a>(info: &'a [(String, Value)], wanted: &str) -> Option<&'a Value> {
+    info.iter().find(|(key, _)| key == wanted).map(|(_, own)| own)
+}
+
+fn parse_finite(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| format!("'{text}' is no finite number"))
+}
+
+fn parse_probability(text: &str) -> Result<f64, String> {
+    let number = parse_finite(text)?;
+    let is_probability = (0.0..=1.0).contains(&number);
+    is_probability.then_some(number).ok_or_else(|| format!("'{text}' is not from 0 to 1"))
+}
+
 fn content(text: &str, vector: &[u8]) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(&(vector.len() as u64).to_le_bytes());
@@ -396,6 +427,7 @@ mod tests {
             strength: Some(StrengthReply {
                 retention: if text == "x" { 0.25 } else { 0.75 },
                 presentations: 1,
+                is_pinned: false,
             }),
             ..EpisodeReply::default()
         }

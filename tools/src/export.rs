@@ -21,7 +21,9 @@ use crate::scan::Scan;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  engram export notes --vectors notes.npy > notes.jsonl\n  \
-    engram import copy --episodes notes.jsonl --vectors notes.npy --create")]
+    engram import copy --episodes notes.jsonl --vectors notes.npy --create\n\n\
+    Pins, presentations, when an episode was recorded and which user stored it are not in the\n\
+    lines: what is imported begins anew. 'engram snapshot' keeps everything.")]
 pub(crate) struct Export {
     /// The memory space
     space: String,

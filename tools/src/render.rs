@@ -43,6 +43,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of what a noun names that takes an s: `1 turn`, `2,760 turns`.
+pub(crate) fn plural(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
+}
+
 /// Text on one line, shortened to `width` columns.
 pub(crate) fn snippet(text: &str, width: usize) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -216,6 +221,12 @@ mod tests {
         for (number, expected) in cases {
             assert_eq!(grouped(number), expected);
         }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let said = [0, 1, 2, 1_000].map(|number| plural(number, "turn"));
+        assert_eq!(said, ["0 turns", "1 turn", "2 turns", "1,000 turns"]);
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub(crate) struct StrengthReply {
     pub(crate) retention: f64,
     /// Its store is the first.
     pub(crate) presentations: u64,
+    pub(crate) is_pinned: bool,
 }
 
 /// What a store did, by the `outcome` of its reply.
@@ -196,6 +197,11 @@ pub(crate) fn integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// Whether a flag is set, which RESP2 has as a number.
+pub(crate) fn is_true(value: &Value) -> bool {
+    text(value).is_some_and(|text| text == "true" || text == "1")
+}
+
 fn sequence(value: &Value) -> Option<u64> {
     integer(value)?.try_into().ok()
 }
@@ -219,6 +225,7 @@ fn strength(value: Value) -> Option<StrengthReply> {
     Some(StrengthReply {
         retention: find("retention").and_then(number)?,
         presentations: find("presentations").and_then(sequence)?,
+        is_pinned: find("pinned").is_some_and(is_true),
     })
 }
 

@@ -125,6 +125,26 @@ fn an_episode_is_stored_recalled_read_and_forgotten() {
 }
 
 #[test]
+fn the_help_of_import_and_export_tells_what_a_line_holds() {
+    let daemon = FakeDaemon::start();
+    let help = succeed(&daemon, &["import", "--help"]);
+    let line = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/document.rs")).unwrap();
+    // The first column of the table at the top of the file.
+    let columns = line.lines().filter_map(|line| line.strip_prefix("//! | `")?.split('|').next());
+    let fields: Vec<&str> =
+        columns.flat_map(|own| own.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let fields: Vec<&str> =
+        fields.into_iter().filter(|word| !word.is_empty() && *word != "or").collect();
+    assert!(fields.len() > 10 && fields.contains(&"ts"), "{fields:?}");
+    let words: BTreeSet<&str> = help.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for field in fields {
+        assert!(words.contains(field), "{help} should name {field}");
+    }
+    let help = succeed(&daemon, &["export", "--help"]);
+    assert!(help.contains("Pins, presentations") && help.contains("engram snapshot"), "{help}");
+}
+
+#[test]
 fn the_fan_of_a_space_is_given_and_shown() {
     let daemon = FakeDaemon::start();
     let create =
@@ -211,10 +231,11 @@ fn a_recall_shows_what_associations_add() {
     assert!(["score", "similarity", "activation", "path"].iter().all(|it| lines[0].contains(it)));
     let cells = |line: usize| lines[line].split_whitespace().take(6).collect::<Vec<_>>();
     assert_eq!(cells(1), ["1", "131.000", "██████████", "81.000", "0.50000", "tea"]);
-    assert_eq!(cells(2), ["2", "27.750", "██········", "9.000", "0.18750", "kettle"]);
-    assert!(lines[3].contains("  tea -needs-> kettle -> "), "{table}");
-    assert!(lines[4].ends_with("  tea -> cup · About cup."), "{table}");
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[2], "   spread", "what led to the seed stands below it");
+    assert_eq!(cells(3), ["2", "27.750", "██········", "9.000", "0.18750", "kettle"]);
+    assert!(lines[4].contains("  tea -needs-> kettle -> "), "{table}");
+    assert!(lines[5].ends_with("  tea -> cup · About cup."), "{table}");
+    assert_eq!(lines.len(), 6);
     let cut = succeed(&daemon, &[&recall[..], &["--deadline", "10"]].concat());
     assert!(cut.ends_with("the deadline came first: there may be more and better\n"), "{cut}");
     let found = json(&succeed(&daemon, &[&recall[..], &["--json"]].concat()));

@@ -5,7 +5,7 @@ use redis::{Cmd, Value};
 
 use crate::cli::Context;
 use crate::commands::hits::{Column, Hits, share, with_bar};
-use crate::commands::options::{Conditions, Shown, push};
+use crate::commands::options::{Conditions, Part, push, push_parts, stored_parts};
 use crate::error::ToolError;
 use crate::render;
 use crate::reply;
@@ -36,8 +36,10 @@ pub(crate) struct Complete {
     exact: bool,
     #[command(flatten)]
     conditions: Conditions,
-    #[command(flatten)]
-    shown: Shown,
+    /// Parts to answer with
+    #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "text")]
+    #[arg(value_parser = stored_parts())]
+    with: Vec<Part>,
 }
 
 impl Complete {
@@ -60,7 +62,7 @@ impl Complete {
         }
         let weight: Column<'_> = ("weight", &|hit| with_bar(3, hit.score, 1.0));
         let similarity: Column<'_> = ("similarity", &|hit| share(3, hit.similarity));
-        let table = hits.table(&[weight, similarity], &self.shown);
+        let table = hits.table(&[weight, similarity], &self.with);
         render::print(&format!("{table}\n{sentence}"))
     }
 
@@ -82,17 +84,16 @@ impl Complete {
             command.arg("EXACT");
         }
         self.conditions.add_to(&mut command);
-        self.shown.add_to(&mut command);
+        push_parts(&mut command, &self.with);
         Ok(command)
     }
 }
 
 /// How it went.
 fn sentence(rounds: &Value, has_settled: &Value) -> String {
-    let rounds = reply::integer(rounds).unwrap_or_default();
-    let has_settled = reply::text(has_settled).is_some_and(|text| text == "true" || text == "1");
-    let rounds = format!("{rounds} round{}", if rounds == 1 { "" } else { "s" });
-    match has_settled {
+    let rounds = reply::integer(rounds).and_then(|own| own.try_into().ok()).unwrap_or_default();
+    let rounds = render::plural(rounds, "round");
+    match reply::is_true(has_settled) {
         true => format!("settled in {rounds}; --json has the vector"),
         false => format!("not settled in {rounds}; --json has the vector"),
     }

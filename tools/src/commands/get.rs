@@ -4,7 +4,7 @@ use clap::Args;
 use redis::Value;
 
 use crate::cli::Context;
-use crate::commands::options::{Part, push, push_parts};
+use crate::commands::options::{Part, push, push_parts, stored_parts};
 use crate::error::ToolError;
 use crate::render;
 use crate::reply;
@@ -21,6 +21,7 @@ pub(crate) struct Get {
     as_of: Option<i64>,
     /// Parts to answer with
     #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "text,meta,links")]
+    #[arg(value_parser = stored_parts())]
     with: Vec<Part>,
 }
 
@@ -49,7 +50,7 @@ impl Get {
 /// Times as dates, the vector as its dimensions.
 fn readable(key: &str, value: Value) -> Value {
     match key {
-        "happened_at" | "recorded_at" | "last_presented_at" | "valid_until" => {
+        "happened_at" | "recorded_at" | "last_presented_at" | "valid_until" | "expires_at" => {
             match reply::integer(&value) {
                 Some(us) => Value::SimpleString(format!("{} UTC", time::format_us(us))),
                 None => value,
@@ -73,4 +74,26 @@ fn readable(key: &str, value: Value) -> Value {
 fn named((key, value): (String, Value)) -> (Value, Value) {
     let value = readable(&key, value);
     (Value::SimpleString(key), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        let text = |text: &str| Value::SimpleString(text.into());
+        for key in ["happened_at", "recorded_at", "last_presented_at", "valid_until", "expires_at"]
+        {
+            assert_eq!(
+                readable(key, Value::Int(1_500_000)),
+                text("1970-01-01 00:00:01 UTC"),
+                "{key}"
+            );
+        }
+        assert_eq!(readable("seq", Value::Int(7)), Value::Int(7));
+        let strength = Value::Map(vec![(text("last_presented_at"), Value::Int(0))]);
+        let shown = vec![(text("last_presented_at"), text("1970-01-01 00:00:00 UTC"))];
+        assert_eq!(readable("strength", strength), Value::Map(shown));
+    }
 }

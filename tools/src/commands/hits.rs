@@ -1,16 +1,19 @@
-//! What a recall or a spread has found, as a table.
+//! What a recall, a completion or a spread has found, as a table. What was asked for beside it that
+//! is figures stands on a line of its own below each: in the table it would be cut off.
 
 use redis::Value;
 
-use crate::commands::options::{Part, Shown};
+use crate::commands::options::Part;
 use crate::document::Link;
 use crate::error::ToolError;
 use crate::render::{self, Align};
-use crate::reply::{self, EpisodeReply};
+use crate::reply::{self, EpisodeReply, StrengthReply};
 use crate::time;
 
 /// Columns of an id; a longer one is shortened, --json shows it in full.
 const ID_COLUMNS: usize = 36;
+/// What stands between figures.
+const BETWEEN: &str = " · ";
 /// Cells of the bar that shows a number beside it.
 const BAR_CELLS: usize = 10;
 
@@ -22,7 +25,7 @@ pub(super) type Column<'a> = (&'a str, &'a dyn Fn(&EpisodeReply) -> String);
 struct Why {
     /// The links from a seed to it; empty when none have led to it.
     path: String,
-    /// What the index did for it, as JSON; empty when links alone have led to it.
+    /// The terms of its score, or what the index did for it; empty when links alone have led to it.
     figures: String,
 }
 
@@ -49,9 +52,9 @@ impl Hits {
         self.episodes.is_empty()
     }
 
-    /// One line for each, with these columns in front of the id. Where ways are shown they have the
-    /// room of the time.
-    pub(super) fn table(&self, columns: &[Column<'_>], shown: &Shown) -> String {
+    /// One line for each, with these columns in front of the id, and one for its figures. Where
+    /// ways are shown they have the room of the time.
+    pub(super) fn table(&self, columns: &[Column<'_>], parts: &[Part]) -> String {
         let mut header = vec![("#", Align::Right)];
         header.extend(columns.iter().map(|(name, _)| (*name, Align::Left)));
         header.push(("id", Align::Left));
@@ -59,7 +62,7 @@ impl Hits {
         if !has_ways {
             header.push(("happened (UTC)", Align::Left));
         }
-        header.push(match shown.has(Part::Text) {
+        header.push(match parts.contains(&Part::Text) {
             _ if has_ways => ("path", Align::Left),
             has_text => (if has_text { "text" } else { "" }, Align::Left),
         });
@@ -73,12 +76,19 @@ impl Hits {
             cells.push(last_column(episode, why));
             cells
         };
-        let rows: Vec<_> = self.episodes.iter().zip(&self.whys).enumerate().map(row).collect();
-        let mut table = render::table(&header, &rows, render::terminal_width());
-        if self.are_partial {
-            table.push_str(&format!("\n{PARTIAL}"));
+        let hits = || self.episodes.iter().zip(&self.whys);
+        let rows: Vec<_> = hits().enumerate().map(row).collect();
+        let table = render::table(&header, &rows, render::terminal_width());
+        let mut rows = table.lines();
+        let mut lines: Vec<String> = rows.by_ref().take(1).map(str::to_owned).collect();
+        for (row, (episode, why)) in rows.zip(hits()) {
+            lines.push(row.to_owned());
+            lines.extend(below(episode, why));
         }
-        table
+        if self.are_partial {
+            lines.push(PARTIAL.to_owned());
+        }
+        lines.join("\n")
     }
 }
 
@@ -116,8 +126,6 @@ fn last_column(episode: &EpisodeReply, why: &Why) -> String {
         episode.text.clone().unwrap_or_default(),
         episode.meta.clone().unwrap_or_default(),
         if links.is_empty() { String::new() } else { format!("→ {}", links.join(" ")) },
-        episode.belief.map(belief).unwrap_or_default(),
-        why.figures.clone(),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     match (why.path.as_str(), parts.join("  ")) {
@@ -125,6 +133,21 @@ fn last_column(episode: &EpisodeReply, why: &Why) -> String {
         (path, parts) if parts.is_empty() => path.to_owned(),
         (path, parts) => format!("{path} · {parts}"),
     }
+}
+
+/// The line below that of an episode, if there is anything to say.
+fn below(episode: &EpisodeReply, why: &Why) -> Option<String> {
+    let figures = (!why.figures.is_empty()).then(|| why.figures.clone());
+    let parts = [episode.belief.map(belief), episode.strength.map(strength), figures];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("   {}", parts.join(BETWEEN)))
+}
+
+/// How likely it is retained, and what that rests on.
+fn strength(StrengthReply { retention, presentations, is_pinned }: StrengthReply) -> String {
+    let presentations = render::plural(presentations as usize, "presentation");
+    let pinned = if is_pinned { ", pinned" } else { "" };
+    format!("retention {retention:.2}, {presentations}{pinned}")
 }
 
 /// A point and the interval around it.
@@ -136,13 +159,29 @@ impl Why {
     fn read(why: Value) -> Self {
         let path = entry(&why, "path").as_ref().map(path).unwrap_or_default();
         let entries = reply::entries(why).unwrap_or_default().into_iter();
-        let figures = entries.filter(|(key, _)| key != "path");
-        let figures: serde_json::Map<_, _> =
-            figures.map(|(key, value)| (key, reply::to_json(&value))).collect();
+        let figures: Vec<_> = entries.filter(|(key, _)| key != "path").collect();
         // What links alone have led to has no figures beside its tier.
-        let has_figures = path.is_empty() && !figures.is_empty() || figures.len() > 1;
-        let figures = has_figures.then(|| serde_json::Value::Object(figures).to_string());
-        Self { path, figures: figures.unwrap_or_default() }
+        let has_figures = path.is_empty() || figures.len() > 1;
+        let figures: Vec<String> =
+            figures.iter().filter(|_| has_figures).filter_map(figure).collect();
+        Self { path, figures: figures.join(BETWEEN) }
+    }
+}
+
+/// A figure behind its name, the tier by itself. That answers to questions are fused from several
+/// terms is told by these.
+fn figure((key, value): &(String, Value)) -> Option<String> {
+    let text = match value {
+        Value::Int(number) => render::grouped(number.unsigned_abs()),
+        _ => match reply::number(value) {
+            Some(number) => format!("{number:.2}"),
+            None => reply::text(value)?,
+        },
+    };
+    match (key.as_str(), text.as_str()) {
+        ("tier", "fused") => None,
+        ("tier", tier) => Some(tier.to_owned()),
+        _ => Some(format!("{} {text}", key.replace('_', " "))),
     }
 }
 
@@ -186,24 +225,50 @@ mod tests {
         let (line, none) = ("tea -needs-> kettle -> water".to_owned(), String::new);
         assert_eq!(Why::read(spread), Why { path: line.clone(), figures: none() });
         let both = map(&[("tier", text("graph")), ("hops", Value::Int(7)), path]);
-        let figures = r#"{"hops":7,"tier":"graph"}"#.to_owned();
+        let figures = "graph · hops 7".to_owned();
         assert_eq!(Why::read(both), Why { path: line, figures });
         let seed = map(&[("tier", text("exact")), ("path", Value::Array(Vec::new()))]);
-        assert_eq!(
-            Why::read(seed),
-            Why { path: none(), figures: r#"{"tier":"exact"}"#.to_owned() }
-        );
+        assert_eq!(Why::read(seed), Why { path: none(), figures: "exact".to_owned() });
+    }
+
+    #[test]
+    fn what_a_hit_rests_on_stands_below_it() {
+        let text = |text: &str| Value::BulkString(text.into());
+        for double in [Value::Double, |number: f64| Value::BulkString(number.to_string().into())] {
+            let terms = [("words", double(1.0)), ("near", double(0.0)), ("stating", double(0.875))];
+            let fused = map(&[&[("tier", text("fused"))][..], &terms].concat());
+            assert_eq!(Why::read(fused).figures, "words 1.00 · near 0.00 · stating 0.88");
+        }
+        let hit = |id: &str, more: &[(&str, Value)]| {
+            map(&[&[("id", text(id)), ("text", text("long ".repeat(40).as_str()))], more].concat())
+        };
+        let strength = map(&[
+            ("retention", Value::Double(0.875)),
+            ("presentations", Value::Int(3)),
+            ("pinned", Value::Boolean(true)),
+        ]);
+        let why = map(&[("tier", text("graph")), ("rows_compared", Value::Int(1200))]);
+        let more = [("strength", strength), ("why", why)];
+        let hits = Value::Array(vec![hit("a", &more), hit("b", &[])]);
+        let table = Hits::read(hits, "EG.RECALL").unwrap().table(&[], &[Part::Text]);
+        let lines: Vec<&str> = table.lines().collect();
+        let expected = "   retention 0.88, 3 presentations, pinned · graph · rows compared 1,200";
+        assert_eq!(lines[2], expected, "{table}");
+        assert!(lines[1].contains(" a ") && lines[3].contains(" b "), "{table}");
+        assert_eq!(lines.len(), 4, "nothing is said of what was not asked for");
     }
 
     #[test]
     fn a_path_stands_in_front_of_the_text() {
         let episode = EpisodeReply { text: Some("hot".to_owned()), ..Default::default() };
-        let why = |path: &str| Why { path: path.to_owned(), figures: "{}".to_owned() };
-        assert_eq!(last_column(&episode, &why("a -> b")), "a -> b · hot  {}");
-        assert_eq!(last_column(&episode, &why("")), "hot  {}");
+        let why = |path: &str| Why { path: path.to_owned(), figures: "exact".to_owned() };
+        assert_eq!(last_column(&episode, &why("a -> b")), "a -> b · hot");
+        assert_eq!(last_column(&episode, &why("")), "hot");
         let believed = EpisodeReply { belief: Some([0.625, 0.25, 1.0]), ..episode };
-        assert_eq!(last_column(&believed, &why("")), "hot  belief 0.62 [0.25, 1.00]  {}");
+        let said = below(&believed, &why("")).unwrap();
+        assert_eq!(said, "   belief 0.62 [0.25, 1.00] · exact");
         assert_eq!(last_column(&EpisodeReply::default(), &Why::default()), "");
+        assert_eq!(below(&EpisodeReply::default(), &Why::default()), None);
     }
 
     #[test]

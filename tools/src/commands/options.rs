@@ -1,5 +1,6 @@
 //! Options that several commands share.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use redis::{Cmd, ToRedisArgs};
 
@@ -15,6 +16,14 @@ pub(crate) enum Part {
     Strength,
     Belief,
     Why,
+}
+
+/// Reads the parts that episodes have by themselves: what reads them says no more.
+pub(crate) fn stored_parts() -> impl TypedValueParser<Value = Part> {
+    let stored = [Part::Text, Part::Vec, Part::Meta, Part::Links, Part::Strength];
+    let names = stored.iter().filter_map(Part::to_possible_value);
+    PossibleValuesParser::new(names)
+        .map(|name| Part::from_str(&name, false).expect("the names are those of parts"))
 }
 
 /// Appends `WITH part` for each part.
@@ -39,7 +48,7 @@ pub(crate) fn push(command: &mut Cmd, name: &str, value: Option<impl ToRedisArgs
     }
 }
 
-/// What is shown of an episode that was found.
+/// What is shown of an episode that was found by a cue.
 #[derive(Debug, Args)]
 pub(crate) struct Shown {
     /// Parts to answer with
@@ -51,8 +60,9 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn has(&self, part: Part) -> bool {
-        self.with.contains(&part) || self.why && part == Part::Why
+    /// The parts to answer with; that of --why aside.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.with
     }
 
     pub(crate) fn add_to(&self, command: &mut Cmd) {

@@ -75,7 +75,7 @@ impl Recall {
         let activation: Column<'_> = ("activation", &|hit| share(5, hit.activation));
         let columns = [score, similarity, activation];
         let columns = if self.spread { &columns[..] } else { &columns[..1] };
-        render::print(&hits.table(columns, &self.shown))
+        render::print(&hits.table(columns, self.shown.parts()))
     }
 
     fn command(&self) -> Result<Cmd, ToolError> {

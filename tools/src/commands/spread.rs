@@ -76,7 +76,7 @@ impl Spread {
             return format!("nothing in '{}' is associated with the seeds", self.space);
         };
         let activation: Column<'_> = ("activation", &|hit| with_bar(5, hit.activation, best));
-        hits.table(&[activation], &self.shown)
+        hits.table(&[activation], self.shown.parts())
     }
 }
 
@@ -89,8 +89,7 @@ fn sentence([edges, nodes, missing_max, is_partial]: &[Value; 4]) -> String {
     if missing_max >= SHOWN_MIN {
         said.push_str(&format!(", activation missing at most: {missing_max:.5}"));
     }
-    let is_partial = reply::text(is_partial).is_some_and(|text| text == "true" || text == "1");
-    if is_partial { format!("{said}\n{PARTIAL}") } else { said }
+    if reply::is_true(is_partial) { format!("{said}\n{PARTIAL}") } else { said }
 }
 
 fn parse_seed(text: &str) -> Result<(String, f32), String> {

@@ -12,7 +12,7 @@ use redis::{PushKind, Value};
 
 use crate::cli::Context;
 use crate::client::Client;
-use crate::commands::options::{Part, push_parts};
+use crate::commands::options::{Part, push_parts, stored_parts};
 use crate::error::ToolError;
 use crate::reply;
 
@@ -31,6 +31,7 @@ pub(crate) struct Watch {
     from: Option<Places>,
     /// Parts of each episode
     #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "text,meta")]
+    #[arg(value_parser = stored_parts())]
     with: Vec<Part>,
 }
 

@@ -9,7 +9,8 @@
 //! The chats of a folder come by their number, abilities by their name. A batch of turns is a
 //! session. Messages have no time of their own, but some begin a day (`March-15-2024`): each is
 //! taken as a minute later than the one before, from the first day on. Questions of the ability
-//! `abstention` have no evidence.
+//! `abstention` have no evidence. The chats of ten million tokens number the messages of each plan
+//! from 0 again: an id that comes twice is no error here, but evidence for neither.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,8 +76,13 @@ impl Reader for Beam {
         let mut turns = Vec::new();
         for (name, folder) in &self.chats {
             let path = folder.join(CHAT);
+            let before = turns.len();
             let mut chat = Chat { space: name, sessions: 0, now_us: None, turns: &mut turns };
             chat.read(&json(&path)?).map_err(|reason| ToolError::format(&path, reason))?;
+            if turns.len() == before {
+                let reason = "no messages: a chat has objects with role, id and content in turns";
+                return Err(ToolError::format(&path, reason));
+            }
         }
         Ok(turns)
     }
@@ -224,6 +230,8 @@ mod tests {
             ("[{\"role\":\"user\",\"id\":1,\"content\":null}]", "message 1 has no text"),
             ("[{\"time_anchor\":\"noon\",\"turns\":[]}]", "'noon' is no day"),
             ("[", "EOF"),
+            ("{}", "1/chat.json: no messages"),
+            ("[{\"turns\":[[{\"id\":1,\"content\":\"x\"}]]}]", "objects with role, id and content"),
         ] {
             write(&chat, content);
             let error = Beam::open(folder.path()).unwrap().turns().unwrap_err().to_string();

@@ -4,7 +4,8 @@
 //! mean for each other is worked out here, the same for each format. Evidence may be one id, a list
 //! of them, or prose with ids in it (`D8:6; D9:17`): what is the id of a turn as it stands is that
 //! turn, otherwise each word in it is looked up. An id that no turn of the conversation has, or
-//! several have, is not usable; nor is a question that is left without evidence.
+//! several have, is not usable; nor is a question that is left without evidence. How many there are
+//! is part of every report: a question that is left with a part of its evidence is easier.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub(super) struct Question {
     pub(super) category: String,
     /// Turns of the conversation that it is about, by their number in it; at least one.
     pub(super) evidence: Vec<usize>,
+    /// What else is named as evidence, but is the id of no turn, or of several.
+    pub(super) evidence_unknown: Vec<String>,
 }
 
 /// Turns that are recalled together, and what is asked about them.
@@ -52,8 +55,20 @@ pub(super) struct Corpus {
     pub(super) conversations: Vec<Conversation>,
     /// Questions without usable evidence, which are not asked.
     pub(super) questions_skipped: usize,
-    /// Ids in evidence that are those of no turn, or of several.
-    pub(super) evidence_unknown: usize,
+    pub(super) unknown: Unknown,
+}
+
+/// Evidence that is not usable.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Unknown {
+    /// Ids that are those of no turn, or of several.
+    pub(super) ids: usize,
+    /// Questions with such ids, whether they are asked or not.
+    pub(super) questions: usize,
+    /// Those of them that have no other evidence, and are not asked.
+    pub(super) questions_skipped: usize,
+    /// Whether any of the ids is that of several turns.
+    pub(super) is_ambiguous: bool,
 }
 
 /// A turn as it stands in a file.
@@ -109,12 +124,16 @@ impl Corpus {
                 return Err(ToolError::format(&reader.questions_path(), reason));
             };
             let (evidence, unknown) = named[number].resolve(&evidence);
-            corpus.evidence_unknown += unknown;
-            if evidence.is_empty() {
+            let (has_unknown, is_skipped) = (!unknown.is_empty(), evidence.is_empty());
+            corpus.unknown.ids += unknown.len();
+            corpus.unknown.questions += usize::from(has_unknown);
+            corpus.unknown.is_ambiguous |= named[number].has_any(&unknown);
+            corpus.unknown.questions_skipped += usize::from(has_unknown && is_skipped);
+            if is_skipped {
                 corpus.questions_skipped += 1;
                 continue;
             }
-            let question = Question { row, text, category, evidence };
+            let question = Question { row, text, category, evidence, evidence_unknown: unknown };
             corpus.conversations[number].questions.push(question);
         }
         if corpus.questions() == 0 {
@@ -147,6 +166,10 @@ impl Named {
         if turns.len() == 1 { id } else { format!("{id}#{}", turns.len()) }
     }
 
+    fn has_any(&self, ids: &[String]) -> bool {
+        ids.iter().any(|id| self.turns.contains_key(id))
+    }
+
     fn only(&self, id: &str) -> Option<usize> {
         match self.turns.get(id).map(Vec::as_slice) {
             Some([turn]) => Some(*turn),
@@ -154,13 +177,13 @@ impl Named {
         }
     }
 
-    /// The turns that evidence names, each once, and how many ids in it are not usable.
-    fn resolve(&self, evidence: &[String]) -> (Vec<usize>, usize) {
-        let (mut turns, mut unknown) = (Vec::new(), 0);
+    /// The turns that evidence names, each once, and the ids in it that are not usable.
+    fn resolve(&self, evidence: &[String]) -> (Vec<usize>, Vec<String>) {
+        let (mut turns, mut unknown) = (Vec::new(), Vec::new());
         let mut take = |id: &str| match self.only(id) {
             Some(turn) if turns.contains(&turn) => {}
             Some(turn) => turns.push(turn),
-            None => unknown += 1,
+            None => unknown.push(id.to_owned()),
         };
         for text in evidence {
             let text = text.trim();
@@ -228,13 +251,14 @@ pub(super) mod tests {
     #[test]
     fn evidence_is_ids_lists_of_them_or_prose_with_ids_in_it() {
         let turns = [("a", "D1:1", "1", ""), ("a", "D1:2", "1", ""), ("a", "two words", "2", "")];
-        let cases: [(&[&str], &[usize], usize); 6] = [
-            (&["D1:2"], &[1], 0),
-            (&["D1:2; D1:1"], &[1, 0], 0),
-            (&["(D1:1),D1:2", "D1:1"], &[0, 1], 0),
-            (&["two words"], &[2], 0),
-            (&["D1:1", "D", "D:1:2"], &[0], 2),
-            (&["D1:11"], &[], 1),
+        let cases: [(&[&str], &[usize], &[&str]); 7] = [
+            (&["D1:2"], &[1], &[]),
+            (&["D1:2; D1:1"], &[1, 0], &[]),
+            (&["(D1:1),D1:2", "D1:1"], &[0, 1], &[]),
+            (&["two words"], &[2], &[]),
+            (&["D1:1", "D", "D:1:2"], &[0], &["D", "D:1:2"]),
+            (&["D1:11"], &[], &["D1:11"]),
+            (&[], &[], &[]),
         ];
         for (evidence, expected, unknown) in cases {
             let questions = [("a", "?", "c", evidence), ("a", "other", "c", &["D1:1"][..])];
@@ -243,7 +267,12 @@ pub(super) mod tests {
             let skipped = usize::from(expected.is_empty());
             assert_eq!((corpus.questions(), corpus.questions_skipped), (2 - skipped, skipped));
             assert_eq!(asked[0].evidence, if skipped > 0 { &[0][..] } else { expected });
-            assert_eq!(corpus.evidence_unknown, unknown, "{evidence:?}");
+            assert_eq!(asked[0].evidence_unknown, if skipped > 0 { &[][..] } else { unknown });
+            let questions = usize::from(!unknown.is_empty());
+            let questions_skipped = questions.min(skipped);
+            let (ids, is_ambiguous) = (unknown.len(), false);
+            let counted = Unknown { ids, questions, questions_skipped, is_ambiguous };
+            assert_eq!(corpus.unknown, counted, "{evidence:?}");
         }
     }
 
@@ -256,7 +285,9 @@ pub(super) mod tests {
         assert_eq!(a.turns.iter().map(|turn| turn.id.as_str()).collect::<Vec<_>>(), ["7", "7#2"]);
         assert_eq!(a.turns.iter().map(|turn| turn.row).collect::<Vec<_>>(), [0, 2]);
         assert_eq!((a.questions.len(), b.questions.len()), (0, 1));
-        assert_eq!((b.questions[0].row, corpus.evidence_unknown), (1, 1));
+        let (ids, questions, questions_skipped, is_ambiguous) = (1, 1, 1, true);
+        let unknown = Unknown { ids, questions, questions_skipped, is_ambiguous };
+        assert_eq!((b.questions[0].row, &corpus.unknown), (1, &unknown));
         assert_eq!((corpus.turns(), corpus.questions_skipped), (3, 1));
     }
 

@@ -7,8 +7,9 @@
 //! | questions | `space`; `question`; `evidence`, ids of turns; `category` |
 //!
 //! `session`, `ts`, `speaker` and `category` may be missing; ids, sessions and categories may be
-//! numbers. Other fields are left alone.
+//! numbers. Other fields are left alone. An id stands once in its conversation.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -66,27 +67,33 @@ impl From<Label> for String {
 
 impl Reader for Locomo {
     fn turns(&self) -> Result<Vec<ReadTurn>, ToolError> {
-        let lines: Vec<TurnLine> = lines(&self.turns)?;
-        let turn = |line: TurnLine| ReadTurn {
-            space: line.space.into(),
-            id: line.id.into(),
-            session: line.session.map(String::from).unwrap_or_default(),
-            at_us: line.ts.map(|seconds| (seconds * 1e6).round() as i64),
-            speaker: line.speaker.unwrap_or_default(),
-            text: line.text,
+        let mut seen: HashMap<(String, String), u64> = HashMap::new();
+        let turn = |(number, line): (u64, TurnLine)| {
+            let (space, id) = (String::from(line.space), String::from(line.id));
+            if let Some(first) = seen.insert((space.clone(), id.clone()), number) {
+                let reason = format!("'{space}' has a turn '{id}' in line {first} already");
+                return Err(ToolError::Line { path: self.turns.clone(), line: number, reason });
+            }
+            Ok(ReadTurn {
+                space,
+                id,
+                session: line.session.map(String::from).unwrap_or_default(),
+                at_us: line.ts.map(|seconds| (seconds * 1e6).round() as i64),
+                speaker: line.speaker.unwrap_or_default(),
+                text: line.text,
+            })
         };
-        Ok(lines.into_iter().map(turn).collect())
+        lines(&self.turns)?.into_iter().map(turn).collect()
     }
 
     fn questions(&self) -> Result<Vec<ReadQuestion>, ToolError> {
-        let lines: Vec<QuestionLine> = lines(&self.questions)?;
-        let question = |line: QuestionLine| ReadQuestion {
+        let question = |(_, line): (u64, QuestionLine)| ReadQuestion {
             space: line.space.into(),
             text: line.question,
             category: line.category.map(String::from).unwrap_or_default(),
             evidence: labels(&line.evidence),
         };
-        Ok(lines.into_iter().map(question).collect())
+        Ok(lines(&self.questions)?.into_iter().map(question).collect())
     }
 
     fn questions_path(&self) -> PathBuf {
@@ -94,12 +101,12 @@ impl Reader for Locomo {
     }
 }
 
-/// A value of each line that is not blank.
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ToolError> {
+/// A value of each line that is not blank, and the number of the line.
+fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<(u64, T)>, ToolError> {
     let text = fs::read_to_string(path).map_err(|e| ToolError::file(path, e))?;
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     let read = |(line, number): (&str, u64)| {
-        serde_json::from_str(line).map_err(|error| {
+        serde_json::from_str(line).map(|value| (number, value)).map_err(|error| {
             let sentence = error.to_string();
             let reason = sentence.split(" at line 1").next().unwrap_or(&sentence).to_owned();
             ToolError::Line { path: path.to_owned(), line: number, reason }
@@ -149,5 +156,14 @@ mod tests {
         assert!(error.ends_with("line 2: missing field `id`"), "{error}");
         let error = locomo.questions().unwrap_err().to_string();
         assert!(error.contains("line 1: expected"), "{error}");
+    }
+
+    #[test]
+    fn an_id_stands_once_in_its_conversation() {
+        let turn = |space, id| format!("{{\"space\":\"{space}\",\"id\":{id},\"text\":\"x\"}}\n");
+        let two = [turn("a", "7"), turn("b", "7"), "\n".to_owned(), turn("a", "\"7\"")].concat();
+        let (_folder, twice) = locomo(&two, "");
+        let error = twice.turns().unwrap_err().to_string();
+        assert!(error.ends_with("turns, line 4: 'a' has a turn '7' in line 1 already"), "{error}");
     }
 }

@@ -34,7 +34,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Context;
 use crate::error::ToolError;
-use crate::render::{self, grouped};
+use crate::render::{self, plural};
 
 use beam::Beam;
 use controls::Controls;
@@ -47,15 +47,38 @@ use spaces::{Making, Spaces};
 use ways::{Asked, Way};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "With --help: examples, the layout of the files, and what the ways leave out."
+)]
+#[command(after_long_help = "Examples:\n  \
     engram eval --turns turns.jsonl --turn-vectors turns.npy \\\n      \
     --questions questions.jsonl --question-vectors questions.npy --output results.jsonl\n  \
     engram eval --format beam --turns chats/100K --list turns > texts.jsonl\n  \
     engram eval --format beam --turns chats/100K --turn-vectors turns.npy \\\n      \
     --question-vectors questions.npy --way 'exact=VEC TEXT EXACT'\n\n\
-    A line of turns has space, id, session, ts (unix seconds), speaker and text; a line of\n\
-    questions space, question, evidence (ids of turns) and category. Vectors stand in the order\n\
-    of the lines; for BEAM in that of --list.")]
+    A line of turns has space, id, session, ts (unix seconds), speaker and text; session, ts and\n\
+    speaker may be left out. A line of questions has space, question, evidence (ids of turns) and\n\
+    category, which may be left out. Vectors stand in the order of the lines; for BEAM in that of\n\
+    --list.\n\n\
+    A folder of BEAM has for each chat, by its number N:\n  \
+    N/chat.json: in turns[][] messages of role, id, content and, where a day begins,\n  \
+    time_anchor (March-15-2024);\n  \
+    N/probing_questions/probing_questions.json: lists by ability, of question and\n  \
+    source_chat_ids, which are ids of messages, in a list or in an object of lists.\n\n\
+    Ways of the report:\n  \
+    engram      the question and its vector, of sessions stored as threads\n  \
+    vector      the vector alone\n  \
+    words       the question alone\n  \
+    unthreaded  engram, of turns that were stored without threads and links\n\
+    With --ablations:\n  \
+    no-around   engram without what the episodes around lend\n  \
+    no-times    engram without the times that a question names\n  \
+    no-decay    engram without what the strength of an episode counts, which fades\n  \
+    spread      engram, and associations take part\n\
+    Controls, worked out beside the daemon; -win: of windows, a turn with two on either side:\n  \
+    dense, dense-win    cosine of the vectors\n  \
+    bm25, bm25-win      words by BM25\n  \
+    hybrid, hybrid-win  half of each")]
 pub(crate) struct Eval {
     /// How turns and questions are written
     #[arg(long, value_enum, default_value_t = Format::Locomo)]
@@ -84,7 +107,8 @@ pub(crate) struct Eval {
     /// question; may be repeated
     #[arg(long, value_name = "NAME=WORDS")]
     way: Vec<Asked>,
-    /// Ask without what the episodes around lend, without named times, and with associations too
+    /// Ask in four ways more: without what the episodes around lend (no-around), without named
+    /// times (no-times), without fading (no-decay), and with associations too (spread)
     #[arg(long)]
     ablations: bool,
     /// The way that all others are compared with, question by question
@@ -214,7 +238,7 @@ impl Eval {
         ways: &[Way],
         spaces: &mut Spaces<'_>,
     ) -> Result<Vec<Answered>, ToolError> {
-        eprintln!("engram: storing {} turns twice", grouped(corpus.turns() as u64));
+        eprintln!("engram: storing {} twice", plural(corpus.turns(), "turn"));
         for conversation in &corpus.conversations {
             for is_threaded in [true, false] {
                 spaces.fill(conversation, &vectors.turns, is_threaded)?;
@@ -223,8 +247,8 @@ impl Eval {
         if self.consolidate {
             spaces.consolidate()?;
         }
-        let questions = grouped(corpus.questions() as u64);
-        eprintln!("engram: asking {questions} questions in {} ways", ways.len());
+        let questions = plural(corpus.questions(), "question");
+        eprintln!("engram: asking {questions} in {} ways", ways.len());
         let mut answered = Vec::with_capacity(corpus.questions());
         for (number, conversation) in corpus.conversations.iter().enumerate() {
             let controls = Controls::new(conversation, &vectors.turns);
@@ -256,4 +280,26 @@ fn list(reader: &dyn Reader, texts: Texts) -> Result<(), ToolError> {
     let lines: Vec<String> =
         texts.into_iter().map(|text| serde_json::Value::String(text).to_string()).collect();
     render::print(&lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_way() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            _eval: Eval,
+        }
+        let help = <Command as clap::CommandFactory>::command().render_long_help().to_string();
+        for way in Way::all(true, &[]).unwrap() {
+            let is_named = |line: &str| {
+                let names = line.split("  ").find(|part| !part.is_empty()).unwrap_or_default();
+                line.starts_with("  ") && names.split(", ").any(|name| name == way.name())
+            };
+            assert!(help.lines().any(is_named), "{help} should name {}", way.name());
+        }
+    }
 }

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::calibration::{Calibration, Forecast, Told};
-use super::corpus::{Conversation, Corpus, Question};
+use super::corpus::{Conversation, Corpus, Question, Unknown};
 use super::measures::{Bootstrap, Estimate, Measures, ranks};
 use super::ways::Way;
 use crate::error::ToolError;
-use crate::render::{self, Align, grouped};
+use crate::render::{self, Align, grouped, plural};
 
 /// The answers to a question, by way.
 #[derive(Debug)]
@@ -164,7 +164,9 @@ impl Results<'_> {
             "turns": self.corpus.turns(),
             "questions": self.corpus.questions(),
             "questions_skipped": self.corpus.questions_skipped,
-            "evidence_unknown": self.corpus.evidence_unknown,
+            "questions_skipped_for_unknown": self.corpus.unknown.questions_skipped,
+            "questions_with_unknown": self.corpus.unknown.questions,
+            "evidence_unknown": self.corpus.unknown.ids,
             "k": self.k,
             "against": self.ways[self.against].name(),
             "resamples": self.bootstrap.resamples,
@@ -182,6 +184,23 @@ impl Results<'_> {
         })
     }
 
+    /// How many ids of evidence are not usable; empty if all are.
+    fn unknown(&self) -> String {
+        let Unknown { ids, questions, questions_skipped, is_ambiguous } = self.corpus.unknown;
+        if ids == 0 {
+            return String::new();
+        }
+        let name = if ids == 1 { "names" } else { "name" };
+        let skipped = match questions_skipped {
+            0 => String::new(),
+            skipped if skipped == questions => ", left out for that".to_owned(),
+            skipped => format!(", {} of them left out for that", grouped(skipped as u64)),
+        };
+        let turns = if is_ambiguous { "no turn or several" } else { "no turn" };
+        let (ids, questions) = (plural(ids, "id"), plural(questions, "question"));
+        format!("{ids} of evidence {name} {turns}, in {questions}{skipped}\n")
+    }
+
     /// Two tables: every way over all questions, and recall by group.
     pub(super) fn text(&self) -> String {
         let Self { corpus, k, bootstrap, .. } = self;
@@ -196,13 +215,15 @@ impl Results<'_> {
             })
             .collect();
         format!(
-            "{} conversations, {} turns, {} questions ({} without usable evidence left out)\n\
-             in %, with 95 % intervals of {} resamples; gain: recall@{k} less that of {against}\n\n\
+            "{}, {}, {} ({} without usable evidence left out)\n\
+             {}in %, with 95 % intervals of {} resamples; gain: recall@{k} less that of \
+             {against}\n\n\
              {}\n\nrecall@{k} by category and by conversation\n\n{}{calibration}",
-            grouped(corpus.conversations.len() as u64),
-            grouped(corpus.turns() as u64),
-            grouped(corpus.questions() as u64),
+            plural(corpus.conversations.len(), "conversation"),
+            plural(corpus.turns(), "turn"),
+            plural(corpus.questions(), "question"),
             corpus.questions_skipped,
+            self.unknown(),
             grouped(bootstrap.resamples as u64),
             self.table_of_ways(&groups.whole),
             self.table_of_groups(&groups),
@@ -259,7 +280,7 @@ impl Results<'_> {
                 let ranks = ranks(answer, &question.evidence, self.k);
                 ways.insert(way.name().to_owned(), json!({ "evidence_ranks": ranks, "ids": ids }));
             }
-            let line = json!({
+            let mut line = json!({
                 "space": conversation.name,
                 "row": question.row,
                 "question": question.text,
@@ -267,6 +288,9 @@ impl Results<'_> {
                 "evidence": question.evidence.iter().map(id).collect::<Vec<_>>(),
                 "ways": ways,
             });
+            if !question.evidence_unknown.is_empty() {
+                line["unknown_evidence"] = json!(question.evidence_unknown);
+            }
             writeln!(file, "{line}").map_err(failed)?;
         }
         file.flush().map_err(failed)

@@ -49,7 +49,11 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 #[command(after_help = "A line of the file is one episode:\n  \
     {\"id\":\"a\",\"text\":\"…\",\"at\":\"2026-03-01T12:00:00Z\",\"confidence\":0.9,\n   \
     \"meta\":{…},\"thread\":\"t\",\"links\":[{\"id\":\"b\",\"weight\":1,\"kind\":\"next\"}],\n   \
-    \"vector\":[…]}\n\
+    \"vector\":[…],\"row\":0,\n   \
+    \"supersedes\":[\"c\"],\"superseded_by\":\"d\",\"valid_until\":\"2026-04-01T12:00:00Z\",\n   \
+    \"expires_at\":\"2027-03-01T12:00:00Z\"}\n\
+    Times are RFC 3339 or microseconds since 1970-01-01 UTC; at may be called ts. supersedes\n\
+    names episodes that are stored already; superseded_by and valid_until belong together.\n\
     Only id is required. Without \"vector\", line n takes row n of --vectors (from 0), or the row\n\
     that its field \"row\" names.")]
 pub(crate) struct Import {
