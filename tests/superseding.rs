@@ -46,6 +46,40 @@ fn recorded_at(client: &mut Client, id: &str) -> i64 {
 }
 
 #[test]
+fn an_item_of_a_batch_supersedes_an_earlier_one_wherever_both_live() {
+    let home = Home::new();
+    let (_daemon, mut client) = start(&home);
+    let vector = blob(&vector(1, 3));
+    for round in 0..100 {
+        let [first, second, third] = ["a", "b", "c"].map(|name| format!("{name}{round}"));
+        let stored = client.ask(&command![
+            "EG.MSTORE",
+            "notes",
+            "3",
+            "ITEM",
+            &first,
+            "VEC",
+            &vector,
+            "ITEM",
+            &second,
+            "VEC",
+            &vector,
+            "SUPERSEDES",
+            &first,
+            "ITEM",
+            &third,
+            "VEC",
+            &vector,
+            "SUPERSEDES",
+            &second
+        ]);
+        let superseded: Vec<Vec<&str>> =
+            stored.items()[1..].iter().map(|item| texts(item.at("superseded"))).collect();
+        assert_eq!(superseded, [[&first[..]], [&second[..]]], "{round}");
+    }
+}
+
+#[test]
 fn nothing_supersedes_itself_by_an_id_that_the_daemon_gave() {
     let home = Home::new();
     let (_daemon, mut client) = start(&home);

@@ -58,7 +58,12 @@ impl Batch {
 
     /// Waits until another item may begin.
     pub(super) async fn wait_for_room(&self) {
-        while self.under_way.get() >= UNDER_WAY_MAX {
+        self.wait_until(UNDER_WAY_MAX - 1).await;
+    }
+
+    /// Waits until at most so many items are under way.
+    pub(super) async fn wait_until(&self, under_way: usize) {
+        while self.under_way.get() > under_way {
             self.progress.wait().await;
         }
     }

@@ -4,6 +4,7 @@
 //! the connection's own writes and then run beside what follows. Commands about memory spaces run
 //! alone: nothing before them is open, nothing behind them begins.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -416,15 +417,27 @@ async fn take_store_many(
     // Two items may be about the same episode: all wait in the lane of the least urgent.
     let ranks = items.iter().flatten().map(|store| rank_of(store.priority));
     let rank = ranks.max_by_key(|rank| *rank as usize).unwrap_or_default();
+    let supersedes = items.iter().flatten().any(|store| !store.supersedes.is_empty());
+    let mut begun: HashSet<Bytes> = HashSet::new();
     for (index, item) in items.into_iter().enumerate() {
         if batch.is_full() {
             core.turn();
             batch.wait_for_room().await;
         }
+        // Only what was recorded before is superseded, and shards do not wait for each other.
+        if item.iter().flat_map(|store| &store.supersedes).any(|id| begun.contains(id)) {
+            core.turn();
+            batch.wait_until(0).await;
+            begun.clear();
+        }
         match item {
             Ok(store) => {
                 let uid = connection.client.peer.uid;
+                let id = store.id.clone();
                 let placed = storing::place(core, &route, store, uid);
+                if supersedes {
+                    begun.extend(id.or_else(|| placed.assigned.clone()));
+                }
                 batch.begin(index, placed.assigned.clone());
                 let origin = Origin::Item { batch: Rc::clone(&batch), index };
                 placed.submit(core, rank, at_ns, origin);

@@ -279,7 +279,8 @@ proptest! {
         rows in proptest::collection::vec((0_u8..4, 0_i64..9), 1..60),
         asked in (0_u8..5, -1_i64..10, 0_u64..60),
     ) {
-        let moments: Vec<_> = rows.iter().enumerate().map(|(row, at)| (at.1, 0, row as u64)).collect();
+        let moments: Vec<_> =
+            rows.iter().enumerate().map(|(row, at)| (at.1, 0, row as u64)).collect();
         let mut grown = GrownThreads::default();
         for (row, (thread, _)) in rows.iter().enumerate() {
             grown.insert(&[*thread], moments[row], row as u32);
