@@ -77,6 +77,8 @@ fn check_listing(client: &mut Client, expected: &Value) {
         // And in what language they are, and what counts how much.
         space["settings"]["language"] = "english".into();
         space["settings"]["weights"] = vec![0.85, 1.0, 0.8, 0.2, 0.5].into();
+        // And where their metadata says what belongs together.
+        space["settings"]["thread"] = "".into();
     }
     for (got, want) in spaces(&listing).iter().zip(spaces(&expected)) {
         assert_eq!(got["settings"], want["settings"]);

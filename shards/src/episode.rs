@@ -77,6 +77,9 @@ pub struct SpaceSettings {
     /// How long they are kept.
     pub lifetime: Lifetime,
     pub words: WordSettings,
+    /// Where in the metadata of an episode its thread is that is stored without one, as names with
+    /// dots between them; empty when there is none.
+    pub thread_path: String,
     /// Label of the embedding model; empty when none was given.
     pub model: String,
     /// How many shards the space spans, 1 to the shard count of the data directory.
@@ -96,6 +99,7 @@ impl SpaceSettings {
             decay: Decay::default(),
             lifetime: Lifetime::default(),
             words: WordSettings::default(),
+            thread_path: String::new(),
             model: String::new(),
             shards: 1,
         }

@@ -27,6 +27,7 @@ mod compile;
 mod evaluate;
 mod fields;
 mod json;
+mod path;
 mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,6 +36,7 @@ use crate::episode::Refusal;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX};
 
 pub(crate) use fields::{FieldSink, tell_fields};
+pub(crate) use path::name_at;
 pub(crate) use scalar::{Number, Scalar, ScalarRef};
 
 /// Comparisons in one filter.

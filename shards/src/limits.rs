@@ -31,6 +31,8 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const SPACE_NAME_BYTES_MAX: usize = 128;
 /// Bytes of the label of the embedding model of a memory space.
 pub const MODEL_BYTES_MAX: usize = 128;
+/// Bytes of the path by which a memory space finds the threads of episodes in their metadata.
+pub const THREAD_PATH_BYTES_MAX: usize = 128;
 /// Memory spaces of one data directory.
 pub const SPACES_MAX: usize = 4096;
 /// Shards of one data directory.

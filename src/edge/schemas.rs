@@ -326,6 +326,9 @@ pub struct Space {
     language: String,
     /// Of questions that say nothing else: near, around, time, strength, confidence.
     weights: [f64; 5],
+    /// Where in the metadata of an episode its thread is that is stored without one; empty when
+    /// there is no such place.
+    thread: String,
     model: String,
     shards: u64,
     episodes: u64,

@@ -582,7 +582,7 @@ pub fn space_names<'a>(encoder: &mut Encoder<'_>, names: impl ExactSizeIterator<
 
 /// The answer to `EG.SPACE INFO`.
 pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64) {
-    encoder.map(17);
+    encoder.map(18);
     text(encoder, "name", settings.name.as_bytes());
     key(encoder, "dim");
     encoder.count(u64::from(settings.dimensions));
@@ -609,6 +609,7 @@ pub fn space(encoder: &mut Encoder<'_>, settings: &SpaceSettings, episodes: u64)
     let weights = settings.words.weights.to_array();
     encoder.array(weights.len());
     weights.iter().for_each(|weight| encoder.double_f32(*weight));
+    text(encoder, "thread", settings.thread_path.as_bytes());
     text(encoder, "model", settings.model.as_bytes());
     key(encoder, "shards");
     encoder.count(u64::from(settings.shards));

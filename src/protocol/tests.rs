@@ -355,6 +355,7 @@ fn replies_about_spaces_and_the_daemon() {
             forget: FadingPolicy::of_parts(2500, 7),
         },
         words: WordSettings { language: Language::German, ..WordSettings::default() },
+        thread_path: "chat.id".to_owned(),
         shards: 2,
         ..SpaceSettings::usual("notes", 768)
     };
@@ -370,6 +371,7 @@ fn replies_about_spaces_and_the_daemon() {
         ("archive_after", Value::Int(3)),
         ("forget_after", Value::Int(7)),
         ("language", bulk("german")),
+        ("thread", bulk("chat.id")),
         ("model", bulk("")),
         ("shards", Value::Int(2)),
         ("episodes", Value::Int(5)),

@@ -39,6 +39,7 @@ pub(super) async fn create(core: &Rc<Core>, create: SpaceCreate, writer_uid: u32
         decay: create.decay,
         lifetime: create.lifetime,
         words: create.words,
+        thread_path: create.thread_path,
         model: create.model,
         shards,
     };

@@ -22,6 +22,9 @@ use std::rc::Rc;
 
 use crate::wire::Value;
 
+/// Field of the metadata by which the memory spaces find threads.
+pub const THREAD_FIELD: &str = "w";
+
 /// By target and kind.
 pub type Links = BTreeMap<(String, String), f32>;
 
@@ -51,6 +54,12 @@ impl Episode {
         (own.trim_end_matches(['{', ',']), ["writer", "source"].map(name))
     }
 
+    /// The one that its memory space finds in the metadata: the write, if it is there.
+    fn thread(&self) -> Option<&str> {
+        let (_, behind) = self.metadata.split_once(&format!("\"{THREAD_FIELD}\":"))?;
+        behind.split([',', '}']).next()
+    }
+
     pub fn blob(&self) -> Vec<u8> {
         self.vector.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
@@ -70,6 +79,9 @@ impl Episode {
         part("text") == Some(self.text.as_bytes())
             && part("vec") == Some(&self.blob())
             && part("meta").unwrap_or_default() == self.metadata.as_bytes()
+            // Hits do not tell it.
+            && (reply.get("writer_uid").is_none()
+                || part("thread") == self.thread().map(str::as_bytes))
             && reply.get("confidence") == Some(&self.confidence_shown())
             && reply.get("happened_at").and_then(Value::number) == Some(self.happened_at as f64)
     }

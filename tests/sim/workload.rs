@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::machine::{Shared, trace};
 use crate::model::{
-    Change, Episode, Existence, History, Links, Measure, Promise, Space, writes_in,
+    Change, Episode, Existence, History, Links, Measure, Promise, Space, THREAD_FIELD, writes_in,
 };
 use crate::plan::{Plan, Trouble};
 use crate::spreading::Asked;
@@ -260,7 +260,7 @@ impl Client {
     fn metadata(&mut self, write: u64) -> String {
         let mut fields = Vec::new();
         if self.random.chance(500_000) {
-            fields.push(format!("\"w\":{write}"));
+            fields.push(format!("\"{THREAD_FIELD}\":{write}"));
         }
         for (field, names) in [("writer", &WRITERS[..]), ("source", &SOURCES[..])] {
             if self.random.chance(400_000) {
@@ -749,7 +749,7 @@ pub async fn create(
         let metric = measure.name();
         format!(
             "EG.SPACE CREATE {name} DIM {dimensions} METRIC {metric} CODES {code_bits} FAN \
-             {fan} FANCAP {fan_cap} SHARDS {span}"
+             {fan} FANCAP {fan_cap} SHARDS {span} THREAD {THREAD_FIELD}"
         )
     };
     model.borrow_mut().spaces[space].existence = Existence::Open;

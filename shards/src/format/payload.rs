@@ -78,6 +78,7 @@ const FORGET_SETTING: u8 = 3;
 const LANGUAGE_SETTING: u8 = 8;
 const WEIGHTS_SETTING: u8 = 9;
 const ARCHIVE_SETTING: u8 = 10;
+const THREAD_PATH_SETTING: u8 = 11;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -105,21 +106,22 @@ fn put_policy(setting: u8, policy: FadingPolicy, out: &mut Vec<u8>) {
 }
 
 /// Settings of a space that came later.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 struct LaterSettings {
     decay: Decay,
     lifetime: Lifetime,
     words: WordSettings,
+    thread_path: String,
 }
 
 impl LaterSettings {
     fn of(settings: &SpaceSettings) -> Self {
         let SpaceSettings { decay, lifetime, words, .. } = *settings;
-        Self { decay, lifetime, words }
+        Self { decay, lifetime, words, thread_path: settings.thread_path.clone() }
     }
 
     /// As they stand behind the names.
-    fn encoded(self) -> Vec<u8> {
+    fn encoded(&self) -> Vec<u8> {
         let Lifetime { ttl_s, archive, forget } = self.lifetime;
         let mut out = Vec::new();
         if let Some(decay) = DecayBlock::of(self.decay) {
@@ -142,6 +144,10 @@ impl LaterSettings {
         }
         if let Some(archive) = archive {
             put_policy(ARCHIVE_SETTING, archive, &mut out);
+        }
+        if !self.thread_path.is_empty() {
+            out.extend([THREAD_PATH_SETTING, narrow(self.thread_path.len())]);
+            out.extend(self.thread_path.as_bytes());
         }
         out
     }
@@ -187,6 +193,7 @@ impl LaterSettings {
                 self.words.weights = Weights::from_array(weights.try_into().ok()?)?;
             }
             ARCHIVE_SETTING => self.lifetime.archive = Some(policy(value)?),
+            THREAD_PATH_SETTING => self.thread_path = String::from_utf8(value.to_vec()).ok()?,
             _ => return None,
         }
         Some(())
@@ -393,7 +400,7 @@ impl SpacePayload {
         let (rest, later) = rest
             .split_at_checked(names_bytes)
             .ok_or_else(|| malformed("its parts do not add up to its length"))?;
-        let LaterSettings { decay, lifetime, words } =
+        let LaterSettings { decay, lifetime, words, thread_path } =
             LaterSettings::decode(later).map_err(malformed)?;
         if !(1..=DIMENSIONS_MAX).contains(&(block.dimensions.get() as usize)) {
             return Err(malformed("its dimensions are out of bounds"));
@@ -425,6 +432,7 @@ impl SpacePayload {
                 decay,
                 lifetime,
                 words,
+                thread_path,
                 model: text(model)?,
                 shards: block.shards.get(),
             },
@@ -634,6 +642,17 @@ mod tests {
             SpacePayload::decode(&payload)
         };
         assert!(altered(2, &[19]).is_err(), "an unknown language");
+        let thread_path = "chat.id".to_owned();
+        let settings = SpaceSettings { thread_path, ..self::settings() };
+        let payload = space_payload(&settings);
+        assert_eq!(payload[expected.len()..], *b"\x0b\x07chat.id");
+        assert_eq!(SpacePayload::decode(&payload).unwrap().settings, settings);
+        let with_path = |path: &[u8]| {
+            SpacePayload::decode(&[&expected[..], &[11, path.len() as u8], path].concat())
+        };
+        assert!(with_path(b"a").is_ok());
+        assert!(with_path(b"").is_err(), "no path is no setting");
+        assert!(with_path(b"\xff").is_err(), "not UTF-8");
         for weight in [-0.5, 1000.5, f32::NAN, f32::INFINITY] {
             assert!(altered(5, &weight.to_le_bytes()).is_err(), "{weight}");
         }

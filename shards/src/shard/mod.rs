@@ -19,6 +19,7 @@ mod relations;
 mod same;
 mod snapshot;
 mod spread;
+mod threaded;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,6 +32,7 @@ use self::lapses::Lapses;
 use self::pending::{About, Admission, Owner, Pending, Progress};
 use self::recalls::Recalls;
 use self::snapshot::Snapshot;
+use self::threaded::threaded;
 use crate::arena::{Arena, Binder};
 use crate::consolidation::{Consolidator, restore};
 use crate::episode::{
@@ -290,6 +292,7 @@ impl<I: Io> Shard<I> {
         let space = self.open_space(request.space)?;
         let lifetime = space.settings.lifetime;
         let norm = check_vector(&space.settings, &request.episode.vector)?;
+        let request = &*threaded(request, &space.settings)?;
         let key = (!request.key.is_empty())
             .then(|| KeyHash::new(request.space, &request.episode.id, &request.key));
         if let Some(key) = key {

@@ -76,6 +76,10 @@ pub struct SpaceCreate {
     language: Option<String>,
     /// Of questions that say nothing else.
     weights: Option<FusionWeights>,
+    /// Where in the metadata of an episode its thread is that is stored without one: names with
+    /// dots between them.
+    #[schemars(length(min = 1, max = 128))]
+    thread: Option<String>,
     /// How many shards it spans; all unless given.
     #[schemars(range(min = 1, max = 64))]
     shards: Option<u64>,
@@ -150,7 +154,7 @@ impl Takes for SpaceCreate {
         if let Some(weights) = self.weights {
             weights.put(&mut words);
         }
-        words.option("SHARDS", self.shards);
+        words.option("THREAD", self.thread).option("SHARDS", self.shards);
         Ok(words.asked(None))
     }
 }

@@ -134,12 +134,12 @@ fn links_and_spaces_say_theirs() {
     assert_eq!(words::<Unlink>(unlink), "EG.UNLINK notes a b MUTUAL");
     let space = r#"{"dim":3,"model":"m","metric":"l2","codes":2,"fan":1.5,"fan_cap":9,
         "ttl":60,"archive":{"below":0.5},"forget":{"below":0.25,"after":9},
-        "shards":1}"#;
+        "thread":"chat.id","shards":1}"#;
     assert_eq!(
         words::<SpaceCreate>(space),
         "EG.SPACE CREATE notes DIM 3 MODEL m METRIC l2 CODES 2 FAN 1.5 FANCAP 9 TTL 60 \
          ARCHIVE BELOW 0.5 FORGET \
-         BELOW 0.25 AFTER 9 SHARDS 1"
+         BELOW 0.25 AFTER 9 THREAD chat.id SHARDS 1"
     );
     assert_eq!(
         words::<SpaceCreate>(r#"{"dim":3,"fan":"degree"}"#),

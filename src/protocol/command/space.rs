@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use engram_shards::episode::{
     CodeBits, FadingPolicy, Lifetime, Metric, Refusal, SpaceFan, Ttl, WordSettings,
 };
-use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX};
+use engram_shards::limits::{DIMENSIONS_MAX, MODEL_BYTES_MAX, SHARDS_MAX, THREAD_PATH_BYTES_MAX};
 use engram_shards::strength::Decay;
 use engram_shards::words::Language;
 
@@ -33,6 +33,8 @@ pub struct SpaceCreate {
     pub decay: Decay,
     pub lifetime: Lifetime,
     pub words: WordSettings,
+    /// Names with dots between them; empty when none was given.
+    pub thread_path: String,
     /// How many shards to span, 1 to [`SHARDS_MAX`]; all of the data directory when `None`.
     pub shards: Option<u32>,
 }
@@ -42,7 +44,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
     let (mut dimensions, mut model, mut shards) = (None, None, None);
     let (mut metric, mut codes, mut fan, mut fan_cap) = (None, None, None, None);
     let (mut decay, mut ttl, mut archive, mut forget) = (None, None, None, None);
-    let (mut language, mut weights) = (None, None);
+    let (mut language, mut weights, mut thread) = (None, None, None);
     while let Some(option) = arguments.next() {
         match &option.to_ascii_uppercase()[..] {
             b"DIM" => {
@@ -93,6 +95,10 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
                 let value = recall::weights(arguments);
                 set_once(&mut weights, "WEIGHTS", value)?;
             }
+            b"THREAD" => {
+                let value = thread_path(&arguments.value("THREAD")?);
+                set_once(&mut thread, "THREAD", value)?;
+            }
             b"SHARDS" => {
                 let value = shard_count(&arguments.value("SHARDS")?);
                 set_once(&mut shards, "SHARDS", value)?;
@@ -125,6 +131,7 @@ pub(super) fn create(arguments: &mut Arguments) -> Result<Command, Refusal> {
             language: language.unwrap_or_default(),
             weights: weights.unwrap_or_default(),
         },
+        thread_path: thread.unwrap_or_default(),
         shards: shards.flatten(),
     }))
 }
@@ -161,6 +168,17 @@ fn space_language(value: &[u8]) -> Result<Language, Refusal> {
     checks::utf8("LANGUAGE", value)?
         .parse::<Language>()
         .map_err(|error| Refusal::Syntax(format!("LANGUAGE {error}; got {}", shown(value))))
+}
+
+fn thread_path(value: &[u8]) -> Result<String, Refusal> {
+    let path = checks::name("THREAD", value, THREAD_PATH_BYTES_MAX)?;
+    match path.split('.').any(str::is_empty) {
+        false => Ok(path),
+        true => Err(Refusal::Syntax(format!(
+            "THREAD is a path in the metadata, names with dots between them; got {}",
+            shown(value)
+        ))),
+    }
 }
 
 fn space_decay(value: &[u8]) -> Result<Decay, Refusal> {

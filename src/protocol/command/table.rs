@@ -179,6 +179,7 @@ const SPACE_COMMANDS: &[CommandSpec] = &[
             block("policy", FADING_POLICY).behind("FORGET").optional(),
             string("language").behind("LANGUAGE").optional(),
             block("weights", FUSION_WEIGHTS).behind("WEIGHTS").optional(),
+            string("path").behind("THREAD").optional(),
             one_of("shards", &[integer("n"), token("all")]).behind("SHARDS").optional(),
         ],
         space::create,

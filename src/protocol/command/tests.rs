@@ -140,13 +140,14 @@ fn spaces() {
                 confidence: 0.0,
             },
         },
+        thread_path: "chat.id".to_owned(),
         shards: Some(2),
     };
     assert_eq!(
         parse(
             "eg.space create notes dim 768 MODEL bge metric L2 codes 4 fan 1.50 fancap 500 decay \
              86400 ttl 3600 archive below .25 forget below .125 after 60 language Turkish weights \
-             .5 0 1000 1 0 shards 2"
+             .5 0 1000 1 0 thread chat.id shards 2"
         ),
         Ok(Command::SpaceCreate(create))
     );
@@ -157,6 +158,7 @@ fn spaces() {
             assert_eq!((create.fan, create.fan_cap), (SpaceFan::Degree, None));
             assert_eq!((create.decay, create.lifetime), (Decay::Power, Lifetime::default()));
             assert_eq!(create.words, WordSettings::default());
+            assert_eq!(create.thread_path, "");
         }
         other => panic!("{other:?}"),
     }
@@ -202,6 +204,9 @@ fn spaces() {
         ("EG.SPACE CREATE notes DIM 5 DECAY none FORGET BELOW 0.1", "with DECAY none nothing does"),
         ("EG.SPACE CREATE notes DIM 5 TTL 4294967296", "to 4294967295, got '4294967296'"),
         ("EG.SPACE CREATE notes DIM 5 SHARDS 65", "from 1 to 64, got '65'"),
+        ("EG.SPACE CREATE notes DIM 5 THREAD chat..id", "dots between them; got 'chat..id'"),
+        ("EG.SPACE CREATE notes DIM 5 THREAD .chat", "dots between them; got '.chat'"),
+        ("EG.SPACE CREATE notes DIM 5 THREAD a THREAD a", "THREAD is given twice"),
         ("EG.SPACE CREATE notes DIM 5 COLOR red", "unknown option 'COLOR'; usage"),
         ("EG.SPACE CREATE no\ttes DIM 5", "no control characters"),
         ("EG.SPACE CREATE  DIM 5", "1 to 128 bytes"),

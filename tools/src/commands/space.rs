@@ -95,6 +95,10 @@ pub(crate) struct Settings {
         allow_negative_numbers = true
     )]
     weights: Option<Vec<f32>>,
+    /// Where in the metadata of an episode its thread is that is stored without one, e.g. chat.id;
+    /// nowhere when left out
+    #[arg(long, value_name = "PATH")]
+    thread: Option<String>,
     /// Shards that the memory space spans; the daemon takes all when left out
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -153,6 +157,9 @@ impl Settings {
         }
         if let Some(weights) = &self.weights {
             command.arg("WEIGHTS").arg(weights);
+        }
+        if let Some(thread) = &self.thread {
+            command.arg("THREAD").arg(thread);
         }
         if let Some(shards) = self.shards {
             command.arg("SHARDS").arg(shards);

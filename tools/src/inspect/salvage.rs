@@ -262,7 +262,7 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
     };
     let settings = space.settings.clone().unwrap_or_else(guessed);
     let SpaceSettings { name, dimensions, metric, codes, fan, fan_cap, .. } = settings;
-    let SpaceSettings { decay, lifetime, words, model, shards, .. } = settings;
+    let SpaceSettings { decay, lifetime, words, thread_path, model, shards, .. } = settings;
     SalvagedSpace {
         number: number.0,
         name,
@@ -277,6 +277,7 @@ fn describe(number: SpaceNumber, space: &FoundSpace, shards: u32) -> SalvagedSpa
         forget: lifetime.forget.map(policy),
         language: words.language.name(),
         weights: words.weights.to_array(),
+        thread: thread_path,
         model,
         shards,
         is_dropped: space.is_dropped,

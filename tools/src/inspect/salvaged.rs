@@ -65,6 +65,7 @@ pub(super) struct SalvagedSpace {
     pub(super) forget: Option<FadingPolicy>,
     pub(super) language: &'static str,
     pub(super) weights: [f32; 5],
+    pub(super) thread: String,
     pub(super) model: String,
     /// How many shards it spanned.
     pub(super) shards: u32,
@@ -195,6 +196,9 @@ fn commands(space: &SalvagedSpace, store_shards: usize) -> Vec<String> {
     if space.weights != Weights::USUAL.to_array() {
         let weights = space.weights.map(|weight| format!(" {weight}")).concat();
         create.push_str(&format!(" --weights{weights}"));
+    }
+    if !space.thread.is_empty() {
+        create.push_str(&format!(" --thread {}", quoted(&space.thread)));
     }
     if !space.model.is_empty() {
         create.push_str(&format!(" --model {}", quoted(&space.model)));
