@@ -160,6 +160,7 @@ impl<'a> World<'a> {
             self.try_with_rot(*end).await;
         }
         let mut crashes_left = 2;
+        let mut trust = self.trust();
         loop {
             if !self.dies_at.is_empty() {
                 let call = self.dies_at.remove(0);
@@ -174,12 +175,15 @@ impl<'a> World<'a> {
                 self.set_faults(self.plan.faults);
             }
             let started = self.machine.start().await;
+            // What a start writes behind what it has lost makes no lie show any more.
+            if trust == Trust::Full {
+                trust = self.trust();
+            }
             if started.is_err() {
                 self.consider_failures(end);
             }
             match started {
                 Ok(daemon) => {
-                    let trust = self.trust();
                     let power = Rc::clone(&self.machine.power);
                     let looked = until_dark(&power, self.look(&daemon, *end, &trust)).await;
                     if looked.is_some() {
