@@ -155,3 +155,31 @@ fn a_thread_that_is_said_counts_and_one_that_is_too_long_is_refused() {
     let other = ["EG.SPACE", "CREATE", "notes", "DIM", "8", "DECAY", "none", "SHARDS", "2"];
     assert_eq!(client.refused(&encoded(&other)).0, "SYNTAX", "the setting is the space's");
 }
+
+#[test]
+fn episodes_without_a_time_happened_in_the_order_they_were_sent() {
+    let home = Home::new();
+    let daemon = home.start_with(&["shards=3"]);
+    let mut client = daemon.client();
+    client.create_space("notes", DIMENSIONS);
+    let vector = blob(&vector(1, DIMENSIONS));
+    let ids: Vec<String> = (0..600).map(|nth| format!("turn {nth}")).collect();
+    let (singles, batch) = ids.split_at(300);
+    let mut sent = Vec::new();
+    for id in singles {
+        sent.extend(command!["EG.STORE", "notes", id, "VEC", &vector, "THREAD", "talk"]);
+    }
+    let count = batch.len().to_string();
+    let mut words: Vec<&[u8]> = vec![b"EG.MSTORE", b"notes", count.as_bytes()];
+    for id in batch {
+        words.extend([b"ITEM", id.as_bytes(), b"VEC", &vector, b"THREAD", b"talk"]);
+    }
+    sent.extend(common::client::encode(&words));
+    client.send(&sent);
+    assert!(client.read_many(singles.len() + 1).iter().all(|reply| !reply.is_error()));
+    let times: Vec<i64> = ids
+        .iter()
+        .map(|id| client.ask(&command!["EG.GET", "notes", id]).at("happened_at").int())
+        .collect();
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
+}

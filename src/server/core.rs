@@ -27,9 +27,10 @@ use super::news::Followers;
 use super::notify::Notify;
 use super::origin::{CommandOf, Origin, Promise};
 use super::pace::{STRETCH_NS_MAX, work_stretch_ns};
-use super::request::{Answer, Answered, Asked, Request, SpreadKey};
+use super::request::{Answer, Answered, Asked, OwnAsked, Request, SpreadKey};
 use super::route::{IdMaker, Route};
 use super::snapshots::Snapshots;
+use super::stamps::Stamps;
 use crate::metrics::Metrics;
 use crate::recovery::Recovery;
 use crate::runtime::{self, Breath};
@@ -58,23 +59,6 @@ const SPREADS_DRIVEN_MAX: usize = 64;
 /// The hint that goes with a refusal for want of room in a lane.
 const RETRY_LANE_MS: u32 = 2;
 
-/// What a shard asks itself.
-#[derive(Debug)]
-pub(super) struct OwnAsked {
-    asked: Asked,
-    origin: Origin,
-}
-
-impl Waits for OwnAsked {
-    fn at_ns(&self) -> u64 {
-        self.asked.at_ns
-    }
-
-    fn units(&self) -> u32 {
-        self.asked.units()
-    }
-}
-
 /// The lanes of a shard, and what they are before its thread has begun.
 type Lanes = mesh::Lanes<Asked, Answered, OwnAsked>;
 pub type LaneEnds = mesh::Ends<Asked, Answered>;
@@ -84,6 +68,8 @@ pub type LaneEnds = mesh::Ends<Asked, Answered>;
 pub(super) struct Core {
     pub(super) number: usize,
     pub(super) clock: Clock,
+    /// For episodes that are stored without a time.
+    pub(super) stamps: Stamps,
     recovery: Arc<Recovery>,
     snapshots: Arc<Snapshots>,
     patience: Duration,
@@ -176,6 +162,7 @@ impl Core {
         Ok(Self {
             number,
             clock,
+            stamps: Stamps::default(),
             recovery,
             snapshots,
             patience,

@@ -60,6 +60,7 @@ mod share;
 mod snapshots;
 mod spaces;
 mod spread;
+mod stamps;
 mod storing;
 mod timings;
 mod visitor;

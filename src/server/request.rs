@@ -19,6 +19,7 @@ use super::dream::Relearn;
 use super::info::Report;
 use super::jobs::spread_refused;
 use super::news::NewsRequest;
+use super::origin::Origin;
 use super::storing::Stored;
 use super::timings::{JournalQuery, JournalTold};
 
@@ -139,6 +140,23 @@ impl Waits for Asked {
         let Request::Store(store) = &self.request else { return 1 };
         let Episode { vector, text, metadata, .. } = &store.episode;
         (vector.len() + text.len() + metadata.len()).div_ceil(UNIT_BYTES) as u32
+    }
+}
+
+/// What a shard asks itself.
+#[derive(Debug)]
+pub(super) struct OwnAsked {
+    pub(super) asked: Asked,
+    pub(super) origin: Origin,
+}
+
+impl Waits for OwnAsked {
+    fn at_ns(&self) -> u64 {
+        self.asked.at_ns
+    }
+
+    fn units(&self) -> u32 {
+        self.asked.units()
     }
 }
 

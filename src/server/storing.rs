@@ -96,6 +96,7 @@ pub(super) fn place(
         (None, false) if store.key.is_empty() => Some(core.make_id()),
         (None, false) => Some(route.id_from_key(&store.key)),
     };
+    store.happened_at_us.get_or_insert_with(|| core.stamps.next(core.wall_us()));
     let id = store.id.clone().or_else(|| assigned.clone()).expect("one of them is there");
     let supersedes = std::mem::take(&mut store.supersedes);
     let near =
