@@ -18,6 +18,7 @@ use engram_shards::words::Analyser;
 const WORDS: u64 = 400;
 const EPISODES: u64 = 3000;
 const COUNT: usize = 10;
+const MANY: usize = 500;
 
 /// A word; most are rare.
 fn word(random: &mut Random) -> String {
@@ -40,16 +41,20 @@ fn analyse(text: &str) -> (BTreeMap<String, f64>, f64) {
     (terms, length)
 }
 
-fn inquire(bench: &mut Bench, question: &str, conditions: Conditions) -> (Vec<String>, Found) {
+fn inquire(
+    bench: &mut Bench,
+    (question, count): (&str, usize),
+    conditions: Conditions,
+) -> (Vec<String>, Found) {
     let terms: Vec<String> = analyse(question).0.into_keys().collect();
-    let found = inquire_near(bench, None, &terms, conditions);
+    let found = inquire_near(bench, None, (&terms, count), conditions);
     (terms, found)
 }
 
 fn inquire_near(
     bench: &mut Bench,
     cue: Option<Arc<[f32]>>,
-    terms: &[String],
+    (terms, count): (&[String], usize),
     conditions: Conditions,
 ) -> Found {
     let request = InquiryRequest {
@@ -57,8 +62,8 @@ fn inquire_near(
         cue,
         terms: Arc::from(terms.to_vec()),
         spans: Arc::default(),
-        k: COUNT,
-        count: COUNT,
+        k: count,
+        count,
         conditions,
         effort: Effort::Usual,
     };
@@ -93,7 +98,7 @@ fn how_near_just_any_row_is_comes_from_all_rows() {
                 let query = bench.vector();
                 let (_, settings) = bench.shard.space_named("s").unwrap();
                 let own = cue(settings, &[blob(&query)]).unwrap();
-                let found = inquire_near(bench, Some(own), terms, Conditions::default());
+                let found = inquire_near(bench, Some(own), (terms, COUNT), Conditions::default());
                 let wanted = background(bench, metric, &query);
                 let got = f64::from(found.background(metric));
                 let is_same = (got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0);
@@ -162,16 +167,18 @@ fn the_best_rows_are_those_of_every_row_by_itself() {
             "one section" => bench.consolidate(|_, _| ()),
             _ => {}
         }
-        for _ in 0..60 {
+        for nth in 0..60 {
             let question = words(&mut random, 1, 9);
+            // Of many the evidence is read in several slices.
+            let count = if nth % 4 == 0 { MANY } else { COUNT };
             // Everyone is certain: the second has conditions that all fulfil.
             let certain = Conditions { confidence_min: Some(0.5), ..Conditions::default() };
             for conditions in [Conditions::default(), certain] {
-                let (terms, found) = inquire(&mut bench, &question, conditions);
+                let (terms, found) = inquire(&mut bench, (&question, count), conditions);
                 let mut all: Vec<f64> =
                     texts.values().map(|text| score(text, &terms, &found)).collect();
                 all.sort_by(|a, b| b.total_cmp(a));
-                let best = all.into_iter().take_while(|score| *score > 0.0).take(COUNT);
+                let best = all.into_iter().take_while(|score| *score > 0.0).take(count);
                 let text = |id: &[u8]| &texts[std::str::from_utf8(id).unwrap()];
                 let ids = found.evidence.iter().map(|own| &own.id[..]);
                 let mut got: Vec<f64> = ids.map(|id| score(text(id), &terms, &found)).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Found, View, Witness};
+use super::{Found, Gathering, View, Witness};
 use crate::arena::Arena;
 use crate::episode::{Conditions, SpaceNumber};
 use crate::kernels::padded;
@@ -36,16 +36,21 @@ pub struct AroundRequest {
 #[derive(Debug)]
 pub struct Around {
     request: AroundRequest,
+    /// When it began.
+    now_us: i64,
     view: View,
     next: usize,
     rows: Vec<RowAt>,
+    /// Of all rows, once they are found.
+    gathering: Option<Gathering>,
     damaged: Option<Damaged>,
 }
 
 impl Around {
-    pub fn new(request: AroundRequest, space: &Space, arena: &Arena) -> Self {
+    pub fn new(request: AroundRequest, space: &Space, arena: &Arena, now_us: i64) -> Self {
         let view = View::new(space, arena);
-        Self { request, view, next: 0, rows: Vec::new(), damaged: None }
+        let (next, rows, gathering, damaged) = Default::default();
+        Self { request, now_us, view, next, rows, gathering, damaged }
     }
 
     pub fn request(&self) -> &AroundRequest {
@@ -57,44 +62,55 @@ impl Around {
         self.view.rows_of(part)
     }
 
-    /// Looks around some places; whether those were the last. Texts are to be read before.
+    /// Looks around some places, or reads some of what stands there; whether all is done. Texts are
+    /// to be read before.
     pub fn step(&mut self, space: &Space, arena: &Arena) -> bool {
+        let now_us = self.now_us;
         if self.view.is_stale(space) {
-            *self = Self::new(self.request.clone(), space, arena);
+            *self = Self::new(self.request.clone(), space, arena, now_us);
             return false;
         }
+        let done = match &mut self.gathering {
+            None => self.look(space, arena).map(|()| false),
+            Some(gathering) => {
+                let AroundRequest { cue, terms, conditions, .. } = &self.request;
+                let cue = cue.as_deref().map(padded);
+                let standing = space.standing(conditions, u64::MAX, now_us);
+                let cue = cue.as_deref();
+                gathering.step(&Witness { space, arena, cue, terms, conditions, standing, now_us })
+            }
+        };
+        done.unwrap_or_else(|damaged| {
+            self.damaged = Some(damaged);
+            true
+        })
+    }
+
+    fn look(&mut self, space: &Space, arena: &Arena) -> Result<(), Damaged> {
         let until = self.request.places.len().min(self.next + PLACES);
         for nth in self.next..until {
             let Place { thread, moment } = &self.request.places[nth];
             let mut beside = Beside::default();
             for (number, rows) in &self.view.parts {
                 let part = space.part(arena, *number).expect("no part has gone");
-                if let Err(damaged) = beside.look((part, *rows), thread, *moment) {
-                    self.damaged = Some(damaged);
-                }
+                beside.look((part, *rows), thread, *moment)?;
             }
             self.rows.extend(beside.nearest());
         }
         self.next = until;
-        until == self.request.places.len() || self.damaged.is_some()
+        if until == self.request.places.len() {
+            self.gathering = Some(Gathering::new(std::mem::take(&mut self.rows)));
+        }
+        Ok(())
     }
 
-    /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
-    /// has changed.
-    pub fn finish(self, space: &Space, arena: &Arena, now_us: i64) -> Result<Found, Damaged> {
-        if let Some(damaged) = self.damaged {
-            return Err(damaged);
+    /// What was found. To be called behind a [`step`](Self::step) that was the last.
+    pub fn finish(self) -> Result<Found, Damaged> {
+        let evidence = self.gathering.map(|gathering| gathering.evidence).unwrap_or_default();
+        match self.damaged {
+            Some(damaged) => Err(damaged),
+            None => Ok(Found { evidence, ..Found::default() }),
         }
-        let AroundRequest { cue, terms, conditions, .. } = self.request;
-        let cue = cue.as_deref().map(padded);
-        let (cue, conditions) = (cue.as_deref(), &conditions);
-        let standing = space.standing(conditions, u64::MAX, now_us);
-        let witness = Witness { space, arena, cue, terms: &terms, conditions, standing, now_us };
-        let mut rows = self.rows;
-        rows.sort_unstable();
-        rows.dedup();
-        let evidence = witness.all(&rows)?;
-        Ok(Found { evidence, ..Found::default() })
     }
 }
 

@@ -44,6 +44,8 @@ use zerocopy::IntoBytes as _;
 
 pub use around::{Around, AroundRequest, Place};
 
+/// Rows whose evidence is read in one slice of work: all, unless many are asked for.
+const GATHERED_AT_ONCE: usize = 192;
 /// How many rows ahead memory is asked for.
 const AHEAD: usize = 4;
 
@@ -179,6 +181,10 @@ pub struct Inquiry {
     view: View,
     recall: Option<Recall>,
     scan: Scan,
+    statistics: Statistics,
+    /// Of what both have proposed, once they have.
+    gathering: Option<Gathering>,
+    damaged: Option<Damaged>,
 }
 
 impl Inquiry {
@@ -203,7 +209,8 @@ impl Inquiry {
             Recall::new(request, space, arena, (snapshot, now_us)).with_sure(sure)
         });
         let (view, scan) = (View::new(space, arena), Scan::new(snapshot));
-        Self { request, now_us, view, recall, scan }
+        let (statistics, gathering, damaged) = Default::default();
+        Self { request, now_us, view, recall, scan, statistics, gathering, damaged }
     }
 
     pub fn request(&self) -> &InquiryRequest {
@@ -236,32 +243,68 @@ impl Inquiry {
             return false;
         }
         let of = (space, arena, self.now_us);
-        self.scan.step(&self.request, &self.view.parts, of, scratch, bytes)
+        if self.gathering.is_none() {
+            if self.scan.step(&self.request, &self.view.parts, of, scratch, bytes) {
+                let proposed = self.proposed(space, arena);
+                let proposed = proposed.map_err(|damaged| self.damaged = Some(damaged));
+                self.gathering = proposed.ok().map(Gathering::new);
+            }
+            return self.damaged.is_some();
+        }
+        let Self { request, now_us, scan, gathering, .. } = self;
+        let cue = request.cue.as_deref().map(padded);
+        let witness = witness(request, cue.as_deref(), (space, arena), (scan.snapshot(), *now_us));
+        let gathered = gathering.as_mut().expect("seen above").step(&witness);
+        gathered.unwrap_or_else(|damaged| {
+            self.damaged = Some(damaged);
+            true
+        })
+    }
+
+    /// The rows that were proposed, when all ways are done.
+    fn proposed(&mut self, space: &Space, arena: &Arena) -> Result<Vec<RowAt>, Damaged> {
+        let snapshot = self.scan.snapshot();
+        let scan = std::mem::replace(&mut self.scan, Scan::new(snapshot));
+        let (mut rows, statistics) = scan.finish()?;
+        if let Some(recall) = self.recall.take() {
+            rows.extend(recall.into_rows()?);
+        }
+        let Self { request, now_us, view, .. } = self;
+        let InquiryRequest { spans, count, .. } = &*request;
+        if !spans.is_empty() {
+            let cue = request.cue.as_deref().map(padded);
+            let witness = witness(request, cue.as_deref(), (space, arena), (snapshot, *now_us));
+            rows.extend(witness.timely(&view.parts, spans, &statistics, (snapshot, *count))?);
+        }
+        self.statistics = statistics;
+        Ok(rows)
     }
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
     /// has changed.
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
-        let Self { request, now_us, view, recall, scan } = self;
-        let snapshot = scan.snapshot();
-        let (mut rows, statistics) = scan.finish()?;
-        if let Some(recall) = recall {
-            rows.extend(recall.into_rows()?);
+        let Self { request, now_us, view, scan, statistics, gathering, damaged, .. } = self;
+        if let Some(damaged) = damaged {
+            return Err(damaged);
         }
-        let InquiryRequest { cue, terms, conditions, spans, count, .. } = request;
-        let cue = cue.as_deref().map(padded);
-        let standing = space.standing(&conditions, snapshot, now_us);
-        let (cue, conditions) = (cue.as_deref(), &conditions);
-        let witness = Witness { space, arena, cue, terms: &terms, conditions, standing, now_us };
-        if !spans.is_empty() {
-            rows.extend(witness.timely(&view.parts, &spans, &statistics, (snapshot, count))?);
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        let evidence = witness.all(&rows)?;
+        let cue = request.cue.as_deref().map(padded);
+        let witness = witness(&request, cue.as_deref(), (space, arena), (scan.snapshot(), now_us));
         let (keys, keyed_rows) = witness.keys(&view.parts);
+        let evidence = gathering.map(|gathering| gathering.evidence).unwrap_or_default();
         Ok(Found { evidence, statistics, keys, keyed_rows })
     }
+}
+
+/// Who reads for an inquiry, with its vector as kernels take it.
+fn witness<'a>(
+    request: &'a InquiryRequest,
+    cue: Option<&'a [f32]>,
+    (space, arena): (&'a Space, &'a Arena),
+    (snapshot, now_us): (u64, i64),
+) -> Witness<'a> {
+    let InquiryRequest { terms, conditions, .. } = request;
+    let standing = space.standing(conditions, snapshot, now_us);
+    Witness { space, arena, cue, terms, conditions, standing, now_us }
 }
 
 /// Whether a row of a part may be one that is not answered.
@@ -278,6 +321,32 @@ struct Witness<'a> {
     conditions: &'a Conditions,
     standing: Standing<'a>,
     now_us: i64,
+}
+
+/// Rows whose evidence is read, some at a time.
+#[derive(Debug)]
+struct Gathering {
+    /// Ascending.
+    rows: Vec<RowAt>,
+    /// Of the first of them.
+    evidence: Vec<Evidence>,
+}
+
+impl Gathering {
+    fn new(mut rows: Vec<RowAt>) -> Self {
+        rows.sort_unstable();
+        rows.dedup();
+        let evidence = Vec::with_capacity(rows.len());
+        Self { rows, evidence }
+    }
+
+    /// Reads some; whether those were the last. Texts are to be read before.
+    fn step(&mut self, witness: &Witness<'_>) -> Result<bool, Damaged> {
+        let left = &self.rows[self.evidence.len()..];
+        let (some, others) = left.split_at(left.len().min(GATHERED_AT_ONCE));
+        self.evidence.append(&mut witness.all(some)?);
+        Ok(others.is_empty())
+    }
 }
 
 impl Witness<'_> {

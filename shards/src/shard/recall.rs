@@ -82,7 +82,7 @@ impl<I: Io> Shard<I> {
     pub fn around(&mut self, request: AroundRequest) -> Result<Around, Refusal> {
         self.expire();
         let space = self.memory.space(request.space)?;
-        Ok(Around::new(request, space, &self.memory.arena))
+        Ok(Around::new(request, space, &self.memory.arena, self.log.io().wall_us()))
     }
 
     /// Looks around some more; whether that was all.
@@ -93,9 +93,8 @@ impl<I: Io> Shard<I> {
         Ok(is_read && around.step(space, &self.memory.arena))
     }
 
-    /// The result of looking around when the last step, just now, was the last.
+    /// The result of looking around whose last step, just now, was the last.
     pub fn around_finish(&self, around: Around) -> Result<Found, Refusal> {
-        let space = self.memory.space(around.request().space)?;
-        Ok(around.finish(space, &self.memory.arena, self.log.io().wall_us())?)
+        Ok(around.finish()?)
     }
 }
