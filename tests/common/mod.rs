@@ -16,6 +16,7 @@ pub mod stock;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -131,16 +132,28 @@ pub fn engram() -> Command {
 
 /// Every file below a folder with its bytes; the lock, which names who looked last, left out.
 pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    loop {
+        match try_files(folder) {
+            Ok(found) => return found,
+            // A running daemon replaced it: what stands there instead may not have been listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.exists() => {}
+            Err(error) => panic!("{}: {error}", folder.display()),
+        }
+    }
+}
+
+fn try_files(folder: &Path) -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
-    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
-            found.extend(files(&path));
+            found.extend(try_files(&path)?);
         } else if !path.ends_with("engram.lock") {
-            let bytes = fs::read(&path).unwrap();
+            let bytes = fs::read(&path)?;
             found.insert(path, bytes);
         }
     }
-    found
+    Ok(found)
 }
 
 /// How often some bytes stand in the files below a folder.
