@@ -139,7 +139,6 @@ fn check_episodes(client: &mut Client, oracle: &mut Oracle) {
         let mut words = vec!["EG.MGET", "notes", &count];
         words.extend(ids.iter().map(String::as_str));
         words.extend(["WITH", "text", "WITH", "meta", "WITH", "vec"]);
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         let found = client.ask(&common::client::encode(&words));
         for (id, episode) in ids.iter().zip(found.items()) {
             let found = state_of(id, episode);

@@ -52,8 +52,7 @@ fn latches(fault: &str, what: &str) {
         &["EG.LINK", "notes", &first, &first, "1", "MUTUAL"],
         &["EG.UNLINK", "notes", &first, "x"],
     ] {
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        assert_eq!(client.refused(&common::client::encode(&words)).0, "READONLY");
+        assert_eq!(client.refused(&common::client::encode(words)).0, "READONLY");
     }
     let stats = client.ask(&command!["EG.STATS"]);
     assert_eq!(stats.at("read_only_shards").int(), 1);

@@ -103,8 +103,7 @@ fn the_log_of_slow_commands_is_bounded_and_can_be_off() {
         &["EG.LATENCY", "DOCTOR"],
         &["EG.LATENCY", "GET", ""],
     ] {
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        assert_eq!(client.call(&common::client::encode(&words)).code(), "SYNTAX", "{words:?}");
+        assert_eq!(client.call(&common::client::encode(words)).code(), "SYNTAX", "{words:?}");
     }
     assert!(daemon.stop().success());
 }

@@ -67,8 +67,7 @@ impl Listener {
 
     /// The reply to a command; messages that come before it are kept.
     fn call(&mut self, words: &[&str]) -> Value {
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        self.client.send(&common::client::encode(&words));
+        self.client.send(&common::client::encode(words));
         loop {
             match Message::of(self.client.read()) {
                 Ok(message) => self.messages.push(message),

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::client::encode;
 use common::episodes::{blob, vector};
 use common::{Client, Home, Reply};
 use redis::Value;
@@ -25,12 +26,7 @@ fn create(client: &mut Client, space: &str, more: &[&str]) {
     let dimensions = DIMENSIONS.to_string();
     // Nothing fades between two answers that are compared.
     let words = ["EG.SPACE", "CREATE", space, "DIM", &dimensions, "DECAY", "none", "SHARDS", "2"];
-    client.ask(&encoded(&[&words, more].concat()));
-}
-
-fn encoded(words: &[&str]) -> Vec<u8> {
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    common::client::encode(&words)
+    client.ask(&encode(&[&words, more].concat()));
 }
 
 /// A store with a vector, at its place in time.
@@ -40,7 +36,7 @@ fn store(space: &str, (nth, text): (usize, &str), more: &[&str]) -> Vec<u8> {
     let mut words: Vec<&[u8]> = vec![b"EG.STORE", space.as_bytes(), id.as_bytes(), b"VEC", &vector];
     words.extend([&b"TEXT"[..], text.as_bytes(), b"AT", at.as_bytes()]);
     words.extend(more.iter().map(|word| word.as_bytes()));
-    common::client::encode(&words)
+    encode(&words)
 }
 
 fn thread(client: &mut Client, space: &str, id: &str) -> Option<String> {
@@ -51,7 +47,7 @@ fn thread(client: &mut Client, space: &str, id: &str) -> Option<String> {
 
 fn answers(client: &mut Client, space: &str) -> Vec<Vec<(String, f64)>> {
     let mut answer = |question| {
-        let reply = client.ask(&encoded(&["EG.RECALL", space, "K", "5", "TEXT", question]));
+        let reply = client.ask(&encode(&["EG.RECALL", space, "K", "5", "TEXT", question]));
         let hits = reply.items().iter();
         hits.map(|hit| (hit.at("id").text().to_owned(), hit.at("score").float())).collect()
     };
@@ -146,14 +142,14 @@ fn a_thread_that_is_said_counts_and_one_that_is_too_long_is_refused() {
     assert_eq!(thread(&mut client, "notes", "m2").as_deref(), Some("xxx"));
     for (path, says) in [("a..b", "dots between them"), ("", "1 to 128 bytes")] {
         let create = ["EG.SPACE", "CREATE", "other", "DIM", "3", "THREAD", path];
-        let refused = client.refused(&encoded(&create));
+        let refused = client.refused(&encode(&create));
         assert!(refused.0 == "SYNTAX" && refused.1.contains(says), "{refused:?}");
     }
     let long = "p".repeat(129);
     let create = ["EG.SPACE", "CREATE", "other", "DIM", "3", "THREAD", &long];
-    assert_eq!(client.refused(&encoded(&create)).0, "TOOBIG");
+    assert_eq!(client.refused(&encode(&create)).0, "TOOBIG");
     let other = ["EG.SPACE", "CREATE", "notes", "DIM", "8", "DECAY", "none", "SHARDS", "2"];
-    assert_eq!(client.refused(&encoded(&other)).0, "SYNTAX", "the setting is the space's");
+    assert_eq!(client.refused(&encode(&other)).0, "SYNTAX", "the setting is the space's");
 }
 
 #[test]
@@ -174,7 +170,7 @@ fn episodes_without_a_time_happened_in_the_order_they_were_sent() {
     for id in batch {
         words.extend([b"ITEM", id.as_bytes(), b"VEC", &vector, b"THREAD", b"talk"]);
     }
-    sent.extend(common::client::encode(&words));
+    sent.extend(encode(&words));
     client.send(&sent);
     assert!(client.read_many(singles.len() + 1).iter().all(|reply| !reply.is_error()));
     let times: Vec<i64> = ids

@@ -66,7 +66,6 @@ impl Stage {
 
     fn recall(&mut self, space: &str, words: &[&str]) -> Value {
         let words = [&["EG.RECALL", space, "K", "5"], words].concat();
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         self.client.ask(&common::client::encode(&words))
     }
 
@@ -490,7 +489,6 @@ fn what_is_no_question_is_refused_with_a_reason() {
         (&[], "wrong number of arguments"),
     ] {
         let words = [&["EG.RECALL", "one", "K", "5"], words].concat();
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         let (code, sentence) = stage.client.refused(&common::client::encode(&words));
         assert_eq!((code.as_str(), sentence.contains(says)), ("SYNTAX", true), "{sentence}");
     }

@@ -17,9 +17,10 @@ macro_rules! command {
     };
 }
 
-pub fn encode(words: &[&[u8]]) -> Vec<u8> {
+pub fn encode(words: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
+        let word = word.as_ref();
         write!(bytes, "${}\r\n", word.len()).unwrap();
         bytes.extend_from_slice(word);
         bytes.extend_from_slice(b"\r\n");

@@ -223,8 +223,7 @@ impl Audit {
         let stats = client.call(redis::cmd("EG.STATS").arg(&self.space))?;
         let stats = reply::entries(stats).unwrap_or_default();
         let figure = |wanted: &str| {
-            let found = stats.iter().find(|(key, _)| key == wanted);
-            found.and_then(|(_, value)| reply::integer(value)).unwrap_or_default()
+            reply::entry(&stats, wanted).and_then(reply::integer).unwrap_or_default()
         };
         let [rows, rows_dead, columns_bytes] = ["rows", "rows_dead", "columns_bytes"].map(figure);
         let superseded = Share::new(read.superseded, read.episodes);
@@ -289,7 +288,7 @@ impl Audit {
     /// Of what the daemon tells of the memory space its metric, which bounds similarities: those of
     /// scalar products have no bound.
     fn check_threshold(&self, info: &[(String, Value)]) -> Result<(), ToolError> {
-        let metric = entry(info, "metric").and_then(reply::text).unwrap_or_default();
+        let metric = reply::entry(info, "metric").and_then(reply::text).unwrap_or_default();
         let (low, high) = match metric.as_str() {
             "cosine" => (-1.0, 1.0),
             "l2" => (0.0, 1.0),
@@ -311,8 +310,10 @@ impl Audit {
             if let Some(below) = below {
                 return Some(Policy { below, after_seconds: after.unwrap_or_default().into() });
             }
-            let below = entry(info, own[0]).and_then(reply::number).filter(|below| *below > 0.0)?;
-            let after_seconds = entry(info, own[1]).and_then(reply::integer).unwrap_or_default();
+            let below =
+                reply::entry(info, own[0]).and_then(reply::number).filter(|below| *below > 0.0)?;
+            let after_seconds =
+                reply::entry(info, own[1]).and_then(reply::integer).unwrap_or_default();
             Some(Policy { below, after_seconds })
         };
         [
@@ -370,10 +371,6 @@ impl Audit {
         let interval = is_sampled.then(|| wilson(&share));
         Ok(Near { threshold: self.threshold, share, is_sampled, interval })
     }
-}
-
-fn entry<'a>(info: &'a [(String, Value)], wanted: &str) -> Option<&'a Value> {
-    info.iter().find(|(key, _)| key == wanted).map(|(_, own)| own)
 }
 
 fn parse_finite(text: &str) -> Result<f64, String> {

@@ -86,8 +86,13 @@ impl EpisodeReply {
 /// The ids of the members of a gist.
 fn sources(value: Value) -> Vec<String> {
     let Value::Array(sources) = value else { return Vec::new() };
-    let id = |source| entries(source)?.into_iter().find(|(key, _)| key == "id");
-    sources.into_iter().filter_map(|source| text(&id(source)?.1)).collect()
+    let id = |source| entry(&entries(source)?, "id").and_then(text);
+    sources.into_iter().filter_map(id).collect()
+}
+
+/// The value of a key.
+pub(crate) fn entry<'a>(entries: &'a [(String, Value)], wanted: &str) -> Option<&'a Value> {
+    entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value)
 }
 
 /// How strong an episode is.
@@ -111,7 +116,7 @@ pub(crate) enum Outcome {
 /// The sequence in the reply to a write.
 pub(crate) fn written_sequence(value: &Value) -> Option<u64> {
     let entries = entries(value.clone())?;
-    entries.iter().find(|(key, _)| key == "seq").and_then(|(_, value)| sequence(value))
+    entry(&entries, "seq").and_then(sequence)
 }
 
 /// Reads a store reply, alone or from inside of an `EG.MSTORE` reply.
@@ -120,9 +125,7 @@ pub(crate) fn outcome(value: Value) -> Result<Outcome, ToolError> {
     if let Value::ServerError(error) = &value {
         return Err(refusal(error));
     }
-    let outcome = entries(value)
-        .and_then(|entries| entries.into_iter().find(|(key, _)| key == "outcome"))
-        .and_then(|(_, value)| text(&value));
+    let outcome = entries(value).and_then(|entries| entry(&entries, "outcome").and_then(text));
     match outcome.as_deref() {
         Some("created") => Ok(Outcome::Created),
         Some("existing") => Ok(Outcome::Existing),
@@ -221,7 +224,7 @@ fn confidence(value: &Value) -> Option<[f32; 3]> {
 
 fn strength(value: Value) -> Option<StrengthReply> {
     let entries = entries(value)?;
-    let find = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
+    let find = |wanted: &str| entry(&entries, wanted);
     Some(StrengthReply {
         retention: find("retention").and_then(number)?,
         presentations: find("presentations").and_then(sequence)?,
@@ -231,7 +234,7 @@ fn strength(value: Value) -> Option<StrengthReply> {
 
 fn belief(value: Value) -> Option<[f64; 3]> {
     let entries = entries(value)?;
-    let find = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
+    let find = |wanted: &str| entry(&entries, wanted);
     Some([
         find("point").and_then(number)?,
         find("low").and_then(number)?,

@@ -79,14 +79,14 @@ impl Gist {
 /// A line of the table.
 fn row((nth, gist): (usize, Value)) -> Vec<String> {
     let entries = reply::entries(gist).unwrap_or_default();
-    let entry = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, own)| own);
+    let entry = |wanted: &str| reply::entry(&entries, wanted);
     let sources = match entry("sources") {
         Some(Value::Array(sources)) => &sources[..],
         _ => &[],
     };
     let medoid = sources.first().and_then(|first| reply::entries(first.clone()));
-    let medoid = medoid.and_then(|entries| entries.into_iter().find(|(key, _)| key == "id"));
-    let medoid = medoid.and_then(|(_, id)| reply::text(&id)).unwrap_or_default();
+    let medoid = medoid.and_then(|entries| reply::entry(&entries, "id").and_then(reply::text));
+    let medoid = medoid.unwrap_or_default();
     let sure = match entry("confidence") {
         Some(Value::Array(parts)) => parts.first().and_then(reply::number),
         _ => None,

@@ -96,6 +96,6 @@ impl Unlink {
 /// A value of the reply as text; '?' when it is not there.
 fn entry(reply: &Value, wanted: &str) -> String {
     let entries = reply::entries(reply.clone()).unwrap_or_default();
-    let found = entries.iter().find(|(key, _)| key == wanted);
-    found.and_then(|(_, value)| reply::text(value)).unwrap_or_else(|| "?".to_owned())
+    let found = reply::entry(&entries, wanted).and_then(reply::text);
+    found.unwrap_or_else(|| "?".to_owned())
 }

@@ -122,8 +122,7 @@ impl Store {
 
     fn sentence(&self, reply: Value) -> String {
         let entries = reply::entries(reply).unwrap_or_default();
-        let entry =
-            |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
+        let entry = |wanted: &str| reply::entry(&entries, wanted);
         let find = |wanted: &str| entry(wanted).and_then(reply::text);
         let outcome = find("outcome").unwrap_or_else(|| "stored".to_owned());
         let id = find("id").unwrap_or_else(|| self.id.clone());

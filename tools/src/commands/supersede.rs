@@ -37,8 +37,7 @@ impl Supersede {
             return render::print_json(&reply::to_json(&reply));
         }
         let entries = reply::entries(reply).unwrap_or_default();
-        let outcome = entries.iter().find(|(key, _)| key == "outcome");
-        let outcome = outcome.and_then(|(_, value)| reply::text(value)).unwrap_or_default();
+        let outcome = reply::entry(&entries, "outcome").and_then(reply::text).unwrap_or_default();
         render::print(&format!("{outcome} '{id}' by '{by}' in '{space}'"))
     }
 }
