@@ -433,10 +433,9 @@ async fn take_store_many(
         match item {
             Ok(store) => {
                 let uid = connection.client.peer.uid;
-                let id = store.id.clone();
                 let placed = storing::place(core, &route, store, uid);
-                if supersedes {
-                    begun.extend(id.or_else(|| placed.assigned.clone()));
+                if supersedes && let Request::Store(store) = &placed.request {
+                    begun.insert(store.episode.id.clone());
                 }
                 batch.begin(index, placed.assigned.clone());
                 let origin = Origin::Item { batch: Rc::clone(&batch), index };

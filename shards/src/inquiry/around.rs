@@ -43,14 +43,12 @@ pub struct Around {
     rows: Vec<RowAt>,
     /// Of all rows, once they are found.
     gathering: Option<Gathering>,
-    damaged: Option<Damaged>,
 }
 
 impl Around {
     pub fn new(request: AroundRequest, space: &Space, arena: &Arena, now_us: i64) -> Self {
         let view = View::new(space, arena);
-        let (next, rows, gathering, damaged) = Default::default();
-        Self { request, now_us, view, next, rows, gathering, damaged }
+        Self { request, now_us, view, next: 0, rows: Vec::new(), gathering: None }
     }
 
     pub fn request(&self) -> &AroundRequest {
@@ -70,20 +68,18 @@ impl Around {
             *self = Self::new(self.request.clone(), space, arena, now_us);
             return false;
         }
-        let done = match &mut self.gathering {
-            None => self.look(space, arena).map(|()| false),
-            Some(gathering) => {
-                let AroundRequest { cue, terms, conditions, .. } = &self.request;
-                let cue = cue.as_deref().map(padded);
-                let standing = space.standing(conditions, u64::MAX, now_us);
-                let cue = cue.as_deref();
-                gathering.step(&Witness { space, arena, cue, terms, conditions, standing, now_us })
+        let Some(gathering) = &mut self.gathering else {
+            let looked = self.look(space, arena);
+            if looked.is_err() || self.next == self.request.places.len() {
+                let rows = std::mem::take(&mut self.rows);
+                self.gathering = Some(Gathering::new(looked.map(|()| rows)));
             }
+            return false;
         };
-        done.unwrap_or_else(|damaged| {
-            self.damaged = Some(damaged);
-            true
-        })
+        let AroundRequest { cue, terms, conditions, .. } = &self.request;
+        let cue = cue.as_deref().map(padded);
+        let asked = (cue.as_deref(), &terms[..], conditions);
+        gathering.step(&Witness::new((space, arena, now_us), asked, u64::MAX))
     }
 
     fn look(&mut self, space: &Space, arena: &Arena) -> Result<(), Damaged> {
@@ -98,19 +94,13 @@ impl Around {
             self.rows.extend(beside.nearest());
         }
         self.next = until;
-        if until == self.request.places.len() {
-            self.gathering = Some(Gathering::new(std::mem::take(&mut self.rows)));
-        }
         Ok(())
     }
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last.
     pub fn finish(self) -> Result<Found, Damaged> {
-        let evidence = self.gathering.map(|gathering| gathering.evidence).unwrap_or_default();
-        match self.damaged {
-            Some(damaged) => Err(damaged),
-            None => Ok(Found { evidence, ..Found::default() }),
-        }
+        let evidence = self.gathering.expect("all places were looked at").finish()?;
+        Ok(Found { evidence, ..Found::default() })
     }
 }
 

@@ -181,10 +181,8 @@ pub struct Inquiry {
     view: View,
     recall: Option<Recall>,
     scan: Scan,
-    statistics: Statistics,
     /// Of what both have proposed, once they have.
     gathering: Option<Gathering>,
-    damaged: Option<Damaged>,
 }
 
 impl Inquiry {
@@ -209,8 +207,7 @@ impl Inquiry {
             Recall::new(request, space, arena, (snapshot, now_us)).with_sure(sure)
         });
         let (view, scan) = (View::new(space, arena), Scan::new(snapshot));
-        let (statistics, gathering, damaged) = Default::default();
-        Self { request, now_us, view, recall, scan, statistics, gathering, damaged }
+        Self { request, now_us, view, recall, scan, gathering: None }
     }
 
     pub fn request(&self) -> &InquiryRequest {
@@ -243,68 +240,60 @@ impl Inquiry {
             return false;
         }
         let of = (space, arena, self.now_us);
-        if self.gathering.is_none() {
+        let Some(gathering) = &mut self.gathering else {
             if self.scan.step(&self.request, &self.view.parts, of, scratch, bytes) {
                 let proposed = self.proposed(space, arena);
-                let proposed = proposed.map_err(|damaged| self.damaged = Some(damaged));
-                self.gathering = proposed.ok().map(Gathering::new);
+                self.gathering = Some(Gathering::new(proposed));
             }
-            return self.damaged.is_some();
-        }
-        let Self { request, now_us, scan, gathering, .. } = self;
-        let cue = request.cue.as_deref().map(padded);
-        let witness = witness(request, cue.as_deref(), (space, arena), (scan.snapshot(), *now_us));
-        let gathered = gathering.as_mut().expect("seen above").step(&witness);
-        gathered.unwrap_or_else(|damaged| {
-            self.damaged = Some(damaged);
-            true
-        })
+            return false;
+        };
+        let InquiryRequest { cue, terms, conditions, .. } = &self.request;
+        let cue = cue.as_deref().map(padded);
+        let asked = (cue.as_deref(), &terms[..], conditions);
+        gathering.step(&Witness::new(of, asked, self.scan.snapshot()))
     }
 
-    /// The rows that were proposed, when all ways are done.
+    /// The rows that were proposed, when both ways are done.
     fn proposed(&mut self, space: &Space, arena: &Arena) -> Result<Vec<RowAt>, Damaged> {
-        let snapshot = self.scan.snapshot();
-        let scan = std::mem::replace(&mut self.scan, Scan::new(snapshot));
-        let (mut rows, statistics) = scan.finish()?;
+        let mut rows = self.scan.take_rows()?;
         if let Some(recall) = self.recall.take() {
             rows.extend(recall.into_rows()?);
         }
-        let Self { request, now_us, view, .. } = self;
-        let InquiryRequest { spans, count, .. } = &*request;
+        let InquiryRequest { cue, terms, conditions, spans, count, .. } = &self.request;
         if !spans.is_empty() {
-            let cue = request.cue.as_deref().map(padded);
-            let witness = witness(request, cue.as_deref(), (space, arena), (snapshot, *now_us));
-            rows.extend(witness.timely(&view.parts, spans, &statistics, (snapshot, *count))?);
+            let cue = cue.as_deref().map(padded);
+            let (asked, snapshot) =
+                ((cue.as_deref(), &terms[..], conditions), self.scan.snapshot());
+            let witness = Witness::new((space, arena, self.now_us), asked, snapshot);
+            let statistics = self.scan.statistics();
+            let of = (snapshot, *count);
+            rows.extend(witness.timely(&self.view.parts, spans, &statistics, of)?);
         }
-        self.statistics = statistics;
         Ok(rows)
     }
 
     /// What was found. To be called behind a [`step`](Self::step) that was the last, while nothing
     /// has changed.
     pub fn finish(self, space: &Space, arena: &Arena) -> Result<Found, Damaged> {
-        let Self { request, now_us, view, scan, statistics, gathering, damaged, .. } = self;
-        if let Some(damaged) = damaged {
-            return Err(damaged);
-        }
+        let Self { request, view, scan, gathering, .. } = self;
+        let evidence = gathering.expect("all ways are done").finish()?;
         let cue = request.cue.as_deref().map(padded);
-        let witness = witness(&request, cue.as_deref(), (space, arena), (scan.snapshot(), now_us));
-        let (keys, keyed_rows) = witness.keys(&view.parts);
-        let evidence = gathering.map(|gathering| gathering.evidence).unwrap_or_default();
-        Ok(Found { evidence, statistics, keys, keyed_rows })
+        let (keys, keyed_rows) = keys(cue.as_deref(), &view.parts, (space, arena));
+        Ok(Found { evidence, statistics: scan.statistics(), keys, keyed_rows })
     }
 }
 
-/// Who reads for an inquiry, with its vector as kernels take it.
-fn witness<'a>(
-    request: &'a InquiryRequest,
-    cue: Option<&'a [f32]>,
-    (space, arena): (&'a Space, &'a Arena),
-    (snapshot, now_us): (u64, i64),
-) -> Witness<'a> {
-    let InquiryRequest { terms, conditions, .. } = request;
-    let standing = space.standing(conditions, snapshot, now_us);
-    Witness { space, arena, cue, terms, conditions, standing, now_us }
+/// What the rows of these parts are ordered by for a vector, added up, and how many they are.
+fn keys(
+    cue: Option<&[f32]>,
+    parts: &[(PartNumber, u32)],
+    (space, arena): (&Space, &Arena),
+) -> (f64, u64) {
+    let Some(cue) = cue else { return (0.0, 0) };
+    let part = |(number, _): &(PartNumber, u32)| space.part(arena, *number);
+    let centroids = parts.iter().filter_map(part).filter_map(Part::centroid);
+    let keys = centroids.map(|centroid| centroid.keys(space.settings.metric, cue));
+    keys.fold((0.0, 0), |(sum, all), (keys, rows)| (sum + keys, all + rows))
 }
 
 /// Whether a row of a part may be one that is not answered.
@@ -329,23 +318,46 @@ struct Gathering {
     /// Ascending.
     rows: Vec<RowAt>,
     /// Of the first of them.
-    evidence: Vec<Evidence>,
+    evidence: Result<Vec<Evidence>, Damaged>,
 }
 
 impl Gathering {
-    fn new(mut rows: Vec<RowAt>) -> Self {
+    fn new(rows: Result<Vec<RowAt>, Damaged>) -> Self {
+        let (mut rows, evidence) = match rows {
+            Ok(rows) => (rows, Ok(Vec::new())),
+            Err(damaged) => (Vec::new(), Err(damaged)),
+        };
         rows.sort_unstable();
         rows.dedup();
-        let evidence = Vec::with_capacity(rows.len());
         Self { rows, evidence }
     }
 
     /// Reads some; whether those were the last. Texts are to be read before.
-    fn step(&mut self, witness: &Witness<'_>) -> Result<bool, Damaged> {
-        let left = &self.rows[self.evidence.len()..];
+    fn step(&mut self, witness: &Witness<'_>) -> bool {
+        let Ok(evidence) = &mut self.evidence else { return true };
+        let left = &self.rows[evidence.len()..];
         let (some, others) = left.split_at(left.len().min(GATHERED_AT_ONCE));
-        self.evidence.append(&mut witness.all(some)?);
-        Ok(others.is_empty())
+        match witness.all(some) {
+            Ok(mut own) => evidence.append(&mut own),
+            Err(damaged) => self.evidence = Err(damaged),
+        }
+        others.is_empty()
+    }
+
+    /// To be called behind a [`step`](Self::step) that was the last.
+    fn finish(self) -> Result<Vec<Evidence>, Damaged> {
+        self.evidence
+    }
+}
+
+impl<'a> Witness<'a> {
+    fn new(
+        (space, arena, now_us): (&'a Space, &'a Arena, i64),
+        (cue, terms, conditions): (Option<&'a [f32]>, &'a [String], &'a Conditions),
+        snapshot: u64,
+    ) -> Self {
+        let standing = space.standing(conditions, snapshot, now_us);
+        Self { space, arena, cue, terms, conditions, standing, now_us }
     }
 }
 
@@ -432,14 +444,5 @@ impl Witness<'_> {
     fn similarity(&self, cue: &[f32], part: Part<'_>, row: u32) -> f32 {
         let metric = self.space.settings.metric;
         similarity(metric, key(metric, cue, part.vector(row), || part.columns(row).scale))
-    }
-
-    /// What the rows of these parts are ordered by, added up, and how many they are.
-    fn keys(&self, parts: &[(PartNumber, u32)]) -> (f64, u64) {
-        let Some(cue) = self.cue else { return (0.0, 0) };
-        let part = |(number, _): &(PartNumber, u32)| self.space.part(self.arena, *number);
-        let centroids = parts.iter().filter_map(part).filter_map(Part::centroid);
-        let keys = centroids.map(|centroid| centroid.keys(self.space.settings.metric, cue));
-        keys.fold((0.0, 0), |(sum, all), (keys, rows)| (sum + keys, all + rows))
     }
 }

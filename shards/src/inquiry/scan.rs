@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem;
 
 use super::{InquiryRequest, is_conditional};
 use crate::arena::Arena;
@@ -186,7 +187,7 @@ impl Scan {
         self.counted = Some(counted);
         let is_done = self.part == parts.len();
         if is_done {
-            let own = (std::mem::take(&mut self.scores), std::mem::take(&mut self.touched));
+            let own = (mem::take(&mut self.scores), mem::take(&mut self.touched));
             scratch.give_scores(own);
         }
         is_done
@@ -348,14 +349,17 @@ impl Scan {
         self.snapshot
     }
 
-    /// The best rows and those that may support others, in no particular order, and how common the
-    /// terms are.
-    pub(super) fn finish(self) -> Result<(Vec<RowAt>, Statistics), Damaged> {
-        if let Some(damaged) = self.damaged {
+    /// The best rows and those that may support others, in no particular order, when all is done.
+    pub(super) fn take_rows(&mut self) -> Result<Vec<RowAt>, Damaged> {
+        if let Some(damaged) = self.damaged.take() {
             return Err(damaged);
         }
-        let rows = self.best.0.into_iter().chain(self.supporting.0);
-        let rows = rows.map(|Reverse(scored)| scored.at).collect();
-        Ok((rows, self.counted.map(|counted| counted.statistics).unwrap_or_default()))
+        let (best, supporting) = (mem::take(&mut self.best.0), mem::take(&mut self.supporting.0));
+        Ok(best.into_iter().chain(supporting).map(|Reverse(scored)| scored.at).collect())
+    }
+
+    /// How common the terms are.
+    pub(super) fn statistics(&self) -> Statistics {
+        self.counted.as_ref().map(|counted| counted.statistics.clone()).unwrap_or_default()
     }
 }

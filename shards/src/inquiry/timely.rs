@@ -5,10 +5,11 @@
 //! whose words fit best and those that are most similar are proposed beside all others.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use super::{Witness, is_conditional};
 use crate::format::columns::ColumnKind;
-use crate::space::{Damaged, Part, PartNumber, RowAt};
+use crate::space::{Damaged, Part, PartNumber, RowAt, Section};
 use crate::words::score::{Saturation, Statistics};
 use crate::words::when::Span;
 
@@ -29,7 +30,7 @@ impl Witness<'_> {
         for (number, rows) in parts {
             let part = self.space.part(self.arena, *number).expect("no part has gone");
             let is_conditional = is_conditional(self.conditions, self.standing, part);
-            for (happened_at_us, row) in spans.iter().flat_map(|span| part.latest(*rows, *span)) {
+            for (happened_at_us, row) in part.latest(*rows, spans) {
                 let is_there = part.deaths().died(row) > snapshot;
                 if is_there
                     && (!is_conditional || self.conditions.admit(part, row, self.standing)?)
@@ -91,24 +92,38 @@ impl Witness<'_> {
 }
 
 impl Part<'_> {
-    /// The latest of the first so many rows that happened within a span, with their times.
-    fn latest(self, rows: u32, (since_us, until_us): Span) -> Vec<(i64, u32)> {
+    /// The latest of the first so many rows that happened within each span, with their times.
+    fn latest(self, rows: u32, spans: &[Span]) -> Vec<(i64, u32)> {
         let time = |row: u32| self.columns(row).happened_at_us;
         if let Self::Section(section) = self
             && !section.try_column(ColumnKind::TimeOrder, usize::MAX)
-            && let Some(places) = section.places_between(since_us, until_us)
+            && let Some(places) = places_within(section, spans)
         {
-            let order = &section.time_order()[places];
-            let latest = order.iter().rev().filter(|row| **row < rows).take(LOOKED_AT_MAX);
-            return latest.map(|row| (time(*row), *row)).collect();
+            let latest = |places: Range<usize>| {
+                let order = section.time_order()[places].iter().rev();
+                order.filter(|row| **row < rows).take(LOOKED_AT_MAX)
+            };
+            return places.into_iter().flat_map(latest).map(|row| (time(*row), *row)).collect();
         }
-        let timed = (0..rows).map(|row| (time(row), row));
-        let mut latest: Vec<_> =
-            timed.filter(|(time, _)| (since_us..=until_us).contains(time)).collect();
-        if latest.len() > LOOKED_AT_MAX {
-            latest.select_nth_unstable_by_key(LOOKED_AT_MAX, |own| Reverse(*own));
-            latest.truncate(LOOKED_AT_MAX);
+        let mut found: Vec<Vec<(i64, u32)>> = vec![Vec::new(); spans.len()];
+        for (time, row) in (0..rows).map(|row| (time(row), row)) {
+            for ((since_us, until_us), own) in spans.iter().zip(&mut found) {
+                if (since_us..=until_us).contains(&&time) {
+                    own.push((time, row));
+                }
+            }
         }
-        latest
+        for own in &mut found {
+            if own.len() > LOOKED_AT_MAX {
+                own.select_nth_unstable_by_key(LOOKED_AT_MAX, |own| Reverse(*own));
+                own.truncate(LOOKED_AT_MAX);
+            }
+        }
+        found.concat()
     }
+}
+
+/// Where each span is in the order of the times of a section; `None` if that can't be told.
+fn places_within(section: &Section, spans: &[Span]) -> Option<Vec<Range<usize>>> {
+    spans.iter().map(|(since_us, until_us)| section.places_between(*since_us, *until_us)).collect()
 }

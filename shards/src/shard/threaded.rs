@@ -19,6 +19,7 @@ pub(super) fn threaded<'a>(
         let what = "thread in META";
         return Err(Refusal::TooBig { what, got: name.len(), max: THREAD_BYTES_MAX });
     }
-    let episode = Episode { thread: name.into(), ..request.episode.clone() };
-    Ok(Cow::Owned(StoreRequest { episode, ..request.clone() }))
+    let mut request = request.clone();
+    request.episode.thread = name.into();
+    Ok(Cow::Owned(request))
 }
